@@ -1,0 +1,115 @@
+"""Findings: what a check saw, what it wanted, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from runbooks_lib.errors import GateClosed
+
+
+class Verdict(StrEnum):
+    """The five verdicts, mildest first."""
+
+    SKIP = "SKIP"  # not judged here, and the finding says why
+    PASS = "PASS"
+    OPEN = "OPEN"  # declared non-blocking: an unticked box of the checklist
+    FAIL = "FAIL"
+    ERROR = "ERROR"  # could not be checked
+
+
+_SEVERITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
+CLOSING = frozenset({Verdict.FAIL, Verdict.ERROR})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One row of evidence: what a check saw of one object at one target.
+
+    `check` is the id of the check (`runbooks explain CHECK`), `have` and
+    `want` are what was seen and what was expected, in words; `hint` says what
+    to do when the two differ.
+    """
+
+    check: str
+    target: str
+    object: str
+    have: str
+    want: str
+    verdict: Verdict
+    hint: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the finding as plain strings, for JSON."""
+        return {name: str(getattr(self, name)) for name in self.__slots__}
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, str]) -> Finding:
+        """Read back what `to_dict` wrote."""
+        return cls(**{**row, "verdict": Verdict(row["verdict"])})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a step found out about one question.
+
+    `findings` are judged by the gate. `facts` is what the report and the later
+    steps need, in plain JSON types. `rows` is the one table to show; without
+    it the findings themselves are the table.
+    """
+
+    findings: tuple[Finding, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    rows: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict of the findings; ERROR when there is none."""
+        return worst(self.findings)
+
+
+def judge(
+    check: str, target: str, object: str, *, have: Any, want: Any, hint: str, blocking: bool = True
+) -> Finding:
+    """Compare `have` with `want`: PASS when equal, else FAIL, or OPEN when not blocking."""
+    verdict = Verdict.PASS if have == want else Verdict.FAIL if blocking else Verdict.OPEN
+    return Finding(
+        check=check,
+        target=target,
+        object=object,
+        have=str(have),
+        want=str(want),
+        verdict=verdict,
+        hint="" if verdict is Verdict.PASS else hint,
+    )
+
+
+def worst(findings: Iterable[Finding]) -> Verdict:
+    """Return the worst verdict; ERROR when there are no findings: an empty result is never PASS."""
+    return max((f.verdict for f in findings), key=_SEVERITY.__getitem__, default=Verdict.ERROR)
+
+
+def gate(findings: Iterable[Finding]) -> None:
+    """Stop the run unless every finding is PASS, OPEN or SKIP.
+
+    Raises GateClosed, naming each FAIL and ERROR; also when there are no findings.
+    """
+    rows = tuple(findings)
+    if not rows:
+        raise GateClosed(
+            "The gate stays closed: there is no finding to judge.",
+            "A check that returns nothing has not looked; run the cell above again and read its output.",
+        )
+    closing = [f for f in rows if f.verdict in CLOSING]
+    if closing:
+        lines = [
+            f"  {f.verdict} {f.check} {f.target} {f.object}: have {f.have}, want {f.want}."
+            + (f" {f.hint}" if f.hint else "")
+            for f in closing
+        ]
+        raise GateClosed(
+            f"The gate stays closed: {len(closing)} of {len(rows)} findings.\n" + "\n".join(lines),
+            "\nMend what is named above, then run this notebook again.",
+        )
