@@ -1,0 +1,43 @@
+"""A phase says what must be true: phase.toml, read into frozen dataclasses."""
+
+from runbooks_lib.phase.model import (
+    SPEC_VERSION,
+    STEPS,
+    Backup,
+    Baseline,
+    ChecklistItem,
+    Column,
+    Enum,
+    File,
+    Index,
+    Migration,
+    Phase,
+    Role,
+    Route,
+    Seeds,
+    Service,
+    Table,
+    Target,
+    Text,
+)
+
+__all__ = [
+    "SPEC_VERSION",
+    "STEPS",
+    "Backup",
+    "Baseline",
+    "ChecklistItem",
+    "Column",
+    "Enum",
+    "File",
+    "Index",
+    "Migration",
+    "Phase",
+    "Role",
+    "Route",
+    "Seeds",
+    "Service",
+    "Table",
+    "Target",
+    "Text",
+]
