@@ -1,0 +1,1 @@
+"""PostgreSQL: guarded sessions, catalogue snapshots, client programs, throw-away clusters."""

@@ -1,0 +1,201 @@
+"""A database's catalogue as values: one snapshot, comparable and hashable.
+
+Names are `schema.relation`, unquoted, as the phase file writes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import psycopg
+from psycopg import sql
+
+from runbooks_lib.postgres.connect import Connection, Row
+from runbooks_lib.postgres.queries import query
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relation:
+    """A table, view, sequence or the like; `kind` is pg_class.relkind."""
+
+    name: str
+    kind: str
+    owner: str
+    persistence: str
+    row_security: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column as PostgreSQL prints it; its position is its place in the table's tuple."""
+
+    name: str
+    type: str
+    not_null: bool
+    default: str | None
+    identity: str
+    generated: str
+    collation: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraint:
+    """A constraint by its printed definition; `kind` is pg_constraint.contype."""
+
+    name: str
+    relation: str
+    kind: str
+    definition: str
+    validated: bool
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """An index by its printed definition."""
+
+    name: str
+    relation: str
+    definition: str
+    is_unique: bool
+    is_primary: bool
+    is_valid: bool
+    owner: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enum:
+    """An enum type with its labels in order."""
+
+    name: str
+    owner: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """One snapshot of a database: what is in it outside the system schemas.
+
+    `definitions` holds everything that has no class of its own here, as (kind, name) -> definition.
+    """
+
+    relations: Mapping[str, Relation]
+    columns: Mapping[str, tuple[Column, ...]]
+    constraints: Mapping[str, tuple[Constraint, ...]]
+    indexes: Mapping[str, Index]
+    enums: Mapping[str, Enum]
+    definitions: Mapping[tuple[str, str], str]
+
+    def tables(self) -> tuple[str, ...]:
+        """Return the names of ordinary and partitioned tables."""
+        return tuple(name for name, relation in self.relations.items() if relation.kind in "rp")
+
+    def primary_key(self, table: str) -> tuple[str, ...]:
+        """Return the primary key's columns in key order; empty when there is none."""
+        keys = (c.columns for c in self.constraints.get(table, ()) if c.kind == "p")
+        return next(keys, ())
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 (hex) of the whole snapshot: equal exactly when the catalogues are equal."""
+        content = [
+            [asdict(relation) for relation in self.relations.values()],
+            {table: [asdict(column) for column in columns] for table, columns in self.columns.items()},
+            {table: [asdict(c) for c in constraints] for table, constraints in self.constraints.items()},
+            [asdict(index) for index in self.indexes.values()],
+            [asdict(enum) for enum in self.enums.values()],
+            sorted([kind, name, text] for (kind, name), text in self.definitions.items()),
+        ]
+        text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def snapshot(conn: Connection) -> Iterator[None]:
+    """Run the block in one REPEATABLE READ, read-only transaction.
+
+    Source: https://www.postgresql.org/docs/current/transaction-iso.html
+    """
+    with conn.transaction():
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        yield
+
+
+def read_catalog(conn: Connection) -> Catalog:
+    """Read the catalogue of the session's database; call it inside `snapshot`.
+
+    One query per kind of object, whatever their number; writes nothing. The session's search_path must be
+    pg_catalog (as `connect` sets it), so that names are printed qualified.
+    """
+
+    def rows(name: str) -> list[Row]:
+        return conn.execute(query(name)).fetchall()
+
+    columns: dict[str, list[Column]] = {}
+    for row in rows("columns"):
+        columns.setdefault(_qualified(row, "relation"), []).append(
+            Column(**{key: value for key, value in row.items() if key not in ("schema", "relation")})
+        )
+    constraints: dict[str, list[Constraint]] = {}
+    for row in rows("constraints"):
+        constraint = Constraint(
+            name=row["name"],
+            relation=_qualified(row, "relation"),
+            kind=row["kind"],
+            definition=row["definition"],
+            validated=row["validated"],
+            columns=tuple(row["columns"] or ()),
+        )
+        constraints.setdefault(constraint.relation, []).append(constraint)
+    return Catalog(
+        relations={
+            name: Relation(name=name, **{key: row[key] for key in ("kind", "owner", "persistence", "row_security")})
+            for row in rows("relations")
+            if (name := _qualified(row))
+        },
+        columns={table: tuple(found) for table, found in columns.items()},
+        constraints={table: tuple(found) for table, found in constraints.items()},
+        indexes={name: _index(name, row) for row in rows("indexes") if (name := _qualified(row))},
+        enums={
+            name: Enum(name=name, owner=row["owner"], labels=tuple(row["labels"]))
+            for row in rows("enums")
+            if (name := _qualified(row))
+        },
+        definitions={(row["kind"], _qualified(row)): row["definition"] for row in rows("definitions")},
+    )
+
+
+def count_rows(conn: Connection, tables: tuple[str, ...]) -> dict[str, int]:
+    """Count the rows of tables that exist; call it inside `snapshot`.
+
+    `tables` are `schema.relation` names. Raises psycopg errors as they come: a missing table, a missing SELECT.
+    """
+    if not tables:
+        return {}
+    parts = [
+        sql.SQL("SELECT {} AS name, count(*) AS n FROM {}").format(sql.Literal(name), identifier(name))
+        for name in tables
+    ]
+    return {row["name"]: row["n"] for row in conn.execute(sql.SQL(" UNION ALL ").join(parts))}
+
+
+def identifier(name: str) -> sql.Identifier:
+    """Return `schema.relation` as a quoted SQL identifier."""
+    return sql.Identifier(*name.split(".", 1))
+
+
+def missing_privilege(error: psycopg.Error) -> bool:
+    """Tell whether the server refused for want of a privilege (SQLSTATE 42501)."""
+    return error.sqlstate == "42501"
+
+
+def _qualified(row: Row, key: str = "name") -> str:
+    return f"{row['schema']}.{row[key]}"
+
+
+def _index(name: str, row: Row) -> Index:
+    kept = ("definition", "is_unique", "is_primary", "is_valid", "owner")
+    return Index(name=name, relation=_qualified(row, "relation"), **{key: row[key] for key in kept})

@@ -1,0 +1,12 @@
+-- Enum types with their labels in sort order.
+SELECT
+    n.nspname AS schema,
+    t.typname AS name,
+    pg_get_userbyid(t.typowner) AS owner,
+    array_agg(e.enumlabel::text ORDER BY e.enumsortorder) AS labels
+FROM pg_type t
+JOIN pg_namespace n ON n.oid = t.typnamespace
+JOIN pg_enum e ON e.enumtypid = t.oid
+WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+GROUP BY n.nspname, t.typname, t.typowner
+ORDER BY n.nspname, t.typname

@@ -1,0 +1,16 @@
+-- Indexes by the definition that PostgreSQL prints; owner is always that of the table.
+SELECT
+    n.nspname AS schema,
+    i.relname AS name,
+    c.relname AS relation,
+    pg_get_indexdef(x.indexrelid) AS definition,
+    x.indisunique AS is_unique,
+    x.indisprimary AS is_primary,
+    x.indisvalid AND x.indisready AS is_valid,
+    pg_get_userbyid(i.relowner) AS owner
+FROM pg_index x
+JOIN pg_class i ON i.oid = x.indexrelid
+JOIN pg_class c ON c.oid = x.indrelid
+JOIN pg_namespace n ON n.oid = i.relnamespace
+WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+ORDER BY n.nspname, i.relname

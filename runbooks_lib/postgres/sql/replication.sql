@@ -1,0 +1,6 @@
+-- How far is this standby? One row. pg_stat_wal_receiver shows its columns to pg_read_all_stats only.
+SELECT
+    pg_last_wal_receive_lsn()::text AS receive_lsn,
+    pg_last_wal_replay_lsn()::text AS replay_lsn,
+    (SELECT status FROM pg_stat_wal_receiver) AS receiver_status,
+    extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 AS since_last_replay_s
