@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from runbooks_lib.errors import GateClosed
+from runbooks_lib.errors import GateClosed, RunbookError
 
 
 class Verdict(StrEnum):
@@ -83,6 +83,19 @@ def judge(
         want=str(want),
         verdict=verdict,
         hint="" if verdict is Verdict.PASS else hint,
+    )
+
+
+def could_not_run(check: str, target: str, object: str, error: RunbookError) -> Finding:
+    """Return the ERROR finding of a check that could not be made."""
+    return Finding(
+        check=check,
+        target=target,
+        object=object,
+        have=error.what_happened,
+        want="the check can be made",
+        verdict=Verdict.ERROR,
+        hint=error.what_to_do,
     )
 
 

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-import psycopg
 from psycopg import sql
 
 from runbooks_lib.postgres.connect import Connection, Row
@@ -113,19 +111,8 @@ class Catalog:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-@contextmanager
-def snapshot(conn: Connection) -> Iterator[None]:
-    """Run the block in one REPEATABLE READ, read-only transaction.
-
-    Source: https://www.postgresql.org/docs/current/transaction-iso.html
-    """
-    with conn.transaction():
-        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        yield
-
-
 def read_catalog(conn: Connection) -> Catalog:
-    """Read the catalogue of the session's database; call it inside `snapshot`.
+    """Read the catalogue of the session's database; call it inside `Sessions.snapshot`.
 
     One query per kind of object, whatever their number; writes nothing. The session's search_path must be
     pg_catalog (as `connect` sets it), so that names are printed qualified.
@@ -152,7 +139,9 @@ def read_catalog(conn: Connection) -> Catalog:
         constraints.setdefault(constraint.relation, []).append(constraint)
     return Catalog(
         relations={
-            name: Relation(name=name, **{key: row[key] for key in ("kind", "owner", "persistence", "row_security")})
+            name: Relation(
+                name=name, **{key: row[key] for key in ("kind", "owner", "persistence", "row_security")}
+            )
             for row in rows("relations")
             if (name := _qualified(row))
         },
@@ -169,7 +158,7 @@ def read_catalog(conn: Connection) -> Catalog:
 
 
 def count_rows(conn: Connection, tables: tuple[str, ...]) -> dict[str, int]:
-    """Count the rows of tables that exist; call it inside `snapshot`.
+    """Count the rows of tables that exist; call it inside `Sessions.snapshot`.
 
     `tables` are `schema.relation` names. Raises psycopg errors as they come: a missing table, a missing SELECT.
     """
@@ -185,11 +174,6 @@ def count_rows(conn: Connection, tables: tuple[str, ...]) -> dict[str, int]:
 def identifier(name: str) -> sql.Identifier:
     """Return `schema.relation` as a quoted SQL identifier."""
     return sql.Identifier(*name.split(".", 1))
-
-
-def missing_privilege(error: psycopg.Error) -> bool:
-    """Tell whether the server refused for want of a privilege (SQLSTATE 42501)."""
-    return error.sqlstate == "42501"
 
 
 def _qualified(row: Row, key: str = "name") -> str:

@@ -96,9 +96,13 @@ def require_services(targets: Mapping[str, Target]) -> None:
         names = ", ".join(f"{service!r} (target {target})" for service, target in missing.items())
         raise PreconditionFailed(
             f"The service file does not define {names}; it was sought in {sought}"
-            + (f", which define(s): {', '.join(sorted(known))}." if known else ", which define(s) no service."),
+            + (
+                f", which define(s): {', '.join(sorted(known))}."
+                if known
+                else ", which define(s) no service."
+            ),
             "Add a [service] section with host, port and user there, or point PGSERVICEFILE at the right file; "
-            "for the lab: eval \"$(runbooks lab env)\".",
+            'for the lab: eval "$(runbooks lab env)".',
         )
 
 
@@ -213,8 +217,28 @@ class Sessions:
         return self.unguarded(name)
 
     @contextmanager
+    def snapshot(self, name: str) -> Iterator[Connection]:
+        """Run the block in one REPEATABLE READ, read-only transaction of a target's guarded session.
+
+        Raises ConnectionFailed for whatever goes wrong with the session or a query in it.
+        Source: https://www.postgresql.org/docs/current/transaction-iso.html
+        """
+        conn = self.read(name)
+        try:
+            with conn.transaction():
+                conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                yield conn
+        except psycopg.Error as error:
+            raise lost(self.targets[name], error) from error
+
+    @contextmanager
     def write(
-        self, name: str, *, lock_timeout_ms: int, statement_timeout_ms: int, system_identifier: str | None = None
+        self,
+        name: str,
+        *,
+        lock_timeout_ms: int,
+        statement_timeout_ms: int,
+        system_identifier: str | None = None,
     ) -> Iterator[Connection]:
         """Open a guarded writing session for one block, and close it.
 

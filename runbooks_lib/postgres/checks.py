@@ -1,0 +1,178 @@
+"""Does a catalogue hold what the phase declares? pgTAP's vocabulary, one finding per object and check.
+
+`created_by` names the step that is still to create the objects: until then an object may be absent or equal,
+never different.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runbooks_lib.findings import Finding, Verdict, judge
+from runbooks_lib.phase import Column, Enum, Index, Phase, Table
+from runbooks_lib.postgres.catalog import Catalog
+from runbooks_lib.postgres.catalog import Column as LiveColumn
+
+
+def check_schema(
+    phase: Phase, target: str, catalog: Catalog, *, created_by: str | None = None
+) -> tuple[Finding, ...]:
+    """Compare a target's catalogue with the tables, enums and indexes of the phase.
+
+    Reads nothing but its arguments. Returns one finding per object and check.
+    """
+    findings: list[Finding] = []
+    for table in phase.tables:
+        findings.extend(check_table(target, table, catalog, created_by=created_by))
+    for enum in phase.enums:
+        findings.extend(check_enum(target, enum, catalog, created_by=created_by))
+    owners = {table.name: table.owner for table in phase.tables}
+    for index in phase.indexes:
+        findings.extend(check_index(target, index, owners[index.table], catalog, created_by=created_by))
+    return tuple(findings)
+
+
+def check_table(target: str, table: Table, catalog: Catalog, *, created_by: str | None) -> Iterator[Finding]:
+    """Check has_table, table_owner_is, columns_are and col_is_pk for one table."""
+    relation = catalog.relations.get(table.name)
+    if relation is None or relation.kind not in "rp":
+        have = "absent" if relation is None else f"there, but not a table (relkind {relation.kind})"
+        yield _presence("has_table", target, table.name, have, created_by)
+        return
+    yield _presence("has_table", target, table.name, "there", created_by)
+    yield judge(
+        "table_owner_is",
+        target,
+        table.name,
+        have=relation.owner,
+        want=table.owner,
+        hint=f"As a superuser or the present owner: ALTER TABLE … OWNER TO {table.owner};",
+    )
+    have, want = _columns(catalog.columns.get(table.name, ()), table.columns)
+    yield judge(
+        "columns_are",
+        target,
+        table.name,
+        have=have,
+        want=want,
+        hint="CREATE TABLE IF NOT EXISTS would hide this: bring the table or the phase file in line first.",
+    )
+    yield judge(
+        "col_is_pk",
+        target,
+        table.name,
+        have=", ".join(catalog.primary_key(table.name)) or "no primary key",
+        want=", ".join(table.primary_key) or "no primary key",
+        hint="A key of other columns lets rows in twice, or keeps rows out: compare it with the migration.",
+    )
+
+
+def check_enum(target: str, enum: Enum, catalog: Catalog, *, created_by: str | None) -> Iterator[Finding]:
+    """Check has_enum, enum_owner_is and enum_has_labels (order matters) for one enum type."""
+    live = catalog.enums.get(enum.name)
+    if live is None:
+        yield _presence("has_enum", target, enum.name, "absent", created_by)
+        return
+    yield _presence("has_enum", target, enum.name, "there", created_by)
+    yield judge(
+        "enum_owner_is",
+        target,
+        enum.name,
+        have=live.owner,
+        want=enum.owner,
+        hint=f"As a superuser or the present owner: ALTER TYPE … OWNER TO {enum.owner};",
+    )
+    yield judge(
+        "enum_has_labels",
+        target,
+        enum.name,
+        have=", ".join(live.labels),
+        want=", ".join(enum.labels),
+        hint="The order of labels is their sort order. A missing label can be added (ALTER TYPE … ADD VALUE); "
+        "a wrong order needs a new type.",
+    )
+
+
+def check_index(
+    target: str, index: Index, owner: str, catalog: Catalog, *, created_by: str | None
+) -> Iterator[Finding]:
+    """Check has_index, index_is, index_owner_is and index_is_valid for one index."""
+    live = catalog.indexes.get(index.name)
+    if live is None:
+        yield _presence("has_index", target, index.name, "absent", created_by)
+        return
+    yield _presence("has_index", target, index.name, "there", created_by)
+    yield judge(
+        "index_is",
+        target,
+        index.name,
+        have=live.definition,
+        want=index.definition,
+        hint="An index of the same name on other columns: drop and create it (CONCURRENTLY on a busy table).",
+    )
+    yield judge(
+        "index_owner_is",
+        target,
+        index.name,
+        have=live.owner,
+        want=owner,
+        hint="An index has its table's owner: mend the table's owner.",
+    )
+    yield judge(
+        "index_is_valid",
+        target,
+        index.name,
+        have="valid" if live.is_valid else "INVALID",
+        want="valid",
+        hint="A CREATE INDEX CONCURRENTLY failed half-way: DROP INDEX and create it again, or REINDEX.",
+    )
+
+
+def check_row_counts(phase: Phase, target: str, counts: dict[str, int]) -> tuple[Finding, ...]:
+    """Check row_count_is for the tables whose number of rows the phase declares."""
+    return tuple(
+        judge(
+            "row_count_is",
+            target,
+            table.name,
+            have=counts.get(table.name, "table absent"),
+            want=table.rows,
+            hint="Rows were added or removed since the phase was written: find out by whom, then correct one of both.",
+        )
+        for table in phase.tables
+        if table.rows is not None
+    )
+
+
+def _presence(check: str, target: str, name: str, have: str, created_by: str | None) -> Finding:
+    want = "there" if created_by is None else f"absent or equal: {created_by} creates it"
+    passed = have == "there" or (have == "absent" and created_by is not None)
+    return Finding(
+        check=check,
+        target=target,
+        object=name,
+        have=have,
+        want=want,
+        verdict=Verdict.PASS if passed else Verdict.FAIL,
+        hint="" if passed else "See the finder's matrix: which database holds it?",
+    )
+
+
+def _columns(have: tuple[LiveColumn, ...], want: tuple[Column, ...]) -> tuple[str, str]:
+    """Return both sides in words: in full when they are equal in number only, else what differs."""
+    live = {c.name: _column(c.type, c.not_null, c.default) for c in have}
+    declared = {c.name: _column(c.type, c.not_null, c.default) for c in want}
+    if live == declared and list(live) == list(declared):
+        text = f"{len(declared)} columns as declared"
+        return text, text
+    if live == declared:
+        return "order " + ", ".join(live), "order " + ", ".join(declared)
+    names = [n for n in {**declared, **live} if live.get(n) != declared.get(n)]
+    return (
+        "; ".join(f"{n} {live.get(n, 'absent')}" for n in names),
+        "; ".join(f"{n} {declared.get(n, 'absent')}" for n in names),
+    )
+
+
+def _column(type_: str, not_null: bool, default: str | None) -> str:
+    return type_ + (" NOT NULL" if not_null else "") + (f" DEFAULT {default}" if default is not None else "")

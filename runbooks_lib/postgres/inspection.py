@@ -1,0 +1,58 @@
+"""One target, looked at in one snapshot: judged against the phase, and described for the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runbooks_lib.findings import Finding
+from runbooks_lib.phase import Phase, Target
+from runbooks_lib.postgres.catalog import Catalog, count_rows, read_catalog
+from runbooks_lib.postgres.checks import check_row_counts, check_schema
+from runbooks_lib.postgres.connect import Sessions
+
+
+def inspect(
+    phase: Phase, sessions: Sessions, name: str, target: Target, *, created_by: str | None
+) -> tuple[tuple[Finding, ...], dict[str, Any]]:
+    """Judge one target's catalogue and row counts in one snapshot; also describe what is there.
+
+    Raises ConnectionFailed when the target cannot be read.
+    """
+    with sessions.snapshot(name) as conn:
+        catalog = read_catalog(conn)
+        present = tuple(t.name for t in phase.tables if t.name in catalog.tables())
+        counts = count_rows(conn, present)
+    findings = check_schema(phase, name, catalog, created_by=created_by)
+    if target.data:
+        findings += check_row_counts(phase, name, counts)
+    return findings, describe(phase, catalog, counts)
+
+
+def describe(phase: Phase, catalog: Catalog, counts: dict[str, int]) -> dict[str, Any]:
+    """Describe the phase's objects as a catalogue holds them, in plain values; absent ones are left out."""
+    return {
+        "fingerprint": catalog.fingerprint(),
+        "tables": {
+            table.name: {"owner": catalog.relations[table.name].owner, "rows": counts[table.name]}
+            for table in phase.tables
+            if table.name in counts
+        },
+        "enums": {
+            enum.name: {
+                "owner": catalog.enums[enum.name].owner,
+                "labels": list(catalog.enums[enum.name].labels),
+            }
+            for enum in phase.enums
+            if enum.name in catalog.enums
+        },
+        "indexes": {
+            index.name: {
+                "table": live.relation,
+                "definition": live.definition,
+                "unique": live.is_unique,
+                "valid": live.is_valid,
+            }
+            for index in phase.indexes
+            if (live := catalog.indexes.get(index.name))
+        },
+    }

@@ -1,0 +1,301 @@
+"""Step 1, preflight: is everything what the phase says it is? Reads only.
+
+Each function answers one question of `01_preflight.ipynb`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from runbooks_lib.errors import ConnectionFailed, RunbookError
+from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, judge
+from runbooks_lib.phase import Phase, Role, Target
+from runbooks_lib.postgres.catalog import count_rows, read_catalog
+from runbooks_lib.postgres.connect import Identity, Sessions, lost
+from runbooks_lib.postgres.finder import ABSENT, NOT_SEARCHED, search_server
+from runbooks_lib.postgres.inspection import inspect
+from runbooks_lib.postgres.queries import query
+from runbooks_lib.postgres.readiness import at_least, check_blockers, check_privileges
+from runbooks_lib.postgres.replication import Lag, measure_lag
+
+MIN_FREE_CONNECTIONS = 5
+DISK_FACTOR = 2  # a dump, and room to restore it
+
+
+def targets(phase: Phase, sessions: Sessions) -> Answer:
+    """Ask every target who it is: server, role, database, system.
+
+    Reads pg_control_system() and relatives at each target; writes nothing.
+    Facts: per target its identity, as a mapping of plain values.
+    """
+    findings: list[Finding] = []
+    facts: dict[str, Any] = {}
+    for name, target in phase.targets.items():
+        try:
+            who = sessions.identity(name)
+        except ConnectionFailed as error:
+            findings.append(could_not_run("target_answers", name, target.service, error))
+            continue
+        facts[name] = asdict(who) | {"server": who.server, "role": who.role, "declared_role": target.role}
+        findings.extend(_judge_identity(name, target, who))
+    for name, target in phase.targets.items():
+        if target.primary in facts and name in facts:
+            findings.append(_same_system(name, target, facts))
+    rows = tuple(
+        {
+            "target": name,
+            "server": who["server"],
+            "database": who["database"],
+            "role": who["role"],
+            "declared": who["declared_role"],
+            "PostgreSQL": who["server_version"],
+            "system": who["system_identifier"],
+            "timeline": who["timeline"],
+            "LSN": who["lsn"],
+        }
+        for name, who in facts.items()
+    )
+    return Answer(findings=tuple(findings), facts={"targets": facts}, rows=rows)
+
+
+def _judge_identity(name: str, target: Target, who: Identity) -> Iterator[Finding]:
+    yield judge(
+        "target_role_is",
+        name,
+        target.service,
+        have=f"{who.role} ({who.server})",
+        want=f"{target.role} ({who.server})",
+        hint=f"Service {target.service} leads to the wrong server, or a failover took place: point it back.",
+    )
+    yield judge(
+        "target_database_is",
+        name,
+        target.service,
+        have=who.database,
+        want=target.database,
+        hint="Correct the database in the phase file or the service file.",
+    )
+
+
+def _same_system(name: str, target: Target, facts: dict[str, Any]) -> Finding:
+    assert target.primary is not None
+    return judge(
+        "standby_is_of_primary",
+        name,
+        target.service,
+        have=facts[name]["system_identifier"],
+        want=facts[target.primary]["system_identifier"],
+        hint=f"This standby belongs to another PostgreSQL system than target {target.primary}.",
+    )
+
+
+def find_objects(phase: Phase, sessions: Sessions) -> Answer:
+    """Find out which database really holds the phase's tables and enums.
+
+    Looks into every database of every target's server that the role may connect to, for the names as declared
+    and for the same names in other case or another schema; writes nothing.
+    Facts: `matrix`, a list of {kind, object, places: {"server database": what}}.
+    """
+    names = {table.name: "table" for table in phase.tables} | {enum.name: "enum" for enum in phase.enums}
+    findings: list[Finding] = []
+    places: dict[str, dict[str, str]] = {name: {} for name in names}
+    seen: set[tuple[str, str]] = set()
+    for target in phase.targets:
+        try:
+            who = sessions.identity(target)
+            if (who.server, who.system_identifier) in seen:
+                continue
+            seen.add((who.server, who.system_identifier))
+            for database, found in search_server(sessions, target, tuple(names)):
+                for name in names:
+                    what = found if isinstance(found, str) else found.get(name, ABSENT)
+                    places[name][f"{who.server} {database}"] = what
+        except ConnectionFailed as error:
+            findings.append(could_not_run("object_is_found", target, "every database", error))
+        except psycopg.Error as error:
+            failed = lost(phase.targets[target], error)
+            findings.append(could_not_run("object_is_found", target, "every database", failed))
+    for name in names:
+        findings.extend(_judge_places(phase, sessions, name, places[name]))
+    matrix = [{"kind": kind, "object": name, "places": places[name]} for name, kind in names.items()]
+    rows = tuple({"object": name, "kind": kind, **places[name]} for name, kind in names.items())
+    return Answer(findings=tuple(findings), facts={"matrix": matrix}, rows=rows)
+
+
+def _judge_places(phase: Phase, sessions: Sessions, name: str, places: dict[str, str]) -> Iterator[Finding]:
+    found = [place for place, what in places.items() if what != ABSENT and not what.startswith(NOT_SEARCHED)]
+    hint = f"It was found in: {', '.join(found) or 'no database that was searched'}. Is this target the right one?"
+    for target_name, target in phase.targets.items():
+        try:
+            place = f"{sessions.identity(target_name).server} {target.database}"
+        except ConnectionFailed as error:
+            yield could_not_run("object_is_found", target_name, name, error)
+            continue
+        have = places.get(place, f"{NOT_SEARCHED}: the database is not on this server")
+        pending = target_name == phase.baseline.target
+        if have.startswith(NOT_SEARCHED):
+            verdict = Verdict.ERROR
+        elif have.startswith("there") or (have == ABSENT and pending):
+            verdict = Verdict.PASS
+        else:
+            verdict = Verdict.FAIL
+        yield Finding(
+            check="object_is_found",
+            target=target_name,
+            object=name,
+            have=have,
+            want="there, or absent: baseline_migration creates it" if pending else "there",
+            verdict=verdict,
+            hint="" if verdict is Verdict.PASS else hint,
+        )
+
+
+def schema(phase: Phase, sessions: Sessions) -> Answer:
+    """Compare each target's catalogue and row counts with the phase, before anything is done.
+
+    Objects that baseline_migration creates may be absent or equal at its target, never different.
+    Facts: per target, what inspection.describe returns.
+    """
+    findings: list[Finding] = []
+    facts: dict[str, Any] = {}
+    for name, target in phase.targets.items():
+        created_by = "baseline_migration" if name == phase.baseline.target else None
+        try:
+            found, facts[name] = inspect(phase, sessions, name, target, created_by=created_by)
+            findings.extend(found)
+        except RunbookError as error:
+            findings.append(could_not_run("has_table", name, "every object", error))
+    return Answer(findings=tuple(findings), facts={"targets": facts})
+
+
+def replication(phase: Phase, sessions: Sessions) -> Answer:
+    """Measure how far each standby is behind, wait until it has replayed what its primary holds, compare both.
+
+    Reads pg_stat_wal_receiver, and the catalogues and row counts of both; writes nothing.
+    Facts: per standby its Lag.
+    """
+    standbys = {name: target for name, target in phase.targets.items() if target.role is Role.STANDBY}
+    findings: list[Finding] = [] if standbys else [_no_standby()]
+    lags: dict[str, Any] = {}
+    for name, target in standbys.items():
+        try:
+            lag = measure_lag(sessions, name, target)
+            lags[name] = asdict(lag)
+            findings.extend(_judge_lag(name, target, lag))
+            findings.extend(_parity(phase, sessions, name, target))
+        except RunbookError as error:
+            findings.append(could_not_run("standby_has_replayed", name, target.service, error))
+    rows = tuple({"target": name, **lag} for name, lag in lags.items())
+    return Answer(findings=tuple(findings), facts={"lag": lags}, rows=rows)
+
+
+def _judge_lag(name: str, target: Target, lag: Lag) -> Iterator[Finding]:
+    yield judge(
+        "standby_is_streaming",
+        name,
+        target.service,
+        have=lag.receiver,
+        want="streaming",
+        hint="The standby does not receive WAL: see primary_conninfo, the slot, and both servers' logs.",
+    )
+    yield judge(
+        "standby_has_replayed",
+        name,
+        target.service,
+        have="replayed" if lag.replayed else f"{lag.lag_bytes} bytes behind after {lag.waited_s} s",
+        want="replayed",
+        hint="Replay is paused or too slow: pg_is_wal_replay_paused(), long queries on the standby, I/O.",
+    )
+    if target.max_lag_bytes is not None:
+        within = lag.lag_bytes <= target.max_lag_bytes
+        yield Finding(
+            check="replication_lag_is",
+            target=name,
+            object=target.service,
+            have=f"{lag.lag_bytes} bytes",
+            want=f"at most {target.max_lag_bytes} bytes",
+            verdict=Verdict.PASS if within else Verdict.FAIL,
+            hint="" if within else "Wait for the standby, or find out what holds it back.",
+        )
+
+
+def _parity(phase: Phase, sessions: Sessions, name: str, target: Target) -> Iterator[Finding]:
+    assert target.primary is not None
+    sides: dict[str, tuple[str, dict[str, int]]] = {}
+    for side in (target.primary, name):
+        with sessions.snapshot(side) as conn:
+            catalog = read_catalog(conn)
+            present = tuple(t.name for t in phase.tables if t.name in catalog.tables())
+            sides[side] = catalog.fingerprint(), count_rows(conn, present)
+    hint = (
+        "The standby differs after replay: something writes meanwhile, or it is not this primary's standby."
+    )
+    have, want = sides[name], sides[target.primary]
+    yield judge(
+        "catalog_is_that_of_primary", name, "catalogue", have=have[0][:16], want=want[0][:16], hint=hint
+    )
+    yield judge(
+        "row_counts_are_those_of_primary", name, "declared tables", have=have[1], want=want[1], hint=hint
+    )
+
+
+def _no_standby() -> Finding:
+    return Finding(
+        check="standby_is_streaming",
+        target="-",
+        object="phase",
+        have="no target is declared a standby",
+        want="a standby to look at",
+        verdict=Verdict.SKIP,
+        hint="",
+    )
+
+
+def readiness(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
+    """Look at what a later step would stumble over: privileges, blockers, connection slots, disk.
+
+    Reads privileges, pg_stat_activity, pg_locks and the free space of `folder`'s file system; writes nothing.
+    Facts: `database_bytes` of the largest target, `free_bytes` of the file system.
+    """
+    findings: list[Finding] = []
+    database_bytes = 0
+    for name, target in phase.targets.items():
+        try:
+            with sessions.snapshot(name) as conn:
+                findings.extend(check_privileges(phase, name, conn))
+                if target.role is Role.PRIMARY:
+                    findings.extend(check_blockers(phase, name, conn))
+                room = conn.execute(query("headroom")).fetchone() or {}
+        except RunbookError as error:
+            findings.append(could_not_run("role_may", name, "privileges and head-room", error))
+            continue
+        database_bytes = max(database_bytes, room["database_bytes"])
+        findings.append(
+            at_least(
+                "connections_are_free",
+                name,
+                "connections",
+                have=room["usable_connections"] - room["connections"],
+                want=MIN_FREE_CONNECTIONS,
+                hint="Close idle sessions first.",
+            )
+        )
+    free_bytes = shutil.disk_usage(folder).free
+    findings.append(
+        at_least(
+            "disk_is_free",
+            "-",
+            "bytes where the runs are kept",
+            have=free_bytes,
+            want=database_bytes * DISK_FACTOR,
+            hint="Free space, or keep the runs elsewhere: --runs DIR.",
+        )
+    )
+    facts = {"database_bytes": database_bytes, "free_bytes": free_bytes}
+    return Answer(findings=tuple(findings), facts=facts)
