@@ -1,5 +1,6 @@
 """A phase says what must be true: phase.toml, read into frozen dataclasses."""
 
+from runbooks_lib.phase.load import load_phase, shipped_ids
 from runbooks_lib.phase.model import (
     SPEC_VERSION,
     STEPS,
@@ -40,4 +41,6 @@ __all__ = [
     "Table",
     "Target",
     "Text",
+    "load_phase",
+    "shipped_ids",
 ]

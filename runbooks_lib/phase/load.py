@@ -1,0 +1,175 @@
+"""Finds a phase by its id or path, and reads phase.toml into a Phase."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from runbooks_lib.errors import SpecError
+from runbooks_lib.phase.mistakes import Mistakes, below, nearest, shown, suggestion
+from runbooks_lib.phase.model import SPEC_VERSION, Phase, Role, Target
+from runbooks_lib.phase.reader import Reader
+from runbooks_lib.phase.references import check_references
+
+_FILE_NAME = "phase.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Owners:
+    """[owners] of the file."""
+
+    default: str
+
+
+def load_phase(ref: str) -> Phase:
+    """Read the phase with the shipped id `ref`, or at the path `ref` (phase.toml or its folder).
+
+    Reads phase.toml and the baseline file beside it; writes nothing.
+
+    Raises SpecError: with every mistake of the file, each with its key path; or because there
+    is no such phase, or the file is no TOML.
+    """
+    file = _find(ref)
+    content = _read(file)
+    raw = _parse(content, file)
+    mistakes = Mistakes()
+    mistakes.refuse_connection_strings(raw.get("targets"), "targets")
+    phase = _build(raw, file.parent, mistakes)
+    check_references(phase, mistakes)
+    targets = {name: _follow(target, phase.targets, mistakes) for name, target in phase.targets.items()}
+    baseline = _read_baseline(phase, mistakes)
+    mistakes.raise_all(file)
+    digest = hashlib.sha256(content + b"\0" + baseline).hexdigest()
+    return replace(phase, targets=targets, digest=digest)
+
+
+def shipped_ids() -> tuple[str, ...]:
+    """Return the ids of the phases that come with this package."""
+    return tuple(sorted(path.parent.name for path in _shipped().glob(f"*/{_FILE_NAME}")))
+
+
+def _shipped() -> Path:
+    return Path(str(files("runbooks_lib") / "phases"))
+
+
+def _find(ref: str) -> Path:
+    """Return the absolute path of the phase.toml that `ref` means."""
+    if ref in shipped_ids():
+        return _shipped() / ref / _FILE_NAME
+    path = Path(ref)
+    try:
+        if path.is_dir():
+            path /= _FILE_NAME
+        if path.is_file():
+            return path.resolve()
+    except OSError as error:
+        raise SpecError(f"{shown(ref)} cannot be opened: {error.strerror}.", "Check the path.") from error
+    near = nearest(ref, shipped_ids())
+    raise SpecError(
+        f"There is no phase {shown(ref)}: it is neither the id of a shipped phase "
+        f"nor the path of a {_FILE_NAME} or of its folder.",
+        (f"Did you mean {near}? " if near else "") + f"Shipped are: {', '.join(shipped_ids())}.",
+    )
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise SpecError(
+            f"The file {file} cannot be read: {error.strerror}.", "Make it readable for this user."
+        ) from error
+
+
+def _parse(content: bytes, file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SpecError(
+            f"The phase file {file} is not UTF-8 (line {line}).", "Save it as UTF-8, as TOML requires."
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        # The message ends in "(at line 3, column 7)" or "(at end of document)".
+        raise SpecError(
+            f"The phase file {file} is no valid TOML: {error}.", "Correct the syntax there and run again."
+        ) from error
+
+
+def _build(raw: Mapping[str, Any], folder: Path, mistakes: Mistakes) -> Phase:
+    """Read the parsed file; its digest is still empty, and standbys follow whom the file says."""
+    reader = Reader(mistakes)
+    owner = reader.table(_Owners, raw.get("owners", {}), "owners").default
+    with_owners = {
+        key: _own(value, owner or "unknown") if key in ("enums", "tables") else value
+        for key, value in raw.items()
+    }
+    phase = reader.table(Phase, with_owners, "", also=("owners",), folder=folder, digest="", owner=owner)
+    if type(version := raw.get("spec_version")) is int and version != SPEC_VERSION:
+        mistakes.add(
+            "spec_version",
+            f"is {version}",
+            f"this version of runbooks reads spec_version {SPEC_VERSION}",
+        )
+    if phase.id and phase.id != folder.name:
+        mistakes.add("id", f"is {shown(phase.id)}, but the folder is {shown(folder.name)}", "they are equal")
+    for name in phase.targets:
+        if not name.isidentifier():
+            mistakes.add(below("targets", name), "is no name", "accepted are letters, digits and '_'")
+    return phase
+
+
+def _own(entries: object, owner: str) -> object:
+    """Give each entry that names no owner the default owner."""
+    if not isinstance(entries, list):
+        return entries
+    return [{"owner": owner, **entry} if isinstance(entry, dict) else entry for entry in entries]
+
+
+def _follow(target: Target, targets: Mapping[str, Target], mistakes: Mistakes) -> Target:
+    """Return `target` with the primary that it follows, where it is a standby."""
+    path = below("targets", target.name)
+    if target.role is Role.PRIMARY:
+        for key in ("primary", "max_lag_bytes"):
+            if getattr(target, key) is not None:
+                mistakes.add(f"{path}.{key}", "is given for a primary", "leave it out")
+    unread = any(not (t.role and t.database) for t in targets.values())
+    if target.role is not Role.STANDBY or unread:
+        return target
+    primaries = [t.name for t in targets.values() if (t.role, t.database) == (Role.PRIMARY, target.database)]
+    if target.primary is None and len(primaries) == 1:
+        return replace(target, primary=primaries[0])
+    held = f"the database {shown(target.database)}"
+    if target.primary is None:
+        mistakes.add(
+            f"{path}.primary",
+            f"is missing, and {len(primaries)} primaries have {held}",
+            "accepted is the name of the target that this standby follows",
+        )
+    elif target.primary not in primaries:
+        mistakes.add(
+            f"{path}.primary",
+            f"names no primary with {held}: {shown(target.primary)}",
+            suggestion(target.primary, primaries),
+        )
+    return target
+
+
+def _read_baseline(phase: Phase, mistakes: Mistakes) -> bytes:
+    """Return the bytes of the baseline file; note when it cannot be read."""
+    if not phase.baseline.file:
+        return b""
+    try:
+        return (phase.folder / phase.baseline.file).read_bytes()
+    except OSError as error:
+        mistakes.add(
+            "baseline.file",
+            f"is {shown(phase.baseline.file)}, which cannot be read: {error.strerror}",
+            "accepted is the name of a file in the folder of phase.toml",
+        )
+        return b""

@@ -1,0 +1,184 @@
+"""Reads TOML tables into dataclasses, guided by the dataclasses' own annotations.
+
+A value that is wrong is noted, and an empty value of the right type put in its place, so that
+reading goes on and every mistake is found in one go. What holds an empty value is never returned
+to a caller of `load_phase`: there is at least one mistake then.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from enum import StrEnum
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from runbooks_lib.phase.mistakes import Mistakes, below, nearest, shown, suggestion
+from runbooks_lib.phase.model import AtLeast, Form
+
+T = TypeVar("T")
+
+_WORDS: dict[Any, str] = {
+    str: "a string",
+    int: "an integer",
+    bool: "true or false",
+    object: "a string, a number, true or false",
+}
+_SCALARS = (str, int, float, bool)
+
+
+class Reader:
+    """Reads values of declared types and notes what is wrong with them in `mistakes`."""
+
+    def __init__(self, mistakes: Mistakes) -> None:
+        self._mistakes = mistakes
+
+    def table(self, cls: type[T], raw: object, path: str, also: tuple[str, ...] = (), **given: Any) -> T:
+        """Read the table at `path` into `cls`.
+
+        `given` are fields that the caller supplies: they are no keys of the file. `also` are
+        keys that the caller reads itself.
+        """
+        hints = get_type_hints(cls, include_extras=True)
+        keys = {f.name: f for f in fields(cls) if f.name not in given}  # type: ignore[arg-type]
+        if not isinstance(raw, dict):
+            self._mistakes.add(path, f"is {_kind(raw)}", f"accepted is {_table_words(cls)}")
+            raw = {}
+            wanted: set[str] = set()
+        else:
+            wanted = self._wanted(keys, raw, path, also)
+        values = dict(given)
+        for name, key in keys.items():
+            if name in raw:
+                values[name] = self.value(hints[name], raw[name], below(path, name))
+            elif name in wanted:
+                self._mistakes.add(below(path, name), "is missing", f"accepted is {_words(hints[name])}")
+            if name not in values and _required(key):
+                values[name] = _empty(hints[name])
+        return cls(**values)
+
+    def _wanted(
+        self, keys: Mapping[str, Field[Any]], raw: Mapping[str, object], path: str, also: tuple[str, ...]
+    ) -> set[str]:
+        """Note unknown keys; return the keys that must be there and were not merely misspelt."""
+        wanted = {name for name, key in keys.items() if _required(key)}
+        accepted = (*keys, *also)
+        for name in raw:
+            if name not in accepted:
+                self._mistakes.add(below(path, name), "is an unknown key", suggestion(name, accepted))
+                wanted.discard(nearest(name, [key for key in accepted if key not in raw]) or "")
+        return wanted
+
+    def value(self, hint: Any, raw: object, path: str) -> Any:
+        """Read one value of the type `hint`."""
+        if self._mistakes.refused(path):
+            return _empty(hint)
+        origin, arguments = get_origin(hint), get_args(hint)
+        if origin is Annotated:
+            return self._constrained(arguments[0], arguments[1:], raw, path)
+        if origin in (Union, UnionType):
+            return self.value(next(a for a in arguments if a is not NoneType), raw, path)
+        if is_dataclass(hint):
+            return self.table(hint, raw, path)  # type: ignore[arg-type]
+        if origin is tuple and isinstance(raw, list):
+            return tuple(self.value(arguments[0], entry, f"{path}[{n}]") for n, entry in enumerate(raw))
+        if origin is Mapping and isinstance(raw, dict):
+            return {key: self._entry(arguments[1], key, entry, path) for key, entry in raw.items()}
+        if isinstance(hint, type) and issubclass(hint, StrEnum):
+            if isinstance(raw, str) and raw in list(hint):
+                return hint(raw)
+        elif origin is None and _is_a(hint, raw):
+            if raw != "":
+                return raw
+            self._mistakes.add(path, "is empty", f"accepted is {_words(hint)}")
+            return _empty(hint)
+        self._mistakes.add(path, f"is {_kind(raw)}", f"accepted is {_words(hint)}")
+        return _empty(hint)
+
+    def _entry(self, hint: Any, key: str, raw: object, path: str) -> Any:
+        """Read an entry of a table of tables: its key is its name."""
+        if is_dataclass(hint):
+            return self.table(hint, raw, below(path, key), name=key)  # type: ignore[arg-type]
+        return self.value(hint, raw, below(path, key))
+
+    def _constrained(self, hint: Any, constraints: tuple[Any, ...], raw: object, path: str) -> Any:
+        """Read a value of type `hint`, then hold it against its Form or AtLeast."""
+        before = len(self._mistakes)
+        value = self.value(hint, raw, path)
+        if len(self._mistakes) > before:
+            return value
+        for constraint in constraints:
+            if isinstance(constraint, Form) and not re.fullmatch(constraint.pattern, value):
+                self._mistakes.add(path, f"is {shown(value)}", f"accepted is {constraint.accepted}")
+                return _empty(hint)
+            if isinstance(constraint, AtLeast):
+                size = value if isinstance(value, int) else len(value)
+                if size < constraint.least:
+                    what = f"is {value}" if isinstance(value, int) else "is empty"
+                    self._mistakes.add(path, what, f"accepted is {_words(hint)}, at least {constraint.least}")
+        return value
+
+
+def _required(key: Field[Any]) -> bool:
+    return key.default is MISSING and key.default_factory is MISSING
+
+
+def _is_a(hint: Any, raw: object) -> bool:
+    """Is `raw` of the plain type `hint`? A bool is no integer here."""
+    if hint is object:
+        return isinstance(raw, _SCALARS)
+    return isinstance(raw, hint) and not (hint is int and isinstance(raw, bool))
+
+
+def _kind(raw: object) -> str:
+    """Say what was found: the value where it is short, else what sort of value it is."""
+    if isinstance(raw, dict):
+        return "a table"
+    if isinstance(raw, list):
+        return "an array"
+    if isinstance(raw, bool):
+        return str(raw).lower()
+    return f"the string {shown(raw)}" if isinstance(raw, str) else shown(raw)
+
+
+def _table_words(cls: Any) -> str:
+    names = [f.name for f in fields(cls) if _required(f)]
+    return f"a table with {', '.join(names)}" if names else "a table"
+
+
+def _words(hint: Any) -> str:
+    """Say what a value of type `hint` is."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        form = next((c.accepted for c in arguments[1:] if isinstance(c, Form)), "")
+        return form or _words(arguments[0])
+    if origin in (Union, UnionType):
+        return _words(next(a for a in arguments if a is not NoneType))
+    if origin is tuple:
+        return f"an array, each entry {_words(arguments[0])}"
+    if origin is Mapping:
+        return "a table"
+    if is_dataclass(hint):
+        return _table_words(hint)
+    if issubclass(hint, StrEnum):
+        return " or ".join(shown(str(member)) for member in hint)
+    return _WORDS[hint]
+
+
+def _empty(hint: Any) -> Any:
+    """Return an empty value of type `hint`, to go on reading with."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _empty(arguments[0])
+    if origin in (Union, UnionType):
+        return None
+    if is_dataclass(hint):
+        hints = get_type_hints(hint, include_extras=True)
+        blank: Callable[..., Any] = hint  # type: ignore[assignment]
+        return blank(**{f.name: _empty(hints[f.name]) for f in fields(hint) if _required(f)})
+    if origin is Mapping:
+        return {}
+    if hint is object or (isinstance(hint, type) and issubclass(hint, StrEnum)):
+        return ""  # no member: nothing is concluded from a role that could not be read
+    return (origin or hint)()
