@@ -1,0 +1,282 @@
+"""A PostgreSQL cluster of our own, for as long as it is needed: the lab's servers, a scratch for proofs.
+
+It runs in the calling user's account, or as `nobody` when root calls. It may
+lose data when the machine crashes (fsync is off), not when PostgreSQL does.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from runbooks_lib.errors import LabError
+from runbooks_lib.postgres import processes
+from runbooks_lib.postgres.binaries import clean_environment
+from runbooks_lib.postgres.server import ServerPrograms, find_server
+from runbooks_lib.postgres.storage import make_home, write_private
+
+SUPERUSER = "postgres"
+SOCKET_PORT = 5432  # only a part of the socket's name: a cluster without a TCP port listens to none
+CONFIGURATION = "runbooks.conf"
+STOPPING = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
+
+THROWAWAY: Mapping[str, str] = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "shared_buffers": "16MB",
+    "max_connections": "40",
+    "wal_init_zero": "off",
+    "wal_recycle": "off",
+    "min_wal_size": "2MB",  # at least two segments, which initdb made of 1 MB
+    "max_wal_size": "64MB",
+    "max_logical_replication_workers": "0",
+    "log_min_messages": "warning",
+    "lc_messages": "C",
+    "timezone": "UTC",
+}
+
+
+class PortTaken(LabError):
+    """Another process took the port between our choosing it and the server's start."""
+
+
+class Cluster:
+    """One data folder and, while it runs, its server.
+
+    `home` is a folder of `programs.account` (`storage.make_home`); the data lies in
+    `home/name`, the log beside it. With a `port` the server listens on 127.0.0.1;
+    without one on a socket in `home` alone. Several processes may hold an object
+    for the same cluster: what runs is read from postmaster.pid each time.
+    """
+
+    def __init__(self, *, programs: ServerPrograms, home: Path, name: str, port: int | None = None) -> None:
+        self.programs = programs
+        self.home = home
+        self.name = name
+        self.port = port
+        self.data = home / name
+        self.log = home / f"{name}.log"
+        self._pid: int | None = None
+
+    def __repr__(self) -> str:
+        return f"Cluster({self.name!r}, data={str(self.data)!r}, port={self.port})"
+
+    # -- making ----------------------------------------------------------------
+
+    def initdb(self, password: str) -> None:
+        """Make the data folder: SCRAM for everybody, data checksums, UTF-8, superuser `postgres`.
+
+        Raises LabError with initdb's own words.
+        """
+        password_file = self.home / f"{self.name}.password"
+        options = ["--username", SUPERUSER, "--auth=scram-sha-256", f"--pwfile={password_file}"]
+        options += ["--data-checksums", "--encoding=UTF8", "--locale=C", "--wal-segsize=1", "--no-sync"]
+        options += ["--no-instructions"]
+        if self.programs.major >= 17:
+            options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        write_private(password_file, f"{password}\n", self.programs.account)
+        try:
+            self._run("initdb", "--pgdata", str(self.data), *options)
+        finally:
+            password_file.unlink(missing_ok=True)
+        with (self.data / "postgresql.conf").open("a", encoding="utf-8") as file:
+            file.write(f"\ninclude = '{CONFIGURATION}'\n")
+
+    def configure(self, settings: Mapping[str, str] | None = None) -> None:
+        """Write the settings: those of a throwaway cluster, the address, then `settings`."""
+        merged = {
+            **THROWAWAY,
+            "listen_addresses": "" if self.port is None else "127.0.0.1",
+            "port": str(self.port or SOCKET_PORT),
+            "unix_socket_directories": str(self.home) if self.port is None else "",
+            "cluster_name": self.name,
+            **({"io_method": "sync"} if self.programs.major >= 18 else {}),  # no I/O worker processes
+            **(settings or {}),
+        }
+        lines = [f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in merged.items()]
+        write_private(self.data / CONFIGURATION, "".join(lines), self.programs.account)
+
+    # -- running ---------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the server and return at once; `wait_ready` waits for it."""
+        if self.is_running():
+            return
+        log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            process = subprocess.Popen(
+                [self.programs.bindir / "postgres", "-D", self.data],
+                cwd=self.home,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C in the terminal is for us, not for the server
+                **self.programs.account.switch,
+            )
+            self._pid = processes.detached(process)
+        finally:
+            os.close(log)
+
+    def wait_ready(self, timeout_s: float = 60.0) -> None:
+        """Wait until the server, primary or hot standby, lets clients in.
+
+        Watches postmaster.pid, whose eighth line becomes `ready`: ten times as
+        quick as `pg_ctl --wait`, which looks every 100 ms.
+
+        Raises PortTaken, or LabError with the end of the server's log.
+        """
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if not self.is_running():
+                raise self._failure("ended while starting")
+            if self._pid_file() == (self._pid, "ready"):
+                return
+            time.sleep(processes.POLL_S)
+        raise self._failure(f"is not ready after {timeout_s:.0f} s")
+
+    def is_ready(self) -> bool:
+        """Tell whether the server runs and lets clients in."""
+        return self.is_running() and self._pid_file()[1] == "ready"
+
+    def is_running(self) -> bool:
+        """Tell whether the server's main process runs."""
+        return self.pid() is not None
+
+    def pid(self) -> int | None:
+        """Return the number of the server's main process; None when it does not run."""
+        for pid in (self._pid, self._pid_file()[0]):
+            if pid is not None:
+                processes.reap(pid)
+                if processes.command_line(pid).endswith(f" -D {self.data}"):
+                    self._pid = pid
+                    return pid
+        return None
+
+    def begin_stop(self) -> None:
+        """Ask the server to stop and return at once: for stopping several together."""
+        if (pid := self.pid()) is not None:
+            os.kill(pid, signal.SIGINT)
+
+    def stop(self) -> None:
+        """Stop the server and wait until it has ended; harder signals follow when it does not.
+
+        Raises LabError when it cannot be ended.
+        """
+        pid = self.pid()
+        if pid is not None and not processes.end(pid, lambda: self.pid() == pid, by=STOPPING):
+            raise LabError(f"The PostgreSQL server {self.name} (process {pid}) cannot be ended.")
+        self._pid = None
+
+    # -- using -----------------------------------------------------------------
+
+    def address(self) -> dict[str, str]:
+        """Return libpq's `host` and `port` of this cluster."""
+        if self.port is None:
+            return {"host": str(self.home), "port": str(SOCKET_PORT)}
+        return {"host": "127.0.0.1", "port": str(self.port)}
+
+    def connect(self, dbname: str, **parameters: Any) -> psycopg.Connection[tuple[Any, ...]]:
+        """Connect in autocommit mode, as superuser unless `user` says otherwise.
+
+        `parameters` are libpq's (user, password, passfile). What the environment
+        says of encryption, options or sessions is overridden.
+        """
+        ours = {"user": SUPERUSER, "application_name": "runbooks", "connect_timeout": "10"}
+        plain = {"sslmode": "disable", "options": "", "target_session_attrs": "any"}
+        merged = ours | plain | self.address() | parameters
+        return psycopg.connect("", dbname=dbname, autocommit=True, **merged)
+
+    # -- inside ----------------------------------------------------------------
+
+    def _environment(self) -> dict[str, str]:
+        return clean_environment({"HOME": str(self.home), "TZ": "UTC"})
+
+    def _run(self, program: str, *arguments: str) -> None:
+        """Run one of the server's programs to its end, as the servers' account."""
+        ran = subprocess.run(
+            [self.programs.bindir / program, *arguments],
+            cwd=self.home,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            **self.programs.account.switch,
+        )
+        if ran.returncode != 0:
+            raise LabError(f"{program} failed ({ran.returncode}): {ran.stderr.strip()[-1000:]}")
+
+    def _pid_file(self) -> tuple[int | None, str]:
+        """Return process number and status from postmaster.pid, as far as it is written."""
+        try:
+            lines = (self.data / "postmaster.pid").read_text().splitlines()
+            return int(lines[0]), lines[7].strip() if len(lines) > 7 else ""
+        except (OSError, IndexError, ValueError):
+            return None, ""
+
+    def _failure(self, what: str) -> LabError:
+        """Return the error for a server that did not start, with the end of its log."""
+        log = self.log.read_text(errors="replace")[-1500:].strip() if self.log.exists() else "no log"
+        kind = PortTaken if "could not bind" in log else LabError
+        return kind(f"The PostgreSQL server {self.name} {what}. Its log ends: {log}")
+
+
+def copy_data(source: Path, targets: Sequence[Path]) -> None:
+    """Copy the data folder of a cleanly stopped cluster to each target, at the same time.
+
+    Owners and permissions stay; blocks are shared where the file system can.
+
+    Raises LabError when a copy is not complete.
+    """
+    command = ["cp", "-Rpc"] if sys.platform == "darwin" else ["cp", "-a"]
+    with ExitStack() as stack:
+        copies = [
+            stack.enter_context(subprocess.Popen([*command, source, target], stderr=subprocess.PIPE))
+            for target in targets
+        ]
+        errors = [copy.communicate()[1].decode(errors="replace") for copy in copies]
+    if any(copy.returncode for copy in copies):
+        raise LabError(f"The data folder {source} was not copied: {' '.join(errors)[-500:]}")
+
+
+def free_ports(count: int) -> tuple[int, ...]:
+    """Return different TCP ports of 127.0.0.1 that are free at this moment."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return tuple(int(each.getsockname()[1]) for each in sockets)
+
+
+@contextmanager
+def scratch(programs: ServerPrograms | None = None) -> Iterator[tuple[Cluster, str]]:
+    """Run an empty cluster behind a socket; yield it with the superuser's password.
+
+    Everything of it is gone at the end, also after an error or Ctrl-C.
+    """
+    programs = programs or find_server()
+    home = make_home(programs.account)
+    cluster = Cluster(programs=programs, home=home, name="scratch")
+    password = secrets.token_urlsafe(18)
+    try:
+        cluster.initdb(password)
+        cluster.configure()
+        cluster.start()
+        cluster.wait_ready()
+        yield cluster, password
+    finally:
+        cluster.stop()
+        shutil.rmtree(home)

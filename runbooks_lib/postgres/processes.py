@@ -1,0 +1,92 @@
+"""Processes by their number: who they are, whether they still run, and how to end them.
+
+A number alone says little, since the system gives it out again. Where it
+matters, a process is known by its number *and* the moment it was started.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+POLL_S = 0.004
+
+
+def started(pid: int) -> str | None:
+    """Return a text that names the start of process `pid`; None when there is no such process.
+
+    Reads /proc where there is one, else runs `ps`. A process that has ended and
+    only waits to be collected (a zombie) does not count.
+    """
+    reap(pid)
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None if Path("/proc/self").exists() else (_ps(pid, "lstart") or None)
+    state, *rest = stat.rpartition(")")[2].split()  # the name before it may hold spaces
+    return None if state in "ZX" else f"{_boot_id()}/{rest[18]}"
+
+
+def command_line(pid: int) -> str:
+    """Return the command line of process `pid`, parts joined by a space; empty when there is none."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return "" if Path("/proc/self").exists() else _ps(pid, "command")
+
+
+def reap(pid: int) -> None:
+    """Collect `pid` if it is a child of this process that has ended."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return  # somebody else's child: init collects it
+
+
+def detached(process: subprocess.Popen[bytes]) -> int:
+    """Give up `process` as an object and keep its number: it is to outlive us, or be ended by number.
+
+    Popen would warn of it when collected; `reap` takes over from here.
+    """
+    process.returncode = 0
+    return process.pid
+
+
+def end(pid: int, is_it: Callable[[], bool], *, by: tuple[tuple[signal.Signals, float], ...]) -> bool:
+    """Send each signal in turn until `is_it` denies that the process still runs.
+
+    `by` holds signals with the seconds to wait after each. Returns whether it ended.
+    """
+    for number, wait_s in by:
+        if not is_it():
+            return True
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return True
+        deadline = time.monotonic() + wait_s
+        while time.monotonic() < deadline:
+            if not is_it():
+                return True
+            time.sleep(POLL_S)
+    return not is_it()
+
+
+def _ps(pid: int, column: str) -> str:
+    """Ask `ps` for one column of one process."""
+    command = ["ps", "-ww", "-o", f"{column}=", "-p", str(pid)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+@cache
+def _boot_id() -> str:
+    """Return what tells this boot of the machine from the one before."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "boot"

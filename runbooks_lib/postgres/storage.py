@@ -1,0 +1,69 @@
+"""Folders for what servers of ours need: a cache that lasts, and a home for one server's life."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from runbooks_lib.errors import PreconditionFailed
+from runbooks_lib.postgres.account import Account
+
+ENV_CACHE = "RUNBOOKS_CACHE"
+LONGEST_HOME = 80  # a socket's path in it must stay below 104 bytes
+
+
+def cache_directory() -> Path:
+    """Return the cache folder, made when missing, readable by the caller alone.
+
+    RUNBOOKS_CACHE, else `runbooks` in XDG_CACHE_HOME or ~/.cache.
+
+    Raises PreconditionFailed when it cannot be made.
+    """
+    named = os.environ.get(ENV_CACHE)
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    folder = Path(named).absolute() if named else Path(base).expanduser().absolute() / "runbooks"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise PreconditionFailed(
+            f"The cache folder {folder} cannot be made: {error.strerror}.",
+            f"Let {ENV_CACHE} name a folder that you may write to.",
+        ) from error
+    return folder
+
+
+def make_home(account: Account, prefix: str = "runbooks-") -> Path:
+    """Make a folder for servers' data, owned by `account` and closed to all others.
+
+    It lies below the system's temporary folder: an account that root switches to
+    cannot reach a folder below root's home, and the paths of sockets must be short.
+
+    Raises PreconditionFailed when the account can reach no temporary folder.
+    """
+    for base in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):
+        if base.is_dir() and len(str(base)) < LONGEST_HOME - 24 and account.can_enter(base):
+            home = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
+            account.own(home)
+            return home
+    raise PreconditionFailed(
+        "There is no temporary folder with a short path that the servers' account can reach.",
+        "Let TMPDIR name one, or make /tmp accessible (mode 1777).",
+    )
+
+
+def write_private(path: Path, text: str, account: Account | None = None) -> None:
+    """Write `text` to a new file that only its owner can read: the caller, or `account`.
+
+    The file appears whole or not at all.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        if account is not None:
+            account.own(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
