@@ -1,0 +1,163 @@
+"""Step 2, backup: a schema dump of every target that a later step writes to, before anything is written.
+
+Each function answers one question of `02_backup.ipynb`. The dumps are the only files that a step writes itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from runbooks_lib.errors import BackupError, RunbookError
+from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, judge
+from runbooks_lib.phase import Phase
+from runbooks_lib.postgres.catalog import read_catalog
+from runbooks_lib.postgres.clients import Client, choose, find_clients
+from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.dump import DumpFile, dump_schema, read_dump
+from runbooks_lib.postgres.readiness import quoted
+
+
+def client(phase: Phase, sessions: Sessions) -> Answer:
+    """Choose pg_dump for each server: the same major version, else the lowest newer one.
+
+    Runs every pg_dump found for its version. Facts: per target the client's version and folder.
+    """
+    findings: list[Finding] = []
+    facts: dict[str, Any] = {}
+    for name in phase.backup.targets:
+        try:
+            major = sessions.identity(name).major
+            chosen = _client_for(sessions, name)
+        except RunbookError as error:
+            findings.append(could_not_run("client_can_dump", name, "pg_dump", error))
+            continue
+        facts[name] = {"server_major": major, "version": chosen.version, "bindir": str(chosen.bindir)}
+        findings.append(
+            Finding(
+                check="client_can_dump",
+                target=name,
+                object="pg_dump",
+                have=f"{chosen.version} in {chosen.bindir}",
+                want=f"{major}, or the lowest newer",
+                verdict=Verdict.PASS,
+            )
+        )
+    return Answer(findings=tuple(findings), facts={"clients": facts})
+
+
+def dump(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
+    """Dump the schema of each backup target into `folder`, under one snapshot each; write nothing else.
+
+    Files are named schema_backup_YYYYMMDD_HHMMSS.sql (UTC); from the second target on, the database is added.
+    Facts: `dumps`, per target the file's name, size in bytes, SHA-256 and the catalogue's fingerprint.
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%d_%H%M%S")
+    findings: list[Finding] = []
+    dumps: dict[str, Any] = {}
+    for position, name in enumerate(phase.backup.targets):
+        database = phase.targets[name].database
+        file = folder / f"schema_backup_{stamp}{f'_{database}' if position else ''}.sql"
+        try:
+            fingerprint, made = _dump_target(phase, sessions, name, file)
+        except RunbookError as error:
+            findings.append(could_not_run("dump_is_whole", name, file.name, error))
+            continue
+        dumps[name] = asdict(made) | {"path": file.name, "database": database, "fingerprint": fingerprint}
+        findings.append(_whole(name, made))
+    rows = tuple(
+        {"target": name, **{key: dumps[name][key] for key in ("path", "size_bytes", "sha256")}}
+        for name in dumps
+    )
+    return Answer(findings=tuple(findings), facts={"dumps": dumps}, rows=rows)
+
+
+def verify(phase: Phase, sessions: Sessions, *, folder: Path, dumps: Mapping[str, Any]) -> Answer:
+    """Read the dumps back from disk: same hash, whole, and every table of the source in it.
+
+    `dumps` are the facts of `dump`. Reads the files and the targets' catalogues; writes nothing.
+    """
+    findings: list[Finding] = []
+    for name in phase.backup.targets:
+        try:
+            if name not in dumps:
+                raise BackupError(f"There is no dump of target {name!r}.", "Run the dump again.")
+            file = folder / dumps[name]["path"]
+            findings.extend(_verify_target(sessions, name, file, dumps[name]))
+        except RunbookError as error:
+            findings.append(could_not_run("dump_names_every_table", name, "dump", error))
+    return Answer(findings=tuple(findings))
+
+
+def _client_for(sessions: Sessions, target: str) -> Client:
+    return choose(find_clients(), sessions.identity(target).major)
+
+
+def _dump_target(phase: Phase, sessions: Sessions, name: str, file: Path) -> tuple[str, DumpFile]:
+    chosen = _client_for(sessions, name)
+    with sessions.snapshot(name) as conn:
+        exported = conn.execute("SELECT pg_export_snapshot() AS id").fetchone()
+        assert exported is not None
+        fingerprint = read_catalog(conn).fingerprint()
+        dump_schema(
+            chosen, phase.targets[name], file, snapshot=exported["id"], restrict_key=phase.digest[:32]
+        )
+    return fingerprint, read_dump(file)
+
+
+def _whole(name: str, made: DumpFile) -> Finding:
+    return judge(
+        "dump_is_whole",
+        name,
+        made.path.name,
+        have="whole" if made.complete and made.size_bytes else f"cut short after {made.size_bytes} bytes",
+        want="whole",
+        hint="pg_dump did not write its last line: do not trust this file, run the step again.",
+    )
+
+
+def _verify_target(sessions: Sessions, name: str, file: Path, noted: Mapping[str, Any]) -> list[Finding]:
+    found = read_dump(file)
+    with sessions.snapshot(name) as conn:
+        catalog = read_catalog(conn)
+    text = file.read_text(encoding="utf-8")
+    tables = catalog.tables()
+    lost = [t for t in tables if not _creates(text, t)]
+    return [
+        judge(
+            "dump_hash_is",
+            name,
+            file.name,
+            have=found.sha256,
+            want=noted["sha256"],
+            hint="The file changed since it was written: find out who did it, and dump again.",
+        ),
+        _whole(name, found),
+        judge(
+            "dump_names_every_table",
+            name,
+            file.name,
+            have=f"{len(tables) - len(lost)} of {len(tables)} tables"
+            + (f"; not {', '.join(lost)}" if lost else ""),
+            want=f"{len(tables)} of {len(tables)} tables",
+            hint="The dump lacks tables that the database has: run the step again.",
+        ),
+        judge(
+            "source_is_unchanged",
+            name,
+            "catalogue",
+            have=catalog.fingerprint()[:16],
+            want=str(noted["fingerprint"])[:16],
+            hint="Somebody changed the schema since the dump was made: dump again.",
+        ),
+    ]
+
+
+def _creates(text: str, table: str) -> bool:
+    """Tell whether a dump creates a table: pg_dump quotes a name only where it must."""
+    schema, name = table.split(".", 1)
+    forms = {f"{s}.{n}" for s in (schema, f'"{schema}"') for n in (name, f'"{name}"')} | {quoted(table)}
+    return any(f"TABLE {form} (" in text for form in forms)
