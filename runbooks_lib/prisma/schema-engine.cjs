@@ -120,7 +120,7 @@ function parseUrl(text) {
       port: Number(url.port || 5432),
       database: decodeURIComponent(url.pathname.slice(1)) || 'postgres',
       user: decodeURIComponent(url.username),
-      password: url.password ? decodeURIComponent(url.password) : process.env.RUNBOOKS_PRISMA_PASSWORD,
+      password: url.password ? decodeURIComponent(url.password) : process.env.RUNBOOKS_PRISMA_PASSWORD || undefined,
       connectionTimeoutMillis: 1000 * Number(query.get('connect_timeout') ?? 5),
       options: `-c search_path=${searchPath}`, // as the native engine does; adapter-pg leaves it to the server
       application_name: query.get('application_name') ?? 'prisma-schema-engine-wasm',

@@ -1,0 +1,61 @@
+"""Run one program of Node's to its end, with everything that it started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from runbooks_lib.errors import PrismaError
+
+_GRACE_S = 2.0
+
+
+def run_child(
+    argv: Sequence[str], *, name: str, cwd: Path, env: Mapping[str, str], timeout_s: float
+) -> tuple[int, str]:
+    """Return the exit code and what was printed, stdout and stderr as they came.
+
+    The program gets a process group of its own, which is ended as a whole on a time-out and when this
+    process is interrupted: Prisma would leave its engine behind. `name` stands for the command in errors.
+
+    Raises PrismaError when the program cannot be started, or does not end in time.
+    """
+    try:
+        child = subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise PrismaError(
+            f"`{name}` cannot be started: {error.strerror}.", f"Check {argv[0]} and the folder {cwd}."
+        ) from error
+    with child:
+        try:
+            output, _ = child.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            _end_group(child)
+            raise PrismaError(
+                f"`{name}` did not end within {timeout_s:g} seconds and was stopped.",
+                "Look for another migration that holds Prisma's lock, and whether the database answers.",
+            ) from None  # the exception's text would repeat the command line
+        except BaseException:
+            _end_group(child)
+            raise
+    return child.returncode, output.decode(errors="replace")
+
+
+def _end_group(child: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(_GRACE_S)

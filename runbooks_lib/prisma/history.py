@@ -1,0 +1,247 @@
+"""Prisma's history: the rows of `_prisma_migrations` against the migrations folder. Reads only.
+
+The rules are those of Prisma's own schema engine (its diagnoseMigrationHistory), read from how it behaves.
+Prisma's `migrate status` is milder than they are: it stays green when an applied migration was edited, when
+the database has a migration that the folder lacks, and (engines before 7.9) when one was rolled back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import tuple_row
+
+from runbooks_lib.errors import PreconditionFailed, PrismaError
+from runbooks_lib.prisma.project import migrations_folder
+
+TABLE = "_prisma_migrations"
+_COLUMNS = (
+    "id",
+    "checksum",
+    "migration_name",
+    "started_at",
+    "finished_at",
+    "rolled_back_at",
+    "logs",
+    "applied_steps_count",
+)
+
+
+class Relation(StrEnum):
+    """How the database and the folder stand to each other."""
+
+    IN_SYNC = "in sync"
+    DATABASE_IS_BEHIND = "database is behind"
+    FOLDER_IS_BEHIND = "migrations folder is behind"
+    DIVERGED = "histories diverge"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationFile:
+    """One folder of prisma/migrations; `script` is None when its migration.sql is lost."""
+
+    name: str
+    script: str | None
+
+    @property
+    def checksum(self) -> str | None:
+        """Return what Prisma would write today: SHA-256 over the script's UTF-8 bytes, in hex."""
+        return None if self.script is None else _digest(self.script).hex()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationRow:
+    """One row of `_prisma_migrations`. A migration that was tried twice has two."""
+
+    id: str
+    checksum: str
+    name: str
+    started_at: datetime
+    finished_at: datetime | None
+    rolled_back_at: datetime | None
+    logs: str | None
+    applied_steps_count: int
+
+    @property
+    def applied(self) -> bool:
+        """Return whether the migration ended well and was not taken back."""
+        return self.finished_at is not None and self.rolled_back_at is None
+
+    @property
+    def failed(self) -> bool:
+        """Return whether the migration began, did not end, and nobody has said what became of it."""
+        return self.finished_at is None and self.rolled_back_at is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What `_prisma_migrations` says of the migrations folder; every field but the first is of names.
+
+    `edited`: the file no longer has the checksum that was recorded. `extra`: in the database, not in the
+    folder. `rolled_back`: nothing but rows that were taken back. `lost`: a folder without migration.sql.
+    `last_common` is the last migration before the histories part, when they do, and there is one.
+    """
+
+    table_exists: bool
+    applied: tuple[str, ...]
+    pending: tuple[str, ...]
+    edited: tuple[str, ...]
+    failed: tuple[str, ...]
+    extra: tuple[str, ...]
+    rolled_back: tuple[str, ...]
+    lost: tuple[str, ...]
+    last_common: str | None
+
+    @property
+    def relation(self) -> Relation:
+        """Return how the database and the folder stand to each other."""
+        match bool(self.pending), bool(self.extra):
+            case False, False:
+                return Relation.IN_SYNC
+            case True, False:
+                return Relation.DATABASE_IS_BEHIND
+            case False, True:
+                return Relation.FOLDER_IS_BEHIND
+            case _:
+                return Relation.DIVERGED
+
+    @property
+    def clean(self) -> bool:
+        """Return whether every migration is applied, unchanged, and there is nothing else."""
+        blemishes = (self.pending, self.edited, self.failed, self.extra, self.rolled_back, self.lost)
+        return self.table_exists and not any(blemishes)
+
+
+def read_folder(project: Path) -> tuple[MigrationFile, ...]:
+    """Read the migrations folder of a Prisma project, in Prisma's order.
+
+    Takes real directories only, no links to them, as Prisma does.
+
+    Raises PreconditionFailed when the project has none, or it cannot be read.
+    """
+    migrations = migrations_folder(project)
+    try:
+        folders = [entry for entry in migrations.iterdir() if entry.is_dir() and not entry.is_symlink()]
+    except OSError as error:
+        raise PreconditionFailed(
+            f"The migrations folder {migrations} cannot be read: {error.strerror}.",
+            "Check its permissions.",
+        ) from error
+    return tuple(
+        MigrationFile(name=folder.name, script=_read_script(folder / "migration.sql"))
+        for folder in sorted(folders, key=lambda folder: _collation_key(folder.name))
+    )
+
+
+def read_rows(conn: psycopg.Connection[Any], *, schema: str = "public") -> tuple[MigrationRow, ...] | None:
+    """Read `_prisma_migrations`, oldest attempt first; None when there is no such table.
+
+    Raises PrismaError when the table cannot be read.
+    """
+    table = sql.Identifier(schema, TABLE)
+    select = sql.SQL("SELECT {} FROM {} ORDER BY started_at").format(
+        sql.SQL(", ").join(map(sql.Identifier, _COLUMNS)), table
+    )
+    try:
+        with conn.cursor(row_factory=tuple_row) as cursor:
+            found = cursor.execute("SELECT to_regclass(%s)", (table.as_string(conn),)).fetchone()
+            if found is None or found[0] is None:
+                return None
+            rows = cursor.execute(select).fetchall()
+    except psycopg.Error as problem:
+        error = PrismaError(
+            f"The table {schema}.{TABLE} cannot be read: {problem.diag.message_primary or problem}.",
+            f"Grant SELECT on it to the role {conn.info.user}.",
+        )
+        error.sqlstate = problem.sqlstate
+        raise error from problem
+    return tuple(MigrationRow(**_named(row)) for row in rows)
+
+
+def checksum_matches(script: str, stored: str) -> bool:
+    """Return whether `stored` is the checksum of this script.
+
+    Line ends do not count: Git changes them. Old versions of Prisma wrote each byte without its leading zero,
+    so that the text was shorter than 64 characters.
+    """
+    unpadded = bool(stored) and len(stored) != 64
+    with_lf = script.replace("\r\n", "\n")
+    # from the script as it is, not from `with_lf`: "\r\r\n" and the like must come out as Prisma's do
+    variants = (script, with_lf, script.replace("\n", "\r\n"))
+    digests = (_digest(variant) for variant in variants)
+    return any(("".join(f"{b:x}" for b in d) if unpadded else d.hex()) == stored for d in digests)
+
+
+def diagnose(
+    files: Sequence[MigrationFile], rows: Sequence[MigrationRow] | None, *, rolled_back_is_pending: bool
+) -> History:
+    """Compare the folder with the table.
+
+    `rolled_back_is_pending`: whether a migration that has only rolled-back rows counts as pending, as engines
+    from 7.9 on say, or as known, as those before it say.
+    """
+    every_row = tuple(rows or ())
+    counted = [row for row in every_row if not (rolled_back_is_pending and row.rolled_back_at)]
+    first_row: dict[str, MigrationRow] = {}
+    for row in counted:
+        first_row.setdefault(row.name, row)
+    names = [file.name for file in files]
+    pending = tuple(name for name in names if name not in first_row)
+    extra = tuple(dict.fromkeys(row.name for row in counted if row.name not in names))
+    applied = {row.name for row in every_row if row.applied}
+    failed = tuple(dict.fromkeys(row.name for row in every_row if row.failed))
+    open_names = applied.union(failed)
+    diverge_at = names.index(pending[0]) if pending and extra else 0
+    return History(
+        table_exists=rows is not None,
+        applied=tuple(name for name in names if name in applied),
+        pending=pending,
+        edited=tuple(file.name for file in files if _edited(file, first_row.get(file.name))),
+        failed=failed,
+        extra=extra,
+        rolled_back=tuple(
+            dict.fromkeys(r.name for r in every_row if r.rolled_back_at and r.name not in open_names)
+        ),
+        lost=tuple(file.name for file in files if file.script is None),
+        last_common=names[diverge_at - 1] if diverge_at else None,
+    )
+
+
+def _edited(file: MigrationFile, row: MigrationRow | None) -> bool:
+    return row is not None and file.script is not None and not checksum_matches(file.script, row.checksum)
+
+
+def _digest(script: str) -> bytes:
+    return hashlib.sha256(script.encode()).digest()
+
+
+def _read_script(path: Path) -> str | None:
+    """Return the script as Node reads it: bytes that are not UTF-8 become U+FFFD, a byte order mark stays."""
+    try:
+        return path.read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return None
+
+
+def _named(row: tuple[Any, ...]) -> dict[str, Any]:
+    fields = dict(zip(_COLUMNS, row, strict=True))
+    fields["name"] = fields.pop("migration_name")
+    return fields
+
+
+def _collation_key(name: str) -> tuple[object, ...]:
+    """Return a key that sorts ASCII names as JavaScript's localeCompare does.
+
+    Punctuation before digits before letters, and case counts last, small letters first: so `2025_a` comes
+    before `20251_a`, where bytes would say the opposite.
+    """
+    ranks = tuple((2 if c.isalpha() else 1 if c.isdigit() else 0, c.lower()) for c in name)
+    return ranks, name.swapcase()

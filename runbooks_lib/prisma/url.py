@@ -1,0 +1,109 @@
+"""The address of a database as Prisma wants it, made in memory from a libpq session."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from urllib.parse import quote, urlencode
+
+import psycopg
+
+from runbooks_lib.errors import PreconditionFailed
+
+HIDDEN = "***"
+_URL_PASSWORD = re.compile(r"(\w+://[^:@/\s\"']*):[^@\s]+@")
+_SHORTEST_REPLACED = 4  # replacing a shorter password everywhere would spoil the text around it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseUrl:
+    """A PostgreSQL address for Prisma. Printing it never shows the password; `reveal()` does.
+
+    `host` may be the folder of a Unix socket. `verified` asks Prisma to check the server's certificate,
+    against `root_certificate` where one is given.
+    """
+
+    host: str
+    port: int
+    user: str
+    dbname: str
+    password: str | None = field(default=None, repr=False)
+    schema: str = "public"
+    encrypted: bool = False
+    verified: bool = False
+    root_certificate: str | None = None
+
+    def __str__(self) -> str:
+        return replace(self, password=HIDDEN).reveal() if self.password else self.reveal()
+
+    def reveal(self) -> str:
+        """Return the URL, password included. For a child's environment only."""
+        return self._url(self.password)
+
+    def without_password(self) -> str:
+        """Return the URL without its password."""
+        return self._url(None)
+
+    def redact(self, text: str) -> str:
+        """Return `text` without the password: as it is, percent-encoded, as JSON, or in any URL."""
+        if self.password and len(self.password) >= _SHORTEST_REPLACED:
+            in_json = json.dumps(self.password)[1:-1]
+            forms = {self.password, _encode(self.password), quote(self.password), in_json}
+            for form in sorted(forms, key=len, reverse=True):
+                text = text.replace(form, HIDDEN)
+        return _URL_PASSWORD.sub(rf"\1:{HIDDEN}@", text)
+
+    @property
+    def server(self) -> str:
+        """Return host:port as Prisma prints it: a Unix socket is `localhost`."""
+        if self.host.startswith("/"):
+            return f"localhost:{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{_encode(self.host)}:{self.port}"
+
+    def _url(self, password: str | None) -> str:
+        query = {"schema": self.schema, "sslmode": "require" if self.encrypted else "disable"}
+        if self.encrypted:
+            query["sslaccept"] = "strict" if self.verified else "accept_invalid_certs"
+        if self.root_certificate:
+            query["sslcert"] = self.root_certificate
+        if self.host.startswith("/"):
+            query["host"] = self.host
+        secret = f":{_encode(password)}" if password else ""
+        user = f"{_encode(self.user)}{secret}@"
+        return f"postgresql://{user}{self.server}/{_encode(self.dbname)}?{urlencode(query, quote_via=quote)}"
+
+
+def database_url(info: psycopg.ConnectionInfo, *, schema: str = "public") -> DatabaseUrl:
+    """Return the address of the server that a session is connected to.
+
+    The password is whatever libpq used: from the service file, the pass file or the environment. Prisma
+    encrypts exactly when this session is encrypted, because Prisma's `prefer` and libpq's differ.
+
+    Raises PreconditionFailed for an encrypted session through a client certificate given by name: Prisma
+    takes those in another format.
+    """
+    given = info.get_parameters()
+    encrypted = bool(info.pgconn.ssl_in_use)
+    if encrypted and "sslcert" in given:
+        raise PreconditionFailed(
+            "The service logs in with a client certificate (sslcert), which Prisma only takes as PKCS 12.",
+            "Use a service with a password for the Prisma step, or run `prisma migrate resolve` by hand.",
+        )
+    verified = given.get("sslmode", "").startswith("verify-")
+    root_certificate = given.get("sslrootcert") if encrypted and verified else None
+    return DatabaseUrl(
+        host=info.host,
+        port=info.port,
+        user=info.user,
+        dbname=info.dbname,
+        password=info.password or None,
+        schema=schema,
+        encrypted=encrypted,
+        verified=encrypted and verified,
+        root_certificate=None if root_certificate == "system" else root_certificate,
+    )
+
+
+def _encode(text: str) -> str:
+    return quote(text, safe="")
