@@ -1,0 +1,1 @@
+"""The lab: stand-ins for what belongs to others in production; `lab.lab` starts and stops it."""

@@ -1,0 +1,318 @@
+"""The lab from outside: `up`, `find`, `running`, `sweep`, and the `Lab` they return."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psycopg
+
+from runbooks_lib.errors import LabError
+from runbooks_lib.lab import services
+from runbooks_lib.lab.content import PROJECT, leader_template
+from runbooks_lib.lab.interrupts import termination_raises, uninterrupted
+from runbooks_lib.lab.pair import Pair
+from runbooks_lib.lab.state import STATE_FILE, Process, State, load, locked, registered
+from runbooks_lib.postgres import processes
+from runbooks_lib.postgres.cluster import Cluster, PortTaken, free_ports
+from runbooks_lib.postgres.server import find_server
+from runbooks_lib.postgres.storage import cache_directory, make_home
+from runbooks_lib.prisma.cli import install_project
+
+ATTEMPTS = 3  # a port chosen free may be taken a moment later
+OURS = (services.SERVICE_FILE, services.PASS_FILE, services.API_LOG, PROJECT.name, STATE_FILE)
+API_STOPPING = ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of `Lab.status`: a part of the lab, where it is, and how it is."""
+
+    what: str
+    where: str
+    state: str
+
+
+class Lab:
+    """A lab that was started; `with` takes it down at the end."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._pair = _pair(state)
+
+    def __repr__(self) -> str:
+        return f"Lab({str(self.directory)!r})"
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.down()
+
+    @property
+    def directory(self) -> Path:
+        """The lab's folder."""
+        return self._state.directory
+
+    @property
+    def leader(self) -> Cluster:
+        """The leader's cluster."""
+        return self._pair.leader
+
+    @property
+    def replica(self) -> Cluster:
+        """The standby's cluster."""
+        return self._pair.replica
+
+    def env(self) -> dict[str, str]:
+        """Return the variables by which every other part knows the lab; no secrets among them."""
+        return {
+            "PGSERVICEFILE": str(self.directory / services.SERVICE_FILE),
+            "PGPASSFILE": str(self.directory / services.PASS_FILE),
+            "RUNBOOKS_PRISMA_PROJECT": str(self.directory / PROJECT.name),
+            "KEYBUZZ_API_URL": f"http://127.0.0.1:{self._state.api_port}",
+            "KEYBUZZ_BACKEND_URL": f"http://127.0.0.1:{self._state.backend_port}",
+        }
+
+    def status(self) -> list[Row]:
+        """Return what the lab consists of and how each part is."""
+        states = {True: "ready", False: "stopped"}
+        api_runs = self._state.api is not None and self._state.api.runs()
+        backend = "answers" if services.answers(self._state.backend_port) else "not deployed"
+        project = self.directory / PROJECT.name
+        installed = "installed" if (project / "node_modules").exists() else "not installed"
+        return [
+            Row(what="leader", where=f"127.0.0.1:{self.leader.port}", state=states[self.leader.is_ready()]),
+            Row(what="replica", where=f"127.0.0.1:{self.replica.port}", state=self._replica_state()),
+            Row(what="keybuzz-api", where=self.env()["KEYBUZZ_API_URL"], state=states[api_runs]),
+            Row(what="keybuzz-backend", where=self.env()["KEYBUZZ_BACKEND_URL"], state=backend),
+            Row(what="Prisma project", where=str(project), state=installed),
+            Row(what="folder", where=str(self.directory), state=f"PostgreSQL {self._state.programs.version}"),
+        ]
+
+    def admin(self, database: str) -> psycopg.Connection[tuple[Any, ...]]:
+        """Connect to the leader as superuser, in autocommit mode."""
+        return self.leader.connect(database, passfile=self.env()["PGPASSFILE"])
+
+    def stop_replica(self) -> None:
+        """Stop the standby; the leader goes on."""
+        self.replica.stop()
+
+    def start_replica(self) -> None:
+        """Start the standby again and, if the leader runs, wait until it has caught up."""
+        self.replica.start()
+        self.replica.wait_ready()
+        if self.leader.is_ready():
+            self._pair.wait_streaming()
+
+    def stop_api(self) -> None:
+        """Stop the stand-in for keybuzz-api."""
+        _end_api(self._state)
+
+    def down(self) -> None:
+        """Stop everything and delete what the lab made. Nothing happens when that was done before.
+
+        Raises LabError when a process cannot be ended; the files then stay.
+        """
+        with locked(self.directory), uninterrupted():
+            current = load(self.directory)
+            if current is not None and current.home == self._state.home:
+                _take_down(current)
+
+    def _replica_state(self) -> str:
+        if not self.replica.is_ready():
+            return "stopped"
+        if not self.leader.is_ready():
+            return "ready, its leader is stopped"
+        with self.admin("postgres") as connection:
+            row = connection.execute("SELECT state FROM pg_stat_replication").fetchone()
+        return str(row[0]) if row else "ready, not streaming"
+
+
+def up(directory: Path | None = None, *, owner_pid: int | None = None) -> Lab:
+    """Start a lab in `directory`, by default `lab` in the cache; return the one already running there.
+
+    First ends the labs whose owner was killed. A lab with an owner is ended that way
+    when the process `owner_pid` is gone; one without lives until it is taken down.
+    What a start that fails or is interrupted has made, it takes away itself.
+
+    Raises LabError, PreconditionFailed when programs are missing, PrismaError when
+    the Prisma project cannot be installed.
+    """
+    target = _resolved(directory)
+    sweep()
+    with locked(target), termination_raises():
+        found = load(target)
+        if found is not None:
+            if _is_whole(found):
+                return Lab(found)
+            with uninterrupted():
+                _take_down(found)
+        owner = None if owner_pid is None else Process.of(owner_pid)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return Lab(_start(target, owner))
+            except PortTaken:
+                if attempt == ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
+
+def find(directory: Path | None = None) -> Lab | None:
+    """Return the lab in `directory` if one was started there, running well or not."""
+    found = load(_resolved(directory))
+    return None if found is None else Lab(found)
+
+
+@contextmanager
+def running(directory: Path | None = None) -> Iterator[Lab]:
+    """Run a lab for the length of the block: also an error, Ctrl-C or SIGTERM takes it down.
+
+    Without `directory` it is a fresh one in a temporary folder. A lab that was
+    already running in `directory` is used and left running.
+    """
+    fresh = Path(tempfile.gettempdir()) / f"runbooks-lab-{secrets.token_hex(6)}"
+    target = _resolved(directory or fresh)
+    with termination_raises():
+        before = load(target)
+        lab = up(target, owner_pid=os.getpid())
+        ours = before is None or before.home != lab.leader.home
+        try:
+            yield lab
+        finally:
+            if ours:
+                lab.down()
+
+
+def sweep() -> tuple[Path, ...]:
+    """End the labs whose owner is gone or whose folder was deleted; return their folders.
+
+    Raises LabError when a process cannot be ended.
+    """
+    swept = []
+    for state in registered():
+        with locked(state.directory, wait=False) as held:
+            current = load(state.directory) if held else None
+            if current is not None and _is_orphan(current):
+                with uninterrupted():
+                    _take_down(current)
+                swept.append(current.directory)
+    return tuple(swept)
+
+
+def _resolved(directory: Path | None) -> Path:
+    return (directory or cache_directory() / "lab").expanduser().resolve()
+
+
+def _is_orphan(state: State) -> bool:
+    return (state.owner is not None and not state.owner.runs()) or not state.directory.exists()
+
+
+def _is_whole(state: State) -> bool:
+    """Tell whether everything that was started still runs."""
+    return state.ready and state.api is not None and state.api.runs() and _pair(state).is_ready()
+
+
+def _pair(state: State) -> Pair:
+    if state.home is None:
+        raise LabError(f"The lab in {state.directory} was not started completely.", "Run: runbooks lab down")
+    return Pair.of(
+        programs=state.programs,
+        home=state.home,
+        leader_port=state.leader_port,
+        replica_port=state.replica_port,
+        passfile=state.directory / services.PASS_FILE,
+    )
+
+
+def _start(directory: Path, owner: Process | None) -> State:
+    """Start a lab; on failure and interruption nothing of it remains."""
+    created = _check_directory(directory)
+    programs = find_server()
+    template = leader_template(programs)
+    leader_port, replica_port, api_port = free_ports(3)
+    state = State(
+        directory=directory,
+        created=created,
+        programs=programs,
+        leader_port=leader_port,
+        replica_port=replica_port,
+        api_port=api_port,
+        backend_port=services.quiet_port(),
+        owner=Process.of(os.getpid()),  # until it is ready, it is ours
+    )
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with uninterrupted():
+            state = state.changed(home=make_home(programs.account))
+            state = state.changed(api=services.start_api(directory, api_port))
+        services.write_service_file(state)
+        services.write_pass_file(state, template.passwords())
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            project = pool.submit(_make_project, directory / PROJECT.name)
+            _pair(state).start(template)
+            project.result()
+        assert state.api is not None
+        services.wait_for_api(directory, state.api, api_port)
+        return state.changed(owner=owner, ready=True)
+    except BaseException:
+        with uninterrupted():
+            _take_down(state)
+        raise
+
+
+def _check_directory(directory: Path) -> bool:
+    """Return whether the folder is yet to be made. Raises LabError when it is somebody else's."""
+    if not directory.exists():
+        return True
+    if directory.is_dir() and not any(directory.iterdir()):
+        return False
+    raise LabError(
+        f"{directory} exists and holds something that is not a lab.",
+        "Name a folder that is empty or does not exist, or delete this one.",
+    )
+
+
+def _make_project(project: Path) -> None:
+    """Copy the stand-in for the keybuzz-backend repository and install its packages."""
+    shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
+    install_project(project)
+
+
+def _end_api(state: State) -> None:
+    api = state.api
+    if api is not None and not processes.end(api.pid, api.runs, by=API_STOPPING):
+        raise LabError(f"The stand-in keybuzz-api (process {api.pid}) cannot be ended.")
+
+
+def _take_down(state: State) -> None:
+    """End the lab's processes, then delete its files; a stranger's file in the folder stays."""
+    _end_api(state)
+    if state.home is not None:
+        _pair(state).stop()
+        _delete(state.home)
+    for name in OURS:
+        _delete(state.directory / name)
+    if state.created and state.directory.is_dir() and not any(state.directory.iterdir()):
+        state.directory.rmdir()
+    state.forget()
+
+
+def _delete(path: Path) -> None:
+    """Delete a file or a folder that may be gone already."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,154 @@
+"""What is written down of each lab, so that any process can find it, use it and end it.
+
+A lab's state lies twice: as `lab.json` in its own folder, and in the registry
+(`labs` in the cache), where the next start looks for labs whose owner was killed,
+also when their folder has been deleted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from runbooks_lib.postgres import processes
+from runbooks_lib.postgres.account import Account
+from runbooks_lib.postgres.server import ServerPrograms
+from runbooks_lib.postgres.storage import cache_directory, write_private
+
+STATE_FILE = "lab.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A process, known by its number and its start: numbers are given out again."""
+
+    pid: int
+    started: str
+
+    @classmethod
+    def of(cls, pid: int) -> Process:
+        """Return the process that has this number now."""
+        return cls(pid=pid, started=processes.started(pid) or "ended")
+
+    def runs(self) -> bool:
+        """Tell whether this very process still runs."""
+        return processes.started(self.pid) == self.started
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """One lab. It holds no secrets: passwords are in the lab's pass file alone.
+
+    `home` is the folder of the servers' account. `created` says that the lab made
+    `directory`. `owner` is the process whose end is the lab's end: while it starts,
+    the process that starts it; None for a lab that lives until it is taken down.
+    """
+
+    directory: Path
+    created: bool
+    programs: ServerPrograms
+    home: Path | None = None
+    leader_port: int
+    replica_port: int
+    api_port: int
+    backend_port: int
+    api: Process | None = None
+    owner: Process | None = None
+    ready: bool = False
+
+    def save(self) -> State:
+        """Write the state to both its places and return it."""
+        text = json.dumps(asdict(self), default=str, indent=2)
+        write_private(registry_entry(self.directory), text)
+        write_private(self.directory / STATE_FILE, text)
+        return self
+
+    def changed(self, **fields: Any) -> State:
+        """Return a saved state with these fields changed."""
+        return replace(self, **fields).save()
+
+    def forget(self) -> None:
+        """Delete the registry's entry."""
+        registry_entry(self.directory).unlink(missing_ok=True)
+
+
+def registry_entry(directory: Path) -> Path:
+    """Return the registry's file for the lab in `directory`."""
+    return _registry() / f"{hashlib.sha256(os.fsencode(directory)).hexdigest()[:20]}.json"
+
+
+def load(directory: Path) -> State | None:
+    """Return the state of the lab in `directory`; None when there is none."""
+    return _read(directory / STATE_FILE) or _read(registry_entry(directory))
+
+
+def registered() -> tuple[State, ...]:
+    """Return the state of every lab in the registry."""
+    found = (_read(path) for path in sorted(_registry().glob("*.json")))
+    return tuple(state for state in found if state is not None)
+
+
+@contextmanager
+def locked(directory: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of the lab in `directory`; yields False when it is held elsewhere and not waited for.
+
+    The lock's file is deleted at the end. Whoever waited for it then holds a lock
+    on a file that is gone, notices, and tries again.
+    """
+    path = registry_entry(directory).with_suffix(".lock")
+    flags = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, flags)
+            if path.exists() and os.fstat(handle).st_ino == path.stat().st_ino:
+                break
+            os.close(handle)
+        except BlockingIOError:
+            os.close(handle)
+            yield False
+            return
+        except BaseException:
+            os.close(handle)
+            raise
+    try:
+        yield True
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _registry() -> Path:
+    folder = cache_directory() / "labs"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def _programs(found: dict[str, Any]) -> ServerPrograms:
+    account = Account(**found["account"])
+    return ServerPrograms(**{**found, "bindir": Path(found["bindir"]), "account": account})
+
+
+def _read(path: Path) -> State | None:
+    """Read a state; None when the file is missing or is not one (a lab of another version)."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return State(
+            **{
+                **found,
+                "directory": Path(found["directory"]),
+                "programs": _programs(found["programs"]),
+                "home": Path(found["home"]) if found["home"] else None,
+                "api": Process(**found["api"]) if found["api"] else None,
+                "owner": Process(**found["owner"]) if found["owner"] else None,
+            }
+        )
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        return None
