@@ -61,7 +61,7 @@ def dump_schema(client: Client, target: Target, file: Path, *, snapshot: str, re
         if done.returncode != 0:
             raise BackupError(
                 f"pg_dump {client.version} of target {target.name!r} failed: {' '.join(done.stderr.split())}",
-                "Mend what it says (a missing SELECT privilege, a full disk, a lost connection) and run the step again.",
+                "Mend what it says (a missing privilege, a full disk, a lost connection) and run the step again.",
             )
         _sync(partial)
         os.replace(partial, file)

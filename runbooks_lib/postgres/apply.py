@@ -1,0 +1,100 @@
+"""Run a parsed script inside the caller's transaction, as the owner of what it makes, alone on its database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+from psycopg.errors import Diagnostic
+
+from runbooks_lib.errors import MigrationError
+from runbooks_lib.postgres.connect import Connection
+from runbooks_lib.postgres.queries import query
+from runbooks_lib.postgres.script import Statement
+
+LOCK_KEY = 0x52554E424F4F4B53 & 0x7FFFFFFFFFFFFFFF  # "RUNBOOKS", as a bigint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What the server said of one statement: its command tag and its notices ("…already exists, skipping")."""
+
+    line: int
+    object: str
+    tag: str
+    notices: tuple[str, ...]
+
+
+def take_lock(conn: Connection) -> None:
+    """Take our advisory lock on this database until the transaction ends, or say who has it.
+
+    Raises MigrationError naming the holder: role, application_name, since when.
+    """
+    row = conn.execute("SELECT pg_try_advisory_xact_lock(%s) AS taken", (LOCK_KEY,)).fetchone()
+    if row and row["taken"]:
+        return
+    holder = conn.execute(query("lock_holder"), {"key": LOCK_KEY}).fetchone()
+    who = (
+        f"{holder['role_name']} ({holder['application'] or 'no application_name'}, pid {holder['pid']}"
+        f"{', from ' + holder['address'] if holder['address'] else ''}) since {holder['since']:%H:%M:%S} UTC"
+        if holder
+        else "a session that has ended meanwhile"
+    )
+    raise MigrationError(
+        f"Another run works on this database: its lock is held by {who}.",
+        "Wait until it has ended, or talk to its operator; then run this step again.",
+    )
+
+
+def run_script(conn: Connection, statements: Sequence[Statement], *, owner: str) -> tuple[Outcome, ...]:
+    """Execute the statements in the open transaction as `owner`; afterwards the session's role is its own again.
+
+    Writes what the script says; the caller commits or rolls back.
+    Raises MigrationError with line, SQLSTATE and the server's words when a statement fails.
+    """
+    notices: list[str] = []
+
+    def keep(notice: Diagnostic) -> None:
+        notices.append(notice.message_primary or "")
+
+    outcomes = []
+    conn.add_notice_handler(keep)
+    try:
+        conn.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(owner)))
+        conn.execute("SET LOCAL search_path = public")
+        for statement in statements:
+            notices.clear()
+            cursor = _execute(conn, statement)
+            outcomes.append(
+                Outcome(
+                    line=statement.line,
+                    object=statement.object,
+                    tag=cursor.statusmessage or "",
+                    notices=tuple(notices),
+                )
+            )
+        conn.execute("SET LOCAL search_path = pg_catalog")
+        conn.execute("RESET ROLE")
+    finally:
+        conn.remove_notice_handler(keep)
+    return tuple(outcomes)
+
+
+def _execute(conn: Connection, statement: Statement) -> psycopg.Cursor[dict[str, object]]:
+    try:
+        return conn.execute(statement.text.encode())
+    except psycopg.Error as error:
+        hint = {
+            "55P03": "Something holds a lock on it: see the blockers in preflight, then run the step again.",
+            "57014": "It took longer than statement_timeout_ms of the phase: raise it, or find what holds it up.",
+            "42501": "Have the missing privilege granted; preflight's role_may says which.",
+        }.get(
+            error.sqlstate or "", "Correct the SQL; the transaction was rolled back and nothing has changed."
+        )
+        raise MigrationError(
+            f"Line {statement.line} ({statement.kind} {statement.object}) failed: {' '.join(str(error).split())}",
+            hint,
+            sqlstate=error.sqlstate,
+        ) from error

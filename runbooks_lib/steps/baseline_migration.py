@@ -1,0 +1,339 @@
+"""Step 3, baseline migration: make the declared objects exist where they are missing, and change nothing else.
+
+Each function answers one question of `03_baseline_migration.ipynb`. Only `apply` and `second_run` write, and only
+with apply=True and the plan's confirmation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from typing import Any
+
+import psycopg
+
+from runbooks_lib.errors import MigrationError, RunbookError
+from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run, judge
+from runbooks_lib.phase import Phase
+from runbooks_lib.postgres.apply import Outcome, run_script, take_lock
+from runbooks_lib.postgres.catalog import Catalog, count_rows, read_catalog
+from runbooks_lib.postgres.checks import check_schema
+from runbooks_lib.postgres.connect import Connection, Sessions, lost
+from runbooks_lib.postgres.script import Statement, parse_script
+
+PLAN_ONLY = "not applied: this run only plans"
+
+
+class _Undo(Exception):
+    """Leave a transaction block without committing it."""
+
+
+def parse(phase: Phase, sessions: Sessions) -> Answer:
+    """Read the baseline with PostgreSQL's own parser and refuse what is not idempotent.
+
+    Reads the SQL file beside phase.toml; `sessions` is not used. Facts: the file's name, SHA-256 and statements.
+    """
+    try:
+        statements = _statements(phase)
+    except MigrationError as error:
+        return Answer(findings=(could_not_run("statement_is_idempotent", "-", phase.baseline.file, error),))
+    findings = tuple(
+        Finding(
+            check="statement_is_idempotent",
+            target=phase.baseline.target,
+            object=f"line {s.line}: {s.kind} {s.object}",
+            have=s.refused or "idempotent",
+            want="idempotent",
+            verdict=Verdict.FAIL if s.refused else Verdict.PASS,
+            hint=s.remedy,
+        )
+        for s in statements
+    )
+    facts = {"file": phase.baseline.file, "sha256": _sql_sha256(phase), "statements": len(statements)}
+    rows = tuple(
+        {"line": s.line, "kind": s.kind, "object": s.object, "twice": s.refused or "same"} for s in statements
+    )
+    return Answer(findings=findings, facts=facts, rows=rows)
+
+
+def plan(phase: Phase, sessions: Sessions, *, dumps: Mapping[str, Any], code: str, prisma: str) -> Answer:
+    """Say what each statement would do, and hash everything that the plan depends on.
+
+    `dumps` are the facts of backup.dump, `code` and `prisma` the digests of the notebooks and of the migrations
+    folder. Reads the baseline target's catalogue; writes nothing.
+    Facts: `statements`, `parts` (what the hash is made of), `hash` and `confirmation` (DATABASE:HASH8).
+    """
+    name = phase.baseline.target
+    try:
+        statements = _statements(phase)
+        with sessions.snapshot(name) as conn:
+            catalog = read_catalog(conn)
+        who = sessions.identity(name)
+    except RunbookError as error:
+        return Answer(findings=(could_not_run("object_is_absent_or_equal", name, "plan", error),))
+    parts = {
+        "phase": phase.digest,
+        "notebooks": code,
+        "system_identifier": who.system_identifier,
+        "database": who.database,
+        "catalogue": catalog.fingerprint(),
+        "sql": _sql_sha256(phase),
+        "prisma": prisma,
+        "backup": {target: noted["sha256"] for target, noted in sorted(dumps.items())},
+    }
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    states = _states(phase, name, statements, catalog)
+    findings = tuple(_judge_state(name, s, *states[s.object]) for s in statements if s.object in states)
+    rows = tuple(
+        {"line": s.line, "kind": s.kind, "object": s.object, "would": states.get(s.object, ("run", ""))[0]}
+        for s in statements
+    )
+    return Answer(
+        findings=findings,
+        facts={
+            "parts": parts,
+            "hash": digest,
+            "confirmation": f"{who.database}:{digest[:8]}",
+            "statements": rows,
+        },
+        rows=rows,
+    )
+
+
+def rehearse(phase: Phase, sessions: Sessions) -> Answer:
+    """Execute the baseline in a transaction that rolls back; judge what it made, and that nothing is left of it.
+
+    Takes the locks that the real run takes, for as long as the rehearsal lasts. Nothing is committed.
+    """
+    name = phase.baseline.target
+    try:
+        before = _state(sessions, name)
+        made: tuple[Finding, ...] = ()
+        with _writing(phase, sessions) as conn:
+            try:
+                with conn.transaction():
+                    take_lock(conn)
+                    run_script(conn, _runnable(phase), owner=phase.owner)
+                    made = check_schema(phase, name, read_catalog(conn))
+                    raise _Undo
+            except _Undo:
+                pass
+        after = _state(sessions, name)
+    except (RunbookError, psycopg.Error) as error:
+        return Answer(
+            findings=(could_not_run("rehearsal_is_inert", name, "baseline", _wrapped(phase, error)),)
+        )
+    inert = judge(
+        "rehearsal_is_inert",
+        name,
+        "catalogue and row counts",
+        have=_words(after),
+        want=_words(before),
+        hint="The rehearsal was rolled back and yet something changed: somebody else writes here. Find out who.",
+    )
+    return Answer(findings=(*made, inert), facts={"before": before, "after": after})
+
+
+def apply(phase: Phase, sessions: Sessions, *, plan: Mapping[str, Any], confirm: str, apply: bool) -> Answer:
+    """Apply the baseline in one transaction, if the plan is confirmed and still true; verify before the commit.
+
+    `plan` are the facts of `plan`, `confirm` is DATABASE:HASH8 as the plan prints it. Writes to the baseline
+    target, only with apply=True. Facts: `applied`, and per statement what the server said.
+    """
+    name = phase.baseline.target
+    if not apply:
+        finding = Finding(
+            check="baseline_is_applied",
+            target=name,
+            object=phase.baseline.file,
+            have=PLAN_ONLY,
+            want="applied",
+            verdict=Verdict.SKIP,
+            hint=f"To apply: --apply --confirm {plan['confirmation']}",
+        )
+        return Answer(findings=(finding,), facts={"applied": False})
+    confirmed = judge(
+        "plan_is_confirmed",
+        name,
+        "confirmation",
+        have=confirm or "none",
+        want=plan["confirmation"],
+        hint=f"Read the plan above; if it is what you want, confirm it with {plan['confirmation']}.",
+    )
+    if confirmed.verdict in CLOSING:
+        return Answer(findings=(confirmed,), facts={"applied": False})
+    try:
+        outcomes, made = _apply(phase, sessions, plan)
+    except (RunbookError, psycopg.Error) as error:
+        failed = could_not_run("baseline_is_applied", name, phase.baseline.file, _wrapped(phase, error))
+        return Answer(findings=(confirmed, failed), facts={"applied": False})
+    applied = not any(f.verdict in CLOSING for f in made)
+    result = judge(
+        "baseline_is_applied",
+        name,
+        phase.baseline.file,
+        have="applied" if applied else "rolled back: the result is not what the phase declares",
+        want="applied",
+        hint="See the failed findings: CREATE … IF NOT EXISTS met an object of another shape.",
+    )
+    return Answer(
+        findings=(confirmed, *made, result),
+        facts={"applied": applied, "outcomes": [asdict(o) for o in outcomes]},
+        rows=tuple(
+            {"line": o.line, "object": o.object, "tag": o.tag, "notice": "; ".join(o.notices)}
+            for o in outcomes
+        ),
+    )
+
+
+def second_run(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
+    """Apply the baseline a second time and prove that it changed nothing: same catalogue, same row counts.
+
+    Writes nothing if the baseline is idempotent, which is what this proves; only with apply=True.
+    """
+    name = phase.baseline.target
+    if not apply:
+        finding = Finding(
+            check="second_run_changes_nothing",
+            target=name,
+            object="catalogue and row counts",
+            have=PLAN_ONLY,
+            want="no change",
+            verdict=Verdict.SKIP,
+        )
+        return Answer(findings=(finding,))
+    try:
+        before = _state(sessions, name)
+        with _writing(phase, sessions) as conn, conn.transaction():
+            take_lock(conn)
+            outcomes = run_script(conn, _runnable(phase), owner=phase.owner)
+        after = _state(sessions, name)
+    except (RunbookError, psycopg.Error) as error:
+        failed = could_not_run("second_run_changes_nothing", name, "baseline", _wrapped(phase, error))
+        return Answer(findings=(failed,))
+    finding = judge(
+        "second_run_changes_nothing",
+        name,
+        "catalogue and row counts",
+        have=_words(after),
+        want=_words(before),
+        hint="The baseline is not idempotent, or somebody else writes here: see what differs before going on.",
+    )
+    rows = tuple(
+        {"line": o.line, "object": o.object, "tag": o.tag, "notice": "; ".join(o.notices)} for o in outcomes
+    )
+    return Answer(findings=(finding,), facts={"before": before, "after": after}, rows=rows)
+
+
+def _apply(
+    phase: Phase, sessions: Sessions, plan: Mapping[str, Any]
+) -> tuple[tuple[Outcome, ...], tuple[Finding, ...]]:
+    name = phase.baseline.target
+    outcomes: tuple[Outcome, ...] = ()
+    made: tuple[Finding, ...] = ()
+    with _writing(phase, sessions, system_identifier=plan["parts"]["system_identifier"]) as conn:
+        try:
+            with conn.transaction():
+                take_lock(conn)
+                if read_catalog(conn).fingerprint() != plan["parts"]["catalogue"]:
+                    raise MigrationError(
+                        "The database's catalogue has changed since the plan was made.",
+                        "Run the plan again, read it, and confirm the new hash.",
+                    )
+                outcomes = run_script(conn, _runnable(phase), owner=phase.owner)
+                made = check_schema(phase, name, read_catalog(conn))
+                if any(f.verdict in CLOSING for f in made):
+                    raise _Undo
+        except _Undo:
+            pass
+    return outcomes, made
+
+
+def _statements(phase: Phase) -> tuple[Statement, ...]:
+    return parse_script(_sql(phase))
+
+
+def _runnable(phase: Phase) -> tuple[Statement, ...]:
+    statements = _statements(phase)
+    refused = [f"line {s.line}: {s.refused}" for s in statements if s.refused]
+    if refused:
+        raise MigrationError(
+            f"The baseline is not run, since it is not idempotent ({'; '.join(refused)}).",
+            "Use the idempotent forms that the first question of this step names.",
+        )
+    return statements
+
+
+def _sql(phase: Phase) -> str:
+    return (phase.folder / phase.baseline.file).read_text(encoding="utf-8")
+
+
+def _sql_sha256(phase: Phase) -> str:
+    return hashlib.sha256(_sql(phase).encode()).hexdigest()
+
+
+def _writing(
+    phase: Phase, sessions: Sessions, *, system_identifier: str | None = None
+) -> AbstractContextManager[Connection]:
+    return sessions.write(
+        phase.baseline.target,
+        lock_timeout_ms=phase.baseline.lock_timeout_ms,
+        statement_timeout_ms=phase.baseline.statement_timeout_ms,
+        system_identifier=system_identifier,
+    )
+
+
+def _states(
+    phase: Phase, target: str, statements: tuple[Statement, ...], catalog: Catalog
+) -> dict[str, tuple[str, str]]:
+    """Return, per declared object that the script makes, what its statement would do and what differs."""
+    present = {*catalog.relations, *catalog.enums, *catalog.indexes}
+    findings = check_schema(phase, target, catalog)
+    states: dict[str, tuple[str, str]] = {}
+    for statement in statements:
+        about = [f for f in findings if f.object == statement.object]
+        if statement.object not in present:
+            states[statement.object] = ("create", "")
+        elif not about:
+            states[statement.object] = ("meet an object that the phase does not declare", "")
+        elif failed := [f for f in about if f.verdict in CLOSING]:
+            states[statement.object] = (
+                "exists, DIFFERENT",
+                "; ".join(f"{f.check}: {f.have}" for f in failed),
+            )
+        else:
+            states[statement.object] = ("exists, same", "")
+    return states
+
+
+def _judge_state(target: str, statement: Statement, state: str, difference: str) -> Finding:
+    passed = state in ("create", "exists, same")
+    return Finding(
+        check="object_is_absent_or_equal",
+        target=target,
+        object=statement.object,
+        have="absent: would be created" if state == "create" else f"{state} {difference}".strip(),
+        want="absent, or equal to what the phase declares",
+        verdict=Verdict.PASS if passed else Verdict.FAIL,
+        hint="" if passed else "IF NOT EXISTS would hide this: bring the object or the phase in line first.",
+    )
+
+
+def _state(sessions: Sessions, name: str) -> dict[str, Any]:
+    """Return the catalogue's fingerprint and every table's row count, read in one snapshot."""
+    with sessions.snapshot(name) as conn:
+        catalog = read_catalog(conn)
+        return {"fingerprint": catalog.fingerprint(), "rows": count_rows(conn, catalog.tables())}
+
+
+def _words(state: Mapping[str, Any]) -> str:
+    rows = state["rows"]
+    digest = hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+    return f"catalogue {state['fingerprint'][:16]}, {sum(rows.values())} rows in {len(rows)} tables ({digest[:8]})"
+
+
+def _wrapped(phase: Phase, error: RunbookError | psycopg.Error) -> RunbookError:
+    return error if isinstance(error, RunbookError) else lost(phase.targets[phase.baseline.target], error)
