@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -119,8 +120,8 @@ def _build(raw: Mapping[str, Any], folder: Path, mistakes: Mistakes) -> Phase:
     if phase.id and phase.id != folder.name:
         mistakes.add("id", f"is {shown(phase.id)}, but the folder is {shown(folder.name)}", "they are equal")
     for name in phase.targets:
-        if not name.isidentifier():
-            mistakes.add(below("targets", name), "is no name", "accepted are letters, digits and '_'")
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            mistakes.add(below("targets", name), "is no name", "accepted are letters, digits, '_' and '-'")
     return phase
 
 

@@ -23,24 +23,21 @@ _LONGEST_SHOWN = 80
 class Mistakes:
     """Collects mistakes as `key.path: what is wrong; what is accepted`.
 
-    A path that was refused for holding a connection string gets no second mistake.
+    A path has one mistake, the first that was noted: what follows from it is not added.
     """
 
     def __init__(self) -> None:
-        self._found: list[str] = []
-        self._refused: set[str] = set()
+        self._found: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self._found)
 
+    def __contains__(self, path: str) -> bool:
+        return path in self._found
+
     def add(self, path: str, wrong: str, accepted: str) -> None:
         """Note that the value at `path` is wrong."""
-        if path not in self._refused:
-            self._found.append(f"{path or 'the file'}: {wrong}; {accepted}")
-
-    def refused(self, path: str) -> bool:
-        """Was the value at `path` refused as a connection string?"""
-        return path in self._refused
+        self._found.setdefault(path, f"{path}: {wrong}; {accepted}")
 
     def refuse_connection_strings(self, value: object, path: str) -> None:
         """Note each string at or below `path` that says how to connect; its text is never shown."""
@@ -52,18 +49,17 @@ class Mistakes:
                     'accepted is service = "NAME" alone: host and user stand in pg_service.conf, '
                     "the password in .pgpass",
                 )
-                self._refused.add(where)
 
     def raise_all(self, file: Path) -> None:
         """Raise SpecError, naming every mistake, if there is one."""
         if not self._found:
             return
         count = "1 mistake" if len(self._found) == 1 else f"{len(self._found)} mistakes"
-        lines = "\n".join(f"  {number}. {text}." for number, text in enumerate(self._found, start=1))
+        lines = "\n".join(f"  {number}. {text}." for number, text in enumerate(self._found.values(), start=1))
         raise SpecError(
             f"The phase file {file} has {count}:\n{lines}\n",
             "Correct the file and run the command again.",
-            mistakes=tuple(self._found),
+            mistakes=tuple(self._found.values()),
         )
 
 
@@ -92,7 +88,8 @@ def suggestion(name: str, known: Collection[str]) -> str:
     """Return 'did you mean …?' or, where nothing is near, which names there are."""
     if near := nearest(name, known):
         return f"did you mean {shown(near)}?"
-    return f"accepted: {', '.join(known)}" if known else "there is none to name"
+    names = ", ".join(shown(candidate).strip('"') for candidate in known)
+    return f"accepted: {names}" if known else "there is none to name"
 
 
 def _strings(value: object, path: str, key: str = "") -> Iterator[tuple[str, str, str]]:

@@ -72,7 +72,7 @@ class Reader:
 
     def value(self, hint: Any, raw: object, path: str) -> Any:
         """Read one value of the type `hint`."""
-        if self._mistakes.refused(path):
+        if path in self._mistakes:
             return _empty(hint)
         origin, arguments = get_origin(hint), get_args(hint)
         if origin is Annotated:

@@ -25,24 +25,37 @@ def check_references(phase: Phase, mistakes: Mistakes) -> None:
     for path, target in _writing(phase):
         if target in phase.targets and phase.targets[target].role is Role.STANDBY:
             mistakes.add(path, f"is {shown(target)}, a standby", "accepted is a target that can be written")
+    tables = _columns(phase)
     for number, index in enumerate(phase.indexes):
-        _check_definition(index, f"indexes[{number}].definition", mistakes)
+        if index.table in tables:
+            _check_definition(index, f"indexes[{number}].definition", mistakes)
     for number, seeds in enumerate(phase.seeds):
-        _check_rows(seeds, f"seeds[{number}]", mistakes)
+        if seeds.table in tables:
+            _check_rows(seeds, f"seeds[{number}]", tables[seeds.table], mistakes)
     _check_checklist(phase, mistakes)
+
+
+def _columns(phase: Phase) -> dict[str, tuple[str, ...]]:
+    """Return the columns of each table; of tables with the same name, those of the first."""
+    return {table.name: tuple(c.name for c in table.columns) for table in reversed(phase.tables)}
 
 
 def _references(phase: Phase) -> Iterator[tuple[str, str, Collection[str], str]]:
     """Yield each reference: its path, the name, the names there are, and of what."""
     targets = phase.targets
-    tables = {table.name: tuple(column.name for column in table.columns) for table in phase.tables}
+    tables = _columns(phase)
     yield "baseline.target", phase.baseline.target, targets, "target"
     yield "migration.target", phase.migration.target, targets, "target"
     for n, name in enumerate(phase.backup.targets):
         yield f"backup.targets[{n}]", name, targets, "target"
     for n, table in enumerate(phase.tables):
         for k, column in enumerate(table.primary_key):
-            yield f"tables[{n}].primary_key[{k}]", column, tables[table.name], "column of the table"
+            yield (
+                f"tables[{n}].primary_key[{k}]",
+                column,
+                [c.name for c in table.columns],
+                "column of the table",
+            )
     for n, index in enumerate(phase.indexes):
         yield f"indexes[{n}].table", index.table, tables, "table"
     for n, seeds in enumerate(phase.seeds):
@@ -108,7 +121,7 @@ def _writing(phase: Phase) -> Iterator[tuple[str, str]]:
 
 def _check_definition(index: Index, path: str, mistakes: Mistakes) -> None:
     """An index's definition speaks of this index and this table, in pg_get_indexdef's form."""
-    if not (index.name and index.table and index.definition):
+    if not (index.name and index.definition):
         return
     found = _DEFINITION.match(index.definition)
     if found is None:
@@ -118,25 +131,25 @@ def _check_definition(index: Index, path: str, mistakes: Mistakes) -> None:
             "accepted is what pg_get_indexdef prints: CREATE [UNIQUE] INDEX name ON schema.table USING …",
         )
         return
-    schema_and_index = f"{index.name.split('.')[0]}.{found['index']}".replace('"', "")
-    for said, name, key in ((schema_and_index, index.name, "name"), (found["table"], index.table, "table")):
-        if said.replace('"', "") != name:
-            mistakes.add(
-                path, f"speaks of {said}", f"{path.removesuffix('definition')}{key} is {shown(name)}"
-            )
+    index_name = f"{index.name.split('.')[0]}.{found['index']}"
+    for said, name, key in ((index_name, index.name, "name"), (found["table"], index.table, "table")):
+        if (bare := said.replace('"', "")) != name:
+            here = path.removesuffix("definition") + key
+            mistakes.add(path, f"speaks of {shown(bare)}", f"{here} is {shown(name)}")
 
 
-def _check_rows(seeds: Seeds, path: str, mistakes: Mistakes) -> None:
+def _check_rows(seeds: Seeds, path: str, columns: tuple[str, ...], mistakes: Mistakes) -> None:
     """Each seed row has the columns of the key and the tenant; no two rows have the same key."""
-    needed = dict.fromkeys((*seeds.key, *((seeds.tenant,) if seeds.tenant else ())))
+    key = [column for column in seeds.key if column in columns]
+    needed = dict.fromkeys(column for column in (*key, seeds.tenant) if column in columns)
     first: dict[tuple[object, ...], str] = {}
     for n, row in enumerate(seeds.rows):
         here = f"{path}.rows[{n}]"
-        if lacking := [column for column in needed if column and column not in row]:
+        if lacking := [column for column in needed if column not in row]:
             for column in lacking:
                 mistakes.add(below(here, column), "is missing", f"each row has {', '.join(needed)}")
-        elif (known := first.setdefault(tuple(row[column] for column in seeds.key if column), here)) != here:
-            mistakes.add(here, f"has the same {', '.join(seeds.key)} as {known}", "each key may stand once")
+        elif key and (known := first.setdefault(tuple(row[c] for c in key), here)) != here:
+            mistakes.add(here, f"has the same {', '.join(key)} as {known}", "each key may stand once")
 
 
 def _check_checklist(phase: Phase, mistakes: Mistakes) -> None:
