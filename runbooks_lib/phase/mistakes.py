@@ -55,10 +55,13 @@ class Mistakes:
         if not self._found:
             return
         count = "1 mistake" if len(self._found) == 1 else f"{len(self._found)} mistakes"
-        lines = "\n".join(f"  {number}. {text}." for number, text in enumerate(self._found.values(), start=1))
+        lines = "\n".join(
+            f"  {number}. {text}{'' if text.endswith('?') else '.'}"
+            for number, text in enumerate(self._found.values(), start=1)
+        )
         raise SpecError(
-            f"The phase file {file} has {count}:\n{lines}\n",
-            "Correct the file and run the command again.",
+            f"The phase file {file} has {count}:\n{lines}",
+            "\nCorrect the file and run the command again.",
             mistakes=tuple(self._found.values()),
         )
 

@@ -537,7 +537,7 @@ def test_five_mistakes_are_named_at_once(write: Write) -> None:
     lines = str(caught.value).splitlines()
     assert lines[0] == f"The phase file {file} has 5 mistakes:"
     assert [line.split(".")[0].strip() for line in lines[1:6]] == ["1", "2", "3", "4", "5"]
-    assert lines[6].strip() == "Correct the file and run the command again."
+    assert lines[6] == "Correct the file and run the command again."
 
 
 def test_an_empty_file_lacks_every_required_key(write: Write) -> None:
