@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from runbooks_lib.errors import PreconditionFailed, PrismaError
+from runbooks_lib.postgres.storage import cache_directory
 from runbooks_lib.prisma.child import run_child
 from runbooks_lib.prisma.install import install_packages, install_project
 from runbooks_lib.prisma.node import find_node, search_path
@@ -170,7 +171,7 @@ class Prisma:
         if said is None:
             return
         database, schema, at = said.groups()
-        if (database, schema, at) != (url.dbname, url.schema, url.server):
+        if not url.names_database(database) or (schema, at) != (url.schema, url.server):
             raise PrismaError(
                 f"Prisma talks to the database {database}, schema {schema}, at {at}, "
                 f"not to {url.dbname}, schema {url.schema}, at {url.server}.",
@@ -188,6 +189,7 @@ class Prisma:
             "CHECKPOINT_DISABLE": "1",  # no call home
             "PRISMA_HIDE_UPDATE_MESSAGE": "1",
             "NO_COLOR": "1",
+            "NODE_COMPILE_CACHE": str(cache_directory() / "node"),  # Node 22+: a third of the time
         }
         address = url.reveal()
         if self.engine is Engine.WEBASSEMBLY:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
 
 import psycopg
@@ -35,11 +35,11 @@ class DatabaseUrl:
     root_certificate: str | None = None
 
     def __str__(self) -> str:
-        return replace(self, password=HIDDEN).reveal() if self.password else self.reveal()
+        return self._url(HIDDEN if self.password else None)
 
     def reveal(self) -> str:
         """Return the URL, password included. For a child's environment only."""
-        return self._url(self.password)
+        return self._url(_encode(self.password) if self.password else None)
 
     def without_password(self) -> str:
         """Return the URL without its password."""
@@ -61,7 +61,11 @@ class DatabaseUrl:
             return f"localhost:{self.port}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{_encode(self.host)}:{self.port}"
 
-    def _url(self, password: str | None) -> str:
+    def names_database(self, printed: str) -> bool:
+        """Return whether `printed` is this database's name, as it is or as it stands in the URL."""
+        return printed in (self.dbname, _encode(self.dbname))
+
+    def _url(self, encoded_password: str | None) -> str:
         query = {"schema": self.schema, "sslmode": "require" if self.encrypted else "disable"}
         if self.encrypted:
             query["sslaccept"] = "strict" if self.verified else "accept_invalid_certs"
@@ -69,7 +73,7 @@ class DatabaseUrl:
             query["sslcert"] = self.root_certificate
         if self.host.startswith("/"):
             query["host"] = self.host
-        secret = f":{_encode(password)}" if password else ""
+        secret = f":{encoded_password}" if encoded_password else ""
         user = f"{_encode(self.user)}{secret}@"
         return f"postgresql://{user}{self.server}/{_encode(self.dbname)}?{urlencode(query, quote_via=quote)}"
 
