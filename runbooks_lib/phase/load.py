@@ -67,7 +67,8 @@ def _find(ref: str) -> Path:
         if path.is_dir():
             path /= _FILE_NAME
         if path.is_file():
-            return path.resolve()
+            # Only the folder is resolved: its name is the id, while the file may be mounted as a link.
+            return path.parent.resolve() / path.name
     except OSError as error:
         raise SpecError(f"{shown(ref)} cannot be opened: {error.strerror}.", "Check the path.") from error
     near = nearest(ref, shipped_ids())
