@@ -90,11 +90,11 @@ def _ingredients(programs: ServerPrograms) -> Iterator[str]:
 def _build(programs: ServerPrograms, target: Path) -> None:
     """Fill `target` with the data folder of a leader and the passwords of its roles."""
     passwords = {role: secrets.token_urlsafe(18) for role in (SUPERUSER, *ROLES)}
-    home = make_home(programs.account)
+    home = make_home(programs.account, in_memory=True)
     leader = Cluster(programs=programs, home=home, name="leader")
     try:
         leader.initdb(passwords[SUPERUSER])
-        leader.configure(REPLICATION)
+        leader.configure({**REPLICATION, "wal_keep_size": "0"})
         leader.start()
         leader.wait_ready()
         _fill(leader, passwords)
@@ -112,7 +112,6 @@ def _fill(leader: Cluster, passwords: Mapping[str, str]) -> None:
         _execute_file(connection, PACKAGE / "initial" / "roles.sql")
         for role in ROLES:
             _set_password(connection, role, passwords[role])
-        connection.execute("SELECT pg_create_physical_replication_slot(%s, true)", (SLOT,))
         for database, owner in ((BACKEND_DATABASE, "kb_backend"), (LEGACY_DATABASE, "kb_legacy")):
             names = (sql.Identifier(database), sql.Identifier(owner))
             connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(*names))
@@ -124,6 +123,8 @@ def _fill(leader: Cluster, passwords: Mapping[str, str]) -> None:
         _record_migration(connection)
     with leader.connect(LEGACY_DATABASE, password=passwords[SUPERUSER]) as connection:
         _execute_file(connection, PACKAGE / "initial" / "keybuzz.sql")
+        connection.execute("CHECKPOINT")  # the slot, made after it, keeps less WAL to be copied
+        connection.execute("SELECT pg_create_physical_replication_slot(%s, true)", (SLOT,))
 
 
 def _execute_file(connection: Connection, path: Path) -> None:

@@ -256,7 +256,7 @@ def _start(directory: Path, owner: Process | None) -> State:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with uninterrupted():
-            state = state.changed(home=make_home(programs.account))
+            state = state.changed(home=make_home(programs.account, in_memory=owner is not None))
             state = state.changed(api=services.start_api(directory, api_port))
         services.write_service_file(state)
         services.write_pass_file(state, template.passwords())

@@ -10,6 +10,8 @@ from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.postgres.account import Account
 
 ENV_CACHE = "RUNBOOKS_CACHE"
+MEMORY = Path("/dev/shm")
+ENOUGH_BYTES = 1 << 30  # a container's /dev/shm is often 64 MB
 LONGEST_HOME = 80  # a socket's path in it must stay below 104 bytes
 
 
@@ -33,23 +35,34 @@ def cache_directory() -> Path:
     return folder
 
 
-def make_home(account: Account, prefix: str = "runbooks-") -> Path:
+def make_home(account: Account, *, in_memory: bool = False) -> Path:
     """Make a folder for servers' data, owned by `account` and closed to all others.
 
     It lies below the system's temporary folder: an account that root switches to
     cannot reach a folder below root's home, and the paths of sockets must be short.
+    With `in_memory` it lies in /dev/shm where that has room: for what is small and
+    ends with its caller, since systemd empties /dev/shm when a user logs out.
 
     Raises PreconditionFailed when the account can reach no temporary folder.
     """
-    for base in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):
+    memory = [MEMORY] if in_memory and _has_room(MEMORY) else []
+    for base in (*memory, Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):
         if base.is_dir() and len(str(base)) < LONGEST_HOME - 24 and account.can_enter(base):
-            home = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
+            home = Path(tempfile.mkdtemp(prefix="runbooks-", dir=base))
             account.own(home)
             return home
     raise PreconditionFailed(
         "There is no temporary folder with a short path that the servers' account can reach.",
         "Let TMPDIR name one, or make /tmp accessible (mode 1777).",
     )
+
+
+def _has_room(folder: Path) -> bool:
+    """Tell whether we may write to `folder`, and much more than a lab fills is free there."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return False
+    free = os.statvfs(folder)
+    return free.f_bavail * free.f_frsize >= ENOUGH_BYTES
 
 
 def write_private(path: Path, text: str, account: Account | None = None) -> None:
