@@ -23,6 +23,7 @@ from runbooks_lib.errors import PreconditionFailed, PrismaError
 from runbooks_lib.prisma.project import migrations_folder
 
 TABLE = "_prisma_migrations"
+_PUNCTUATION = " _-,;:!?.'\"()[]{}@*/\\&#%`^+<=>|~$"  # in the order of Unicode's collation
 _COLUMNS = (
     "id",
     "checksum",
@@ -243,5 +244,11 @@ def _collation_key(name: str) -> tuple[object, ...]:
     Punctuation before digits before letters, and case counts last, small letters first: so `2025_a` comes
     before `20251_a`, where bytes would say the opposite.
     """
-    ranks = tuple((2 if c.isalpha() else 1 if c.isdigit() else 0, c.lower()) for c in name)
+    ranks = tuple((2, c.lower()) if c.isalpha() else (1, c) if c.isdigit() else _punctuation(c) for c in name)
     return ranks, name.swapcase()
+
+
+def _punctuation(character: str) -> tuple[int, str]:
+    """Return the rank of a character that is neither digit nor letter; those not in the list come last."""
+    place = _PUNCTUATION.find(character)
+    return 0, chr(place if place >= 0 else len(_PUNCTUATION) + ord(character))

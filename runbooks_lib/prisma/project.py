@@ -24,7 +24,7 @@ _DATASOURCE = re.compile(r"^\s*datasource\s+\w+\s*\{([^}]*)\}", re.MULTILINE)
 _SCHEMA_ENV = re.compile(r'^\s*(?:url|directUrl)\s*=\s*env\(\s*"([^"]+)"\s*\)', re.MULTILINE)
 _SCHEMA_LITERAL = re.compile(r'^\s*(?:url|directUrl)\s*=\s*"', re.MULTILINE)
 _CONFIG_ENV = re.compile(
-    r"""(?:\benv\(\s*["']|process\.env\.|process\.env\[["'])(\w*(?:URL|DSN|DATABASE)\w*)""", re.I
+    r"""(?:\benv(?:<[^>]*>)?\(\s*["']|process\.env\.|process\.env\[["'])(\w*(?:URL|DSN|DATABASE)\w*)""", re.I
 )
 _CONFIG_SCHEMA = re.compile(r"""\bschema\s*:\s*(?:path\.join\(\s*)?["']([^"']+)["']""")
 _CONFIG_MIGRATIONS = re.compile(r"""\bmigrations\s*:\s*\{[^}]*?\bpath\s*:\s*["']([^"']+)["']""")

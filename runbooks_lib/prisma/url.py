@@ -48,8 +48,8 @@ class DatabaseUrl:
     def redact(self, text: str) -> str:
         """Return `text` without the password: as it is, percent-encoded, as JSON, or in any URL."""
         if self.password and len(self.password) >= _SHORTEST_REPLACED:
-            in_json = json.dumps(self.password)[1:-1]
-            forms = {self.password, _encode(self.password), quote(self.password), in_json}
+            in_json = {json.dumps(self.password, ensure_ascii=ascii)[1:-1] for ascii in (True, False)}
+            forms = {self.password, _encode(self.password), quote(self.password), *in_json}
             for form in sorted(forms, key=len, reverse=True):
                 text = text.replace(form, HIDDEN)
         return _URL_PASSWORD.sub(rf"\1:{HIDDEN}@", text)

