@@ -198,11 +198,15 @@ class Migration:
 class Service:
     """An HTTP service: the environment variable that holds its base URL, and its Deployment.
 
-    `deployed` is what the phase's author knows of its deployment, for the report.
+    `blocking` True: the phase cannot do without it, and a service that does not answer is a failure; else it
+    is an open item. `source_env` is the variable that holds the folder of its source code. `deployed` is what
+    the phase's author knows of its deployment, for the report.
     """
 
     name: str
     url_env: EnvironmentName
+    blocking: bool = False
+    source_env: EnvironmentName | None = None
     namespace: str | None = None
     deployment: str | None = None
     deployed: Text | None = None

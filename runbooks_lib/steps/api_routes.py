@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from runbooks_lib.errors import RunbookError
-from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run
+from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, worst
 from runbooks_lib.phase import Phase, Route, Service
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.services.deployments import Deployment, deployment_state
@@ -47,7 +47,7 @@ def services(phase: Phase, sessions: Sessions) -> Answer:
             "answers": probe.answers,
             "deployment": None if deployment is None else asdict(deployment),
         }
-        findings.append(_judge_service(phase, service, probe))
+        findings.append(_judge_service(service, probe))
         findings.extend(_judge_deployment(service, deployment))
     rows = tuple(
         {
@@ -66,61 +66,63 @@ def routes(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
     Sends one request per route and service, without credentials or body; `sessions` is not used.
     Facts: `probes`, one per route and service.
     """
-    findings: list[Finding] = []
+    at_services: list[Finding] = []
     facts: list[dict[str, Any]] = []
     for name, service in phase.services.items():
         declared = [r for r in phase.routes if name in r.services]
         safe = [r for r in declared if apply or r.method in SAFE_METHODS]
         probes = probe_routes(_base_url(service), [(r.method, r.path) for r in safe])
         for route, probe in zip(safe, probes, strict=True):
-            findings.append(_judge_route(name, route, probe))
+            at_services.append(_judge_route(name, route, probe))
             facts.append({"service": name, **asdict(probe)})
-        findings.extend(_not_probed(name, route) for route in declared if route not in safe)
+        at_services.extend(_not_probed(name, route) for route in declared if route not in safe)
+    served = [_judge_served(route, at_services) for route in phase.routes]
     rows = tuple(
-        {"service": f.target, "route": f.object.split(" @ ")[0], "state": f.have, "verdict": f.verdict.value}
-        for f in findings
+        {"service": f.target, "route": f.object, "state": f.have, "verdict": f.verdict.value}
+        for f in at_services
     )
-    return Answer(findings=tuple(findings), facts={"probes": facts}, rows=rows)
+    return Answer(findings=(*at_services, *served), facts={"probes": facts}, rows=rows)
 
 
-def source(phase: Phase, sessions: Sessions, *, tree: Path | None) -> Answer:
-    """Look the routes up in a source tree, and say which tables each one is for.
+def source(phase: Phase, sessions: Sessions) -> Answer:
+    """Look the routes up in the services' source trees, and say which tables each one is for.
 
-    Reads the tree's JavaScript and TypeScript files; `sessions` is not used.
-    Facts: `tree`, and per route the places that declare it and the tables that it serves.
+    Reads the JavaScript and TypeScript files of the folders that the phase's `source_env` variables name;
+    `sessions` is not used. Facts: per service its tree's name, and per route where it is declared.
     """
     findings: list[Finding] = []
-    facts: list[dict[str, Any]] = []
-    for route in phase.routes:
-        hits: tuple[Hit, ...] = ()
-        if tree is None:
-            findings.append(_no_tree(route))
-        else:
+    trees: dict[str, str] = {}
+    declared: dict[str, list[dict[str, Any]]] = {_named(route): [] for route in phase.routes}
+    for name, service in phase.services.items():
+        if service.source_env is None:
+            continue
+        folder = os.environ.get(service.source_env)
+        trees[name] = Path(folder).name if folder else "not given"
+        for route in (r for r in phase.routes if name in r.services):
             try:
-                hits = find_route(tree, route.method, route.path)
+                hits = find_route(Path(folder), route.method, route.path) if folder else None
             except RunbookError as error:
-                findings.append(could_not_run("route_is_in_source", "source", _named(route), error))
+                findings.append(could_not_run("route_is_in_source", name, _named(route), error))
                 continue
-            findings.append(_judge_source(route, hits))
-        facts.append(
-            {
-                "method": route.method,
-                "path": route.path,
-                "tables": list(route.table),
-                "hits": [asdict(hit) for hit in hits],
-            }
-        )
+            findings.append(_judge_source(name, service, route, hits))
+            declared[_named(route)].extend({"service": name, **asdict(hit)} for hit in hits or ())
+    facts = {
+        "trees": trees,
+        "routes": [
+            {"method": r.method, "path": r.path, "tables": list(r.table), "hits": declared[_named(r)]}
+            for r in phase.routes
+        ],
+    }
     rows = tuple(
         {
-            "route": f"{fact['method']} {fact['path']}",
-            "in the source": ", ".join(f"{hit['file']}:{hit['line']}" for hit in fact["hits"]) or "not found",
-            "tables it is for": ", ".join(fact["tables"]),
+            "route": _named(route),
+            "in the source": ", ".join(f"{hit['file']}:{hit['line']}" for hit in declared[_named(route)])
+            or "not found",
+            "tables it is for": ", ".join(route.table),
         }
-        for fact in facts
+        for route in phase.routes
     )
-    return Answer(
-        findings=tuple(findings), facts={"tree": tree.name if tree else None, "routes": facts}, rows=rows
-    )
+    return Answer(findings=tuple(findings) or (_no_source(),), facts=facts, rows=rows)
 
 
 def _base_url(service: Service) -> str | None:
@@ -133,12 +135,8 @@ def _deployment(service: Service) -> Deployment | None:
     return deployment_state(service.namespace, service.deployment)
 
 
-def _blocking(phase: Phase, service: str) -> bool:
-    return any(route.blocking for route in phase.routes if service in route.services)
-
-
-def _judge_service(phase: Phase, service: Service, probe: ServiceProbe) -> Finding:
-    missing = Verdict.FAIL if _blocking(phase, service.name) else Verdict.OPEN
+def _judge_service(service: Service, probe: ServiceProbe) -> Finding:
+    missing = Verdict.FAIL if service.blocking else Verdict.OPEN
     verdict = Verdict.PASS
     if not probe.answers:
         verdict = missing if probe.state is RouteState.NOT_DEPLOYED else Verdict.ERROR
@@ -182,7 +180,7 @@ def _judge_route(service: str, route: Route, probe: Probe) -> Finding:
     return Finding(
         check="route_is_present",
         target=service,
-        object=f"{_named(route)} @ {service}",
+        object=_named(route),
         have=f"{probe.state}: {probe.reason}",
         want="present",
         verdict=verdict,
@@ -196,34 +194,50 @@ def _not_probed(service: str, route: Route) -> Finding:
     return Finding(
         check="route_is_present",
         target=service,
-        object=f"{_named(route)} @ {service}",
+        object=_named(route),
         have="not probed: this run only plans, and a request of this method may act",
         want="present",
         verdict=Verdict.SKIP,
     )
 
 
-def _judge_source(route: Route, hits: tuple[Hit, ...]) -> Finding:
+def _judge_served(route: Route, at_services: list[Finding]) -> Finding:
+    """Judge whether any service has the route; ERROR only if none has it and one could not be asked."""
+    mine = [f for f in at_services if f.object == _named(route)]
+    there = [f.target for f in mine if f.verdict is Verdict.PASS]
+    verdict = Verdict.PASS if there else worst(mine)
     return Finding(
-        check="route_is_in_source",
-        target="source",
+        check="route_is_served",
+        target="-",
         object=_named(route),
-        have=", ".join(f"{hit.file}:{hit.line}" for hit in hits) or "not found",
-        want="declared somewhere",
-        verdict=Verdict.PASS if hits else Verdict.OPEN,
-        hint=""
-        if hits
-        else "Nobody has written it yet, or it is declared in a way that the look-up cannot read.",
+        have=f"by {', '.join(there)}" if there else "; ".join(f"{f.target}: {f.have}" for f in mine),
+        want="by one of " + ", ".join(route.services),
+        verdict=verdict,
+        hint="" if there else "Deploy a service that has it, or add it to one that is deployed.",
     )
 
 
-def _no_tree(route: Route) -> Finding:
+def _judge_source(name: str, service: Service, route: Route, hits: tuple[Hit, ...] | None) -> Finding:
+    found = ", ".join(f"{hit.file}:{hit.line}" for hit in hits or ())
+    verdict = Verdict.SKIP if hits is None else Verdict.PASS if hits else Verdict.OPEN
     return Finding(
         check="route_is_in_source",
-        target="source",
+        target=name,
         object=_named(route),
-        have="not looked up: no source tree was given",
+        have=f"not looked up: {service.source_env} is not set" if hits is None else found or "not found",
         want="declared somewhere",
+        verdict=verdict,
+        hint="Nobody has written it yet, or in a way that the look-up cannot read." if hits == () else "",
+    )
+
+
+def _no_source() -> Finding:
+    return Finding(
+        check="route_is_in_source",
+        target="-",
+        object="phase",
+        have="no service names its source tree",
+        want="a tree to look into",
         verdict=Verdict.SKIP,
     )
 

@@ -1,0 +1,1 @@
+"""The run folder: what proves that a run did what it says."""

@@ -1,0 +1,40 @@
+"""The code that a plan was made with: the notebooks' code cells, hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from runbooks_lib.errors import EvidenceError
+from runbooks_lib.phase import STEPS
+
+
+def notebooks_folder() -> Path:
+    """Return the folder of the notebooks: beside the package in a checkout, inside it when installed from a wheel.
+
+    Raises EvidenceError when neither is there.
+    """
+    package = Path(str(files("runbooks_lib")))
+    for folder in (package / "notebooks", package.parent / "notebooks"):
+        if folder.is_dir():
+            return folder
+    raise EvidenceError("The notebooks are not installed.", "Install the package again.")
+
+
+def code_cells(notebook: Path) -> list[str]:
+    """Return the sources of a notebook's code cells, in order."""
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    return ["".join(cell["source"]) for cell in content["cells"] if cell["cell_type"] == "code"]
+
+
+@cache
+def code_digest() -> str:
+    """Return the SHA-256 (hex) over the code cells of the seven notebooks, outputs and prose left out."""
+    folder = notebooks_folder()
+    code = {
+        step: code_cells(folder / f"{number:02d}_{step}.ipynb") for number, step in enumerate(STEPS, start=1)
+    }
+    return hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,142 @@
+"""A run and its folder: RUNS/PHASE/20260107T174759Z-3f9c2a/, one for each execution of a phase."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from runbooks_lib.archive.files import read_json, write_json, write_text
+from runbooks_lib.errors import EvidenceError
+from runbooks_lib.phase import STEPS, Phase
+
+HEADER = "run.json"
+SCHEMA_VERSION = 1
+RECORDED_PACKAGES = ("runbooks", "papermill", "psycopg", "jupyterlab", "ipykernel", "pandas")
+
+
+def now() -> str:
+    """Return the present time, UTC, as ISO 8601 with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def step_name(step: str) -> str:
+    """Return the numbered name that a step's notebook and its files share: 01_preflight.
+
+    Raises EvidenceError for a step that no phase has.
+    """
+    if step not in STEPS:
+        raise EvidenceError(f"There is no step {step!r}.", f"The steps are {', '.join(STEPS)}.")
+    return f"{STEPS.index(step) + 1:02d}_{step}"
+
+
+def runs_folder(explicit: str | Path | None = None) -> Path:
+    """Return where runs are kept: `explicit`, else RUNBOOKS_RUNS, else ./runs."""
+    return Path(explicit or os.environ.get("RUNBOOKS_RUNS") or "runs").expanduser().absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run by its folder."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, runs: Path, phase: Phase) -> Run:
+        """Make a new run folder with its header and a copy of the phase; the folder is readable by its owner only.
+
+        Raises EvidenceError when it cannot be made.
+        """
+        began = datetime.now(UTC)
+        path = runs / phase.id / f"{began:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        try:
+            for folder in (path, path / "backup", path / "plan"):
+                folder.mkdir(parents=True, mode=0o700)
+        except OSError as error:
+            raise EvidenceError(
+                f"The run folder {path} could not be made: {error.strerror or error}.",
+                "Free space, or choose a folder that you may write to: --runs DIR.",
+            ) from error
+        run = cls(path)
+        for name in ("phase.toml", phase.baseline.file):
+            write_text(path / "plan" / name, (phase.folder / name).read_text(encoding="utf-8"))
+        write_json(path / HEADER, _header(path.name, phase))
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """Open an existing run folder. Raises EvidenceError when it is none."""
+        read_json(path / HEADER)
+        return cls(path)
+
+    @property
+    def id(self) -> str:
+        """Return the run's id, the name of its folder."""
+        return self.path.name
+
+    def header(self) -> dict[str, Any]:
+        """Return run.json."""
+        return read_json(self.path / HEADER)
+
+    def update(self, **fields: Any) -> None:
+        """Change fields of run.json."""
+        write_json(self.path / HEADER, self.header() | fields)
+
+    def notebook(self, step: str) -> Path:
+        """Return where a step's executed notebook is archived."""
+        return self.path / f"{step_name(step)}.ipynb"
+
+    def record(self, step: str) -> dict[str, Any] | None:
+        """Return what a step recorded; None when it has not run in this run."""
+        path = self.path / f"{step_name(step)}.json"
+        return read_json(path) if path.exists() else None
+
+    def evidence(self) -> dict[str, dict[str, Any]]:
+        """Return what every step recorded so far, in the order of the steps."""
+        records = ((step, self.record(step)) for step in STEPS)
+        return {step: record for step, record in records if record is not None}
+
+
+def all_runs(runs: Path, phase_id: str | None = None) -> Iterator[Run]:
+    """Yield the runs of an archive, oldest first, of one phase or of all."""
+    folders = sorted(runs.glob(f"{phase_id or '*'}/*/{HEADER}"), key=lambda path: path.parent.name)
+    for header in folders:
+        yield Run(header.parent)
+
+
+def unfinished(runs: Path, phase_id: str) -> Run | None:
+    """Return the newest run of a phase if it has not come to its end, else None."""
+    newest = max(all_runs(runs, phase_id), key=lambda run: run.id, default=None)
+    return newest if newest is not None and newest.header()["finished_at"] is None else None
+
+
+def _header(run_id: str, phase: Phase) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "id": run_id,
+        "phase": {
+            "id": phase.id,
+            "title": {"fr": phase.title.fr, "en": phase.title.en},
+            "digest": phase.digest,
+        },
+        "mode": "plan",
+        "started_at": now(),
+        "finished_at": None,
+        "verdict": None,
+        "operator": {"user": getpass.getuser(), "host": platform.node()},
+        "versions": {
+            "python": platform.python_version(),
+            **{package: version(package) for package in RECORDED_PACKAGES},
+        },
+        "targets": [
+            {"name": t.name, "service": t.service, "role": t.role.value, "database": t.database}
+            for t in phase.targets.values()
+        ],
+    }

@@ -1,0 +1,179 @@
+"""One step of a run, as its notebook sees it: ask questions, have the answers recorded, close with a verdict.
+
+Every answer is on disk before the gate judges it: what stopped a run is evidence too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from runbooks_lib.archive.code import code_digest
+from runbooks_lib.archive.files import sha256_of, write_json
+from runbooks_lib.archive.run import Run, now, runs_folder, step_name, unfinished
+from runbooks_lib.errors import PreconditionFailed, RunbookError
+from runbooks_lib.findings import Answer, Finding, could_not_run, gate, worst
+from runbooks_lib.phase import STEPS, Phase, load_phase
+from runbooks_lib.postgres.connect import Sessions
+
+SCHEMA_VERSION = 1
+
+
+class Step:
+    """A step of a run in progress. Notebooks get one from `open_step`."""
+
+    def __init__(self, name: str, phase: Phase, run: Run, *, apply: bool) -> None:
+        self.name = name
+        self.phase = phase
+        self.run = run
+        self.apply = apply
+        self.sessions = Sessions(phase.targets, application_name=f"runbooks {name} {run.id}")
+        self.path = run.path / f"{step_name(name)}.json"
+        self._clock = time.monotonic()
+        self._findings: list[Finding] = []
+        self._record: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "step": name,
+            "run": run.id,
+            "phase": phase.id,
+            "mode": "apply" if apply else "plan",
+            "code": code_digest(),
+            "started_at": now(),
+            "finished_at": None,
+            "duration_s": None,
+            "verdict": None,
+            "answers": {},
+        }
+        self._write()
+
+    def ask(self, question: Callable[..., Answer], /, **options: Any) -> Answer:
+        """Ask one question of the step's module and record the answer before anybody judges it.
+
+        Calls `question(phase, sessions, **options)`. A RunbookError becomes an ERROR finding: a check that could
+        not run is never a PASS. Anything else is a defect of ours and is raised after it was recorded.
+        """
+        began, clock = now(), time.monotonic()
+        try:
+            answer = question(self.phase, self.sessions, **options)
+        except RunbookError as error:
+            answer = Answer(findings=(could_not_run(question.__name__, "-", self.name, error),))
+        except Exception as error:
+            self._keep(
+                question,
+                began,
+                clock,
+                Answer(
+                    findings=(
+                        could_not_run(
+                            question.__name__,
+                            "-",
+                            self.name,
+                            RunbookError(
+                                f"{type(error).__name__}: {error}",
+                                "This is a defect of the runbooks: report it.",
+                            ),
+                        ),
+                    )
+                ),
+            )
+            raise
+        self._keep(question, began, clock, answer)
+        return answer
+
+    def facts(self, step: str, question: str) -> Mapping[str, Any]:
+        """Return the facts that a step of this run recorded for a question.
+
+        Raises PreconditionFailed, naming the notebook to run first, when there are none.
+        """
+        record = self._record if step == self.name else self.run.record(step)
+        answer = (record or {}).get("answers", {}).get(question)
+        if answer is None:
+            raise PreconditionFailed(
+                f"This run has no answer of step {step} to `{question}`.",
+                f"Run {step_name(step)}.ipynb first, with the same run folder: {self.run.path}",
+            )
+        facts: Mapping[str, Any] = answer["facts"]
+        return facts
+
+    def evidence(self) -> dict[str, dict[str, Any]]:
+        """Return what every step of this run recorded so far, this one included."""
+        return self.run.evidence()
+
+    def folder(self, name: str) -> Path:
+        """Return a folder of the run: backup or plan."""
+        return self.run.path / name
+
+    def close(self) -> Answer:
+        """Give the step its verdict, write it down, close the sessions, and close the gate if it is FAIL or ERROR.
+
+        Returns one row: verdict, findings, evidence file and its SHA-256, the next notebook.
+        Raises GateClosed.
+        """
+        self.sessions.close()
+        self._record |= {
+            "finished_at": now(),
+            "duration_s": round(time.monotonic() - self._clock, 3),
+            "verdict": worst(self._findings),
+        }
+        self._write()
+        gate(self._findings)
+        position = STEPS.index(self.name) + 1
+        following = (
+            step_name(STEPS[position]) + ".ipynb" if position < len(STEPS) else "none: this was the last"
+        )
+        row = {
+            "step": step_name(self.name),
+            "verdict": worst(self._findings).value,
+            "findings": len(self._findings),
+            "evidence": str(self.path),
+            "SHA-256": sha256_of(self.path),
+            "next": following,
+        }
+        return Answer(findings=tuple(self._findings), rows=(row,))
+
+    def _keep(self, question: Callable[..., Answer], began: str, clock: float, answer: Answer) -> None:
+        self._record["answers"][question.__name__] = {
+            "asked": (question.__doc__ or "").strip().splitlines()[0],
+            "started_at": began,
+            "duration_s": round(time.monotonic() - clock, 3),
+            "verdict": answer.verdict,
+            "findings": [finding.to_dict() for finding in answer.findings],
+            "facts": answer.facts,
+        }
+        self._findings = [
+            Finding.from_dict(row) for kept in self._record["answers"].values() for row in kept["findings"]
+        ]
+        self._write()
+
+    def _write(self) -> None:
+        write_json(self.path, self._record)
+
+
+def open_step(name: str, *, phase: str, run: str = "", apply: bool = False) -> Step:
+    """Open a step for a notebook: load the phase, find or make the run folder, start the step's record.
+
+    `run` is the folder of the run to take part in; empty: preflight begins a new run, and every other step takes
+    part in the newest unfinished run of the phase, or begins one.
+    Raises SpecError, PreconditionFailed or EvidenceError.
+    """
+    if not isinstance(apply, bool):
+        raise PreconditionFailed(
+            f"The parameter apply is {apply!r}, which is no boolean.",
+            "Pass it as a boolean: papermill -p apply True; with -r it would be a text, and every text is true.",
+        )
+    loaded = load_phase(phase)
+    found = Run.open(Path(run)) if run else None
+    if found is None and name != STEPS[0]:
+        found = unfinished(runs_folder(), loaded.id)
+    found = found or Run.create(runs_folder(), loaded)
+    header = found.header()
+    if header["phase"]["digest"] != loaded.digest:
+        raise PreconditionFailed(
+            f"The run {found.id} was begun with another version of phase {header['phase']['id']}.",
+            "Begin a new run: run 01_preflight.ipynb with an empty run parameter.",
+        )
+    if apply and header["mode"] != "apply":
+        found.update(mode="apply")
+    return Step(name, loaded, found, apply=apply)
