@@ -12,7 +12,8 @@ unexport UV_PROJECT_ENVIRONMENT
 export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-ifeq ($(strip $(HOME)),)
+# Accounts without a home (services, containers) cannot cache there.
+ifneq ($(shell test -n "$$UV_CACHE_DIR$$XDG_CACHE_HOME" || test -w "$$HOME" || echo homeless),)
 export UV_CACHE_DIR := $(CURDIR)/.venv/cache
 endif
 
