@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from runbooks_lib.archive.code import code_digest
-from runbooks_lib.archive.files import sha256_of, write_json
+from runbooks_lib.archive.files import sha256_of, write_json, write_text
 from runbooks_lib.archive.run import Run, now, runs_folder, step_name, unfinished
 from runbooks_lib.errors import PreconditionFailed, RunbookError
 from runbooks_lib.findings import Answer, Finding, could_not_run, gate, worst
@@ -100,6 +100,17 @@ class Step:
     def evidence(self) -> dict[str, dict[str, Any]]:
         """Return what every step of this run recorded so far, this one included."""
         return self.run.evidence()
+
+    @property
+    def code(self) -> str:
+        """Return the digest of the notebooks' code, as the plan hashes it."""
+        return code_digest()
+
+    def save(self, name: str, text: str) -> Path:
+        """Write a text file of the run, atomically and with secrets masked; return its path."""
+        path = self.run.path / name
+        write_text(path, text)
+        return path
 
     def folder(self, name: str) -> Path:
         """Return a folder of the run: backup or plan."""

@@ -8,7 +8,8 @@ the database has a migration that the folder lacks, and (engines before 7.9) whe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -142,6 +143,12 @@ def read_folder(project: Path) -> tuple[MigrationFile, ...]:
     )
 
 
+def folder_digest(files: Sequence[MigrationFile]) -> str:
+    """Return the SHA-256 (hex) over the migrations' names and scripts: it changes when any of them does."""
+    content = json.dumps([[file.name, file.checksum] for file in files])
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
 def read_rows(conn: psycopg.Connection[Any], *, schema: str = "public") -> tuple[MigrationRow, ...] | None:
     """Read `_prisma_migrations`, oldest attempt first; None when there is no such table.
 
@@ -187,16 +194,16 @@ def diagnose(
     """Compare the folder with the table.
 
     `rolled_back_is_pending`: whether a migration that has only rolled-back rows counts as pending, as engines
-    from 7.9 on say, or as known, as those before it say.
+    from 7.9 on say, or as known, as those before it say. A file is compared with the attempt that stands: older
+    engines compare it with the first attempt, and so call a migration edited that failed, was mended and then
+    applied.
     """
     every_row = tuple(rows or ())
-    counted = [row for row in every_row if not (rolled_back_is_pending and row.rolled_back_at)]
-    first_row: dict[str, MigrationRow] = {}
-    for row in counted:
-        first_row.setdefault(row.name, row)
+    standing = _first_of_each_name(row for row in every_row if not row.rolled_back_at)
+    counted = standing if rolled_back_is_pending else _first_of_each_name(every_row)
     names = [file.name for file in files]
-    pending = tuple(name for name in names if name not in first_row)
-    extra = tuple(dict.fromkeys(row.name for row in counted if row.name not in names))
+    pending = tuple(name for name in names if name not in counted)
+    extra = tuple(name for name in counted if name not in names)
     applied = {row.name for row in every_row if row.applied}
     failed = tuple(dict.fromkeys(row.name for row in every_row if row.failed))
     open_names = applied.union(failed)
@@ -205,7 +212,7 @@ def diagnose(
         table_exists=rows is not None,
         applied=tuple(name for name in names if name in applied),
         pending=pending,
-        edited=tuple(file.name for file in files if _edited(file, first_row.get(file.name))),
+        edited=tuple(file.name for file in files if _edited(file, standing.get(file.name))),
         failed=failed,
         extra=extra,
         rolled_back=tuple(
@@ -214,6 +221,13 @@ def diagnose(
         lost=tuple(file.name for file in files if file.script is None),
         last_common=names[diverge_at - 1] if diverge_at else None,
     )
+
+
+def _first_of_each_name(rows: Iterable[MigrationRow]) -> dict[str, MigrationRow]:
+    first: dict[str, MigrationRow] = {}
+    for row in rows:
+        first.setdefault(row.name, row)
+    return first
 
 
 def _edited(file: MigrationFile, row: MigrationRow | None) -> bool:

@@ -23,6 +23,8 @@ from runbooks_lib.postgres.catalog import Catalog, count_rows, read_catalog
 from runbooks_lib.postgres.checks import check_schema
 from runbooks_lib.postgres.connect import Connection, Sessions, lost
 from runbooks_lib.postgres.script import Statement, parse_script
+from runbooks_lib.prisma.history import folder_digest, read_folder
+from runbooks_lib.prisma.project import find_project
 
 PLAN_ONLY = "not applied: this run only plans"
 
@@ -59,11 +61,11 @@ def parse(phase: Phase, sessions: Sessions) -> Answer:
     return Answer(findings=findings, facts=facts, rows=rows)
 
 
-def plan(phase: Phase, sessions: Sessions, *, dumps: Mapping[str, Any], code: str, prisma: str) -> Answer:
+def plan(phase: Phase, sessions: Sessions, *, dumps: Mapping[str, Any], code: str) -> Answer:
     """Say what each statement would do, and hash everything that the plan depends on.
 
-    `dumps` are the facts of backup.dump, `code` and `prisma` the digests of the notebooks and of the migrations
-    folder. Reads the baseline target's catalogue; writes nothing.
+    `dumps` are the facts of backup.dump, `code` is the digest of the notebooks. Reads the baseline target's
+    catalogue and the Prisma project's migrations; writes nothing.
     Facts: `statements`, `parts` (what the hash is made of), `hash` and `confirmation` (DATABASE:HASH8).
     """
     name = phase.baseline.target
@@ -72,6 +74,7 @@ def plan(phase: Phase, sessions: Sessions, *, dumps: Mapping[str, Any], code: st
         with sessions.snapshot(name) as conn:
             catalog = read_catalog(conn)
         who = sessions.identity(name)
+        migrations = folder_digest(read_folder(find_project()))
     except RunbookError as error:
         return Answer(findings=(could_not_run("object_is_absent_or_equal", name, "plan", error),))
     parts = {
@@ -81,7 +84,7 @@ def plan(phase: Phase, sessions: Sessions, *, dumps: Mapping[str, Any], code: st
         "database": who.database,
         "catalogue": catalog.fingerprint(),
         "sql": _sql_sha256(phase),
-        "prisma": prisma,
+        "prisma": migrations,
         "backup": {target: noted["sha256"] for target, noted in sorted(dumps.items())},
     }
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

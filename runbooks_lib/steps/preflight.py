@@ -19,7 +19,7 @@ from runbooks_lib.phase import Phase, Role, Target
 from runbooks_lib.postgres.catalog import count_rows, read_catalog
 from runbooks_lib.postgres.connect import Identity, Sessions, lost
 from runbooks_lib.postgres.finder import ABSENT, NOT_SEARCHED, search_server
-from runbooks_lib.postgres.inspection import inspect
+from runbooks_lib.postgres.inspection import by_object, inspect
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.readiness import at_least, check_blockers, check_privileges
 from runbooks_lib.postgres.replication import Lag, measure_lag
@@ -171,7 +171,7 @@ def schema(phase: Phase, sessions: Sessions) -> Answer:
             findings.extend(found)
         except RunbookError as error:
             findings.append(could_not_run("has_table", name, "every object", error))
-    return Answer(findings=tuple(findings), facts={"targets": facts})
+    return Answer(findings=tuple(findings), facts={"targets": facts}, rows=by_object(findings))
 
 
 def replication(phase: Phase, sessions: Sessions) -> Answer:

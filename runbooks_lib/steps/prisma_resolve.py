@@ -7,7 +7,6 @@ whose history was resolved, and after an edited migration; so the history is rea
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from runbooks_lib.errors import PrismaError, RunbookError
@@ -16,7 +15,7 @@ from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.catalog import read_catalog
 from runbooks_lib.postgres.checks import check_schema
 from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.prisma.cli import UP_TO_DATE, CliResult, Prisma, database_url
+from runbooks_lib.prisma.cli import UP_TO_DATE, CliResult, Prisma, database_url, find_project
 from runbooks_lib.prisma.history import (
     TABLE,
     History,
@@ -33,23 +32,23 @@ PENDING_EXIT_CODE = 1  # `migrate status` ends 1, without an error code, when mi
 PLAN_ONLY = "not recorded: this run only plans"
 
 
-def command_line(phase: Phase, sessions: Sessions, project: Path) -> Prisma:
-    """Return the project's Prisma, aimed at the migration's target; nothing is started yet.
+def command_line(phase: Phase, sessions: Sessions) -> Prisma:
+    """Return the Prisma of the project that RUNBOOKS_PRISMA_PROJECT names, aimed at the migration's target.
 
-    The address is made in memory from the guarded session each time Prisma is started.
+    Nothing is started yet. The address is made in memory from the guarded session each time Prisma is started.
     Raises PreconditionFailed when the project, Prisma or Node.js is missing.
     """
-    return Prisma(project, lambda: database_url(sessions.read(phase.migration.target).info))
+    return Prisma(find_project(), lambda: database_url(sessions.read(phase.migration.target).info))
 
 
-def history(phase: Phase, sessions: Sessions, *, project: Path) -> Answer:
+def history(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
     """Compare `_prisma_migrations` with the migrations folder: pending, edited, failed, extra, lost.
 
     Reads the table and the folder; writes nothing. Facts: the history and the rows.
     """
     name = phase.migration.target
     try:
-        files, rows, found = _read_history(phase, sessions, project)
+        files, rows, found = _read_history(phase, sessions, prisma)
     except RunbookError as error:
         return Answer(findings=(could_not_run("history_is_clean", name, TABLE, error),))
     pending = [migration for migration in found.pending if migration != phase.migration.name]
@@ -127,7 +126,7 @@ def status(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
     return Answer(findings=(finding,), facts=facts, rows=_lines(said))
 
 
-def resolve(phase: Phase, sessions: Sessions, *, project: Path, prisma: Prisma, apply: bool) -> Answer:
+def resolve(phase: Phase, sessions: Sessions, *, prisma: Prisma, apply: bool) -> Answer:
     """Record the migration as applied, by `prisma migrate resolve --applied NAME`, if the database has its objects.
 
     Refused unless the target holds every declared object as declared. Already recorded with the same checksum is
@@ -136,10 +135,10 @@ def resolve(phase: Phase, sessions: Sessions, *, project: Path, prisma: Prisma, 
     name, migration = phase.migration.target, phase.migration.name
     command = f"prisma migrate resolve --applied {migration}"
     try:
-        _, rows, found = _read_history(phase, sessions, project)
+        _, rows, found = _read_history(phase, sessions, prisma)
         if migration in found.applied:
             return Answer(
-                findings=(_checksum(phase, project, rows),),
+                findings=(_checksum(phase, prisma, rows),),
                 facts={"command": command, "recorded": False, "already": True},
             )
         evidence = _objects_stand(phase, sessions)
@@ -174,14 +173,14 @@ def resolve(phase: Phase, sessions: Sessions, *, project: Path, prisma: Prisma, 
     return Answer(findings=(*evidence, finding), facts=facts, rows=_lines(said))
 
 
-def confirm(phase: Phase, sessions: Sessions, *, project: Path, prisma: Prisma, apply: bool) -> Answer:
+def confirm(phase: Phase, sessions: Sessions, *, prisma: Prisma, apply: bool) -> Answer:
     """Check what was recorded: the row read back, the whole history clean, and Prisma's own words.
 
     Reads the table and runs `prisma migrate status`; writes nothing. Facts: Prisma's words and the row.
     """
     name, migration = phase.migration.target, phase.migration.name
     try:
-        _, rows, found = _read_history(phase, sessions, project)
+        _, rows, found = _read_history(phase, sessions, prisma)
         if not apply and migration not in found.applied:
             skipped = Finding(
                 check="prisma_is_up_to_date",
@@ -196,7 +195,7 @@ def confirm(phase: Phase, sessions: Sessions, *, project: Path, prisma: Prisma, 
     except RunbookError as error:
         return Answer(findings=(could_not_run("prisma_is_up_to_date", name, migration, error),))
     findings = (
-        _checksum(phase, project, rows),
+        _checksum(phase, prisma, rows),
         judge(
             "history_is_clean",
             name,
@@ -223,9 +222,9 @@ def confirm(phase: Phase, sessions: Sessions, *, project: Path, prisma: Prisma, 
 
 
 def _read_history(
-    phase: Phase, sessions: Sessions, project: Path
+    phase: Phase, sessions: Sessions, prisma: Prisma
 ) -> tuple[tuple[MigrationFile, ...], tuple[MigrationRow, ...] | None, History]:
-    files = read_folder(project)
+    files = read_folder(prisma.project.folder)
     with sessions.snapshot(phase.migration.target) as conn:
         rows = read_rows(conn)
     return files, rows, diagnose(files, rows, rolled_back_is_pending=True)
@@ -236,9 +235,11 @@ def _objects_stand(phase: Phase, sessions: Sessions) -> tuple[Finding, ...]:
         return check_schema(phase, phase.migration.target, read_catalog(conn))
 
 
-def _checksum(phase: Phase, project: Path, rows: tuple[MigrationRow, ...] | None) -> Finding:
+def _checksum(phase: Phase, prisma: Prisma, rows: tuple[MigrationRow, ...] | None) -> Finding:
     """Judge the row of the phase's migration: there, applied, and of this very file."""
-    script = next((f.script for f in read_folder(project) if f.name == phase.migration.name), None)
+    script = next(
+        (f.script for f in read_folder(prisma.project.folder) if f.name == phase.migration.name), None
+    )
     row = next((r for r in rows or () if r.name == phase.migration.name and r.applied), None)
     if row is None:
         have = "no applied row"
