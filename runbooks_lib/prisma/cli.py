@@ -188,6 +188,7 @@ class Prisma:
             "PATH": search_path(self._node),
             "CHECKPOINT_DISABLE": "1",  # no call home
             "PRISMA_HIDE_UPDATE_MESSAGE": "1",
+            "PRISMA_CLIENT_ENGINE_TYPE": "client",  # else Prisma 6 downloads a query engine, which it will not use
             "NO_COLOR": "1",
             "NODE_COMPILE_CACHE": str(cache_directory() / "node"),  # Node 22+: a third of the time
         }
@@ -198,7 +199,6 @@ class Prisma:
             address = url.without_password()
             env |= {
                 ENGINE_VARIABLE: str(STAND_IN),
-                "PRISMA_CLIENT_ENGINE_TYPE": "client",  # else Prisma downloads a query engine
                 "RUNBOOKS_PRISMA_PACKAGES": str(self._engine_packages()),
                 "RUNBOOKS_PRISMA_PASSWORD": url.password or "",
             }

@@ -139,6 +139,8 @@ function parseUrl(text) {
 const OID_CHAR = 18
 const OID_NAME = 19
 const OID_TEXT = 25
+const LOCK_NOT_AVAILABLE = '55P03'
+let lockIsHeld = false // whether the last wait for the migration lock ended without it
 
 function readCatalogueTypes(queryable) {
   let charColumns = [] // of the last query: the engine runs one at a time on each queryable
@@ -179,10 +181,15 @@ async function openAdapter(config, schema) {
   const executeRaw = adapter.executeRaw.bind(adapter)
   adapter.executeRaw = async (query) => {
     if (!query.sql.includes('pg_advisory_lock')) return executeRaw(query)
-    await adapter.client.query(`SET lock_timeout = ${LOCK_TIMEOUT_MS}`) // the server cancels, with SQLSTATE 55P03
-    const count = await executeRaw(query)
-    await adapter.client.query('RESET lock_timeout')
-    return count
+    await adapter.client.query(`SET lock_timeout = ${LOCK_TIMEOUT_MS}`)
+    try {
+      return await executeRaw(query)
+    } catch (e) {
+      lockIsHeld = (e.cause?.originalCode ?? e.code) === LOCK_NOT_AVAILABLE // the engine passes on the message only
+      throw e
+    } finally {
+      await adapter.client.query('RESET lock_timeout')
+    }
   }
   return adapter
 }
@@ -224,7 +231,7 @@ function connectionError(code, message, { host, port, user, database }) {
   if (code === '28P01' || code === '28000')
     return userError('P1000', `Authentication failed against database server, the provided database credentials for \`${user}\` are not valid.\n\nPlease make sure to provide valid database credentials for the database server at the configured address.`)
   if (code === '3D000') return userError('P1003', `Database \`${database}\` does not exist`)
-  if (code === '55P03')
+  if (code === LOCK_NOT_AVAILABLE)
     return userError('P1002', `The database server at ${at} was reached but timed out.\n\nPlease try again.\n\nPlease make sure your database server is running at ${at}.\n\nContext: Timed out trying to acquire a postgres advisory lock (SELECT pg_advisory_lock(72707369)). Timeout: ${LOCK_TIMEOUT_MS}ms. See https://pris.ly/d/migrate-advisory-locking for details.`)
   return undefined
 }
@@ -235,7 +242,7 @@ function describe(thrown, config) {
   const e = thrown?.name === 'DriverAdapterError' ? thrown.cause : thrown
   // Node tries IPv6 and IPv4; when both fail it throws an AggregateError without a message of its own.
   const message = thrown?.message || e?.message || thrown?.errors?.[0]?.message || String(thrown)
-  const code = e?.kind === 'DatabaseNotReachable' ? 'ECONNREFUSED' : e?.originalCode ?? e?.code
+  const code = lockIsHeld ? LOCK_NOT_AVAILABLE : e?.kind === 'DatabaseNotReachable' ? 'ECONNREFUSED' : e?.originalCode ?? e?.code
   return connectionError(code, message, config ?? {}) ?? userError(thrown?.code, e?.originalMessage ?? message)
 }
 

