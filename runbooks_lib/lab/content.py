@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -17,8 +16,9 @@ from psycopg import sql
 
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.postgres.cluster import SUPERUSER, Cluster, copy_data
+from runbooks_lib.postgres.homes import temporary_home
 from runbooks_lib.postgres.server import ServerPrograms
-from runbooks_lib.postgres.storage import make_home, write_private
+from runbooks_lib.postgres.storage import write_private
 from runbooks_lib.postgres.template import template
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -90,9 +90,8 @@ def _ingredients(programs: ServerPrograms) -> Iterator[str]:
 def _build(programs: ServerPrograms, target: Path) -> None:
     """Fill `target` with the data folder of a leader and the passwords of its roles."""
     passwords = {role: secrets.token_urlsafe(18) for role in (SUPERUSER, *ROLES)}
-    home = make_home(programs.account, in_memory=True)
-    leader = Cluster(programs=programs, home=home, name="leader")
-    try:
+    with temporary_home(programs.account, in_memory=True) as home:
+        leader = Cluster(programs=programs, home=home, name="leader")
         leader.initdb(passwords[SUPERUSER])
         leader.configure({**REPLICATION, "wal_keep_size": "0"})
         leader.start()
@@ -101,9 +100,6 @@ def _build(programs: ServerPrograms, target: Path) -> None:
         leader.stop()
         copy_data(leader.data, [target / "data"])
         write_private(target / PASSWORDS_FILE, json.dumps(passwords))
-    finally:
-        leader.stop()
-        shutil.rmtree(home)
 
 
 def _fill(leader: Cluster, passwords: Mapping[str, str]) -> None:

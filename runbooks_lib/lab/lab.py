@@ -22,11 +22,12 @@ from runbooks_lib.lab import services
 from runbooks_lib.lab.content import PROJECT, leader_template
 from runbooks_lib.lab.interrupts import termination_raises, uninterrupted
 from runbooks_lib.lab.pair import Pair
-from runbooks_lib.lab.state import STATE_FILE, Process, State, load, locked, registered
-from runbooks_lib.postgres import processes
+from runbooks_lib.lab.state import STATE_FILE, State, load, locked, registered
 from runbooks_lib.postgres.cluster import Cluster, PortTaken, free_ports
+from runbooks_lib.postgres.homes import end_leftovers, sweep_homes
+from runbooks_lib.postgres.processes import Process
 from runbooks_lib.postgres.server import find_server
-from runbooks_lib.postgres.storage import cache_directory, make_home
+from runbooks_lib.postgres.storage import cache_directory, choose_home, create_home
 from runbooks_lib.prisma.cli import install_project
 
 ATTEMPTS = 3  # a port chosen free may be taken a moment later
@@ -201,6 +202,7 @@ def sweep() -> tuple[Path, ...]:
 
     Raises LabError when a process cannot be ended.
     """
+    sweep_homes()
     swept = []
     for state in registered():
         with locked(state.directory, wait=False) as held:
@@ -226,8 +228,6 @@ def _is_whole(state: State) -> bool:
 
 
 def _pair(state: State) -> Pair:
-    if state.home is None:
-        raise LabError(f"The lab in {state.directory} was not started completely.", "Run: runbooks lab down")
     return Pair.of(
         programs=state.programs,
         home=state.home,
@@ -247,17 +247,18 @@ def _start(directory: Path, owner: Process | None) -> State:
         directory=directory,
         created=created,
         programs=programs,
+        home=choose_home(programs.account, in_memory=owner is not None),
         leader_port=leader_port,
         replica_port=replica_port,
         api_port=api_port,
         backend_port=services.quiet_port(),
-        owner=Process.of(os.getpid()),  # until it is ready, it is ours
+        owner=Process.this(),  # until it is ready, it is ours
     )
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with uninterrupted():
-            state = state.changed(home=make_home(programs.account, in_memory=owner is not None))
-            state = state.changed(api=services.start_api(directory, api_port))
+        state.save()
+        create_home(state.home, programs.account)
+        state = state.changed(api=services.start_api(directory, api_port))
         services.write_service_file(state)
         services.write_pass_file(state, template.passwords())
         with ThreadPoolExecutor(max_workers=1) as pool:
@@ -292,19 +293,20 @@ def _make_project(project: Path) -> None:
 
 
 def _end_api(state: State) -> None:
-    api = state.api
-    if api is not None and not processes.end(api.pid, api.runs, by=API_STOPPING):
+    api = state.api or services.find_api(state.api_port)
+    if api is not None and not api.end(API_STOPPING):
         raise LabError(f"The stand-in keybuzz-api (process {api.pid}) cannot be ended.")
 
 
 def _take_down(state: State) -> None:
     """End the lab's processes, then delete its files; a stranger's file in the folder stays."""
     _end_api(state)
-    if state.home is not None:
-        _pair(state).stop()
-        _delete(state.home)
+    _pair(state).stop()
+    end_leftovers(state.home)
+    _delete(state.home)
     for name in OURS:
-        _delete(state.directory / name)
+        for path in (state.directory / name, *state.directory.glob(f".{name}.*")):  # half-written ones too
+            _delete(path)
     if state.created and state.directory.is_dir() and not any(state.directory.iterdir()):
         state.directory.rmdir()
     state.forget()

@@ -12,13 +12,15 @@ from pathlib import Path
 
 from runbooks_lib.errors import LabError
 from runbooks_lib.lab.content import BACKEND_DATABASE, LEGACY_DATABASE, OPERATOR, READONLY
-from runbooks_lib.lab.state import Process, State
+from runbooks_lib.lab.state import State
 from runbooks_lib.postgres import processes
 from runbooks_lib.postgres.cluster import SUPERUSER
+from runbooks_lib.postgres.processes import Process
 from runbooks_lib.postgres.storage import write_private
 
 SERVICE_FILE = "pg_service.conf"
 PASS_FILE = "pgpass"
+API_MODULE = "runbooks_lib.lab.api"
 API_LOG = "api.log"
 API_TIMEOUT_S = 30.0
 QUIET_PORTS = range(20_000, 30_000)  # below those that systems give out by themselves
@@ -67,7 +69,7 @@ def start_api(directory: Path, port: int) -> Process:
     """Start the stand-in for keybuzz-api as a process of its own and return at once."""
     with (directory / API_LOG).open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "runbooks_lib.lab.api", "--port", str(port)],
+            [sys.executable, "-m", API_MODULE, "--port", str(port)],
             cwd=directory,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -75,6 +77,14 @@ def start_api(directory: Path, port: int) -> Process:
             start_new_session=True,
         )
     return Process.of(processes.detached(process))
+
+
+def find_api(port: int) -> Process | None:
+    """Return the stand-in API of this port: for when its starter was killed before writing it down."""
+    for pid, line in processes.command_lines().items():
+        if line.endswith(f"-m {API_MODULE} --port {port}"):
+            return Process.of(pid)
+    return None
 
 
 def wait_for_api(directory: Path, process: Process, port: int) -> None:

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from runbooks_lib.postgres import processes
 from runbooks_lib.postgres.account import Account
+from runbooks_lib.postgres.processes import Process
 from runbooks_lib.postgres.server import ServerPrograms
 from runbooks_lib.postgres.storage import cache_directory, write_private
 
@@ -26,27 +26,11 @@ STATE_FILE = "lab.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
-    """A process, known by its number and its start: numbers are given out again."""
-
-    pid: int
-    started: str
-
-    @classmethod
-    def of(cls, pid: int) -> Process:
-        """Return the process that has this number now."""
-        return cls(pid=pid, started=processes.started(pid) or "ended")
-
-    def runs(self) -> bool:
-        """Tell whether this very process still runs."""
-        return processes.started(self.pid) == self.started
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class State:
     """One lab. It holds no secrets: passwords are in the lab's pass file alone.
 
-    `home` is the folder of the servers' account. `created` says that the lab made
+    `home` is the folder of the servers' account; it is written down before it is made,
+    so that a start killed at any moment can be cleaned up. `created` says that the lab made
     `directory`. `owner` is the process whose end is the lab's end: while it starts,
     the process that starts it; None for a lab that lives until it is taken down.
     """
@@ -54,7 +38,7 @@ class State:
     directory: Path
     created: bool
     programs: ServerPrograms
-    home: Path | None = None
+    home: Path
     leader_port: int
     replica_port: int
     api_port: int
@@ -75,8 +59,10 @@ class State:
         return replace(self, **fields).save()
 
     def forget(self) -> None:
-        """Delete the registry's entry."""
-        registry_entry(self.directory).unlink(missing_ok=True)
+        """Delete the registry's entry, half-written ones included."""
+        entry = registry_entry(self.directory)
+        for path in (entry, *entry.parent.glob(f".{entry.name}.*")):
+            path.unlink(missing_ok=True)
 
 
 def registry_entry(directory: Path) -> Path:
@@ -145,7 +131,7 @@ def _read(path: Path) -> State | None:
                 **found,
                 "directory": Path(found["directory"]),
                 "programs": _programs(found["programs"]),
-                "home": Path(found["home"]) if found["home"] else None,
+                "home": Path(found["home"]),
                 "api": Process(**found["api"]) if found["api"] else None,
                 "owner": Process(**found["owner"]) if found["owner"] else None,
             }

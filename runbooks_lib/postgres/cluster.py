@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -24,13 +23,14 @@ import psycopg
 from runbooks_lib.errors import LabError
 from runbooks_lib.postgres import processes
 from runbooks_lib.postgres.binaries import clean_environment
+from runbooks_lib.postgres.homes import temporary_home
+from runbooks_lib.postgres.processes import Process
 from runbooks_lib.postgres.server import ServerPrograms, find_server
-from runbooks_lib.postgres.storage import make_home, write_private
+from runbooks_lib.postgres.storage import write_private
 
 SUPERUSER = "postgres"
 SOCKET_PORT = 5432  # only a part of the socket's name: a cluster without a TCP port listens to none
 CONFIGURATION = "runbooks.conf"
-STOPPING = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 
 # synchronous_commit stays on: without it a commit reaches the WAL up to 0.6 s later, and
 # pg_current_wal_lsn(), by which lag is measured, says until then that nothing was written.
@@ -70,7 +70,7 @@ class Cluster:
         self.port = port
         self.data = home / name
         self.log = home / f"{name}.log"
-        self._pid: int | None = None
+        self._process: Process | None = None
 
     def __repr__(self) -> str:
         return f"Cluster({self.name!r}, data={str(self.data)!r}, port={self.port})"
@@ -128,7 +128,7 @@ class Cluster:
                 start_new_session=True,  # Ctrl-C in the terminal is for us, not for the server
                 **self.programs.account.switch,
             )
-            self._pid = processes.detached(process)
+            self._process = Process.of(processes.detached(process))
         finally:
             os.close(log)
 
@@ -142,9 +142,10 @@ class Cluster:
         """
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            if not self.is_running():
+            pid = self.pid()
+            if pid is None:
                 raise self._failure("ended while starting")
-            if self._pid_file() == (self._pid, "ready"):
+            if self._pid_file() == (pid, "ready"):
                 return
             time.sleep(processes.POLL_S)
         raise self._failure(f"is not ready after {timeout_s:.0f} s")
@@ -159,13 +160,9 @@ class Cluster:
 
     def pid(self) -> int | None:
         """Return the number of the server's main process; None when it does not run."""
-        for pid in (self._pid, self._pid_file()[0]):
-            if pid is not None:
-                processes.reap(pid)
-                if processes.command_line(pid).endswith(f" -D {self.data}"):
-                    self._pid = pid
-                    return pid
-        return None
+        if self._process is None or not self._process.runs():
+            self._process = self._find_process()
+        return None if self._process is None else self._process.pid
 
     def begin_stop(self) -> None:
         """Ask the server to stop and return at once: for stopping several together."""
@@ -177,10 +174,8 @@ class Cluster:
 
         Raises LabError when it cannot be ended.
         """
-        pid = self.pid()
-        if pid is not None and not processes.end(pid, lambda: self.pid() == pid, by=STOPPING):
-            raise LabError(f"The PostgreSQL server {self.name} (process {pid}) cannot be ended.")
-        self._pid = None
+        if self.is_running() and self._process and not self._process.end(processes.STOPPING_POSTGRES):
+            raise LabError(f"The PostgreSQL server {self.name} ({self._process}) cannot be ended.")
 
     # -- using -----------------------------------------------------------------
 
@@ -219,6 +214,16 @@ class Cluster:
         )
         if ran.returncode != 0:
             raise LabError(f"{program} failed ({ran.returncode}): {ran.stderr.strip()[-1000:]}")
+
+    def _find_process(self) -> Process | None:
+        """Return the server's main process by its pid file, which may be an old one.
+
+        Not for a process just started: its command line can be empty for a moment.
+        """
+        pid = self._pid_file()[0]
+        if pid is None or not processes.command_line(pid).endswith(f" -D {self.data}"):
+            return None
+        return Process.of(pid)
 
     def _pid_file(self) -> tuple[int | None, str]:
         """Return process number and status from postmaster.pid, as far as it is written."""
@@ -266,18 +271,18 @@ def free_ports(count: int) -> tuple[int, ...]:
 def scratch(programs: ServerPrograms | None = None) -> Iterator[tuple[Cluster, str]]:
     """Run an empty cluster behind a socket; yield it with the superuser's password.
 
-    Everything of it is gone at the end, also after an error or Ctrl-C.
+    Everything of it is gone at the end, also after an error or Ctrl-C; after a kill,
+    when the next one starts.
     """
     programs = programs or find_server()
-    home = make_home(programs.account)
-    cluster = Cluster(programs=programs, home=home, name="scratch")
     password = secrets.token_urlsafe(18)
-    try:
+    with temporary_home(programs.account) as home:
+        cluster = Cluster(programs=programs, home=home, name="scratch")
         cluster.initdb(password)
         cluster.configure()
         cluster.start()
         cluster.wait_ready()
-        yield cluster, password
-    finally:
-        cluster.stop()
-        shutil.rmtree(home)
+        try:
+            yield cluster, password
+        finally:
+            cluster.stop()

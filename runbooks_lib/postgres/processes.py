@@ -10,11 +10,40 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 POLL_S = 0.004
+Signals = tuple[tuple[signal.Signals, float], ...]  # each with the seconds to wait after it
+STOPPING_POSTGRES: Signals = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A process, known by its number and its start."""
+
+    pid: int
+    started: str
+
+    @classmethod
+    def of(cls, pid: int) -> Process:
+        """Return the process that has this number now; one that never runs when none has it."""
+        return cls(pid=pid, started=started(pid) or "ended")
+
+    @classmethod
+    def this(cls) -> Process:
+        """Return the calling process."""
+        return cls.of(os.getpid())
+
+    def runs(self) -> bool:
+        """Tell whether this very process still runs."""
+        return started(self.pid) == self.started
+
+    def end(self, by: Signals) -> bool:
+        """End this process; return whether it ended."""
+        return end(self.pid, self.runs, by=by)
 
 
 def started(pid: int) -> str | None:
@@ -40,6 +69,18 @@ def command_line(pid: int) -> str:
         return "" if Path("/proc/self").exists() else _ps(pid, "command")
 
 
+def command_lines() -> Mapping[int, str]:
+    """Return the command line of every process that the caller may look at, by number."""
+    if Path("/proc/self").exists():
+        numbers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+        return {pid: command_line(pid) for pid in numbers}
+    listed = subprocess.run(
+        ["ps", "-axww", "-o", "pid=,command="], capture_output=True, text=True, check=True
+    )
+    pairs = (line.split(None, 1) for line in listed.stdout.splitlines())
+    return {int(pair[0]): pair[1].strip() for pair in pairs if len(pair) == 2}
+
+
 def reap(pid: int) -> None:
     """Collect `pid` if it is a child of this process that has ended."""
     try:
@@ -57,10 +98,10 @@ def detached(process: subprocess.Popen[bytes]) -> int:
     return process.pid
 
 
-def end(pid: int, is_it: Callable[[], bool], *, by: tuple[tuple[signal.Signals, float], ...]) -> bool:
+def end(pid: int, is_it: Callable[[], bool], *, by: Signals) -> bool:
     """Send each signal in turn until `is_it` denies that the process still runs.
 
-    `by` holds signals with the seconds to wait after each. Returns whether it ended.
+    Returns whether it ended.
     """
     for number, wait_s in by:
         if not is_it():

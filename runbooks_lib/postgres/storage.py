@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 from pathlib import Path
 
@@ -35,8 +36,14 @@ def cache_directory() -> Path:
     return folder
 
 
-def make_home(account: Account, *, in_memory: bool = False) -> Path:
-    """Make a folder for servers' data, owned by `account` and closed to all others.
+def create_home(home: Path, account: Account) -> None:
+    """Make the folder that `choose_home` chose, owned by `account` and closed to all others."""
+    home.mkdir(mode=0o700)
+    account.own(home)
+
+
+def choose_home(account: Account, *, in_memory: bool = False) -> Path:
+    """Return the path of a folder, yet to be made, for servers' data.
 
     It lies below the system's temporary folder: an account that root switches to
     cannot reach a folder below root's home, and the paths of sockets must be short.
@@ -48,9 +55,7 @@ def make_home(account: Account, *, in_memory: bool = False) -> Path:
     memory = [MEMORY] if in_memory and _has_room(MEMORY) else []
     for base in (*memory, Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):
         if base.is_dir() and len(str(base)) < LONGEST_HOME - 24 and account.can_enter(base):
-            home = Path(tempfile.mkdtemp(prefix="runbooks-", dir=base))
-            account.own(home)
-            return home
+            return base / f"runbooks-{secrets.token_hex(6)}"
     raise PreconditionFailed(
         "There is no temporary folder with a short path that the servers' account can reach.",
         "Let TMPDIR name one, or make /tmp accessible (mode 1777).",

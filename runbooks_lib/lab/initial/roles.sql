@@ -11,7 +11,7 @@ GRANT pg_read_all_stats TO keybuzz_operator;
 DO $$
 BEGIN
     IF current_setting('server_version_num')::int >= 160000 THEN
-        GRANT kb_backend TO keybuzz_operator WITH INHERIT FALSE, SET TRUE;
+        EXECUTE 'GRANT kb_backend TO keybuzz_operator WITH INHERIT FALSE, SET TRUE';
     ELSE
         -- Before PostgreSQL 16 inheritance belongs to the role, not to the grant:
         -- a role in between that inherits nothing does the same.
