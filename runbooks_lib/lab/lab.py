@@ -9,7 +9,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -162,13 +162,10 @@ def up(directory: Path | None = None, *, owner_pid: int | None = None) -> Lab:
             with uninterrupted():
                 _take_down(found)
         owner = None if owner_pid is None else Process.of(owner_pid)
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
+        for _ in range(ATTEMPTS - 1):
+            with suppress(PortTaken):
                 return Lab(_start(target, owner))
-            except PortTaken:
-                if attempt == ATTEMPTS:
-                    raise
-        raise AssertionError("unreachable")
+        return Lab(_start(target, owner))
 
 
 def find(directory: Path | None = None) -> Lab | None:
@@ -237,28 +234,33 @@ def _pair(state: State) -> Pair:
     )
 
 
-def _start(directory: Path, owner: Process | None) -> State:
-    """Start a lab; on failure and interruption nothing of it remains."""
+def _plan(directory: Path, *, in_memory: bool) -> State:
+    """Choose where everything of a new lab will be; nothing is made yet."""
     created = _check_directory(directory)
     programs = find_server()
-    template = leader_template(programs)
     leader_port, replica_port, api_port = free_ports(3)
-    state = State(
+    return State(
         directory=directory,
         created=created,
         programs=programs,
-        home=choose_home(programs.account, in_memory=owner is not None),
+        home=choose_home(programs.account, in_memory=in_memory),
         leader_port=leader_port,
         replica_port=replica_port,
         api_port=api_port,
         backend_port=services.quiet_port(),
-        owner=Process.this(),  # until it is ready, it is ours
+        owner=Process.this(),  # until it is ready, it belongs to the process that starts it
     )
+
+
+def _start(directory: Path, owner: Process | None) -> State:
+    """Start a lab; on failure and interruption nothing of it remains."""
+    state = _plan(directory, in_memory=owner is not None)
+    template = leader_template(state.programs)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         state.save()
-        create_home(state.home, programs.account)
-        state = state.changed(api=services.start_api(directory, api_port))
+        create_home(state.home, state.programs.account)
+        state = state.changed(api=services.start_api(directory, state.api_port))
         services.write_service_file(state)
         services.write_pass_file(state, template.passwords())
         with ThreadPoolExecutor(max_workers=1) as pool:
@@ -266,7 +268,7 @@ def _start(directory: Path, owner: Process | None) -> State:
             _pair(state).start(template)
             project.result()
         assert state.api is not None
-        services.wait_for_api(directory, state.api, api_port)
+        services.wait_for_api(directory, state.api, state.api_port)
         return state.changed(owner=owner, ready=True)
     except BaseException:
         with uninterrupted():

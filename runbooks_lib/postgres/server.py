@@ -102,7 +102,8 @@ def _executable(bindir: Path, account: Account) -> Path | None:
     root = _installation(bindir)[0]
     key = f"{bindir} {(bindir / 'postgres').stat().st_mtime_ns} {(bindir / 'postgres').stat().st_size}"
     name = f"postgres-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    for base in (cache_directory(), _shared_cache()):
+    for folder in (cache_directory, _shared_cache):
+        base = folder()
         if account.can_enter(base):
             target = base / name
             if not target.is_dir():

@@ -26,7 +26,7 @@ from runbooks_lib.lab import services, state
 from runbooks_lib.lab.content import leader_template
 from runbooks_lib.lab.lab import Lab, find, running, sweep, up
 from runbooks_lib.postgres import binaries, processes
-from runbooks_lib.postgres.cluster import Cluster, PortTaken, scratch
+from runbooks_lib.postgres.cluster import Cluster, PortTaken, free_ports, scratch
 from runbooks_lib.postgres.homes import sweep_homes, temporary_home
 from runbooks_lib.postgres.server import find_server
 from runbooks_lib.postgres.storage import choose_home
@@ -472,3 +472,12 @@ def test_a_signal_that_is_not_heard_is_followed_by_a_harder_one() -> None:
         signals = ((signal.SIGTERM, 0.05), (signal.SIGKILL, 5.0))
         assert processes.end(deaf.pid, lambda: deaf.poll() is None, by=signals)
     assert deaf.returncode == -signal.SIGKILL
+
+
+def test_a_port_taken_meanwhile_is_replaced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        answers = [(taken, *free_ports(2)), free_ports(3)]
+        monkeypatch.setattr(lab_module, "free_ports", lambda count: answers.pop(0))
+        assert up(folder, owner_pid=os.getpid()).leader.port != taken
+    assert answers == []
