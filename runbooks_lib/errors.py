@@ -34,6 +34,10 @@ class RunbookError(Exception):
     def __str__(self) -> str:
         return f"{self.what_happened} {self.what_to_do}".strip()
 
+    def _render_traceback_(self) -> list[str]:
+        """Tell IPython to show the sentence alone: where we raised it is of no use to an operator."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class SpecError(RunbookError):
     """The phase file is wrong; `mistakes` names each by its key path."""

@@ -1,0 +1,60 @@
+"""The command line: results on stdout, progress on stderr, one paragraph for an error.
+
+Exit codes: 0 every gate passed, 1 a check failed, 2 usage, 3 phase or precondition, 4 an operation failed,
+130 interrupted. The modules of this package import the library only when a command runs.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import click
+
+from runbooks_lib.cli.archive import runs
+from runbooks_lib.cli.doctor import doctor
+from runbooks_lib.cli.lab import lab
+from runbooks_lib.cli.phase import phase
+from runbooks_lib.cli.run import demo, run
+from runbooks_lib.errors import RunbookError
+
+INTERRUPTED_EXIT_CODE = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="runbooks", prog_name="runbooks")
+def commands() -> None:
+    """Carry out a PostgreSQL + Prisma database foundation as seven notebooks, and prove it.
+
+    Try it safely with `runbooks demo`: it starts a lab of its own and stops it again. Nothing is written to
+    any database without --apply.
+    """
+
+
+for command in (demo, run, lab, runs, phase, doctor):
+    commands.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; end the process with its exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code: Any = commands(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        code = done.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except RunbookError as error:
+        click.echo(f"error: {error}", err=True)
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        code = INTERRUPTED_EXIT_CODE
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,94 @@
+"""`runbooks doctor`: which tools are here, and how to get what is missing."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+def doctor() -> None:
+    """Say which tools are found, their versions, what is missing and how to get it.
+
+    Connects to nothing. Exit code 3 when something that a run needs is missing; the last two lines are needed by
+    the lab only.
+    """
+    from runbooks_lib.errors import PreconditionFailed, RunbookError
+
+    missing: list[str] = []
+    for name, needed, look in (
+        ("pg_dump", True, _clients),
+        ("Node.js", True, _node),
+        ("Prisma project", True, _project),
+        ("service file", True, _services),
+        ("notebooks", True, _notebooks),
+        ("PostgreSQL server", False, _server),
+        ("npm", False, _npm),
+    ):
+        try:
+            click.echo(f"{name:18} {look()}")
+        except RunbookError as error:
+            click.echo(f"{name:18} missing: {error}")
+            if needed:
+                missing.append(name)
+    if missing:
+        raise PreconditionFailed(
+            f"Missing for a run: {', '.join(missing)}.", "Each line above says how to get it."
+        )
+
+
+def _clients() -> str:
+    from runbooks_lib.errors import PreconditionFailed
+    from runbooks_lib.postgres.clients import find_clients
+
+    found = find_clients()
+    if not found:
+        raise PreconditionFailed(
+            "no client programs were found.",
+            "Install postgresql-client, or let RUNBOOKS_PG_BIN name their folder.",
+        )
+    return "; ".join(f"{client.version} in {client.bindir} ({client.found_by})" for client in found)
+
+
+def _server() -> str:
+    from runbooks_lib.postgres.server import find_server
+
+    return str(find_server())
+
+
+def _node() -> str:
+    from runbooks_lib.prisma.node import find_node
+
+    return str(find_node())
+
+
+def _npm() -> str:
+    from runbooks_lib.prisma.node import find_npm
+
+    return " ".join(find_npm())
+
+
+def _project() -> str:
+    from runbooks_lib.prisma.project import find_project, read_project
+
+    project = read_project(find_project())
+    return f"Prisma {'.'.join(map(str, project.version))} in {project.folder}"
+
+
+def _services() -> str:
+    from runbooks_lib.errors import PreconditionFailed
+    from runbooks_lib.postgres.connect import service_files, service_names
+
+    names = sorted(service_names())
+    where = " and ".join(str(path) for path in service_files())
+    if not names:
+        raise PreconditionFailed(
+            f"no service is defined in {where}.",
+            'Write one, or point PGSERVICEFILE at it; the lab: eval "$(runbooks lab env)".',
+        )
+    return f"{', '.join(names)} in {where}"
+
+
+def _notebooks() -> str:
+    from runbooks_lib.archive.code import notebooks_folder
+
+    return str(notebooks_folder())

@@ -1,0 +1,89 @@
+"""`runbooks lab`: a lab to work in."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from runbooks_lib.lab.lab import Lab, Row
+
+DIRECTORY = click.option(
+    "--dir",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The lab's folder; default: in the cache.",
+)
+
+
+@click.group()
+def lab() -> None:
+    """Start, look at and stop a lab: a PostgreSQL leader with a standby, a Prisma project, an API."""
+
+
+@lab.command()
+@DIRECTORY
+def up(directory: Path | None) -> None:
+    """Start the lab, or find it running; labs whose owner was killed are cleaned up."""
+    from runbooks_lib.lab.lab import up as start
+
+    started = start(directory)
+    click.echo(f"the lab is up in {started.directory}", err=True)
+    _print_rows(started.status())
+
+
+@lab.command()
+@DIRECTORY
+def status(directory: Path | None) -> None:
+    """Say what of the lab runs, and where. Exit code 4 when something does not."""
+    from runbooks_lib.errors import LabError
+
+    rows = _find(directory).status()
+    _print_rows(rows)
+    if not all(_runs(row) for row in rows):
+        raise LabError("Not everything of the lab runs.", "Start it anew: runbooks lab up")
+
+
+@lab.command()
+@DIRECTORY
+def env(directory: Path | None) -> None:
+    """Print the exports that point a shell at the lab: eval "$(runbooks lab env)"."""
+    for name, value in _find(directory).env().items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+
+
+@lab.command()
+@DIRECTORY
+def down(directory: Path | None) -> None:
+    """Stop the lab and delete its folder."""
+    from runbooks_lib.lab.lab import find
+
+    found = find(directory)
+    if found is None:
+        click.echo("no lab is up there", err=True)
+        return
+    found.down()
+    click.echo("the lab is down", err=True)
+
+
+def _find(directory: Path | None) -> Lab:
+    from runbooks_lib.errors import PreconditionFailed
+    from runbooks_lib.lab.lab import find
+
+    found = find(directory)
+    if found is None:
+        raise PreconditionFailed("No lab is up there.", "Start one: runbooks lab up (with the same --dir).")
+    return found
+
+
+def _print_rows(rows: list[Row]) -> None:
+    for row in rows:
+        click.echo(f"{row.what:16} {row.where:40} {row.state}")
+
+
+def _runs(row: Row) -> bool:
+    """Tell whether a part is as it should be; that keybuzz-backend is not deployed is how the report found it."""
+    return row.what == "keybuzz-backend" or not row.state.startswith(("stopped", "not ", "ready, not"))

@@ -1,0 +1,137 @@
+"""What a run looks like while it goes on (a live table, or plain lines in CI), and what is left at its end."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from runbooks_lib.archive.run import step_name
+from runbooks_lib.findings import CLOSING, Verdict
+from runbooks_lib.phase import STEPS
+
+if TYPE_CHECKING:
+    from runbooks_lib.execution.runner import Outcome, Result
+
+PROVES = {
+    "preflight": "every server, table, label, index and row is as declared",
+    "backup": "the schema is dumped, hashed and read back",
+    "baseline_migration": "the declared objects exist, and twice is once",
+    "prisma_resolve": "Prisma's history says what the database has",
+    "seed_verification": "the seed rows are there, on leader and replica",
+    "api_routes": "which service has which route",
+    "report": "a last look at everything, the checklist, the report",
+}
+PLAIN_WIDTH = 110  # of the table where there is no terminal
+STYLES = {
+    Verdict.PASS: "green",
+    Verdict.OPEN: "yellow",
+    Verdict.FAIL: "bold red",
+    Verdict.ERROR: "bold magenta",
+    Verdict.SKIP: "dim",
+}
+
+
+class Progress:
+    """Shows the steps as they run, on stderr."""
+
+    def __init__(self, title: str) -> None:
+        self._console = Console(stderr=True)
+        self._title = title
+        self._outcomes: list[Outcome] = []
+        self._running: tuple[str, float] | None = None
+        self._live = Live(
+            get_renderable=self._render, console=self._console, refresh_per_second=8, transient=True
+        )
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._live.start()
+        else:
+            self._console.print(self._title, highlight=False)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def start(self, step: str) -> None:
+        """Show that a step has begun."""
+        self._running = (step, time.monotonic())
+
+    def end(self, outcome: Outcome) -> None:
+        """Show how a step ended."""
+        self._running = None
+        self._outcomes.append(outcome)
+        if not self._console.is_terminal:
+            line = f"{step_name(outcome.step):24} {outcome.verdict:6} {outcome.duration_s:6.1f} s"
+            self._console.print(line, highlight=False)
+
+    def _render(self) -> Group:
+        table = _steps_table(self._outcomes)
+        if self._running is not None:
+            step, began = self._running
+            table.add_row(step_name(step), PROVES[step], Spinner("dots"), f"{time.monotonic() - began:.1f}")
+        return Group(Text(self._title), table)
+
+
+def print_result(result: Result, *, apply: bool) -> None:
+    """Print a run's end: the steps on stdout with what is open and where the evidence is; what stopped it on stderr."""
+    console = Console(highlight=False, soft_wrap=True)
+    table = Console(highlight=False, width=None if console.is_terminal else PLAIN_WIDTH)
+    table.print(_steps_table(result.outcomes))
+    for outcome in result.outcomes:
+        if outcome.step == "report":
+            for finding in outcome.findings:
+                if finding.check == "checklist_item_holds" and finding.verdict is Verdict.OPEN:
+                    console.print(f"open: {finding.object} ({finding.have})", markup=False)
+    _print_plan(console, result, apply=apply)
+    console.print(f"run folder: {result.run.path}", markup=False)
+    _print_stop(result)
+
+
+def _print_plan(console: Console, result: Result, *, apply: bool) -> None:
+    if apply:
+        return
+    console.print("plan only: no database was written to", markup=False)
+    record = result.run.record("baseline_migration") or {}
+    plan = record.get("answers", {}).get("plan", {}).get("facts", {})
+    if result.exit_code == 0 and plan:
+        console.print(f"plan hash: {plan['hash']}", markup=False)
+        console.print(f"to apply it: --apply --confirm {plan['confirmation']}", markup=False)
+
+
+def _print_stop(result: Result) -> None:
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    for outcome in result.outcomes:
+        if not outcome.exit_code:
+            continue
+        closing = [f for f in outcome.findings if f.verdict in CLOSING]
+        errors.print(f"stopped at {step_name(outcome.step)}:", style="bold", markup=False)
+        for finding in closing:
+            hint = f" {finding.hint}" if finding.hint else ""
+            text = f"{finding.check} {finding.target} {finding.object}: have {finding.have}, want {finding.want}.{hint}"
+            errors.print(f"  {finding.verdict} {text}", markup=False)
+        if outcome.stopped_by is not None and not closing:
+            errors.print(f"  {outcome.stopped_by}", markup=False)
+        errors.print(f"  evidence: {result.run.notebook(outcome.step)}", markup=False)
+        if outcome.step != STEPS[-1]:
+            errors.print("  The steps after it were not run.", markup=False)
+
+
+def _steps_table(outcomes: list[Outcome] | tuple[Outcome, ...]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("step", "what it proves", "verdict"):
+        table.add_column(heading, no_wrap=heading != "what it proves")
+    table.add_column("seconds", justify="right")
+    for outcome in outcomes:
+        verdict = Text(outcome.verdict, style=STYLES[outcome.verdict])
+        table.add_row(step_name(outcome.step), PROVES[outcome.step], verdict, f"{outcome.duration_s:.1f}")
+    return table

@@ -1,0 +1,145 @@
+"""`runbooks run` and `runbooks demo`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from runbooks_lib.execution.runner import Result
+
+RUNS_HELP = "Folder that keeps the runs; default: $RUNBOOKS_RUNS, else ./runs."
+DEMO_PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
+
+
+@click.command()
+@click.argument("phase")
+@click.option("--apply", is_flag=True, help="Write. Without it the run only plans.")
+@click.option(
+    "--confirm", metavar="DATABASE:HASH8", default="", help="The plan to apply, as the plan run printed it."
+)
+@click.option("--from", "first", metavar="STEP", help="Begin with this step.")
+@click.option("--only", metavar="STEP", help="Run this step alone.")
+@click.option(
+    "--prisma-project", metavar="DIR", help="The Prisma project; default: $RUNBOOKS_PRISMA_PROJECT."
+)
+@click.option("--runs", metavar="DIR", help=RUNS_HELP)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+def run(
+    phase: str,
+    apply: bool,
+    confirm: str,
+    first: str | None,
+    only: str | None,
+    prisma_project: str | None,
+    runs: str | None,
+    as_json: bool,
+) -> None:
+    """Run PHASE (a shipped id, or the path of a phase.toml) against its targets.
+
+    Without --apply nothing is written to any database: the run plans, rehearses in a transaction that it rolls
+    back, and prints the plan's hash. With --apply --confirm DATABASE:HASH8 that plan is carried out, if
+    everything that it was made from is still the same.
+    """
+    from runbooks_lib.archive.run import Run, runs_folder
+    from runbooks_lib.execution.preconditions import require
+
+    if apply and not confirm:
+        raise click.UsageError(
+            "--apply needs --confirm DATABASE:HASH8. Run without --apply first: it prints the plan and its hash."
+        )
+    if confirm and not apply:
+        raise click.UsageError("--confirm without --apply does nothing; give both, or neither.")
+    steps = _steps(first, only)
+    if prisma_project:
+        os.environ["RUNBOOKS_PRISMA_PROJECT"] = prisma_project
+    loaded = require(phase)
+    folder = Run.create(runs_folder(runs), loaded)
+    result = _execute(folder, _absolute(phase), steps, apply=apply, confirm=lambda: confirm, as_json=as_json)
+    sys.exit(result.exit_code)
+
+
+@click.command()
+@click.option("--runs", metavar="DIR", help=RUNS_HELP)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+def demo(runs: str | None, as_json: bool) -> None:
+    """Start a lab, carry the whole reference phase out in it, write the report, and stop the lab.
+
+    Needs no server, no credentials and no configuration. The plan is confirmed on your behalf, since the lab is
+    disposable; everywhere else that is yours to do.
+    """
+    from runbooks_lib.archive.run import Run, runs_folder
+    from runbooks_lib.execution.confirmation import confirmation_of
+    from runbooks_lib.execution.preconditions import require
+    from runbooks_lib.lab.lab import running
+    from runbooks_lib.phase import STEPS
+
+    click.echo("starting the lab: a PostgreSQL leader, a streaming standby, Prisma, an API", err=True)
+    with running() as lab:
+        os.environ.update(lab.env())
+        loaded = require(DEMO_PHASE)
+        folder = Run.create(runs_folder(runs), loaded)
+        result = _execute(
+            folder,
+            DEMO_PHASE,
+            STEPS,
+            apply=True,
+            confirm=lambda: confirmation_of(loaded, folder),
+            as_json=as_json,
+        )
+    sys.exit(result.exit_code)
+
+
+def _execute(
+    folder: object,
+    phase: str,
+    steps: tuple[str, ...],
+    *,
+    apply: bool,
+    confirm: Callable[[], str],
+    as_json: bool,
+) -> Result:
+    from runbooks_lib.archive.run import Run
+    from runbooks_lib.cli.progress import Progress, print_result
+    from runbooks_lib.execution.runner import run_notebooks
+
+    assert isinstance(folder, Run)
+    with Progress(f"{folder.path.parent.name} {'apply' if apply else 'plan'} {folder.id}") as progress:
+        result = run_notebooks(
+            folder,
+            phase=phase,
+            apply=apply,
+            confirm=confirm,
+            steps=steps,
+            on_start=progress.start,
+            on_end=progress.end,
+        )
+    if as_json:
+        click.echo(json.dumps(folder.header() | {"folder": str(folder.path)}, indent=2, ensure_ascii=False))
+    else:
+        print_result(result, apply=apply)
+    return result
+
+
+def _steps(first: str | None, only: str | None) -> tuple[str, ...]:
+    from runbooks_lib.phase import STEPS
+
+    if first and only:
+        raise click.UsageError("--from and --only exclude each other.")
+    for given in (first, only):
+        if given and given not in STEPS:
+            raise click.UsageError(f"There is no step {given!r}. The steps are {', '.join(STEPS)}.")
+    if only:
+        return (only,)
+    return STEPS[STEPS.index(first) :] if first else STEPS
+
+
+def _absolute(phase: str) -> str:
+    """Return the phase so that a kernel in any folder finds it: ids stay, paths become absolute."""
+    return str(Path(phase).absolute()) if Path(phase).exists() else phase

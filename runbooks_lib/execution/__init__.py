@@ -1,0 +1,1 @@
+"""Headless execution: our papermill engine, and the runner that carries a phase through its notebooks."""

@@ -1,0 +1,220 @@
+"""Carries a phase through its notebooks by papermill, and believes evidence only.
+
+Papermill's cell status is no evidence. A step has passed when its own record says so and is closed, and every code
+cell of the archived notebook has an execution count.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runbooks_lib import errors
+from runbooks_lib.archive.code import notebooks_folder
+from runbooks_lib.archive.files import write_text
+from runbooks_lib.archive.run import Run, now, step_name
+from runbooks_lib.errors import EvidenceError, ExecutionError, RunbookError
+from runbooks_lib.findings import CLOSING, Finding, Verdict, worst
+from runbooks_lib.phase import STEPS
+
+ENGINE = "runbooks"
+CELL_TIMEOUT_S = 3600
+INTERRUPTED_EXIT_CODE = 130
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a step ended: its verdict, its findings, and what stopped it, if anything did."""
+
+    step: str
+    verdict: Verdict
+    duration_s: float
+    findings: tuple[Finding, ...]
+    stopped_by: RunbookError | None = None
+    interrupted: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """Return 0, or what the command line ends with."""
+        if self.interrupted:
+            return INTERRUPTED_EXIT_CODE
+        if self.stopped_by is not None:
+            return self.stopped_by.exit_code
+        return errors.GateClosed.exit_code if self.verdict in CLOSING else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a run ended."""
+
+    run: Run
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Return the worst verdict of the steps; ERROR when there was none."""
+        return max((o.verdict for o in self.outcomes), key=list(Verdict).index, default=Verdict.ERROR)
+
+    @property
+    def exit_code(self) -> int:
+        """Return the first exit code that is not 0."""
+        return next((o.exit_code for o in self.outcomes if o.exit_code), 0)
+
+
+def run_notebooks(
+    run: Run,
+    *,
+    phase: str,
+    apply: bool,
+    confirm: Callable[[], str],
+    steps: Sequence[str] = STEPS,
+    on_start: Callable[[str], None] = lambda step: None,
+    on_end: Callable[[Outcome], None] = lambda outcome: None,
+    cell_timeout_s: int = CELL_TIMEOUT_S,
+) -> Result:
+    """Execute the steps' notebooks in order until the end or the first that does not pass.
+
+    Writes the executed notebooks and what the steps write themselves to the run folder, and the verdict to
+    run.json, whatever happens. `confirm` is called when the baseline's notebook is due.
+    Raises EvidenceError when the run folder cannot be written.
+    """
+    outcomes: list[Outcome] = []
+    for step in steps:
+        on_start(step)
+        parameters: dict[str, Any] = {"phase": phase, "run": str(run.path), "apply": apply}
+        if step == "baseline_migration":
+            parameters["confirm"] = confirm() if apply else ""
+        outcome = execute_step(run, step, parameters, cell_timeout_s=cell_timeout_s)
+        outcomes.append(outcome)
+        on_end(outcome)
+        if outcome.exit_code:
+            break
+    result = Result(run=run, outcomes=tuple(outcomes))
+    _note_end(run, result)
+    return result
+
+
+def execute_step(run: Run, step: str, parameters: dict[str, Any], *, cell_timeout_s: int) -> Outcome:
+    """Execute one step's notebook, archive it, and say how it really ended.
+
+    A record of the step from an earlier execution is removed first: it must not be taken for this one's.
+    Raises EvidenceError when the archive cannot be written.
+    """
+    began = time.monotonic()
+    final = run.notebook(step)
+    partial = final.with_name(f".{final.stem}.partial.ipynb")
+    try:
+        final.unlink(missing_ok=True)
+        final.with_suffix(".json").unlink(missing_ok=True)
+        problem = _execute(notebooks_folder() / final.name, partial, parameters, cell_timeout_s)
+        if partial.exists():
+            write_text(final, partial.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise EvidenceError(
+            f"The notebook of step {step} could not be archived: {error}.",
+            "Free space or choose another folder with --runs DIR, then run the phase again.",
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return _judge(run, step, problem, duration_s=round(time.monotonic() - began, 3))
+
+
+def _execute(
+    notebook: Path, output: Path, parameters: dict[str, Any], cell_timeout_s: int
+) -> BaseException | None:
+    """Run papermill; return what stopped the notebook, None when it came to its end."""
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    try:
+        papermill.execute_notebook(
+            str(notebook),
+            str(output),
+            parameters=parameters,
+            engine_name=ENGINE,
+            progress_bar=False,
+            execution_timeout=cell_timeout_s,
+        )
+    except (PapermillExecutionError, DeadKernelError, CellTimeoutError, KeyboardInterrupt) as problem:
+        return problem
+    return None
+
+
+def _judge(run: Run, step: str, problem: BaseException | None, *, duration_s: float) -> Outcome:
+    record = run.record(step)
+    findings = tuple(
+        Finding.from_dict(row)
+        for answer in (record or {}).get("answers", {}).values()
+        for row in answer["findings"]
+    )
+    stopped_by: RunbookError | None = None
+    if problem is not None:
+        stopped_by = _as_runbook_error(step, problem)
+        verdict = max(worst(findings), Verdict.ERROR, key=list(Verdict).index)
+        if isinstance(stopped_by, errors.GateClosed) and worst(findings) in CLOSING:
+            verdict = worst(findings)
+    elif missing := _not_executed(run.notebook(step)):
+        verdict = Verdict.ERROR
+        stopped_by = ExecutionError(
+            f"{missing} code cells of {step_name(step)}.ipynb were not executed, though nothing failed.",
+            "A cell ended the kernel's work early (sys.exit?); read the archived notebook.",
+        )
+    elif record is None or record["finished_at"] is None:
+        verdict = Verdict.ERROR
+        stopped_by = ExecutionError(
+            f"{step_name(step)}.ipynb came to its end without a closed record of the step.",
+            "Its last cell must be show(step.close()); use the notebooks as they are shipped.",
+        )
+    else:
+        verdict = Verdict(record["verdict"])
+    return Outcome(
+        step=step,
+        verdict=verdict,
+        duration_s=duration_s,
+        findings=findings,
+        stopped_by=stopped_by,
+        interrupted=isinstance(problem, KeyboardInterrupt),
+    )
+
+
+def _as_runbook_error(step: str, problem: BaseException) -> RunbookError:
+    """Return the error that stopped a notebook, of the class that it had in the kernel where that is ours."""
+    if isinstance(problem, KeyboardInterrupt):
+        return ExecutionError(f"Step {step} was interrupted.", "What it did up to there is archived.")
+    kind = getattr(problem, "ename", type(problem).__name__)
+    text = getattr(problem, "evalue", None) or str(problem)
+    ours = getattr(errors, kind, None)
+    if isinstance(ours, type) and issubclass(ours, RunbookError):
+        return ours(text)
+    meaning = {
+        "DeadKernelError": "its kernel died (killed, or out of memory)",
+        "CellTimeoutError": "a cell took longer than the time-out",
+    }.get(kind, f"{kind}: {text}")
+    return ExecutionError(
+        f"Step {step} ended without a verdict: {meaning}.",
+        f"Read the archived notebook {step_name(step)}.ipynb; what was recorded up to there is kept.",
+    )
+
+
+def _not_executed(notebook: Path) -> int:
+    """Count the code cells without an execution count: the only trace of a cell that never ran."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return sum(1 for c in cells if c["cell_type"] == "code" and c["source"] and c["execution_count"] is None)
+
+
+def _note_end(run: Run, result: Result) -> None:
+    complete = {o.step for o in result.outcomes} == set(STEPS) and result.exit_code == 0
+    run.update(
+        stopped_at=now(),
+        finished_at=now() if complete else None,
+        verdict=result.verdict,
+        exit_code=result.exit_code,
+        steps=[{"step": o.step, "verdict": o.verdict, "duration_s": o.duration_s} for o in result.outcomes],
+    )
