@@ -12,7 +12,7 @@
 //
 // Prisma starts it when PRISMA_SCHEMA_ENGINE_BINARY names it. PostgreSQL only. Environment:
 //
-//   RUNBOOKS_PRISMA_PACKAGES   a folder whose node_modules has the three packages, used when the project has not
+//   RUNBOOKS_PRISMA_PACKAGES   a folder whose node_modules has the three packages, for a project that has not
 //   RUNBOOKS_PRISMA_PASSWORD   the password of a database URL that has none: Prisma passes the URL on the
 //                              command line, where every user of the machine can read it
 //   PRISMA_SCHEMA_ENGINE_LOCK_TIMEOUT   milliseconds to wait for the migration lock; 10000
@@ -29,7 +29,7 @@ const LOCK_TIMEOUT_MS = Number(process.env.PRISMA_SCHEMA_ENGINE_LOCK_TIMEOUT ?? 
 const ENGINE = '@prisma/schema-engine-wasm/schema_engine_bg'
 const PACKAGES = [ENGINE, '@prisma/driver-adapter-utils', '@prisma/adapter-pg']
 
-// --- packages -----------------------------------------------------------------------------------------------
+// --- packages ----------------------------------------------------------------------------------------------
 
 // All three from one folder: the engine and the adapter agree on an interface that changes between versions.
 function findPackages() {
@@ -43,7 +43,7 @@ function findPackages() {
       if (e.code !== 'MODULE_NOT_FOUND') throw e
     }
   }
-  throw new Error(`the packages @prisma/schema-engine-wasm, @prisma/adapter-pg and @prisma/driver-adapter-utils are not installed in any of: ${folders.join(', ')}`)
+  throw new Error(`the packages ${PACKAGES.join(', ')} are not installed in any of: ${folders.join(', ')}`)
 }
 
 const packages = findPackages()
@@ -53,7 +53,7 @@ const { ColumnTypeEnum, bindMigrationAwareSqlAdapterFactory } = packages('@prism
 const { PrismaPg } = packages('@prisma/adapter-pg')
 const pg = createRequire(packages.resolve('@prisma/adapter-pg'))('pg')
 
-// --- command line -------------------------------------------------------------------------------------------
+// --- command line ------------------------------------------------------------------------------------------
 
 // Prisma 6 gives a bare URL, Prisma 7 and the RPC mode an object in JSON.
 const parseDatasource = (text) => (text.startsWith('{') ? JSON.parse(text) : { url: text })
@@ -80,15 +80,16 @@ const log = (level, fields, target) =>
 
 const userError = (code, message) => Object.assign(new Error(message), { code })
 
-// --- which database -----------------------------------------------------------------------------------------
+// --- which database ----------------------------------------------------------------------------------------
 
-// Prisma 6 keeps the address in the schema: `directUrl` wins over `url` for migrations, as in the native engine.
+// Prisma 6 keeps the address in the schema: for migrations `directUrl` wins, as in the native engine.
 function urlFromSchema(files) {
   for (const [, text] of files) {
     const block = /^\s*datasource\s+\w+\s*\{([^}]*)\}/m.exec(text)?.[1]
     if (block === undefined) continue
     for (const key of ['directUrl', 'url']) {
-      const found = new RegExp(`^\\s*${key}\\s*=\\s*(?:env\\(\\s*"([^"]+)"\\s*\\)|"([^"]+)")`, 'm').exec(block)
+      const value = '(?:env\\(\\s*"([^"]+)"\\s*\\)|"([^"]+)")'
+      const found = new RegExp(`^\\s*${key}\\s*=\\s*${value}`, 'm').exec(block)
       if (!found) continue
       const url = found[1] ? process.env[found[1]] : found[2]
       if (!url) throw userError('P1012', `Environment variable not found: ${found[1]}.`)
@@ -104,14 +105,15 @@ function databaseUrl() {
   return url
 }
 
-// Settings of the `pg` driver for a Prisma URL. Prisma knows disable, prefer and require, and keeps the question
-// whether the certificate is checked apart (sslaccept). `prefer` is taken as plain text: the driver cannot try both.
+// Settings of the `pg` driver for a Prisma URL. Prisma knows disable, prefer and require, and keeps apart
+// whether the certificate is checked (sslaccept). `prefer` means plain text here: the driver cannot try both.
 function parseUrl(text) {
   const url = new URL(text)
   const query = url.searchParams
   const schema = query.get('schema') ?? 'public'
   const searchPath = `"${schema.replaceAll('"', '""')}"`.replace(/[\\ ]/g, '\\$&')
   const strict = query.get('sslaccept') === 'strict'
+  const password = url.password ? decodeURIComponent(url.password) : process.env.RUNBOOKS_PRISMA_PASSWORD
   const ca = query.get('sslcert') ? fs.readFileSync(query.get('sslcert'), 'utf8') : undefined
   return {
     schema,
@@ -120,16 +122,16 @@ function parseUrl(text) {
       port: Number(url.port || 5432),
       database: decodeURIComponent(url.pathname.slice(1)) || 'postgres',
       user: decodeURIComponent(url.username),
-      password: url.password ? decodeURIComponent(url.password) : process.env.RUNBOOKS_PRISMA_PASSWORD || undefined,
+      password: password || undefined,
       connectionTimeoutMillis: 1000 * Number(query.get('connect_timeout') ?? 5),
-      options: `-c search_path=${searchPath}`, // as the native engine does; adapter-pg leaves it to the server
+      options: `-c search_path=${searchPath}`, // as the native engine; adapter-pg leaves it to the server
       application_name: query.get('application_name') ?? 'prisma-schema-engine-wasm',
       ssl: query.get('sslmode') === 'require' ? { rejectUnauthorized: strict, ca } : undefined,
     },
   }
 }
 
-// --- driver adapter -----------------------------------------------------------------------------------------
+// --- driver adapter ----------------------------------------------------------------------------------------
 
 // adapter-pg is made for queries, not for migrations. Its four faults, each mended here:
 // 1. it refuses the catalogue's types "char" (OID 18) and name (OID 19);
@@ -167,7 +169,8 @@ function readCatalogueTypes(queryable) {
 }
 
 async function openAdapter(config, schema) {
-  const adapter = readCatalogueTypes(await new PrismaPg({ ...config, max: 1, idleTimeoutMillis: 0 }, { schema }).connect())
+  const factory = new PrismaPg({ ...config, max: 1, idleTimeoutMillis: 0 }, { schema })
+  const adapter = readCatalogueTypes(await factory.connect())
   const startTransaction = adapter.startTransaction.bind(adapter)
   adapter.startTransaction = async (level) => readCatalogueTypes(await startTransaction(level))
   // One simple-protocol query, which the server takes as one implicit transaction.
@@ -185,7 +188,8 @@ async function openAdapter(config, schema) {
     try {
       return await executeRaw(query)
     } catch (e) {
-      lockIsHeld = (e.cause?.originalCode ?? e.code) === LOCK_NOT_AVAILABLE // the engine passes on the message only
+      // remembered here, since the engine passes on the message only
+      lockIsHeld = (e.cause?.originalCode ?? e.code) === LOCK_NOT_AVAILABLE
       throw e
     } finally {
       await adapter.client.query('RESET lock_timeout')
@@ -219,20 +223,32 @@ class AdapterFactory {
   }
 }
 
-// --- errors -------------------------------------------------------------------------------------------------
+// --- errors ------------------------------------------------------------------------------------------------
 
-const NOT_REACHABLE = new Set(['ECONNREFUSED', 'ECONNRESET', 'ENOTFOUND', 'EHOSTUNREACH', 'ENETUNREACH', 'EAI_AGAIN', 'ENOENT', 'EACCES', 'ETIMEDOUT'])
+const NOT_REACHABLE = new Set([
+  ...['ECONNREFUSED', 'ECONNRESET', 'ENOTFOUND', 'EHOSTUNREACH', 'ENETUNREACH'],
+  ...['EAI_AGAIN', 'ENOENT', 'EACCES', 'ETIMEDOUT'],
+])
+const TIMED_OUT = /connection (?:timeout|terminated due to connection timeout)|timeout expired/i
 
 // A failed connection in the words of the native engine; undefined when the error is something else.
 function connectionError(code, message, { host, port, user, database }) {
   const at = `\`${host}:${port}\``
-  if (NOT_REACHABLE.has(code) || /connection (timeout|terminated due to connection timeout)|timeout expired/i.test(message))
-    return userError('P1001', `Can't reach database server at ${at}\n\nPlease make sure your database server is running at ${at}.`)
-  if (code === '28P01' || code === '28000')
-    return userError('P1000', `Authentication failed against database server, the provided database credentials for \`${user}\` are not valid.\n\nPlease make sure to provide valid database credentials for the database server at the configured address.`)
+  const isItRunning = `Please make sure your database server is running at ${at}.`
+  if (NOT_REACHABLE.has(code) || TIMED_OUT.test(message))
+    return userError('P1001', `Can't reach database server at ${at}\n\n${isItRunning}`)
+  if (code === '28P01' || code === '28000') {
+    const refused = `the provided database credentials for \`${user}\` are not valid.`
+    const advice = 'Please make sure to provide valid database credentials for the database server at the configured address.'
+    return userError('P1000', `Authentication failed against database server, ${refused}\n\n${advice}`)
+  }
   if (code === '3D000') return userError('P1003', `Database \`${database}\` does not exist`)
-  if (code === LOCK_NOT_AVAILABLE)
-    return userError('P1002', `The database server at ${at} was reached but timed out.\n\nPlease try again.\n\nPlease make sure your database server is running at ${at}.\n\nContext: Timed out trying to acquire a postgres advisory lock (SELECT pg_advisory_lock(72707369)). Timeout: ${LOCK_TIMEOUT_MS}ms. See https://pris.ly/d/migrate-advisory-locking for details.`)
+  if (code === LOCK_NOT_AVAILABLE) {
+    const waited = `Timed out trying to acquire a postgres advisory lock (SELECT pg_advisory_lock(72707369)). Timeout: ${LOCK_TIMEOUT_MS}ms.`
+    const more = 'See https://pris.ly/d/migrate-advisory-locking for details.'
+    const tried = `The database server at ${at} was reached but timed out.\n\nPlease try again.\n\n${isItRunning}`
+    return userError('P1002', `${tried}\n\nContext: ${waited} ${more}`)
+  }
   return undefined
 }
 
@@ -242,11 +258,14 @@ function describe(thrown, config) {
   const e = thrown?.name === 'DriverAdapterError' ? thrown.cause : thrown
   // Node tries IPv6 and IPv4; when both fail it throws an AggregateError without a message of its own.
   const message = thrown?.message || e?.message || thrown?.errors?.[0]?.message || String(thrown)
-  const code = lockIsHeld ? LOCK_NOT_AVAILABLE : e?.kind === 'DatabaseNotReachable' ? 'ECONNREFUSED' : e?.originalCode ?? e?.code
-  return connectionError(code, message, config ?? {}) ?? userError(thrown?.code, e?.originalMessage ?? message)
+  let code = e?.originalCode ?? e?.code
+  if (lockIsHeld) code = LOCK_NOT_AVAILABLE
+  else if (e?.kind === 'DatabaseNotReachable') code = 'ECONNREFUSED'
+  const known = connectionError(code, message, config ?? {})
+  return known ?? userError(thrown?.code, e?.originalMessage ?? message)
 }
 
-// --- `cli` mode ---------------------------------------------------------------------------------------------
+// --- `cli` mode --------------------------------------------------------------------------------------------
 
 async function connectOnce(config) {
   const client = new pg.Client(config)
@@ -255,14 +274,16 @@ async function connectOnce(config) {
 }
 
 async function createDatabase(config) {
-  const client = await connectOnce({ ...config, database: config.database === 'postgres' ? 'template1' : 'postgres' })
+  const elsewhere = config.database === 'postgres' ? 'template1' : 'postgres'
+  const client = await connectOnce({ ...config, database: elsewhere })
   await client.query(`CREATE DATABASE ${client.escapeIdentifier(config.database)}`)
   await client.end()
   log('INFO', { message: 'The database was successfully created.' }, 'schema_engine::commands')
 }
 
 async function runCommand() {
-  log('INFO', { message: 'Starting schema engine CLI', git_hash: engineVersion }, 'schema_engine') // Prisma skips the first line
+  // Prisma skips the first line, whatever it is.
+  log('INFO', { message: 'Starting schema engine CLI', git_hash: engineVersion }, 'schema_engine')
   let config
   try {
     config = parseUrl(databaseUrl()).config
@@ -271,13 +292,13 @@ async function runCommand() {
     else throw new Error(`unknown command: ${options.command}`)
     return 0
   } catch (thrown) {
-    const error = describe(thrown, config)
-    log('ERROR', { is_panic: false, error_code: error.code ?? 'P1010', message: error.message }, 'schema_engine::logger')
+    const { code, message } = describe(thrown, config)
+    log('ERROR', { is_panic: false, error_code: code ?? 'P1010', message }, 'schema_engine::logger')
     return 1
   }
 }
 
-// --- JSON-RPC mode ------------------------------------------------------------------------------------------
+// --- JSON-RPC mode -----------------------------------------------------------------------------------------
 
 let factory // of the one database that this process talks to
 let bound
@@ -298,9 +319,12 @@ async function startEngine() {
 // Inside the engine a driver's error is only a number; the error itself waits in the adapter's registry.
 const unwrap = (thrown) => bound?.errorRegistry?.consumeError?.(thrown?.id ?? -1)?.error ?? thrown
 
-const EMPTY_SCHEMA = { path: 'x.prisma', content: 'datasource db {\n  provider = "postgresql"\n  url = "postgresql://x"\n}\n' }
+const EMPTY_SCHEMA = {
+  path: 'x.prisma',
+  content: 'datasource db {\n  provider = "postgresql"\n  url = "postgresql://x"\n}\n',
+}
 
-// `diff` and `dbExecute` name their databases in the parameters, where the native engine connects to any number
+// `diff` and `dbExecute` name their databases in the parameters, and the native engine connects to any number
 // of them. The WebAssembly engine knows one, the adapter's: it is taken from whichever side has one.
 function takeDatabaseFrom(method, params) {
   const adopt = (url) => {
@@ -339,7 +363,8 @@ async function answer({ id, method, params }) {
   try {
     const result = await call(method, params)
     if (method === 'diff' && result.stdout != null) {
-      send({ id: ++printId, method: 'print', params: { content: result.stdout } }) // the native engine prints through Prisma
+      // the native engine prints through Prisma
+      send({ id: ++printId, method: 'print', params: { content: result.stdout } })
       result.stdout = null
     }
     send({ id, result })

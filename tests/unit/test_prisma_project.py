@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -264,11 +265,29 @@ def test_a_failed_installation_leaves_nothing_behind(
     assert not (tmp_path / "project" / "node_modules").exists()
 
 
-def test_a_child_that_does_not_end_is_stopped_with_its_own_children(tmp_path: Path) -> None:
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("timeout_s", "error"), [(0.5, PrismaError), (30, KeyboardInterrupt)])
+def test_a_child_is_stopped_with_its_own_children(
+    tmp_path: Path, timeout_s: float, error: type[BaseException]
+) -> None:
+    """On a time-out, and on Ctrl-C, which a timer stands for here."""
     pids = tmp_path / "pids"
     script = f"sleep 60 & echo $! > {pids}; sleep 60"
-    with pytest.raises(PrismaError, match=r"`prisma x` did not end within 0\.5 seconds"):
-        run_child(["/bin/sh", "-c", script], name="prisma x", cwd=tmp_path, env=os.environ, timeout_s=0.5)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 1.0)
+    try:
+        with pytest.raises(error) as caught:
+            run_child(
+                ["/bin/sh", "-c", script], name="prisma x", cwd=tmp_path, env=os.environ, timeout_s=timeout_s
+            )
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    if error is PrismaError:
+        assert "`prisma x` did not end within 0.5 seconds" in str(caught.value)
     pid = int(pids.read_text())
     deadline = time.monotonic() + 5
     while started(pid) and time.monotonic() < deadline:
