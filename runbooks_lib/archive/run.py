@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from runbooks_lib.archive.code import notebooks_folder
 from runbooks_lib.archive.files import read_json, write_json, write_text
 from runbooks_lib.errors import EvidenceError
 from runbooks_lib.phase import STEPS, Phase
@@ -38,8 +39,15 @@ def step_name(step: str) -> str:
 
 
 def runs_folder(explicit: str | Path | None = None) -> Path:
-    """Return where runs are kept: `explicit`, else RUNBOOKS_RUNS, else ./runs."""
-    return Path(explicit or os.environ.get("RUNBOOKS_RUNS") or "runs").expanduser().absolute()
+    """Return where runs are kept: `explicit`, else RUNBOOKS_RUNS, else ./runs.
+
+    A kernel started by JupyterLab works in the notebooks' own folder: there it is ../runs, as for a shell.
+    """
+    given = explicit or os.environ.get("RUNBOOKS_RUNS")
+    if given:
+        return Path(given).expanduser().absolute()
+    here = Path.cwd()
+    return (here.parent if here == notebooks_folder() else here) / "runs"
 
 
 @dataclass(frozen=True, slots=True)

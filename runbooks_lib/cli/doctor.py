@@ -52,7 +52,8 @@ def _clients() -> str:
 def _server() -> str:
     from runbooks_lib.postgres.server import find_server
 
-    return str(find_server())
+    server = find_server()
+    return f"{server.version} in {server.bindir} ({server.found_by})"
 
 
 def _node() -> str:
