@@ -1,0 +1,542 @@
+"""The whole phase through its notebooks by papermill, on a real lab; and what is archived when it does not go well."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from runbooks_lib.archive.run import Run
+from runbooks_lib.execution import runner
+from runbooks_lib.execution.confirmation import confirmation_of
+from runbooks_lib.execution.runner import Outcome, Result, run_notebooks
+from runbooks_lib.findings import Verdict
+from runbooks_lib.lab.lab import Lab
+from runbooks_lib.phase import STEPS, load_phase
+
+PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
+RUNBOOKS = Path(sys.executable).with_name("runbooks")
+OPEN_ITEMS = ["The Amazon API routes are reachable", "The Admin UI reads real data"]
+
+
+def execute(
+    runs: Path, *, steps: tuple[str, ...] = STEPS, apply: bool = False, run: Run | None = None
+) -> Result:
+    phase = load_phase(PHASE)
+    run = run or Run.create(runs, phase)
+    return run_notebooks(
+        run, phase=PHASE, apply=apply, confirm=lambda: confirmation_of(phase, run), steps=steps
+    )
+
+
+def last(result: Result, step: str) -> Outcome:
+    """The outcome of the step at which the run ended."""
+    assert result.outcomes[-1].step == step
+    return result.outcomes[-1]
+
+
+def closing(outcome: Outcome) -> set[tuple[str, str, str]]:
+    return {
+        (f.check, f.target, f.object) for f in outcome.findings if f.verdict in (Verdict.FAIL, Verdict.ERROR)
+    }
+
+
+# --- a run that goes well --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def applied(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """The demo, run once for this file by the command that users run."""
+    runs = tmp_path_factory.mktemp("demo")
+    done = subprocess.run(
+        [str(RUNBOOKS), "demo", "--runs", str(runs)], capture_output=True, text=True, timeout=180, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def demo_run(applied: subprocess.CompletedProcess[str]) -> Run:
+    line = next(line for line in applied.stdout.splitlines() if line.startswith("run folder: "))
+    return Run.open(Path(line.removeprefix("run folder: ")))
+
+
+def test_demo_prints_steps_open_items_and_folder(applied: subprocess.CompletedProcess[str]) -> None:
+    words = [line.split() for line in applied.stdout.splitlines()]
+    verdicts = {w[0]: w[-2] for w in words if w and w[0][:2].isdigit()}
+    names = [f"{n:02d}_{step}" for n, step in enumerate(STEPS, start=1)]
+    assert list(verdicts) == names
+    expected = dict.fromkeys(names, "PASS") | {"06_api_routes": "OPEN", "07_report": "OPEN"}
+    assert verdicts == expected
+    open_lines = [line for line in applied.stdout.splitlines() if line.startswith("open: ")]
+    assert [line.split(" (")[0] for line in open_lines] == [f"open: {item}" for item in OPEN_ITEMS]
+
+
+def test_demo_folder_holds_everything(demo_run: Run) -> None:
+    names = {path.name for path in demo_run.path.iterdir()}
+    for number, step in enumerate(STEPS, start=1):
+        assert {f"{number:02d}_{step}.ipynb", f"{number:02d}_{step}.json"} <= names
+    assert {"run.json", "report.fr.md", "report.en.md", "backup", "plan"} <= names
+    assert not [name for name in names if "partial" in name]
+    dumps = sorted(path.name for path in (demo_run.path / "backup").iterdir())
+    assert len(dumps) == 2
+    assert all(name.startswith("schema_backup_") for name in dumps)
+
+
+def test_demo_header_is_complete_and_tells_nothing_secret(demo_run: Run) -> None:
+    header = demo_run.header()
+    assert header["verdict"] == "OPEN"
+    assert header["exit_code"] == 0
+    assert header["finished_at"]
+    assert [step["step"] for step in header["steps"]] == list(STEPS)
+    assert {target["service"] for target in header["targets"]} == {
+        "keybuzz_leader",
+        "keybuzz_replica",
+        "keybuzz_legacy",
+    }
+
+
+def test_every_code_cell_of_the_archive_was_executed_in_order(demo_run: Run) -> None:
+    for step in STEPS:
+        notebook = nbformat.read(demo_run.notebook(step), as_version=4)
+        counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
+        assert counts == list(range(1, len(counts) + 1))
+
+
+def test_demo_checklist_has_five_ticks_and_two_open_boxes(demo_run: Run) -> None:
+    for report in ("report.fr.md", "report.en.md"):
+        text = (demo_run.path / report).read_text(encoding="utf-8")
+        assert text.count("- [x] ") == 5
+        assert text.count("- [ ] ") == 2
+
+
+def test_demo_leaves_nothing_running(applied: subprocess.CompletedProcess[str], demo_run: Run) -> None:
+    assert run_processes() == []
+
+
+def run_processes() -> list[str]:
+    """Command lines of kernels and of servers of labs that nobody owns any more."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter(["cmdline", "ppid"]):
+        line = " ".join(process.info["cmdline"] or ())
+        if "ipykernel_launcher" in line and process.info["ppid"] == 1:
+            found.append(line)
+    return found
+
+
+# --- plan only, and again --------------------------------------------------------------------------------------
+
+
+def test_a_plan_writes_nothing_and_a_second_run_changes_nothing(fresh_lab: Lab, tmp_path: Path) -> None:
+    """Plan, apply with the plan's confirmation, apply again: the command line as its users type it."""
+    before = dumps(fresh_lab)
+    plan = command("run", PHASE, "--runs", str(tmp_path))
+    assert plan.returncode == 0, plan.stderr
+    assert dumps(fresh_lab) == before
+    assert "plan only: no database was written to" in plan.stdout
+    confirmation = confirmation_in(plan)
+
+    first = command("run", PHASE, "--apply", "--confirm", confirmation, "--runs", str(tmp_path), "--json")
+    assert first.returncode == 0, first.stderr
+    header = json.loads(first.stdout)
+    assert (header["mode"], header["verdict"]) == ("apply", "OPEN")
+    after = dumps(fresh_lab)
+    assert after != before
+
+    stale = command("run", PHASE, "--apply", "--confirm", confirmation, "--runs", str(tmp_path))
+    assert stale.returncode == 1
+    assert "plan_is_confirmed" in stale.stderr
+
+    again = confirmation_in(command("run", PHASE, "--runs", str(tmp_path)))
+    second = command("run", PHASE, "--apply", "--confirm", again, "--runs", str(tmp_path), "--json")
+    assert second.returncode == 0, second.stderr
+    assert dumps(fresh_lab) == after
+    facts = Run.open(Path(json.loads(second.stdout)["folder"])).record("prisma_resolve")["answers"][
+        "resolve"
+    ]["facts"]  # type: ignore[index]
+    assert facts["already"] is True
+
+
+def command(
+    *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(RUNBOOKS), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+    )
+
+
+def confirmation_in(done: subprocess.CompletedProcess[str]) -> str:
+    line = next(line for line in done.stdout.splitlines() if line.startswith("to apply it: "))
+    return line.split()[-1]
+
+
+def dumps(lab: Lab) -> dict[str, bytes]:
+    """A full dump of both databases, made apart from the library."""
+    pg_dump = lab.leader.programs.bindir / "pg_dump"
+    return {
+        database: subprocess.run(
+            [str(pg_dump), "--restrict-key=test", f"--dbname=service=keybuzz_admin dbname={database}"],
+            capture_output=True,
+            check=True,
+            env={**os.environ, **lab.env()},
+        ).stdout
+        for database in ("keybuzz_backend", "keybuzz")
+    }
+
+
+# --- a lab that is broken, one thing at a time -----------------------------------------------------------------
+
+
+def break_sql(database: str, *statements: str) -> Callable[[Lab], None]:
+    def do(lab: Lab) -> None:
+        with lab.admin(database) as conn:
+            for statement in statements:
+                conn.execute(statement.encode())
+
+    return do
+
+
+def leader_leads_to_the_standby(lab: Lab) -> None:
+    """Point the service `keybuzz_leader` at the standby's port."""
+    path = Path(os.environ["PGSERVICEFILE"])
+    text = path.read_text(encoding="utf-8")
+    section = text.index("[keybuzz_leader]")
+    port = text.index("port", section)
+    end = text.index("\n", port)
+    path.write_text(text[:port] + f"port={lab.replica.port}" + text[end:], encoding="utf-8")
+
+
+INDEX = "public.oauth_states_state_key"
+ENUM = "public.MarketplaceType"
+REORDER = (
+    "ALTER TYPE \"MarketplaceType\" RENAME VALUE 'FNAC' TO 'tmp'",
+    "ALTER TYPE \"MarketplaceType\" RENAME VALUE 'CDISCOUNT' TO 'FNAC'",
+    "ALTER TYPE \"MarketplaceType\" RENAME VALUE 'tmp' TO 'CDISCOUNT'",
+)
+SEED = "public.inbound_addresses[kbz_test, AMAZON, FR]"
+BREAKAGES: dict[str, tuple[Callable[[Lab], None], str, tuple[str, str, str]]] = {
+    "index dropped": (
+        break_sql("keybuzz_backend", 'DROP INDEX "oauth_states_state_key"'),
+        "preflight",
+        ("has_index", "leader", INDEX),
+    ),
+    "enum reordered": (
+        break_sql("keybuzz_backend", *REORDER),
+        "preflight",
+        ("enum_has_labels", "leader", ENUM),
+    ),
+    "owner changed": (
+        break_sql("keybuzz_backend", 'ALTER TABLE "OAuthState" OWNER TO postgres'),
+        "preflight",
+        ("table_owner_is", "leader", "public.OAuthState"),
+    ),
+    "seed row deleted": (
+        break_sql(
+            "keybuzz_backend",
+            "DELETE FROM inbound_addresses WHERE \"tenantId\" = 'kbz_test' AND country = 'FR'",
+        ),
+        "seed_verification",
+        ("seed_row_is", "leader", SEED),
+    ),
+    "leader is the standby": (
+        leader_leads_to_the_standby,
+        "preflight",
+        ("target_role_is", "leader", "keybuzz_leader"),
+    ),
+    "standby stopped": (Lab.stop_replica, "preflight", ("target_answers", "replica", "keybuzz_replica")),
+    "legacy database renamed": (
+        break_sql("postgres", "ALTER DATABASE keybuzz RENAME TO keybuzz_old"),
+        "preflight",
+        ("target_answers", "legacy", "keybuzz_legacy"),
+    ),
+    "API stopped": (Lab.stop_api, "api_routes", ("service_is_deployed", "keybuzz-api", "keybuzz-api")),
+}
+
+
+@pytest.mark.parametrize("name", BREAKAGES)
+def test_a_broken_lab_stops_the_right_step_with_a_finding_that_names_it(
+    name: str, fresh_lab: Lab, tmp_path: Path
+) -> None:
+    breakage, step, finding = BREAKAGES[name]
+    breakage(fresh_lab)
+    result = execute(tmp_path, steps=(step,))
+    outcome = last(result, step)
+    assert finding in closing(outcome)
+    assert outcome.verdict in (Verdict.FAIL, Verdict.ERROR)
+    assert result.exit_code == 1
+    header = result.run.header()
+    assert (header["verdict"], header["finished_at"]) == (outcome.verdict, None)
+    record = result.run.record(step)
+    assert record is not None
+    assert result.run.notebook(step).exists()
+
+
+def test_a_missing_seed_row_is_seen_before_anything_is_written(fresh_lab: Lab, tmp_path: Path) -> None:
+    break_sql("keybuzz_backend", "DELETE FROM inbound_addresses WHERE country = 'UK'")(fresh_lab)
+    outcome = last(execute(tmp_path), "preflight")
+    assert ("row_count_is", "leader", "public.inbound_addresses") in closing(outcome)
+
+
+# --- what stops a notebook from outside ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def notebook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Replace the second cell of a copy of the preflight notebook: what happens when a cell does this?"""
+    folder = tmp_path / "notebooks"
+
+    def with_cell(source: str) -> None:
+        original = nbformat.read(runner.notebooks_folder() / "01_preflight.ipynb", as_version=4)
+        code = [cell for cell in original.cells if cell.cell_type == "code"]
+        code[3].source = source
+        folder.mkdir()
+        nbformat.write(original, folder / "01_preflight.ipynb")
+        monkeypatch.setattr(runner, "notebooks_folder", lambda: folder)
+
+    return with_cell
+
+
+def cells_of(result: Result) -> list[Any]:
+    archived = nbformat.read(result.run.notebook("preflight"), as_version=4)
+    return [cell for cell in archived.cells if cell.cell_type == "code"]
+
+
+def test_a_dead_kernel_is_archived_as_what_it_is(
+    lab: Lab, notebook: Callable[[str], None], tmp_path: Path
+) -> None:
+    notebook("import os; os._exit(1)")
+    result = execute(tmp_path / "runs", steps=("preflight",))
+    outcome = last(result, "preflight")
+    assert outcome.verdict is Verdict.ERROR
+    assert result.exit_code == 4
+    assert "its kernel died" in str(outcome.stopped_by)
+    statuses = [cell.metadata.papermill.status for cell in cells_of(result)]
+    assert statuses.count("failed") == 1
+    assert statuses[statuses.index("failed") + 1 :] == ["pending"] * (
+        len(statuses) - statuses.index("failed") - 1
+    )
+    assert statuses[-1] == "pending"
+
+
+def test_a_time_out_is_archived_as_what_it_is(
+    lab: Lab, notebook: Callable[[str], None], tmp_path: Path
+) -> None:
+    notebook("import time; time.sleep(60)")
+    phase = load_phase(PHASE)
+    run = Run.create(tmp_path / "runs", phase)
+    result = run_notebooks(
+        run, phase=PHASE, apply=False, confirm=lambda: "", steps=("preflight",), cell_timeout_s=4
+    )
+    outcome = last(result, "preflight")
+    assert outcome.verdict is Verdict.ERROR
+    assert "time-out" in str(outcome.stopped_by)
+    assert cells_of(result)[-1].metadata.papermill.status == "pending"
+
+
+def test_a_cell_that_exits_early_is_no_success(
+    lab: Lab, notebook: Callable[[str], None], tmp_path: Path
+) -> None:
+    """Papermill takes sys.exit(0) for a success, though the rest of the notebook never ran."""
+    notebook("import sys; sys.exit(0)")
+    result = execute(tmp_path / "runs", steps=("preflight",))
+    outcome = last(result, "preflight")
+    assert outcome.verdict is Verdict.ERROR
+    assert "were not executed" in str(outcome.stopped_by)
+
+
+def test_a_notebook_that_does_not_close_its_step_is_no_success(
+    lab: Lab, notebook: Callable[[str], None], tmp_path: Path
+) -> None:
+    notebook("step.close = lambda: who")
+    outcome = last(execute(tmp_path / "runs", steps=("preflight",)), "preflight")
+    assert outcome.verdict is Verdict.ERROR
+    assert "without a closed record" in str(outcome.stopped_by)
+
+
+def test_an_earlier_record_is_not_taken_for_this_one(
+    lab: Lab, notebook: Callable[[str], None], tmp_path: Path
+) -> None:
+    good = execute(tmp_path / "runs", steps=("preflight",))
+    assert good.exit_code == 0
+    notebook("import os; os._exit(1)")
+    again = execute(tmp_path / "runs", steps=("preflight",), run=good.run)
+    assert last(again, "preflight").verdict is Verdict.ERROR
+
+
+def test_interrupted_by_ctrl_c(lab: Lab, tmp_path: Path) -> None:
+    """Ctrl-C in the middle of a run: exit code 130, what happened is archived, no kernel stays behind."""
+    process = subprocess.Popen(
+        [str(RUNBOOKS), "run", PHASE, "--runs", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: list(tmp_path.glob("*/*/.0*.partial.ipynb")) or list(tmp_path.glob("*/*/01_*.json")))
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "was interrupted" in stderr
+    assert "Traceback" not in stderr
+    (run,) = (Run.open(path.parent) for path in tmp_path.glob("*/*/run.json"))
+    assert run.header()["finished_at"] is None
+    assert run.header()["verdict"] == "ERROR"
+    assert not list(run.path.glob(".*partial*"))
+    assert run_processes() == []
+
+
+def wait_for(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+# --- what the command line says before a run begins -------------------------------------------------------------
+
+
+def test_a_wrong_service_name(lab: Lab, tmp_path: Path) -> None:
+    services = tmp_path / "services"
+    services.write_text("[other]\nhost=127.0.0.1\n", encoding="utf-8")
+    done = command("run", PHASE, "--runs", str(tmp_path / "runs"), env={"PGSERVICEFILE": str(services)})
+    assert_one_paragraph(done, exit_code=3, naming=("keybuzz_leader", str(services), "other"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_phase_file_with_five_mistakes(lab: Lab, tmp_path: Path) -> None:
+    original = load_phase(PHASE).folder
+    folder = tmp_path / PHASE
+    folder.mkdir()
+    (folder / "baseline.sql").write_text(
+        (original / "baseline.sql").read_text(encoding="utf-8"), encoding="utf-8"
+    )
+    text = (original / "phase.toml").read_text(encoding="utf-8")
+    mistakes = {
+        'role = "standby"': 'role = "slave"',
+        "rows = 2\n": 'rows = "two"\n',
+        "[backup]": "[backup]\ncompress = true",
+        'labels = ["PENDING", "VALIDATED", "FAILED"]': "labels = []",
+        "lock_timeout_ms": "lock_timeout",
+    }
+    for right, wrong in mistakes.items():
+        assert right in text
+        text = text.replace(right, wrong, 1)
+    (folder / "phase.toml").write_text(text, encoding="utf-8")
+    done = command("run", str(folder / "phase.toml"), "--runs", str(tmp_path / "runs"))
+    assert_exit(done, 3)
+    for path in (
+        "targets.replica.role",
+        "tables[0].rows",
+        "backup.compress",
+        "enums[3].labels",
+        "baseline.lock_timeout",
+    ):
+        assert path in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_missing_pg_dump(lab: Lab, tmp_path: Path) -> None:
+    done = command("run", PHASE, "--runs", str(tmp_path / "runs"), env={"RUNBOOKS_PG_BIN": str(tmp_path)})
+    assert_one_paragraph(done, exit_code=3, naming=("RUNBOOKS_PG_BIN", str(tmp_path)))
+
+
+def test_a_missing_prisma_project(lab: Lab, tmp_path: Path) -> None:
+    done = command("run", PHASE, "--prisma-project", str(tmp_path / "none"), "--runs", str(tmp_path / "runs"))
+    assert_one_paragraph(done, exit_code=3, naming=(str(tmp_path / "none"),))
+
+
+def test_a_runs_folder_that_cannot_be_written(lab: Lab, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("", encoding="utf-8")
+    done = command("run", PHASE, "--runs", str(blocked))
+    assert_one_paragraph(done, exit_code=4, naming=(str(blocked), "--runs DIR"))
+
+
+def test_apply_without_a_confirmation(lab: Lab) -> None:
+    done = command("run", PHASE, "--apply")
+    assert_exit(done, 2)
+    assert "--confirm DATABASE:HASH8" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--only", "nope"), ("--from", "backup", "--only", "backup"), ("--confirm", "x:y")]
+)
+def test_wrong_usage(lab: Lab, arguments: tuple[str, ...]) -> None:
+    assert_exit(command("run", PHASE, *arguments), 2)
+
+
+def assert_one_paragraph(
+    done: subprocess.CompletedProcess[str], *, exit_code: int, naming: tuple[str, ...]
+) -> None:
+    assert_exit(done, exit_code)
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+    for word in naming:
+        assert word in done.stderr
+
+
+def assert_exit(done: subprocess.CompletedProcess[str], exit_code: int) -> None:
+    assert done.returncode == exit_code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_no_network(tmp_path: Path) -> None:
+    """Nothing is cached and the npm registry does not answer: the lab cannot have Prisma."""
+    env = {
+        "RUNBOOKS_CACHE": str(tmp_path / "cache"),
+        "npm_config_registry": "http://127.0.0.1:9",
+        "npm_config_fetch_retries": "0",
+        "npm_config_cache": str(tmp_path / "npm"),
+    }
+    done = command("demo", "--runs", str(tmp_path / "runs"), env=env)
+    assert done.returncode in (3, 4), done.stderr
+    assert "Traceback" not in done.stderr
+    error = done.stderr[done.stderr.index("error: ") :]
+    assert "npm" in error
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 128 KiB: room for a run folder, not for what a run puts there."""
+    mount_point = tmp_path / "disk"
+    mount_point.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(mount_point)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("a small file system can only be mounted by root")
+    yield mount_point
+    subprocess.run(["umount", str(mount_point)], check=True)
+
+
+def test_a_full_disk_in_the_runs_folder(lab: Lab, small_disk: Path) -> None:
+    done = command("run", PHASE, "--runs", str(small_disk))
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "No space left on device" in done.stderr
+    assert "--runs DIR" in done.stderr
+    for path in small_disk.glob("*/*/*.json"):
+        json.loads(path.read_text(encoding="utf-8"))
+    for path in small_disk.glob("*/*/*.ipynb"):
+        nbformat.read(path, as_version=4)
+    assert not list(small_disk.glob("*/*/.*partial*"))
