@@ -15,6 +15,7 @@ import click
 
 from runbooks_lib.cli.archive import runs
 from runbooks_lib.cli.doctor import doctor
+from runbooks_lib.cli.explain import explain
 from runbooks_lib.cli.lab import lab
 from runbooks_lib.cli.phase import phase
 from runbooks_lib.cli.run import demo, run
@@ -33,7 +34,7 @@ def commands() -> None:
     """
 
 
-for command in (demo, run, lab, runs, phase, doctor):
+for command in (demo, run, lab, runs, phase, doctor, explain):
     commands.add_command(command)
 
 

@@ -1,0 +1,53 @@
+"""Every command has help, and gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from runbooks_lib.cli import commands
+
+
+def walk(
+    command: click.Command, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            yield from walk(child, (*path, name))
+
+
+ALL = dict(walk(commands))
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: " ".join(("runbooks", *path)))
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_every_command_gives_help(path: tuple[str, ...], option: str) -> None:
+    done = CliRunner().invoke(commands, [*path, option])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("Usage: ")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: " ".join(("runbooks", *path)))
+def test_every_command_and_option_says_what_it_does(path: tuple[str, ...]) -> None:
+    command = ALL[path]
+    assert command.help
+    assert command.get_short_help_str(limit=200).endswith((".", "…", '"'))
+    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+    assert [option.name for option in options if not option.help] == []
+
+
+def test_the_commands_that_are_promised_are_there() -> None:
+    promised = {"demo", "run", "lab up", "lab status", "lab env", "lab down", "doctor", "explain",
+                "runs list", "runs show", "phase check"}  # fmt: skip
+    assert promised <= {" ".join(path) for path in ALL}
+
+
+def test_an_unknown_command_is_a_usage_error() -> None:
+    done = CliRunner().invoke(commands, ["frobnicate"])
+    assert done.exit_code == 2
+    assert "No such command 'frobnicate'" in done.stderr
