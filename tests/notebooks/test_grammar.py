@@ -1,0 +1,248 @@
+"""The grammar of the notebooks: whoever has read one can read them all."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import papermill
+import pytest
+
+from runbooks_lib.phase import STEPS
+
+FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
+NAMES = tuple(f"{number:02d}_{step}" for number, step in enumerate(STEPS, start=1))
+MAX_CELLS = 30
+MAX_CODE_LINES = 12
+QUESTIONS = range(3, 7)
+COMMON_PARAMETERS = {"phase": "str", "run": "str", "apply": "bool"}
+# Questions that write when apply is True, or a file whatever it is.
+WRITING = frozenset({"dump", "apply", "second_run", "resolve", "write"})
+FORBIDDEN = (
+    ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.For, ast.AsyncFor, ast.While, ast.If,
+    ast.IfExp, ast.Try, ast.With, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.JoinedStr,
+)  # fmt: skip
+SQL = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|GRANT|WITH|CALL|DO)\s+\S", re.IGNORECASE)
+
+notebook = pytest.mark.parametrize("name", NAMES)
+
+
+@cache
+def load(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((FOLDER / f"{name}.ipynb").read_text(encoding="utf-8"))
+    return content
+
+
+def cells(name: str, kind: str | None = None) -> list[dict[str, Any]]:
+    return [cell for cell in load(name)["cells"] if kind in (None, cell["cell_type"])]
+
+
+def text(cell: dict[str, Any]) -> str:
+    return "".join(cell["source"])
+
+
+def tags(cell: dict[str, Any]) -> list[str]:
+    found: list[str] = cell["metadata"].get("tags", [])
+    return found
+
+
+def questions(name: str) -> list[list[dict[str, Any]]]:
+    """Return the groups of four cells between the import cell and the verdict."""
+    body = cells(name)[3:-2]
+    return [body[start : start + 4] for start in range(0, len(body), 4)]
+
+
+def step_module(name: str) -> Any:
+    return importlib.import_module(f"runbooks_lib.steps.{name[3:]}")
+
+
+def asked(cell: dict[str, Any], name: str) -> list[str]:
+    """Return the functions of the step's module that a cell hands to step.ask."""
+    calls = [node for node in ast.walk(ast.parse(text(cell))) if isinstance(node, ast.Call)]
+    return [
+        call.args[0].attr
+        for call in calls
+        if ast.unparse(call.func) == "step.ask"
+        and isinstance(call.args[0], ast.Attribute)
+        and ast.unparse(call.args[0].value) == name[3:]
+    ]
+
+
+def links(name: str) -> str:
+    """Return the line of links that a notebook must have."""
+    place = NAMES.index(name)
+    words = {n: f"{n[:2]} {n[3:].replace('_', ' ').capitalize().replace('Api', 'API')}" for n in NAMES}
+    around = []
+    if place > 0:
+        around.append(f"[← {words[NAMES[place - 1]]}]({NAMES[place - 1]}.ipynb)")
+    if place + 1 < len(NAMES):
+        around.append(f"[{words[NAMES[place + 1]]} →]({NAMES[place + 1]}.ipynb)")
+    return " | ".join(around)
+
+
+def test_there_is_a_notebook_for_each_step_and_no_other() -> None:
+    assert tuple(sorted(file.stem for file in FOLDER.glob("*.ipynb"))) == NAMES
+
+
+@notebook
+def test_it_opens_with_a_promise_and_a_table(name: str) -> None:
+    first, *others = cells(name, "markdown")
+    title, promise, head, rule, row, navigation = [line for line in text(first).splitlines() if line.strip()]
+    assert re.match(rf"# {int(name[:2])}\. \S", title)
+    assert promise.endswith(".")
+    assert promise.count(". ") == 0, "one sentence"
+    assert head == "| reads | writes | takes | undo |"
+    assert re.fullmatch(r"\|(-+\|){4}", rule)
+    assert len([cell for cell in row.strip("|").split("|") if cell.strip()]) == 4
+    assert navigation == links(name)
+    assert not any(line.startswith("# ") for cell in others for line in text(cell).splitlines())
+
+
+@notebook
+def test_it_ends_with_the_verdict_and_the_same_links(name: str) -> None:
+    told, last = cells(name)[-2:]
+    assert told["cell_type"] == "markdown"
+    assert text(told).startswith("## Verdict\n")
+    assert text(told).splitlines()[-1] == links(name)
+    assert (last["cell_type"], text(last)) == ("code", "show(step.close())")
+
+
+@notebook
+def test_every_link_leads_to_a_notebook(name: str) -> None:
+    found = re.findall(r"\]\(([^)]+)\)", "\n".join(map(text, cells(name, "markdown"))))
+    assert [link for link in found if not (FOLDER / link).is_file()] == []
+
+
+@notebook
+def test_it_has_one_cell_of_parameters_that_papermill_reads(name: str) -> None:
+    tagged = [cell for cell in cells(name) if "parameters" in tags(cell)]
+    assert tagged == [cells(name)[1]]
+    lines = text(tagged[0]).splitlines()
+    assert [line for line in lines if not re.fullmatch(r"[a-z]+: (str|bool) = \S+  # \S.+", line)] == []
+    read = papermill.inspect_notebook(str(FOLDER / f"{name}.ipynb"))
+    assert [n for n, p in read.items() if not (p["inferred_type_name"] and p["help"])] == []
+    types = {n: p["inferred_type_name"] for n, p in read.items()}
+    confirm = {"confirm": "str"} if name == "03_baseline_migration" else {}
+    assert types == COMMON_PARAMETERS | confirm
+    assert read["apply"]["default"] == "False"
+
+
+@notebook
+def test_it_imports_in_one_cell(name: str) -> None:
+    importing = [
+        cell
+        for cell in cells(name, "code")
+        if any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(ast.parse(text(cell))))
+    ]
+    assert importing == [cells(name)[2]]
+    imported = [line for line in text(importing[0]).splitlines() if "import" in line]
+    assert imported == [
+        "from runbooks_lib.archive.step import open_step",
+        f"from runbooks_lib.steps import {name[3:]}",
+        "from runbooks_lib.widgets import gate, show",
+    ]
+    assert f'step = open_step("{name[3:]}", phase=phase, run=run, apply=apply)' in text(importing[0])
+
+
+@notebook
+def test_every_question_is_four_cells(name: str) -> None:
+    assert len(questions(name)) in QUESTIONS
+    for question in questions(name):
+        assert [cell["cell_type"] for cell in question] == ["markdown", "code", "markdown", "code"]
+        why, ask, if_not, close = map(text, question)
+        assert re.match(r"## [^\n]+\?\n\n\S", why), why
+        assert "\n\n**What good looks like**: " in why
+        assert if_not.startswith("**If not**: ")
+        assert len(ask.splitlines()) <= MAX_CODE_LINES
+        answer = re.fullmatch(r"show\(([a-z]+)\)", ask.splitlines()[-1])
+        assert answer is not None, ask
+        assert f"{answer[1]} = step.ask(" in ask
+        assert close == f"gate({answer[1]}.findings)"
+        assert len(asked(question[1], name)) == 1
+
+
+@notebook
+def test_its_code_only_asks_and_shows(name: str) -> None:
+    for cell in cells(name, "code"):
+        source = text(cell)
+        assert not re.search(r"^\s*[%!?]", source, re.MULTILINE), "no magics"
+        tree = ast.parse(source)
+        found = [type(node).__name__ for node in ast.walk(tree) if isinstance(node, FORBIDDEN)]
+        assert found == [], source
+        words = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+        assert [word for word in words if SQL.search(word)] == []
+
+
+@notebook
+def test_it_is_short_and_explains_more_than_it_does(name: str) -> None:
+    assert len(cells(name)) <= MAX_CELLS
+    prose = cells(name, "markdown")
+    code = [cell for cell in cells(name, "code") if "parameters" not in tags(cell)]  # parameters are a form
+    assert len(prose) >= len(code)
+    assert sum(len(text(cell)) for cell in prose) >= sum(len(text(cell)) for cell in code)
+
+
+@notebook
+def test_cells_that_write_say_so(name: str) -> None:
+    for cell in cells(name):
+        writes = cell["cell_type"] == "code" and bool(WRITING & set(asked(cell, name)))
+        assert ("writes" in tags(cell)) is writes, text(cell)
+        assert set(tags(cell)) <= {"parameters", "writes"}
+
+
+@notebook
+def test_it_is_committed_without_outputs(name: str) -> None:
+    content = load(name)
+    assert (content["nbformat"], content["metadata"]["kernelspec"]["name"]) == (4, "python3")
+    assert set(content["metadata"]) <= {"kernelspec", "language_info"}
+    for cell in cells(name, "code"):
+        assert cell["outputs"] == []
+        assert cell["execution_count"] is None
+    assert len({cell["id"] for cell in cells(name)}) == len(cells(name))
+
+
+@notebook
+def test_it_asks_every_question_of_its_step_once_in_order(name: str) -> None:
+    module = step_module(name)
+    answering = {
+        function: inspect.signature(value)
+        for function, value in vars(module).items()
+        if inspect.isfunction(value)
+        and value.__module__ == module.__name__
+        and not function.startswith("_")
+        and value.__annotations__.get("return") == "Answer"
+    }
+    put = [function for cell in cells(name, "code") for function in asked(cell, name)]
+    assert sorted(put) == sorted(answering), "asked, and public functions that answer"
+    assert put == [function for function in answering if function in put], "in the module's order"
+    for function, signature in answering.items():
+        first = [(p.name, p.annotation) for p in list(signature.parameters.values())[:2]]
+        assert first == [("phase", "Phase"), ("sessions", "Sessions")], function
+        others = list(signature.parameters.values())[2:]
+        assert {p.kind for p in others} <= {inspect.Parameter.KEYWORD_ONLY}, function
+
+
+@notebook
+def test_a_question_gets_the_options_that_its_function_takes(name: str) -> None:
+    module = step_module(name)
+    for cell in cells(name, "code"):
+        for node in ast.walk(ast.parse(text(cell))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "step.ask":
+                function = getattr(module, ast.unparse(node.args[0]).split(".")[1])
+                given = {keyword.arg: None for keyword in node.keywords}
+                inspect.signature(function).bind(None, None, **given)
+
+
+@notebook
+def test_a_step_writes_only_what_it_may_write_without_apply(name: str) -> None:
+    """A question that writes to a database takes `apply`; dump and write make files of the run only."""
+    module = step_module(name)
+    for function in WRITING - {"dump", "write"}:
+        if hasattr(module, function):
+            assert "apply" in inspect.signature(getattr(module, function)).parameters
