@@ -6,20 +6,23 @@ finding or a fact that a step of this run recorded, or a text of the phase file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
-from runbooks_lib.errors import RunbookError
+from runbooks_lib.errors import EvidenceError, RunbookError
 from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, judge, worst
 from runbooks_lib.phase import ChecklistItem, Phase, Role, Target
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.postgres.inspection import by_object, inspect
 from runbooks_lib.postgres.replication import measure_lag
 from runbooks_lib.prisma.history import read_rows
-
-Evidence = Mapping[str, Mapping[str, Any]]
+from runbooks_lib.steps.document import Document, expected_sections, languages, render
+from runbooks_lib.steps.document.markdown import figures, headings
+from runbooks_lib.steps.document.seen import Evidence
 
 PLAN_ONLY = "not applied: this run only plans"
 
@@ -91,9 +94,11 @@ def checklist(phase: Phase, sessions: Sessions, *, evidence: Evidence) -> Answer
     """Tick the phase's checklist from the findings of this run; `sessions` is not used.
 
     A box is ticked when each finding that it selects is PASS, and there is at least one. Manual items are OPEN.
-    Facts: `items`, each with its text in both languages, verdict and reason.
+    Facts: `items`, each with its text in both languages, verdict and reason, how many findings it was `judged` by
+    and how many of them `passed`, and those that did not.
     """
-    findings = [_tick(item, evidence) for item in phase.checklist]
+    selected = [_selected(item, evidence) for item in phase.checklist]
+    findings = [_tick(item, chosen) for item, chosen in zip(phase.checklist, selected, strict=True)]
     items = [
         {
             "text": {"fr": item.text.fr, "en": item.text.en},
@@ -101,8 +106,11 @@ def checklist(phase: Phase, sessions: Sessions, *, evidence: Evidence) -> Answer
             "ticked": finding.verdict is Verdict.PASS,
             "verdict": finding.verdict.value,
             "have": finding.have,
+            "judged": len(chosen),
+            "passed": sum(f.verdict is Verdict.PASS for f in chosen),
+            "not_passed": [f.to_dict() for f in chosen if f.verdict is not Verdict.PASS],
         }
-        for item, finding in zip(phase.checklist, findings, strict=True)
+        for item, finding, chosen in zip(phase.checklist, findings, selected, strict=True)
     ]
     rows = tuple(
         {
@@ -116,13 +124,16 @@ def checklist(phase: Phase, sessions: Sessions, *, evidence: Evidence) -> Answer
     return Answer(findings=tuple(findings), facts={"items": items}, rows=rows)
 
 
-def _tick(item: ChecklistItem, evidence: Evidence) -> Finding:
+def _selected(item: ChecklistItem, evidence: Evidence) -> tuple[Finding, ...]:
+    return tuple(f for step in item.steps for f in _findings(evidence, step) if _selects(item, f))
+
+
+def _tick(item: ChecklistItem, selected: tuple[Finding, ...]) -> Finding:
     if item.manual:
         reason = item.reason.en if item.reason else "to be verified by hand"
         return _item(
             item, Verdict.OPEN, have=f"not verified: {reason}", hint="Verify it by hand and sign it off."
         )
-    selected = [f for step in item.steps for f in _findings(evidence, step) if _selects(item, f)]
     if not selected:
         steps = ", ".join(item.steps)
         return _item(
@@ -163,3 +174,83 @@ def _selects(item: ChecklistItem, finding: Finding) -> bool:
 def _findings(evidence: Evidence, step: str) -> Iterator[Finding]:
     for answer in evidence.get(step, {}).get("answers", {}).values():
         yield from (Finding.from_dict(row) for row in answer["findings"])
+
+
+def write(
+    phase: Phase,
+    sessions: Sessions,
+    *,
+    header: Mapping[str, Any],
+    evidence: Evidence,
+    save: Callable[[str, str], Path],
+) -> Answer:
+    """Write the report in every language, read it back from disk, and compare the languages with each other.
+
+    `header` is run.json; `save` writes a text under a name and returns its path; `sessions` is not used.
+    Facts: `files`, per language the file's name and SHA-256.
+    """
+    findings: list[Finding] = []
+    files: dict[str, dict[str, str]] = {}
+    found: dict[str, frozenset[str]] = {}
+    for lang in languages():
+        name = f"report.{lang}.md"
+        try:
+            document = render(phase, header, evidence, lang)
+            path = save(name, document.text)
+            content = _read_back(path)
+        except RunbookError as error:
+            findings.append(could_not_run("report_is_written", "-", name, error))
+            continue
+        text = content.decode("utf-8", errors="replace")
+        findings.append(_whole(name, document, text, expected_sections(evidence)))
+        files[lang] = {"file": path.name, "sha256": hashlib.sha256(content).hexdigest()}
+        found[lang] = figures(text, document.worded)
+    findings.extend(_agreement(found))
+    rows = tuple({"language": lang, "file": f["file"], "SHA-256": f["sha256"]} for lang, f in files.items())
+    return Answer(findings=tuple(findings), facts={"files": files}, rows=rows)
+
+
+def _read_back(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise EvidenceError(
+            f"{path} cannot be read back: {error.strerror or error}.", "Look at the run folder's file system."
+        ) from error
+
+
+def _whole(name: str, document: Document, text: str, expected: tuple[str, ...]) -> Finding:
+    there = headings(text)
+    lacking = [key for key in expected if document.sections.get(key) not in there]
+    return judge(
+        "report_is_written",
+        "-",
+        name,
+        have=f"{len(there)} sections" + (f"; not {', '.join(lacking)}" if lacking else ""),
+        want=f"{len(expected)} sections",
+        hint="The file is not what was written: look at the run folder's file system, then run this step again.",
+    )
+
+
+def _agreement(found: Mapping[str, frozenset[str]]) -> Iterator[Finding]:
+    """Judge whether every language says the same figures as the first one."""
+    if len(found) < 2:
+        missing = EvidenceError(
+            f"There are {len(found)} reports to compare.", "See why the others were not written."
+        )
+        yield could_not_run("reports_agree", "-", "report.*.md", missing)
+        return
+    first, *others = found
+    for lang in others:
+        differing = sorted(found[first] ^ found[lang])
+        named = ", ".join(differing[:4]) + (" …" if len(differing) > 4 else "")
+        yield judge(
+            "reports_agree",
+            "-",
+            f"report.{lang}.md",
+            have=f"{len(differing)} figures in one language only: {named}"
+            if differing
+            else "the same figures",
+            want="the same figures",
+            hint=f"Compare it with report.{first}.md: a translation in runbooks_lib/texts lost or changed a figure.",
+        )
