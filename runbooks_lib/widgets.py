@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -50,8 +51,13 @@ def summary(findings: Iterable[Finding]) -> str:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Display rows as a table: HTML for a front end, aligned text for everything else."""
-    frame = pd.DataFrame(list(rows)).fillna("").astype(str)
+    """Display rows as a table: HTML for a front end, aligned text for everything else.
+
+    What stands in a cell is text, wherever it comes from: no markup of it reaches the page.
+    """
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    cells = [["" if row.get(c) is None else str(row[c]) for c in columns] for row in rows]
+    frame = pd.DataFrame(cells, columns=columns, dtype=object)
     with pd.option_context("display.max_colwidth", None, "display.width", TEXT_WIDTH):
         text = frame.to_string(index=False, justify="left")
     styler = frame.style.hide(axis="index").set_table_attributes('class="runbooks"')
@@ -61,7 +67,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> None:
     styler = styler.set_table_styles([{"selector": "th", "props": "text-align: left"}])
     if "verdict" in frame:
         styler = styler.map(_style, subset=["verdict"])
-    html = styler.set_uuid("answer").to_html()
+    styler = styler.format(escape="html").format_index(escape="html", axis="columns")
+    # Every table of a page needs its own id, or the colours of one would be those of another.
+    html = styler.set_uuid(hashlib.sha256(text.encode()).hexdigest()[:12]).to_html()
     display({"text/html": html, "text/plain": text}, raw=True)
 
 

@@ -6,12 +6,12 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from runbooks_lib.archive.redaction import redact
+from runbooks_lib.archive.redaction import masker, redact
 from runbooks_lib.errors import EvidenceError
 
 
@@ -20,11 +20,36 @@ def write_text(path: Path, text: str) -> None:
 
     Raises EvidenceError when the disk is full or the folder is not writable; then the old file, if any, stands.
     """
+    _write(path, redact(text))
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file atomically; times and paths become strings.
+
+    Secrets are masked inside the texts, never across them: a password such as `1234` or `null` must not spoil
+    the numbers and the syntax of the file.
+    Raises EvidenceError as `write_text` does.
+    """
+    plain = _masked(json.loads(json.dumps(content, default=str)), masker())
+    _write(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+
+
+def _masked(value: Any, mask: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, list):
+        return [_masked(each, mask) for each in value]
+    if isinstance(value, dict):
+        return {mask(key): _masked(each, mask) for key, each in value.items()}
+    return value
+
+
+def _write(path: Path, text: str) -> None:
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(redact(text))
+            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
+                stream.write(text)
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(name, path)
@@ -38,11 +63,6 @@ def write_text(path: Path, text: str) -> None:
             "Free space or choose another folder with --runs DIR; the run stops here, since what is not archived "
             "is not proved.",
         ) from error
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file atomically; times and paths become strings."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -81,7 +81,11 @@ class Run:
     @classmethod
     def open(cls, path: Path) -> Run:
         """Open an existing run folder. Raises EvidenceError when it is none."""
-        read_json(path / HEADER)
+        if read_json(path / HEADER).get("schema_version") != SCHEMA_VERSION:
+            raise EvidenceError(
+                f"{path / HEADER} is no header of a run that this version can read.",
+                "Name the folder of a run; it was made by another version or is something else.",
+            )
         return cls(path)
 
     @property
@@ -125,6 +129,14 @@ def unfinished(runs: Path, phase_id: str) -> Run | None:
     return newest if newest is not None and newest.header()["finished_at"] is None else None
 
 
+def _user() -> str:
+    """Return the operator's account: its name, or its number where it has none (in a container, say)."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
 def _header(run_id: str, phase: Phase) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
@@ -138,7 +150,7 @@ def _header(run_id: str, phase: Phase) -> dict[str, Any]:
         "started_at": now(),
         "finished_at": None,
         "verdict": None,
-        "operator": {"user": getpass.getuser(), "host": platform.node()},
+        "operator": {"user": _user(), "host": platform.node()},
         "versions": {
             "python": platform.python_version(),
             **{package: version(package) for package in RECORDED_PACKAGES},

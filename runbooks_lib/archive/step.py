@@ -14,7 +14,7 @@ from runbooks_lib.archive.code import code_digest
 from runbooks_lib.archive.files import sha256_of, write_json, write_text
 from runbooks_lib.archive.run import Run, now, runs_folder, step_name, unfinished
 from runbooks_lib.errors import PreconditionFailed, RunbookError
-from runbooks_lib.findings import Answer, Finding, could_not_run, gate, worst
+from runbooks_lib.findings import CLOSING, Answer, Finding, could_not_run, gate, worst
 from runbooks_lib.phase import STEPS, Phase, load_phase
 from runbooks_lib.postgres.connect import Sessions
 
@@ -85,7 +85,8 @@ class Step:
     def facts(self, step: str, question: str) -> Mapping[str, Any]:
         """Return the facts that a step of this run recorded for a question.
 
-        Raises PreconditionFailed, naming the notebook to run first, when there are none.
+        Raises PreconditionFailed, naming the notebook to run first, when there are none, or when the answer closed
+        that step's gate: nothing may be built on it.
         """
         record = self._record if step == self.name else self.run.record(step)
         answer = (record or {}).get("answers", {}).get(question)
@@ -93,6 +94,11 @@ class Step:
             raise PreconditionFailed(
                 f"This run has no answer of step {step} to `{question}`.",
                 f"Run {step_name(step)}.ipynb first, with the same run folder: {self.run.path}",
+            )
+        if answer["verdict"] in CLOSING:
+            raise PreconditionFailed(
+                f"The answer of step {step} to `{question}` is {answer['verdict']} in this run.",
+                f"Mend what {step_name(step)}.ipynb names and run it again, with the same run folder: {self.run.path}",
             )
         facts: Mapping[str, Any] = answer["facts"]
         return facts
@@ -146,7 +152,7 @@ class Step:
 
     def _keep(self, question: Callable[..., Answer], began: str, clock: float, answer: Answer) -> None:
         self._record["answers"][question.__name__] = {
-            "asked": (question.__doc__ or "").strip().splitlines()[0],
+            "asked": (question.__doc__ or "").strip().partition("\n")[0],
             "started_at": began,
             "duration_s": round(time.monotonic() - clock, 3),
             "verdict": answer.verdict,
