@@ -44,7 +44,7 @@ def services(phase: Phase, sessions: Sessions) -> Answer:
             deployment = None
         facts[name] = {
             "probe": asdict(probe),
-            "answers": probe.answers,
+            "answers": _answers(probe),
             "deployment": None if deployment is None else asdict(deployment),
         }
         findings.append(_judge_service(service, probe))
@@ -135,19 +135,25 @@ def _deployment(service: Service) -> Deployment | None:
     return deployment_state(service.namespace, service.deployment)
 
 
+def _answers(probe: ServiceProbe) -> bool:
+    """Tell whether the service itself answers: a 5xx may be a gateway's word for a service that is not there."""
+    return probe.answers and probe.state is not RouteState.SERVER_ERROR
+
+
 def _judge_service(service: Service, probe: ServiceProbe) -> Finding:
+    there = _answers(probe)
     missing = Verdict.FAIL if service.blocking else Verdict.OPEN
     verdict = Verdict.PASS
-    if not probe.answers:
+    if not there:
         verdict = missing if probe.state is RouteState.NOT_DEPLOYED else Verdict.ERROR
     return Finding(
         check="service_is_deployed",
         target=service.name,
         object=service.name,
-        have="answers" if probe.answers else f"{probe.state}: {probe.reason}",
+        have="answers" if there else f"{probe.state}: {probe.reason}",
         want="answers",
         verdict=verdict,
-        hint="" if probe.answers else f"Deploy it, or let {service.url_env} hold its base URL.",
+        hint="" if there else f"Deploy it, or let {service.url_env} hold its base URL.",
     )
 
 
@@ -168,7 +174,8 @@ def _judge_deployment(service: Service, deployment: Deployment | None) -> Iterat
 
 
 def _judge_route(service: str, route: Route, probe: Probe) -> Finding:
-    verdict = Verdict.FAIL if route.blocking else Verdict.OPEN
+    """Judge one route at one service. Where it is absent is OPEN: another service may have it."""
+    verdict = Verdict.OPEN
     if probe.state is RouteState.PRESENT:
         verdict = Verdict.PASS
     elif probe.state in UNTOLD:
@@ -206,6 +213,8 @@ def _judge_served(route: Route, at_services: list[Finding]) -> Finding:
     mine = [f for f in at_services if f.object == _named(route)]
     there = [f.target for f in mine if f.verdict is Verdict.PASS]
     verdict = Verdict.PASS if there else worst(mine)
+    if verdict is Verdict.OPEN and route.blocking:
+        verdict = Verdict.FAIL
     return Finding(
         check="route_is_served",
         target="-",

@@ -6,6 +6,7 @@ whose history was resolved, and after an edited migration; so the history is rea
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -30,6 +31,7 @@ from runbooks_lib.prisma.history import (
 ALREADY_APPLIED = "P3008"
 PENDING_EXIT_CODE = 1  # `migrate status` ends 1, without an error code, when migrations are pending
 PLAN_ONLY = "not recorded: this run only plans"
+_FOUND = re.compile(r"^(?:\d+|No) migrations? found in ", re.MULTILINE)
 
 
 def command_line(phase: Phase, sessions: Sessions) -> Prisma:
@@ -112,13 +114,16 @@ def status(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
         said = prisma.status()
     except RunbookError as error:
         return Answer(findings=(could_not_run("prisma_answers", name, "prisma migrate status", error),))
-    answered = said.code is None and said.exit_code in (0, PENDING_EXIT_CODE)
+    # a crash ends 1 without a code too: only a status says how many migrations it found
+    answered = (
+        said.code is None and said.exit_code in (0, PENDING_EXIT_CODE) and bool(_FOUND.search(said.output))
+    )
     finding = Finding(
         check="prisma_answers",
         target=name,
         object=said.command,
         have=f"exit code {said.exit_code}" + (f", {said.code}" if said.code else ""),
-        want="an answer without an error code",
+        want="a status without an error code",
         verdict=Verdict.PASS if answered else Verdict.ERROR,
         hint="" if answered else _last_words(said),
     )
@@ -129,19 +134,20 @@ def status(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
 def resolve(phase: Phase, sessions: Sessions, *, prisma: Prisma, apply: bool) -> Answer:
     """Record the migration as applied, by `prisma migrate resolve --applied NAME`, if the database has its objects.
 
-    Refused unless the target holds every declared object as declared. Already recorded with the same checksum is
-    success. Writes one row, through Prisma, only with apply=True. Facts: `command`, `recorded`, Prisma's words.
+    Refused unless the target holds every declared object as declared, recorded already or not: Prisma is content
+    with a history whose objects are gone. Already recorded with the same checksum is success. Writes one row,
+    through Prisma, only with apply=True. Facts: `command`, `recorded`, `already`, Prisma's words.
     """
     name, migration = phase.migration.target, phase.migration.name
     command = f"prisma migrate resolve --applied {migration}"
     try:
         _, rows, found = _read_history(phase, sessions, prisma)
+        evidence = _objects_stand(phase, sessions)
         if migration in found.applied:
             return Answer(
-                findings=(_checksum(phase, prisma, rows),),
+                findings=(*evidence, _checksum(phase, prisma, rows)),
                 facts={"command": command, "recorded": False, "already": True},
             )
-        evidence = _objects_stand(phase, sessions)
         if any(f.verdict in CLOSING for f in evidence):
             return Answer(findings=evidence, facts={"command": command, "recorded": False, "already": False})
         if not apply:

@@ -7,7 +7,7 @@ the types: the declared rows travel there as one JSON document and become rows o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from psycopg import sql
@@ -114,22 +114,37 @@ def _places(phase: Phase) -> Iterator[tuple[str, Seeds]]:
 def _compare(conn: Connection, seeds: Seeds) -> list[dict[str, Any]]:
     """Return, per declared row, what is declared (`want`), what the table holds (`have`) and whether it is the `same`.
 
-    `want` and `have` are JSON objects of the declared columns, made by the server from rows of the table's own
-    type; `have` is None when the row is missing.
+    `want` and `have` are JSON objects of the columns that the row declares, made by the server from rows of the
+    table's own type; `have` is None when the row is missing.
     """
-    statement = sql.SQL(
+    return [
+        pair
+        for columns, rows in _by_columns(seeds).items()
+        for pair in conn.execute(_pairs(seeds, columns), (_document(rows),)).fetchall()
+    ]
+
+
+def _by_columns(seeds: Seeds) -> dict[frozenset[str], list[Mapping[str, object]]]:
+    """Group the rows by the columns that they declare: a column that a row leaves out is not judged."""
+    groups: dict[frozenset[str], list[Mapping[str, object]]] = {}
+    for row in seeds.rows:
+        groups.setdefault(frozenset(row), []).append(row)
+    return groups
+
+
+def _pairs(seeds: Seeds, columns: Iterable[str]) -> sql.Composed:
+    return sql.SQL(
         "SELECT want, have, coalesce(want = have, false) AS same FROM ("
         "SELECT {want} AS want, CASE WHEN have.{first} IS NOT NULL THEN {have} END AS have "
         "FROM jsonb_populate_recordset(NULL::{table}, %s) AS want LEFT JOIN {table} AS have ON {on}"
         ") AS pairs"
     ).format(
-        want=_object("want", seeds),
-        have=_object("have", seeds),
+        want=_object("want", columns),
+        have=_object("have", columns),
         first=sql.Identifier(seeds.key[0]),
         table=identifier(seeds.table),
         on=_same_key(seeds),
     )
-    return conn.execute(statement, (_document(seeds),)).fetchall()
 
 
 def _unexpected(conn: Connection, seeds: Seeds) -> list[str]:
@@ -149,11 +164,10 @@ def _unexpected(conn: Connection, seeds: Seeds) -> list[str]:
         scope=scope,
         on=_same_key(seeds),
     )
-    return [row["key"] for row in conn.execute(statement, (_document(seeds),)).fetchall()]
+    return [row["key"] for row in conn.execute(statement, (_document(seeds.rows),)).fetchall()]
 
 
-def _object(alias: str, seeds: Seeds) -> sql.Composable:
-    columns = list(dict.fromkeys(column for row in seeds.rows for column in row))
+def _object(alias: str, columns: Iterable[str]) -> sql.Composable:
     pairs = (sql.SQL("{}, {}").format(sql.Literal(c), sql.Identifier(alias, c)) for c in columns)
     return sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs))
 
@@ -163,8 +177,8 @@ def _same_key(seeds: Seeds) -> sql.Composable:
     return sql.SQL(" AND ").join(equal)
 
 
-def _document(seeds: Seeds) -> Jsonb:
-    return Jsonb([dict(row) for row in seeds.rows], dumps=lambda rows: json.dumps(rows, default=str))
+def _document(rows: Iterable[Mapping[str, object]]) -> Jsonb:
+    return Jsonb([dict(row) for row in rows], dumps=lambda rows: json.dumps(rows, default=str))
 
 
 def _judge_row(target: str, seeds: Seeds, line: Mapping[str, Any]) -> Finding:
