@@ -44,6 +44,17 @@ class Scratch:
             statement = "CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'"
             conn.execute(sql.SQL(statement).format(sql.Identifier(name)))
 
+    def run(self, database: str, script: bytes, *, owner: str) -> None:
+        """Execute a script as `owner`, who gets every right here, with search_path public.
+
+        Raises psycopg errors as they come.
+        """
+        with self.connect(database) as conn:
+            conn.execute(sql.SQL("ALTER ROLE {} SUPERUSER").format(sql.Identifier(owner)))
+            conn.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(owner)))
+            conn.execute("SET search_path = public")
+            conn.execute(script)
+
     def connect(self, database: str) -> Connection:
         """Open an autocommit superuser session whose search_path is pg_catalog, as `read_catalog` needs it."""
         return psycopg.connect(

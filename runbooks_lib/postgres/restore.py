@@ -1,0 +1,85 @@
+"""Does a dump restore? Into a scratch cluster of our own, never into the target."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from runbooks_lib.errors import BackupError
+from runbooks_lib.postgres.binaries import clean_environment
+from runbooks_lib.postgres.catalog import Catalog, read_catalog
+from runbooks_lib.postgres.clients import choose, find_clients
+from runbooks_lib.postgres.scratch import Scratch, scratch
+from runbooks_lib.postgres.server import find_server_for
+
+DATABASE = "restored"
+RESTORE_TIMEOUT_S = 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """What a dump restores to, and the version of the scratch server that took it."""
+
+    server_version: str
+    catalog: Catalog
+
+
+def restore_schema(dump: Path, *, server_major: int, roles: Iterable[str]) -> Restored:
+    """Restore a plain schema dump into a scratch cluster and read back what it made.
+
+    The scratch has the source's major version, else the lowest newer one found. `roles` are the source's: they
+    are created there without a password, so that owners and grants can be restored. Everything is gone afterwards.
+
+    Raises BackupError with psql's own words when the dump does not restore as a whole; PreconditionFailed or
+    LabError when there is no scratch to restore it into.
+    """
+    with scratch(find_server_for(server_major)) as copy:
+        copy.create_database(DATABASE, roles=roles)
+        _run_psql(copy, dump)
+        with copy.connect(DATABASE) as conn:
+            return Restored(server_version=copy.version, catalog=read_catalog(conn))
+
+
+def _run_psql(copy: Scratch, dump: Path) -> None:
+    address = copy.cluster.address()
+    psql = choose(find_clients(), copy.cluster.programs.major).psql
+    command = [
+        str(psql),
+        "--no-psqlrc",
+        "--quiet",
+        "--set=ON_ERROR_STOP=1",
+        "--single-transaction",
+        f"--file={dump}",
+    ]
+    environment = clean_environment(
+        {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "PGHOST": address["host"],
+            "PGPORT": address["port"],
+            "PGDATABASE": DATABASE,
+            "PGUSER": "postgres",
+            "PGPASSWORD": copy.password,
+            "PGSSLMODE": "disable",
+        }
+    )
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=RESTORE_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BackupError(f"{dump.name} could not be restored: {error}.", "Make the backup again.") from error
+    if done.returncode != 0:
+        raise BackupError(
+            f"{dump.name} does not restore into PostgreSQL {copy.version}: {' '.join(done.stderr.split())[:1000]}",
+            "If the message names an extension, let RUNBOOKS_PG_BIN name server programs that have it; "
+            "otherwise do not trust this dump: make it again.",
+        )
