@@ -38,7 +38,8 @@ def take_lock(conn: Connection) -> None:
     holder = conn.execute(query("lock_holder"), {"key": LOCK_KEY}).fetchone()
     who = (
         f"{holder['role_name']} ({holder['application'] or 'no application_name'}, pid {holder['pid']}"
-        f"{', from ' + holder['address'] if holder['address'] else ''}) since {holder['since']:%H:%M:%S} UTC"
+        f"{', from ' + holder['address'] if holder['address'] else ''})"
+        + (f" since {holder['since']:%H:%M:%S} UTC" if holder["since"] else "")
         if holder
         else "a session that has ended meanwhile"
     )

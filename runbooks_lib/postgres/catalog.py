@@ -98,7 +98,11 @@ class Catalog:
         return next(keys, ())
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 (hex) of the whole snapshot: equal exactly when the catalogues are equal."""
+        """Return the SHA-256 (hex) of the whole snapshot: equal exactly when two snapshots are equal.
+
+        A snapshot does not hold everything: privileges, comments, storage parameters and the bounds of
+        partitions are not in it.
+        """
         content = [
             [asdict(relation) for relation in self.relations.values()],
             {table: [asdict(column) for column in columns] for table, columns in self.columns.items()},

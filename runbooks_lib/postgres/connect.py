@@ -117,12 +117,14 @@ def connect(
 ) -> Connection:
     """Open an autocommit session at a target's service, without judging who answers.
 
-    Read-only unless asked; search_path is pg_catalog, so that PostgreSQL prints every name qualified.
+    Read-only unless asked; search_path is pg_catalog, so that PostgreSQL prints every name qualified. With
+    row_security off, a table whose policies would hide rows is an error and not a smaller count.
     Raises ConnectionFailed with libpq's own words and the SQLSTATE where the server gave one.
     """
     settings = {
         "default_transaction_read_only": "on" if read_only else "off",
         "search_path": "pg_catalog",
+        "row_security": "off",
         "lock_timeout": str(lock_timeout_ms),
         "statement_timeout": str(statement_timeout_ms),
         "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
@@ -135,6 +137,7 @@ def connect(
             dbname=database,
             application_name=application_name[:63],
             connect_timeout=CONNECT_TIMEOUT_S,
+            client_encoding="utf8",
             options=" ".join(f"-c {name}={value}" for name, value in settings.items()),
             autocommit=True,
             row_factory=dict_row,
@@ -171,7 +174,7 @@ class Sessions:
     def __init__(self, targets: Mapping[str, Target], *, application_name: str = "runbooks") -> None:
         self.targets = targets
         self.application_name = application_name
-        self._open: dict[tuple[str, str], Connection] = {}
+        self._open: dict[str, Connection] = {}
         self._identities: dict[str, Identity] = {}
 
     def __enter__(self) -> Sessions:
@@ -188,20 +191,19 @@ class Sessions:
             self._open.popitem()[1].close()
         self._identities.clear()
 
-    def unguarded(self, name: str, *, database: str | None = None) -> Connection:
-        """Return the read-only session of a target, or of another database of its server."""
-        target = self.targets[name]
-        key = (name, database or target.database)
-        conn = self._open.get(key)
+    def unguarded(self, name: str) -> Connection:
+        """Return the read-only session of a target; a new one when the last was lost."""
+        conn = self._open.get(name)
         if conn is None or conn.closed or conn.broken:
-            conn = connect(target, application_name=self.application_name, database=database)
-            self._open[key] = conn
+            self._identities.pop(name, None)  # another server may answer now
+            conn = connect(self.targets[name], application_name=self.application_name)
+            self._open[name] = conn
         return conn
 
     def identity(self, name: str) -> Identity:
-        """Return who answers at a target, asked once."""
+        """Return who answers at a target, asked once in each session."""
+        conn = self.unguarded(name)
         if name not in self._identities:
-            conn = self.unguarded(name)
             try:
                 self._identities[name] = identify(conn)
             except psycopg.Error as error:

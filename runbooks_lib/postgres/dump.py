@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+from psycopg.conninfo import make_conninfo
 
 from runbooks_lib.errors import BackupError
 from runbooks_lib.phase import Target
 from runbooks_lib.postgres.clients import Client
 
-COMPLETE = "-- PostgreSQL database dump complete"
+# The end of a whole dump: nothing may follow but the line that belongs to --restrict-key.
+COMPLETE = re.compile(
+    rb"\n--\n-- PostgreSQL database dump complete\n--\n\n(\\unrestrict [0-9A-Za-z]+\n\n)?\Z"
+)
+RESTRICTED = re.compile(rb"^\\restrict ", re.MULTILINE)
 DUMP_TIMEOUT_S = 3600
+LOCK_WAIT_TIMEOUT_MS = 60_000
 CHUNK_BYTES = 1 << 20
 TAIL_BYTES = 4096
 
@@ -38,30 +46,34 @@ def dump_schema(client: Client, target: Target, file: Path, *, snapshot: str, re
     Source: https://www.postgresql.org/docs/current/app-pgdump.html
     """
     partial = file.with_name(f".{file.name}.partial")
-    command = [
-        str(client.pg_dump),
-        "--schema-only",
-        "--no-password",
-        f"--snapshot={snapshot}",
-        f"--file={partial}",
-        *([f"--restrict-key={restrict_key}"] if _knows_restrict_key(client) else []),
-        f"--dbname=service={target.service} dbname={target.database}",
-    ]
     try:
         if file.exists():
             raise BackupError(f"{file} exists already.", "Dumps are never overwritten; run the step again.")
+        command = [
+            str(client.pg_dump),
+            "--schema-only",
+            "--no-password",
+            "--encoding=UTF8",
+            f"--lock-wait-timeout={LOCK_WAIT_TIMEOUT_MS}",
+            f"--snapshot={snapshot}",
+            f"--file={partial}",
+            *([f"--restrict-key={restrict_key}"] if _knows_restrict_key(client) else []),
+            f"--dbname={make_conninfo(service=target.service, dbname=target.database)}",
+        ]
         done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=DUMP_TIMEOUT_S,
             check=False,
         )
         if done.returncode != 0:
             raise BackupError(
                 f"pg_dump {client.version} of target {target.name!r} failed: {' '.join(done.stderr.split())}",
-                "Mend what it says (a missing privilege, a full disk, a lost connection) and run the step again.",
+                "Mend what it says (a missing privilege, a lock, a full disk, a lost connection), "
+                "then run the step again.",
             )
         _sync(partial)
         os.replace(partial, file)
@@ -80,18 +92,19 @@ def read_dump(file: Path) -> DumpFile:
     Raises BackupError when the file cannot be read.
     """
     digest = hashlib.sha256()
-    tail = b""
+    head = tail = b""
     try:
         with file.open("rb") as stream:
             while chunk := stream.read(CHUNK_BYTES):
+                head = head or chunk[:TAIL_BYTES]
                 digest.update(chunk)
                 tail = (tail + chunk)[-TAIL_BYTES:]
         size_bytes = file.stat().st_size
     except OSError as error:
         raise BackupError(f"The dump {file} cannot be read: {error}", "Make the backup again.") from error
-    return DumpFile(
-        path=file, size_bytes=size_bytes, sha256=digest.hexdigest(), complete=COMPLETE.encode() in tail
-    )
+    end = COMPLETE.search(tail)
+    complete = end is not None and (RESTRICTED.search(head) is None or end[1] is not None)
+    return DumpFile(path=file, size_bytes=size_bytes, sha256=digest.hexdigest(), complete=complete)
 
 
 def _knows_restrict_key(client: Client) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from runbooks_lib.findings import Finding, Verdict
+from runbooks_lib.errors import PreconditionFailed
+from runbooks_lib.findings import Finding, Verdict, could_not_run
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.queries import query
@@ -41,8 +42,13 @@ def check_privileges(phase: Phase, target: str, conn: Connection) -> Iterator[Fi
 def check_blockers(phase: Phase, target: str, conn: Connection) -> Iterator[Finding]:
     """Check nothing_blocks: no old transaction, no lock on a declared table, no prepared transaction.
 
-    Reads pg_stat_activity, pg_locks and pg_prepared_xacts of the session's database.
+    Reads pg_stat_activity, pg_locks and pg_prepared_xacts of the session's database. To a role that may not see
+    others' sessions an old transaction looks like none: that is ERROR.
     """
+    allowed = conn.execute("SELECT pg_has_role('pg_read_all_stats', 'USAGE') AS allowed").fetchone()
+    if not (allowed and allowed["allowed"]):
+        yield could_not_run("nothing_blocks", target, "sessions and locks", cannot_see_sessions())
+        return
     names = [quoted(table.name) for table in phase.tables]
     rows = conn.execute(query("blockers"), {"tables": names, "old_s": OLD_TRANSACTION_S}).fetchall()
     for row in rows:
@@ -66,6 +72,13 @@ def check_blockers(phase: Phase, target: str, conn: Connection) -> Iterator[Find
             want="no blocker",
             verdict=Verdict.PASS,
         )
+
+
+def cannot_see_sessions() -> PreconditionFailed:
+    """Return why sessions cannot be judged: pg_stat_activity hides what others do from this role."""
+    return PreconditionFailed(
+        "The role may not see what other roles' sessions do.", "GRANT pg_read_all_stats TO it."
+    )
 
 
 def at_least(check: str, target: str, object: str, *, have: int, want: int, hint: str) -> Finding:

@@ -40,6 +40,9 @@ def measure_lag(sessions: Sessions, name: str, target: Target) -> Lag:
     primary, standby = sessions.read(target.primary), sessions.read(name)
     try:
         lsn = _value(primary, "SELECT pg_current_wal_lsn()::text AS value")
+    except psycopg.Error as error:
+        raise lost(sessions.targets[target.primary], error) from error
+    try:
         state = standby.execute(query("replication")).fetchone() or {}
         started = time.monotonic()
         first = left = _bytes_behind(standby, lsn)
@@ -51,7 +54,8 @@ def measure_lag(sessions: Sessions, name: str, target: Target) -> Lag:
     return Lag(
         primary_lsn=lsn,
         replay_lsn=str(state.get("replay_lsn")),
-        receiver=state.get("receiver_status") or "none",
+        receiver=(state.get("receiver_status") or "none")
+        + (", replay paused" if state.get("is_paused") else ""),
         lag_bytes=max(first, 0),
         waited_s=round(time.monotonic() - started, 3),
         replayed=left <= 0,

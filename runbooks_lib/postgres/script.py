@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +17,7 @@ DUPLICATE = {
     "duplicate_column",
     "duplicate_function",
 }
+IMPLICIT = {"found", "sqlstate", "sqlerrm"}  # the variables that every DO block with a handler has
 EXPLICIT = "Remove it: the runner opens and ends the one transaction."
 
 
@@ -64,7 +63,6 @@ def parse_script(text: str) -> tuple[Statement, ...]:
 def _statement(text: str, node: Any) -> Statement:
     start = node.stmt_location
     end = start + node.stmt_len if node.stmt_len else len(text)
-    start += _leading(text[start:end])
     kind, name, refused, remedy = _judge(node.stmt)
     return Statement(
         line=_line(text, start), text=text[start:end], kind=kind, object=name, refused=refused, remedy=remedy
@@ -137,8 +135,8 @@ def _judge(node: Any) -> tuple[str, str, str, str]:
                 "row",
                 _relation(node.relation),
                 *_unless(
-                    node.onConflictClause is not None,
-                    "a second run would insert again, or fail",
+                    _does_nothing_on_conflict(node),
+                    "a second run would insert or update again, or fail",
                     "INSERT … ON CONFLICT DO NOTHING",
                 ),
             )
@@ -166,6 +164,11 @@ def _unless(condition: Any, refused: str, remedy: str) -> tuple[str, str]:
     return ("", "") if condition else (refused, remedy)
 
 
+def _does_nothing_on_conflict(node: Any) -> bool:
+    clause = node.onConflictClause
+    return clause is not None and clause.action == enums.OnConflictAction.ONCONFLICT_NOTHING
+
+
 def _alter_table(node: Any) -> tuple[str, str]:
     for command in node.cmds:
         adds_column = command.subtype == enums.AlterTableType.AT_AddColumn and command.missing_ok
@@ -179,32 +182,49 @@ def _alter_table(node: Any) -> tuple[str, str]:
 
 def _do_block(node: Any) -> tuple[str, str, str, str]:
     """Accept one shape of DO block: CREATE TYPE … AS ENUM, guarded by EXCEPTION WHEN duplicate_object."""
-    refused = (
+    options = {option.defname: option.arg.sval for option in node.args}
+    body = _guarded_statement(options["as"]) if options.get("language", "plpgsql") == "plpgsql" else None
+    if isinstance(body, ast.CreateEnumStmt):
+        return "enum", _name(body.typeName), "", ""
+    return (
         "statement",
         "DO block",
         "what a DO block does twice cannot be told",
         "DO $$ BEGIN CREATE TYPE … EXCEPTION WHEN duplicate_object THEN NULL; END $$;",
     )
-    body = next((a.arg.sval for a in node.args if a.defname == "as"), "")
+
+
+def _guarded_statement(body: str) -> Any:
+    """Return the one statement of `BEGIN statement; EXCEPTION WHEN duplicate_… THEN NULL; END`, else None.
+
+    Nothing else may be there: no declaration (its default could call a function), no second statement, no
+    statement in the handler, no handler for other errors.
+    Source: https://github.com/pganalyze/libpg_query/blob/18-latest/src/pg_query_json_plpgsql.c
+    """
     try:
-        tree = parse_plpgsql("DO " + _dollar_quoted(body))
-        inner = [parse_sql(text) for text in _statements_of(tree)]
-    except (ParseError, json.JSONDecodeError):
-        return refused
-    conditions = set(_values_of(tree, "condname"))
-    others = [
-        k
-        for k in _keys_of(tree)
-        if k.startswith("PLpgSQL_stmt_")
-        and k
-        not in ("PLpgSQL_stmt_block", "PLpgSQL_stmt_execsql", "PLpgSQL_stmt_return", "PLpgSQL_stmt_null")
-    ]
-    if others or len(inner) != 1 or not conditions or not conditions <= DUPLICATE:
-        return refused
-    statement = inner[0][0].stmt
-    if not isinstance(statement, ast.CreateEnumStmt):
-        return refused
-    return "enum", _name(statement.typeName), "", ""
+        (function,) = parse_plpgsql("DO " + _dollar_quoted(body))
+        function = function["PLpgSQL_function"]
+        variables = [datum["PLpgSQL_var"] for datum in function["datums"]]
+        if any(v["refname"] not in IMPLICIT or "default_val" in v for v in variables):
+            return None
+        inner, returns = function["action"]["PLpgSQL_stmt_block"]["body"]
+        if list(returns) != ["PLpgSQL_stmt_return"]:
+            return None
+        block = inner["PLpgSQL_stmt_block"]
+        handlers = block["exceptions"]["PLpgSQL_exception_block"]["exc_list"]
+        if not all(_ignores_duplicates(handler["PLpgSQL_exception"]) for handler in handlers):
+            return None
+        (statement,) = block["body"]
+        (parsed,) = parse_sql(statement["PLpgSQL_stmt_execsql"]["sqlstmt"]["PLpgSQL_expr"]["query"])
+    except (ParseError, ValueError, KeyError):  # not PL/pgSQL, or of another shape
+        return None
+    return parsed.stmt
+
+
+def _ignores_duplicates(handler: Any) -> bool:
+    conditions = {condition["PLpgSQL_condition"]["condname"] for condition in handler["conditions"]}
+    actions = {kind for action in handler.get("action", ()) for kind in action}
+    return conditions <= DUPLICATE and actions <= {"PLpgSQL_stmt_null"}
 
 
 def _dollar_quoted(body: str) -> str:
@@ -212,32 +232,6 @@ def _dollar_quoted(body: str) -> str:
     while tag in body:
         tag = tag[:-1] + "x$"
     return tag + body + tag
-
-
-def _keys_of(tree: Any) -> Iterator[str]:
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            yield key
-            yield from _keys_of(value)
-    elif isinstance(tree, list):
-        for value in tree:
-            yield from _keys_of(value)
-
-
-def _values_of(tree: Any, wanted: str) -> Iterator[Any]:
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            if key == wanted:
-                yield value
-            yield from _values_of(value, wanted)
-    elif isinstance(tree, list):
-        for value in tree:
-            yield from _values_of(value, wanted)
-
-
-def _statements_of(tree: Any) -> Iterator[str]:
-    for statement in _values_of(tree, "sqlstmt"):
-        yield from _values_of(statement, "query")
 
 
 def _relation(node: Any) -> str:
@@ -251,23 +245,6 @@ def _index(node: Any) -> str:
 def _name(parts: Any) -> str:
     names = [part.sval for part in parts]
     return ".".join(names if len(names) > 1 else ["public", *names])
-
-
-def _leading(text: str) -> int:
-    """Return how many characters of white space and comments stand before the statement."""
-    position = 0
-    while position < len(text):
-        if text[position].isspace():
-            position += 1
-        elif text.startswith("--", position):
-            newline = text.find("\n", position)
-            position = len(text) if newline < 0 else newline
-        elif text.startswith("/*", position):
-            close = text.find("*/", position)
-            position = len(text) if close < 0 else close + 2
-        else:
-            break
-    return position
 
 
 def _line(text: str, position: int) -> int:

@@ -18,6 +18,7 @@ from runbooks_lib.postgres.catalog import read_catalog
 from runbooks_lib.postgres.clients import Client, choose, find_clients
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.postgres.dump import DumpFile, dump_schema, read_dump
+from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.readiness import quoted
 
 
@@ -99,6 +100,7 @@ def _client_for(sessions: Sessions, target: str) -> Client:
 def _dump_target(phase: Phase, sessions: Sessions, name: str, file: Path) -> tuple[str, DumpFile]:
     chosen = _client_for(sessions, name)
     with sessions.snapshot(name) as conn:
+        conn.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # idle for as long as pg_dump works
         exported = conn.execute("SELECT pg_export_snapshot() AS id").fetchone()
         assert exported is not None
         fingerprint = read_catalog(conn).fingerprint()
@@ -123,8 +125,9 @@ def _verify_target(sessions: Sessions, name: str, file: Path, noted: Mapping[str
     found = read_dump(file)
     with sessions.snapshot(name) as conn:
         catalog = read_catalog(conn)
-    text = file.read_text(encoding="utf-8")
-    tables = catalog.tables()
+        owned = {row["name"] for row in conn.execute(query("extension_tables")).fetchall()}
+    text = file.read_text(encoding="utf-8", errors="replace")
+    tables = [table for table in catalog.tables() if table not in owned]
     lost = [t for t in tables if not _creates(text, t)]
     return [
         judge(

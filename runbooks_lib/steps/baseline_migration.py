@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -26,6 +26,7 @@ from runbooks_lib.postgres.script import Statement, parse_script
 from runbooks_lib.prisma.history import folder_digest, read_folder
 from runbooks_lib.prisma.project import find_project
 
+PLANNED = {"table", "enum", "index", "view", "sequence", "row"}  # looked up in the catalogue; others just run
 PLAN_ONLY = "not applied: this run only plans"
 
 
@@ -71,6 +72,7 @@ def plan(phase: Phase, sessions: Sessions, *, dumps: Mapping[str, Any], code: st
     name = phase.baseline.target
     try:
         statements = _statements(phase)
+        _require_dumps(phase, dumps)
         with sessions.snapshot(name) as conn:
             catalog = read_catalog(conn)
         who = sessions.identity(name)
@@ -147,6 +149,12 @@ def apply(phase: Phase, sessions: Sessions, *, plan: Mapping[str, Any], confirm:
     target, only with apply=True. Facts: `applied`, and per statement what the server said.
     """
     name = phase.baseline.target
+    if "confirmation" not in plan:
+        error = MigrationError(
+            "There is no plan to apply.", "Mend what the plan's findings name; plan again."
+        )
+        failed = could_not_run("baseline_is_applied", name, phase.baseline.file, error)
+        return Answer(findings=(failed,), facts={"applied": False})
     if not apply:
         finding = Finding(
             check="baseline_is_applied",
@@ -195,7 +203,7 @@ def apply(phase: Phase, sessions: Sessions, *, plan: Mapping[str, Any], confirm:
 def second_run(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
     """Apply the baseline a second time and prove that it changed nothing: same catalogue, same row counts.
 
-    Writes nothing if the baseline is idempotent, which is what this proves; only with apply=True.
+    Only with apply=True; and what does change something, this or a baseline never applied, is rolled back.
     """
     name = phase.baseline.target
     if not apply:
@@ -209,11 +217,7 @@ def second_run(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
         )
         return Answer(findings=(finding,))
     try:
-        before = _state(sessions, name)
-        with _writing(phase, sessions) as conn, conn.transaction():
-            take_lock(conn)
-            outcomes = run_script(conn, _runnable(phase), owner=phase.owner)
-        after = _state(sessions, name)
+        before, after, outcomes = _apply_again(phase, sessions)
     except (RunbookError, psycopg.Error) as error:
         failed = could_not_run("second_run_changes_nothing", name, "baseline", _wrapped(phase, error))
         return Answer(findings=(failed,))
@@ -223,7 +227,8 @@ def second_run(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
         "catalogue and row counts",
         have=_words(after),
         want=_words(before),
-        hint="The baseline is not idempotent, or somebody else writes here: see what differs before going on.",
+        hint="Rolled back. The baseline was never applied here or is not idempotent, or somebody else writes here: "
+        "see what differs before going on.",
     )
     rows = tuple(
         {"line": o.line, "object": o.object, "tag": o.tag, "notice": "; ".join(o.notices)} for o in outcomes
@@ -241,18 +246,56 @@ def _apply(
         try:
             with conn.transaction():
                 take_lock(conn)
-                if read_catalog(conn).fingerprint() != plan["parts"]["catalogue"]:
-                    raise MigrationError(
-                        "The database's catalogue has changed since the plan was made.",
-                        "Run the plan again, read it, and confirm the new hash.",
-                    )
-                outcomes = run_script(conn, _runnable(phase), owner=phase.owner)
+                statements = _runnable(phase)
+                _require_planned(phase, plan["parts"], read_catalog(conn))
+                outcomes = run_script(conn, statements, owner=phase.owner)
                 made = check_schema(phase, name, read_catalog(conn))
                 if any(f.verdict in CLOSING for f in made):
                     raise _Undo
         except _Undo:
             pass
     return outcomes, made
+
+
+def _apply_again(
+    phase: Phase, sessions: Sessions
+) -> tuple[dict[str, Any], dict[str, Any], tuple[Outcome, ...]]:
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+    outcomes: tuple[Outcome, ...] = ()
+    with _writing(phase, sessions) as conn, suppress(_Undo), conn.transaction():
+        take_lock(conn)
+        before = _state_of(conn)
+        outcomes = run_script(conn, _runnable(phase), owner=phase.owner)
+        after = _state_of(conn)
+        if after != before:
+            raise _Undo
+    return before, after, outcomes
+
+
+def _require_planned(phase: Phase, parts: Mapping[str, Any], catalog: Catalog) -> None:
+    """Raise MigrationError, naming it, when something that was confirmed has changed since the plan was made."""
+    present = {
+        ("phase", "phase file"): phase.digest,
+        ("database", "database"): phase.targets[phase.baseline.target].database,
+        ("sql", "SQL file"): _sql_sha256(phase),
+        ("catalogue", "database's catalogue"): catalog.fingerprint(),
+    }
+    changed = [words for (part, words), value in present.items() if value != parts[part]]
+    if changed:
+        raise MigrationError(
+            f"The {' and the '.join(changed)} changed since the plan was made.",
+            "Run the plan again, read it, and confirm the new hash.",
+        )
+
+
+def _require_dumps(phase: Phase, dumps: Mapping[str, Any]) -> None:
+    missing = [t for t in phase.backup.targets if t not in dumps or not dumps[t].get("complete", True)]
+    if missing:
+        raise MigrationError(
+            f"There is no whole backup of target {', '.join(missing)}, and without one nothing is planned.",
+            "Run the step backup first, in this run.",
+        )
 
 
 def _statements(phase: Phase) -> tuple[Statement, ...]:
@@ -271,7 +314,13 @@ def _runnable(phase: Phase) -> tuple[Statement, ...]:
 
 
 def _sql(phase: Phase) -> str:
-    return (phase.folder / phase.baseline.file).read_text(encoding="utf-8")
+    file = phase.folder / phase.baseline.file
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MigrationError(
+            f"The baseline {file} cannot be read: {error}", "Put the file back, as UTF-8."
+        ) from error
 
 
 def _sql_sha256(phase: Phase) -> str:
@@ -297,6 +346,8 @@ def _states(
     findings = check_schema(phase, target, catalog)
     states: dict[str, tuple[str, str]] = {}
     for statement in statements:
+        if statement.kind not in PLANNED:
+            continue
         about = [f for f in findings if f.object == statement.object]
         if statement.object not in present:
             states[statement.object] = ("create", "")
@@ -328,8 +379,12 @@ def _judge_state(target: str, statement: Statement, state: str, difference: str)
 def _state(sessions: Sessions, name: str) -> dict[str, Any]:
     """Return the catalogue's fingerprint and every table's row count, read in one snapshot."""
     with sessions.snapshot(name) as conn:
-        catalog = read_catalog(conn)
-        return {"fingerprint": catalog.fingerprint(), "rows": count_rows(conn, catalog.tables())}
+        return _state_of(conn)
+
+
+def _state_of(conn: Connection) -> dict[str, Any]:
+    catalog = read_catalog(conn)
+    return {"fingerprint": catalog.fingerprint(), "rows": count_rows(conn, catalog.tables())}
 
 
 def _words(state: Mapping[str, Any]) -> str:

@@ -6,14 +6,14 @@ Each function answers one question of `01_preflight.ipynb`.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from runbooks_lib.errors import ConnectionFailed, RunbookError
+from runbooks_lib.errors import ConnectionFailed, PreconditionFailed, RunbookError
 from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, judge
 from runbooks_lib.phase import Phase, Role, Target
 from runbooks_lib.postgres.catalog import count_rows, read_catalog
@@ -21,11 +21,17 @@ from runbooks_lib.postgres.connect import Identity, Sessions, lost
 from runbooks_lib.postgres.finder import ABSENT, NOT_SEARCHED, search_server
 from runbooks_lib.postgres.inspection import by_object, inspect
 from runbooks_lib.postgres.queries import query
-from runbooks_lib.postgres.readiness import at_least, check_blockers, check_privileges
+from runbooks_lib.postgres.readiness import (
+    at_least,
+    cannot_see_sessions,
+    check_blockers,
+    check_privileges,
+)
 from runbooks_lib.postgres.replication import Lag, measure_lag
 
 MIN_FREE_CONNECTIONS = 5
 DISK_FACTOR = 2  # a dump, and room to restore it
+DISK = "bytes where the runs are kept"
 
 
 def targets(phase: Phase, sessions: Sessions) -> Answer:
@@ -105,17 +111,20 @@ def find_objects(phase: Phase, sessions: Sessions) -> Answer:
     names = {table.name: "table" for table in phase.tables} | {enum.name: "enum" for enum in phase.enums}
     findings: list[Finding] = []
     places: dict[str, dict[str, str]] = {name: {} for name in names}
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str, str]] = set()
     for target in phase.targets:
         try:
             who = sessions.identity(target)
-            if (who.server, who.system_identifier) in seen:
+            if (who.server, who.system_identifier, who.role_name) in seen:
                 continue
-            seen.add((who.server, who.system_identifier))
-            for database, found in search_server(sessions, target, tuple(names)):
+            seen.add((who.server, who.system_identifier, who.role_name))
+            for database, found in search_server(sessions, target, names):
+                place = f"{who.server} {database}"
                 for name in names:
-                    what = found if isinstance(found, str) else found.get(name, ABSENT)
-                    places[name][f"{who.server} {database}"] = what
+                    if isinstance(found, str):
+                        places[name].setdefault(place, found)  # another role may have searched it
+                    else:
+                        places[name][place] = found.get(name, ABSENT)
         except ConnectionFailed as error:
             findings.append(could_not_run("object_is_found", target, "every database", error))
         except psycopg.Error as error:
@@ -186,11 +195,15 @@ def replication(phase: Phase, sessions: Sessions) -> Answer:
     for name, target in standbys.items():
         try:
             lag = measure_lag(sessions, name, target)
-            lags[name] = asdict(lag)
-            findings.extend(_judge_lag(name, target, lag))
-            findings.extend(_parity(phase, sessions, name, target))
         except RunbookError as error:
             findings.append(could_not_run("standby_has_replayed", name, target.service, error))
+            continue
+        lags[name] = asdict(lag)
+        findings.extend(_judge_lag(name, target, lag))
+        try:
+            findings.extend(_parity(phase, sessions, name, target))
+        except RunbookError as error:
+            findings.append(could_not_run("catalog_is_that_of_primary", name, "catalogue", error))
     rows = tuple({"target": name, **lag} for name, lag in lags.items())
     return Answer(findings=tuple(findings), facts={"lag": lags}, rows=rows)
 
@@ -202,7 +215,8 @@ def _judge_lag(name: str, target: Target, lag: Lag) -> Iterator[Finding]:
         target.service,
         have=lag.receiver,
         want="streaming",
-        hint="The standby does not receive WAL: see primary_conninfo, the slot, and both servers' logs.",
+        hint="The standby does not receive or replay WAL: see primary_conninfo, the slot, both servers' logs; "
+        "SELECT pg_wal_replay_resume() ends a pause.",
     )
     yield judge(
         "standby_has_replayed",
@@ -264,7 +278,7 @@ def readiness(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
     Facts: `database_bytes` of the largest target, `free_bytes` of the file system.
     """
     findings: list[Finding] = []
-    database_bytes = 0
+    database_bytes: int | None = None
     for name, target in phase.targets.items():
         try:
             with sessions.snapshot(name) as conn:
@@ -275,27 +289,49 @@ def readiness(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
         except RunbookError as error:
             findings.append(could_not_run("role_may", name, "privileges and head-room", error))
             continue
-        database_bytes = max(database_bytes, room["database_bytes"])
-        findings.append(
-            at_least(
-                "connections_are_free",
-                name,
-                "connections",
-                have=room["usable_connections"] - room["connections"],
-                want=MIN_FREE_CONNECTIONS,
-                hint="Close idle sessions first.",
-            )
-        )
-    free_bytes = shutil.disk_usage(folder).free
-    findings.append(
-        at_least(
-            "disk_is_free",
-            "-",
-            "bytes where the runs are kept",
-            have=free_bytes,
-            want=database_bytes * DISK_FACTOR,
-            hint="Free space, or keep the runs elsewhere: --runs DIR.",
-        )
-    )
+        database_bytes = max(database_bytes or 0, room["database_bytes"])
+        findings.append(_judge_connections(name, room))
+    try:
+        free_bytes = shutil.disk_usage(folder).free
+        findings.append(_judge_disk(free_bytes, database_bytes))
+    except (OSError, PreconditionFailed) as error:
+        free_bytes = None
+        failed = error if isinstance(error, RunbookError) else _no_folder(folder, error)
+        findings.append(could_not_run("disk_is_free", "-", DISK, failed))
     facts = {"database_bytes": database_bytes, "free_bytes": free_bytes}
     return Answer(findings=tuple(findings), facts=facts)
+
+
+def _judge_connections(name: str, room: Mapping[str, Any]) -> Finding:
+    if not room["sees_every_session"]:
+        return could_not_run("connections_are_free", name, "connections", cannot_see_sessions())
+    return at_least(
+        "connections_are_free",
+        name,
+        "connections",
+        have=room["usable_connections"] - room["connections"],
+        want=MIN_FREE_CONNECTIONS,
+        hint="Close idle sessions first.",
+    )
+
+
+def _judge_disk(free_bytes: int, database_bytes: int | None) -> Finding:
+    if database_bytes is None:
+        raise PreconditionFailed(
+            "No target answered, so the databases' size is not known.", "Mend what the other findings name."
+        )
+    return at_least(
+        "disk_is_free",
+        "-",
+        DISK,
+        have=free_bytes,
+        want=database_bytes * DISK_FACTOR,
+        hint="Free space, or keep the runs elsewhere: --runs DIR.",
+    )
+
+
+def _no_folder(folder: Path, error: OSError) -> PreconditionFailed:
+    return PreconditionFailed(
+        f"The free space of {folder} cannot be read: {error.strerror}.",
+        "Name a folder that exists: --runs DIR.",
+    )

@@ -3,7 +3,9 @@
 SELECT 'SELECT on ' || name AS need, has_table_privilege(to_regclass(name), 'SELECT') AS allowed
 FROM unnest(%(read)s::text[]) AS wanted (name)
 UNION ALL
-SELECT 'SET ROLE ' || owner, pg_has_role(r.oid, 'SET')
+-- Before PostgreSQL 16 every member may SET ROLE, and the privilege SET is not known.
+SELECT 'SET ROLE ' || owner,
+       pg_has_role(r.oid, CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END)
 FROM unnest(%(owners)s::text[]) AS wanted (owner)
 LEFT JOIN pg_roles r ON r.rolname = owner
 UNION ALL

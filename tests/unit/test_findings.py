@@ -1,0 +1,128 @@
+"""Findings, the gate and the errors: an answer that did not look is never good news."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runbooks_lib import errors
+from runbooks_lib.errors import GateClosed, PrismaError, RunbookError, SpecError
+from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, gate, judge, worst
+
+
+def finding(verdict: Verdict, check: str = "has_table", hint: str = "") -> Finding:
+    return Finding(
+        check=check, target="leader", object="public.t", have="a", want="b", verdict=verdict, hint=hint
+    )
+
+
+@pytest.mark.parametrize(
+    ("have", "want", "blocking", "verdict"),
+    [
+        (1, 1, True, Verdict.PASS),
+        (1, 2, True, Verdict.FAIL),
+        (1, 2, False, Verdict.OPEN),
+        (1, 1, False, Verdict.PASS),
+        (0, None, True, Verdict.FAIL),
+        ("", "absent", True, Verdict.FAIL),
+    ],
+)
+def test_judge(have: object, want: object, blocking: bool, verdict: Verdict) -> None:
+    judged = judge("c", "t", "o", have=have, want=want, hint="mend it", blocking=blocking)
+    assert judged.verdict is verdict
+    assert (judged.have, judged.want) == (str(have), str(want))
+    assert judged.hint == ("" if verdict is Verdict.PASS else "mend it")
+
+
+def test_could_not_run_is_error_with_the_errors_own_words() -> None:
+    made = could_not_run("c", "t", "o", RunbookError("It broke.", "Mend it."))
+    assert (made.verdict, made.have, made.hint) == (Verdict.ERROR, "It broke.", "Mend it.")
+
+
+def test_an_empty_answer_is_error_and_closes_the_gate() -> None:
+    assert Answer(findings=()).verdict is Verdict.ERROR
+    assert worst(()) is Verdict.ERROR
+    with pytest.raises(GateClosed, match="no finding"):
+        gate(())
+
+
+def test_the_gate_consumes_an_iterator_once_and_still_sees_all() -> None:
+    with pytest.raises(GateClosed, match="1 of 2"):
+        gate(finding(v) for v in (Verdict.PASS, Verdict.FAIL))
+
+
+@pytest.mark.parametrize("verdict", [Verdict.PASS, Verdict.OPEN, Verdict.SKIP])
+def test_the_gate_opens(verdict: Verdict) -> None:
+    gate([finding(verdict)])
+
+
+@pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.ERROR])
+def test_the_gate_closes_and_names_what_failed(verdict: Verdict) -> None:
+    rows = [
+        finding(Verdict.PASS, "good_one"),
+        finding(verdict, "bad_one", "Do this."),
+        finding(Verdict.OPEN, "open_one"),
+    ]
+    with pytest.raises(GateClosed) as closed:
+        gate(rows)
+    text = str(closed.value)
+    assert f"{verdict} bad_one leader public.t: have a, want b. Do this." in text
+    assert "good_one" not in text
+    assert "open_one" not in text
+    assert closed.value.exit_code == 1
+
+
+@given(st.lists(st.sampled_from(Verdict), min_size=1))
+def test_worst_is_one_of_them_and_never_milder(verdicts: list[Verdict]) -> None:
+    order = [Verdict.SKIP, Verdict.PASS, Verdict.OPEN, Verdict.FAIL, Verdict.ERROR]
+    assert worst(finding(v) for v in verdicts) is max(verdicts, key=order.index)
+
+
+@given(st.lists(st.sampled_from(Verdict)))
+def test_the_gate_opens_only_without_fail_and_error(verdicts: list[Verdict]) -> None:
+    opened = True
+    try:
+        gate([finding(v) for v in verdicts])
+    except GateClosed:
+        opened = False
+    assert opened == (bool(verdicts) and not {Verdict.FAIL, Verdict.ERROR} & set(verdicts))
+
+
+@given(st.builds(Finding, **dict.fromkeys(("check", "target", "object", "have", "want", "hint"), st.text()),
+                 verdict=st.sampled_from(Verdict)))  # fmt: skip
+def test_findings_survive_json(made: Finding) -> None:
+    assert Finding.from_dict(made.to_dict()) == made
+    assert all(type(value) is str for value in made.to_dict().values())
+
+
+@pytest.mark.parametrize(
+    ("name", "exit_code"),
+    [
+        ("RunbookError", 4),
+        ("SpecError", 3),
+        ("PreconditionFailed", 3),
+        ("ConnectionFailed", 3),
+        ("GateClosed", 1),
+        ("BackupError", 4),
+        ("MigrationError", 4),
+        ("PrismaError", 4),
+        ("EvidenceError", 4),
+        ("LabError", 4),
+        ("ExecutionError", 4),
+    ],
+)
+def test_errors_say_what_happened_and_what_to_do(name: str, exit_code: int) -> None:
+    kind: type[RunbookError] = getattr(errors, name)
+    error = kind("It broke.", "Mend it.")
+    assert str(error) == "It broke. Mend it."
+    assert str(kind("It broke.")) == "It broke."
+    assert error.exit_code == exit_code
+    assert error._render_traceback_() == [f"{name}: It broke. Mend it."]
+    assert name in (errors.__doc__ or "")
+
+
+def test_what_single_errors_carry() -> None:
+    assert errors.MigrationError("x", sqlstate="55P03").sqlstate == "55P03"
+    assert PrismaError("x", code="P3008").code == "P3008"
+    assert SpecError("x", mistakes=("a", "b")).mistakes == ("a", "b")

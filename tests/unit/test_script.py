@@ -1,0 +1,244 @@
+"""What PostgreSQL's parser makes of a script: which statements may run twice, and which are refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runbooks_lib.errors import MigrationError
+from runbooks_lib.phase import load_phase
+from runbooks_lib.postgres.script import Statement, parse_script
+
+GUARDED = "EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
+CREATE_ENUM = "CREATE TYPE public.e AS ENUM ('a', 'b');"
+
+
+def only(text: str) -> Statement:
+    (statement,) = parse_script(text)
+    return statement
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "name"),
+    [
+        ("CREATE TABLE IF NOT EXISTS t (id int)", "table", "public.t"),
+        ('CREATE TABLE IF NOT EXISTS other."T" (id int)', "table", "other.T"),
+        ("CREATE UNLOGGED TABLE IF NOT EXISTS t (id int)", "table", "public.t"),
+        ("CREATE INDEX IF NOT EXISTS i ON t (id)", "index", "public.i"),
+        ('CREATE UNIQUE INDEX IF NOT EXISTS "I" ON s.t (id) WHERE id > 0', "index", "s.I"),
+        ("CREATE SCHEMA IF NOT EXISTS s", "schema", "s"),
+        ("CREATE EXTENSION IF NOT EXISTS pgcrypto", "extension", "pgcrypto"),
+        ("CREATE SEQUENCE IF NOT EXISTS q", "sequence", "public.q"),
+        ("CREATE OR REPLACE VIEW v AS SELECT 1", "view", "public.v"),
+        ("CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "function", "public.f"),
+        ("ALTER TABLE t ADD COLUMN IF NOT EXISTS c int", "table", "public.t"),
+        ("ALTER TABLE t ADD COLUMN IF NOT EXISTS c int, ADD IF NOT EXISTS d int", "table", "public.t"),
+        ("ALTER TYPE e ADD VALUE IF NOT EXISTS 'c' AFTER 'b'", "enum", "public.e"),
+        ("INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING", "row", "public.t"),
+        ("INSERT INTO t VALUES (1) ON CONFLICT (id) DO NOTHING", "row", "public.t"),
+        ("COMMENT ON TABLE t IS 'x'", "statement", "Comment"),
+        ("GRANT SELECT ON t TO r", "statement", "Grant"),
+        ("ALTER TYPE e OWNER TO o", "statement", "AlterOwner"),
+        (f"DO $$ BEGIN {CREATE_ENUM} {GUARDED}", "enum", "public.e"),
+        (f"DO LANGUAGE plpgsql $$ BEGIN {CREATE_ENUM} {GUARDED}", "enum", "public.e"),
+        (
+            "DO $$ BEGIN CREATE TYPE \"E\" AS ENUM ('a'); EXCEPTION WHEN duplicate_object THEN END $$",
+            "enum",
+            "public.E",
+        ),
+        (
+            f"DO $$ BEGIN {CREATE_ENUM} EXCEPTION WHEN duplicate_object OR duplicate_table THEN NULL; END $$",
+            "enum",
+            "public.e",
+        ),
+        (f"DO $body$ BEGIN {CREATE_ENUM} /* $$ $bodyx$ */ {GUARDED.replace('$$', '$body$')}", "enum", "public.e"),
+        ("DO $x$ BEGIN CREATE TYPE e AS ENUM ($$a$$); EXCEPTION WHEN duplicate_object THEN END $x$", "enum", "public.e"),
+    ],
+)  # fmt: skip
+def test_accepted(text: str, kind: str, name: str) -> None:
+    statement = only(text)
+    assert statement.refused == ""
+    assert (statement.kind, statement.object) == (kind, name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CREATE TABLE t (id int)",
+        "CREATE TABLE IF NOT EXISTS t AS SELECT 1 AS id",
+        "CREATE TABLE t AS SELECT 1 AS id",
+        "SELECT 1 INTO t",
+        "CREATE INDEX i ON t (id)",
+        "CREATE INDEX ON t (id)",
+        "CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON t (id)",
+        CREATE_ENUM,
+        "CREATE SCHEMA s",
+        "CREATE EXTENSION pgcrypto",
+        "CREATE SEQUENCE q",
+        "CREATE VIEW v AS SELECT 1",
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE MATERIALIZED VIEW IF NOT EXISTS m AS SELECT 1",
+        "CREATE DOMAIN d AS int",
+        "ALTER TABLE t ADD COLUMN c int",
+        "ALTER TABLE t ADD COLUMN IF NOT EXISTS c int, DROP COLUMN d",
+        "ALTER TABLE t ADD CONSTRAINT k UNIQUE (id)",
+        "ALTER TABLE t DROP COLUMN IF EXISTS c",
+        "ALTER TABLE t ALTER COLUMN c TYPE text",
+        "ALTER TABLE t OWNER TO o",
+        "ALTER TABLE t RENAME TO u",
+        "ALTER TYPE e ADD VALUE 'c'",
+        "ALTER TYPE e RENAME VALUE 'a' TO 'b'",
+        "INSERT INTO t VALUES (1)",
+        "INSERT INTO t VALUES (1) ON CONFLICT (id) DO UPDATE SET n = t.n + 1",
+        "UPDATE t SET n = n + 1",
+        "DELETE FROM t",
+        "TRUNCATE t",
+        "MERGE INTO t USING s ON t.id = s.id WHEN MATCHED THEN DELETE",
+        "DROP TABLE IF EXISTS t",
+        "DROP TYPE IF EXISTS e CASCADE",
+        "DROP OWNED BY kb_backend",
+        "SELECT pg_terminate_backend(1)",
+        "SELECT set_config('role', 'postgres', false)",
+        "WITH gone AS (DELETE FROM t RETURNING *) SELECT * FROM gone",
+        "CALL p()",
+        "COPY t FROM PROGRAM 'id'",
+        "SET ROLE postgres",
+        "RESET ROLE",
+        "SET search_path = evil",
+        "SET lock_timeout = 0",
+        "SET SESSION AUTHORIZATION postgres",
+        "LOCK TABLE t",
+        "VACUUM",
+        "REFRESH MATERIALIZED VIEW m",
+        "CREATE ROLE r",
+        "GRANT postgres TO r",
+        "ALTER SYSTEM SET fsync = off",
+        "BEGIN",
+        "COMMIT",
+        "ROLLBACK",
+        "SAVEPOINT s",
+        "COMMIT AND CHAIN",
+        "PREPARE TRANSACTION 'x'",
+        "PREPARE p AS DELETE FROM t",
+        "EXECUTE p",
+        "NOTIFY c",
+        "CREATE RULE r AS ON INSERT TO t DO INSTEAD DELETE FROM u",
+        "CREATE TRIGGER g BEFORE INSERT ON t EXECUTE FUNCTION f()",
+        "IMPORT FOREIGN SCHEMA s FROM SERVER x INTO y",
+    ],
+)  # fmt: skip
+def test_refused(text: str) -> None:
+    statement = only(text)
+    assert statement.refused
+    assert statement.remedy
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(f"DO $$ BEGIN {CREATE_ENUM} END $$", id="no handler"),
+        pytest.param(f"DO $$ BEGIN DROP TABLE t; {GUARDED}", id="drop"),
+        pytest.param(f"DO $$ BEGIN {CREATE_ENUM} DROP TABLE t; {GUARDED}", id="create, then drop"),
+        pytest.param(f"DO $$ BEGIN DROP TABLE t; {CREATE_ENUM} {GUARDED}", id="drop, then create"),
+        pytest.param(
+            f"DO $$ BEGIN {CREATE_ENUM} EXCEPTION WHEN duplicate_object THEN DROP TABLE t; END $$",
+            id="drop in the handler",
+        ),
+        pytest.param(f"DO $$ BEGIN NULL; EXCEPTION WHEN duplicate_object THEN {CREATE_ENUM} END $$",
+                     id="create in the handler"),
+        pytest.param(f"DO $$ BEGIN {CREATE_ENUM} EXCEPTION WHEN others THEN NULL; END $$", id="others"),
+        pytest.param(
+            f"DO $$ BEGIN {CREATE_ENUM} EXCEPTION WHEN duplicate_object OR others THEN NULL; END $$",
+            id="duplicate_object or others",
+        ),
+        pytest.param(
+            f"DO $$ BEGIN {CREATE_ENUM} EXCEPTION WHEN duplicate_object THEN NULL; WHEN others THEN NULL; END $$",
+            id="a second handler",
+        ),
+        pytest.param(f"DO $$ BEGIN {CREATE_ENUM} EXCEPTION WHEN SQLSTATE '42501' THEN NULL; END $$", id="sqlstate"),
+        pytest.param(f"DO $$ DECLARE x int := f(); BEGIN {CREATE_ENUM} {GUARDED}", id="a default calls a function"),
+        pytest.param(f"DO $$ DECLARE found record; BEGIN {CREATE_ENUM} {GUARDED}", id="a variable"),
+        pytest.param(f"DO $$ BEGIN PERFORM f(); {CREATE_ENUM} {GUARDED}", id="perform"),
+        pytest.param(f"DO $$ BEGIN EXECUTE 'DROP TABLE t'; {GUARDED}", id="dynamic SQL"),
+        pytest.param(f"DO $$ BEGIN IF f() THEN {CREATE_ENUM} END IF; {GUARDED}", id="if"),
+        pytest.param(f"DO $$ BEGIN COMMIT; {CREATE_ENUM} {GUARDED}", id="commit"),
+        pytest.param(f"DO $$ BEGIN BEGIN NULL; {GUARDED[:-4]} {CREATE_ENUM} END $$", id="create outside the guard"),
+        pytest.param(f"DO $$ BEGIN BEGIN {CREATE_ENUM} {GUARDED[:-4]} DROP TABLE t; END $$", id="drop after it"),
+        pytest.param(f"DO $$ BEGIN CREATE TABLE t (id int); {GUARDED}", id="a table"),
+        pytest.param("DO $$ BEGIN NULL; END $$", id="nothing"),
+        pytest.param("DO $$ not PL/pgSQL $$", id="not PL/pgSQL"),
+        pytest.param("DO ''", id="empty"),
+        pytest.param(f"DO LANGUAGE plpython3u $$ BEGIN {CREATE_ENUM} {GUARDED}", id="another language"),
+        pytest.param(f"DO $o$ BEGIN EXECUTE $i$DROP TABLE t$i$; {GUARDED.replace('$$', '$o$')}", id="nested quotes"),
+    ],
+)  # fmt: skip
+def test_a_do_block_of_any_other_shape_is_refused(block: str) -> None:
+    statement = only(block)
+    assert (statement.kind, statement.object) == ("statement", "DO block")
+    assert statement.refused
+    assert "duplicate_object" in statement.remedy
+
+
+def test_lines_texts_and_comments() -> None:
+    text = (
+        "-- é 漢字 -- ; DROP TABLE x;\n"
+        "CREATE SCHEMA IF NOT EXISTS é;\n"
+        "\n"
+        "/* ü /* nested; */ COMMIT; */\n"
+        "COMMENT ON SCHEMA é IS 'a;''b ✓'; GRANT USAGE ON SCHEMA é TO r;;\n"
+        "CREATE TABLE IF NOT EXISTS é.t (\n"
+        "    id int -- the end of a comment; no statement\n"
+        ") -- last"
+    )
+    schema, comment, grant, table = parse_script(text)
+    assert (schema.line, schema.text) == (2, "CREATE SCHEMA IF NOT EXISTS é")
+    assert (comment.line, comment.text) == (5, "COMMENT ON SCHEMA é IS 'a;''b ✓'")
+    assert (grant.line, grant.text) == (5, "GRANT USAGE ON SCHEMA é TO r")
+    assert (table.line, table.object) == (6, "é.t")
+    assert table.text.startswith("CREATE TABLE IF NOT EXISTS é.t (")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("SELEC 1", 1),
+        ("-- 漢字漢字漢字漢字\n-- éééé\nCREATE TABLE IF NOT EXISTS t (id int);\nSELEC 1;", 4),
+        ("SELECT '漢';\n\n\nDO $$ BEGIN", 4),
+        ("CREATE INDEX IF NOT EXISTS ON t (id)", 1),
+        ("\n\\connect other", 2),
+        ("COPY t FROM stdin;\n1\n\\.\n", 2),
+        ("\ufeffCREATE SCHEMA IF NOT EXISTS s", 1),
+    ],
+)
+def test_what_is_not_sql_is_named_by_its_line(text: str, line: int) -> None:
+    with pytest.raises(MigrationError, match=f"Line {line} of the SQL is not PostgreSQL") as refused:
+        parse_script(text)
+    assert "nothing was executed" in refused.value.what_to_do
+
+
+@pytest.mark.parametrize("text", ["", "  \n", "-- nothing\n", "/* nothing */", ";;"])
+def test_a_script_without_a_statement_is_refused(text: str) -> None:
+    with pytest.raises(MigrationError, match="no statement"):
+        parse_script(text)
+
+
+@given(st.lists(st.text(alphabet="é漢😀a-/* \n", max_size=12), min_size=1, max_size=5))
+def test_each_statement_is_cut_out_whole(comments: list[str]) -> None:
+    """Comments of any characters between statements move neither the texts nor the line numbers."""
+    text, lines = "", []
+    for comment in comments:
+        text += "".join(f"--{line}\n" for line in comment.split("\n"))
+        lines.append(text.count("\n") + 1)
+        text += "COMMENT ON TABLE é IS 'ü';"
+    statements = parse_script(text)
+    assert [s.line for s in statements] == lines
+    assert {s.text for s in statements} == {"COMMENT ON TABLE é IS 'ü'"}
+
+
+def test_the_shipped_baseline_is_idempotent_and_makes_what_the_phase_declares() -> None:
+    phase = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
+    statements = parse_script((phase.folder / phase.baseline.file).read_text(encoding="utf-8"))
+    assert not [s for s in statements if s.refused]
+    declared = [o.name for o in (*phase.enums, *phase.tables, *phase.indexes)]
+    assert sorted(s.object for s in statements) == sorted(declared)
