@@ -8,6 +8,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from runbooks_lib.archive.files import read_json
 from runbooks_lib.errors import EvidenceError
 from runbooks_lib.phase import STEPS
 
@@ -25,9 +26,15 @@ def notebooks_folder() -> Path:
 
 
 def code_cells(notebook: Path) -> list[str]:
-    """Return the sources of a notebook's code cells, in order."""
-    content = json.loads(notebook.read_text(encoding="utf-8"))
-    return ["".join(cell["source"]) for cell in content["cells"] if cell["cell_type"] == "code"]
+    """Return the sources of a notebook's code cells, in order.
+
+    Raises EvidenceError when the file is missing or no notebook.
+    """
+    try:
+        cells = read_json(notebook)["cells"]
+        return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    except (KeyError, TypeError) as error:
+        raise EvidenceError(f"{notebook} is no notebook.", "Install the package again.") from error
 
 
 @cache

@@ -1,0 +1,139 @@
+"""What a notebook shows: in HTML for a front end, in text for everything else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from runbooks_lib import widgets
+from runbooks_lib.errors import GateClosed
+from runbooks_lib.findings import Answer, Finding, Verdict
+
+HOSTILE = "<script>alert('x')</script> & \"q\""
+
+
+def finding(verdict: Verdict, **changes: Any) -> Finding:
+    fields = {
+        "check": "has_table",
+        "target": "leader",
+        "object": "public.a",
+        "have": "there",
+        "want": "there",
+    }
+    return Finding(**{**fields, "verdict": verdict, **changes})
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Collect what is displayed: what `display` does with it is IPython's."""
+    everything: list[Any] = []
+    monkeypatch.setattr(
+        widgets, "display", lambda what, raw=False: everything.append(what if raw else what.data)
+    )
+    return everything
+
+
+def only_table(shown: list[Any]) -> Mapping[str, str]:
+    (bundle,) = (each for each in shown if isinstance(each, dict))
+    return bundle
+
+
+def test_a_table_is_html_and_text(shown: list[Any]) -> None:
+    widgets.table([{"object": "public.a", "rows": 2}, {"object": "public.b", "verdict": "FAIL"}])
+    bundle = only_table(shown)
+    assert set(bundle) == {"text/html", "text/plain"}
+    lines = [line.split() for line in bundle["text/plain"].splitlines()]
+    assert lines == [["object", "rows", "verdict"], ["public.a", "2"], ["public.b", "FAIL"]]
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", bundle["text/html"]) == [
+        "public.a",
+        "2",
+        "",
+        "public.b",
+        "",
+        "FAIL",
+    ]
+
+
+@pytest.mark.parametrize("rows", [[{"a": HOSTILE}], [{HOSTILE: "a"}], [{"verdict": HOSTILE}]])
+def test_markup_in_a_cell_or_a_head_is_text(shown: list[Any], rows: list[dict[str, str]]) -> None:
+    widgets.table(rows)
+    bundle = only_table(shown)
+    assert "<script" not in bundle["text/html"]
+    assert "&lt;script&gt;" in bundle["text/html"]
+    assert "<script>" in bundle["text/plain"]
+
+
+def test_markup_in_a_finding_is_text(shown: list[Any]) -> None:
+    widgets.show(Answer(findings=(finding(Verdict.FAIL, have=HOSTILE, hint=HOSTILE, object=HOSTILE),)))
+    assert "<script" not in shown[0]
+    assert "<script" not in only_table(shown)["text/html"]
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_each_verdict_has_its_colour_symbol_and_word(shown: list[Any], verdict: Verdict) -> None:
+    widgets.show(Answer(findings=(finding(verdict),)))
+    summary, bundle = shown
+    assert summary == f"{widgets.SYMBOLS[verdict]} 1 {verdict}"
+    assert f"{widgets.SYMBOLS[verdict]} {verdict}" in bundle["text/plain"]
+    colours = re.findall(r"[^-]color: (#\w+|inherit)", bundle["text/html"])
+    assert colours == [widgets.COLOURS.get(verdict, "inherit")]
+
+
+def test_the_colours_of_two_tables_do_not_mix(shown: list[Any]) -> None:
+    widgets.table([{"verdict": "PASS"}])
+    widgets.table([{"verdict": "FAIL"}])
+    widgets.table([{"verdict": "PASS"}])
+    ids = [re.findall(r'<table id="(\w+)"', bundle["text/html"]) for bundle in shown]
+    assert ids[0] != ids[1]
+    assert ids[0] == ids[2]  # the same table is the same text, run after run
+
+
+def test_an_answer_with_rows_shows_them_and_what_did_not_pass(shown: list[Any]) -> None:
+    good, bad = finding(Verdict.PASS), finding(Verdict.OPEN, object="public.b")
+    widgets.show(Answer(findings=(good, bad), rows=({"table": "public.a"},)))
+    summary, rows, others = shown
+    assert summary == "◌ 1 OPEN · ✔ 1 PASS"
+    assert "table" in rows["text/plain"]
+    assert "public.b" in others["text/plain"]
+    assert "public.a" not in others["text/plain"]
+    shown.clear()
+    widgets.show(Answer(findings=(good,), rows=({"table": "public.a"},)))
+    assert len(shown) == 2
+
+
+def test_an_answer_without_findings_says_so(shown: list[Any]) -> None:
+    widgets.show(Answer(findings=()))
+    assert shown == ["no findings"]
+
+
+def test_no_rows_are_an_empty_table(shown: list[Any]) -> None:
+    widgets.table([])
+    assert "Empty" in only_table(shown)["text/plain"]
+
+
+def test_missing_values_and_numbers_are_shown_as_they_are(shown: list[Any]) -> None:
+    widgets.table([{"a": None, "b": 5}, {"b": None, "c": 1.5}, {"a": True, "b": "nan"}])
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", only_table(shown)["text/html"])
+    assert cells == ["", "5", "", "", "", "1.5", "True", "nan", ""]
+
+
+def test_long_values_are_shown_whole(shown: list[Any]) -> None:
+    widgets.table([{"a": "x" * 500, "b": "two\nlines"}])
+    bundle = only_table(shown)
+    assert "x" * 500 in bundle["text/plain"]
+    assert "x" * 500 in bundle["text/html"]
+
+
+def test_an_open_gate_says_so(shown: list[Any]) -> None:
+    widgets.gate(finding(v) for v in (Verdict.PASS, Verdict.OPEN, Verdict.SKIP))
+    assert shown == ["**Gate open** — ◌ 1 OPEN · ✔ 1 PASS · – 1 SKIP"]
+
+
+@pytest.mark.parametrize("verdicts", [(), (Verdict.FAIL,), (Verdict.PASS, Verdict.ERROR)])
+def test_a_closed_gate_stops_and_shows_nothing(shown: list[Any], verdicts: tuple[Verdict, ...]) -> None:
+    with pytest.raises(GateClosed):
+        widgets.gate([finding(v) for v in verdicts])
+    assert shown == []
