@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from runbooks_lib.findings import CLOSING, Finding
+from runbooks_lib.findings import CLOSING, Finding, Verdict
 from runbooks_lib.phase import Phase, Target
 from runbooks_lib.postgres.catalog import Catalog, count_rows, read_catalog
 from runbooks_lib.postgres.checks import check_row_counts, check_schema
@@ -62,7 +62,8 @@ def describe(phase: Phase, catalog: Catalog, counts: dict[str, int]) -> dict[str
 def by_object(findings: Sequence[Finding]) -> tuple[dict[str, str], ...]:
     """Return one row per object with what is to be said of it at each target, for a table that a person reads.
 
-    Says "as declared", or "absent" where that is allowed, else the checks that it fails with what was seen.
+    Says "as declared", or "absent" where that is allowed, or why it was not judged; else the checks that it fails
+    with what was seen.
     """
     targets = list(dict.fromkeys(f.target for f in findings))
     rows: dict[str, dict[str, str]] = {}
@@ -73,5 +74,6 @@ def by_object(findings: Sequence[Finding]) -> tuple[dict[str, str], ...]:
             words = f"{finding.verdict} {finding.check}: {finding.have}"
             row[finding.target] = f"{said}; {words}" if said[0] in "FE" else words
         elif said == "-":
-            row[finding.target] = "absent" if finding.have == "absent" else "as declared"
+            untold = finding.verdict is Verdict.SKIP or finding.have == "absent"
+            row[finding.target] = finding.have if untold else "as declared"
     return tuple(rows.values())

@@ -70,8 +70,11 @@ def _not_created(finding: Finding) -> Finding:
 
 
 def _recorded(phase: Phase, sessions: Sessions, name: str, *, applied: bool) -> Finding:
-    with sessions.snapshot(name) as conn:
-        rows = read_rows(conn)
+    try:
+        with sessions.snapshot(name) as conn:
+            rows = read_rows(conn)
+    except RunbookError as error:
+        return could_not_run("migration_is_recorded", name, phase.migration.name, error)
     there = any(row.name == phase.migration.name and row.applied for row in rows or ())
     finding = judge(
         "migration_is_recorded",
@@ -93,7 +96,8 @@ def was_applied(evidence: Evidence) -> bool:
 def checklist(phase: Phase, sessions: Sessions, *, evidence: Evidence) -> Answer:
     """Tick the phase's checklist from the findings of this run; `sessions` is not used.
 
-    A box is ticked when each finding that it selects is PASS, and there is at least one. Manual items are OPEN.
+    A box is ticked when each finding that it selects is PASS, and there is at least one of each check and of each
+    target that it names. Manual items are OPEN.
     Facts: `items`, each with its text in both languages, verdict and reason, how many findings it was `judged` by
     and how many of them `passed`, and those that did not.
     """
@@ -140,6 +144,13 @@ def _tick(item: ChecklistItem, selected: tuple[Finding, ...]) -> Finding:
             item, Verdict.ERROR, have="no finding to judge it by", hint=f"Run step {steps} in this run first."
         )
     others = [f for f in selected if f.verdict is not Verdict.PASS]
+    if not others and (missing := _unseen(item, selected)):
+        return _item(
+            item,
+            Verdict.ERROR,
+            have=f"no finding of {', '.join(missing)}",
+            hint="Run the steps that it looks at to their end in this run; or does the phase file name too much?",
+        )
     verdict = worst(others) if others else Verdict.PASS
     have = f"{len(selected) - len(others)} of {len(selected)} findings passed"
     if others:
@@ -149,6 +160,12 @@ def _tick(item: ChecklistItem, selected: tuple[Finding, ...]) -> Finding:
             + (" …" if len(others) > 4 else "")
         )
     return _item(item, verdict, have=have, hint="" if verdict is Verdict.PASS else "See the findings named.")
+
+
+def _unseen(item: ChecklistItem, selected: tuple[Finding, ...]) -> tuple[str, ...]:
+    """Return the checks and targets that the item names and that no finding is of: they were not looked at."""
+    seen = {f.check for f in selected} | {f.target for f in selected}
+    return tuple(name for name in (*item.checks, *item.targets) if name not in seen)
 
 
 def _item(item: ChecklistItem, verdict: Verdict, *, have: str, hint: str) -> Finding:
