@@ -53,7 +53,8 @@ def only(text: str) -> Statement:
             "public.e",
         ),
         (f"DO $body$ BEGIN {CREATE_ENUM} /* $$ $bodyx$ */ {GUARDED.replace('$$', '$body$')}", "enum", "public.e"),
-        ("DO $x$ BEGIN CREATE TYPE e AS ENUM ($$a$$); EXCEPTION WHEN duplicate_object THEN END $x$", "enum", "public.e"),
+        ("DO $x$ BEGIN CREATE TYPE e AS ENUM ($$a$$); EXCEPTION WHEN duplicate_object THEN END $x$", "enum",
+         "public.e"),
     ],
 )  # fmt: skip
 def test_accepted(text: str, kind: str, name: str) -> None:
