@@ -9,8 +9,8 @@ import click
 def doctor() -> None:
     """Say which tools are found, their versions, what is missing and how to get it.
 
-    Connects to nothing. Exit code 3 when something that a run needs is missing; the last two lines are needed by
-    the lab only.
+    Connects to nothing. Exit code 3 when something that a run needs is missing. The last two lines are for scratch
+    servers and the lab; the demo brings a Prisma project and a service file of its own.
     """
     from runbooks_lib.errors import PreconditionFailed, RunbookError
 
@@ -18,9 +18,9 @@ def doctor() -> None:
     for name, needed, look in (
         ("pg_dump", True, _clients),
         ("Node.js", True, _node),
+        ("notebooks", True, _notebooks),
         ("Prisma project", True, _project),
         ("service file", True, _services),
-        ("notebooks", True, _notebooks),
         ("PostgreSQL server", False, _server),
         ("npm", False, _npm),
     ):

@@ -91,7 +91,7 @@ def print_result(result: Result, *, apply: bool) -> None:
         if outcome.step == "report":
             for finding in outcome.findings:
                 if finding.check == "checklist_item_holds" and finding.verdict is Verdict.OPEN:
-                    console.print(f"open: {finding.object} ({finding.have})", markup=False)
+                    console.print(f"open: {finding.object} ({finding.have.split(';')[0]})", markup=False)
     _print_plan(console, result, apply=apply)
     console.print(f"run folder: {result.run.path}", markup=False)
     _print_stop(result)

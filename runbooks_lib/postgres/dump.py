@@ -75,6 +75,7 @@ def dump_schema(client: Client, target: Target, file: Path, *, snapshot: str, re
                 "Mend what it says (a missing privilege, a lock, a full disk, a lost connection), "
                 "then run the step again.",
             )
+        partial.chmod(0o600)
         _sync(partial)
         os.replace(partial, file)
     except (OSError, subprocess.TimeoutExpired) as error:
