@@ -7,6 +7,7 @@ finding or a fact that a step of this run recorded, or a text of the phase file.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -99,7 +100,7 @@ def checklist(phase: Phase, sessions: Sessions, *, evidence: Evidence) -> Answer
     A box is ticked when each finding that it selects is PASS, and there is at least one of each check and of each
     target that it names. Manual items are OPEN.
     Facts: `items`, each with its text in both languages, verdict and reason, how many findings it was `judged` by
-    and how many of them `passed`, and those that did not.
+    and how many of them `passed`, those that did not, and the checks and targets that no finding is of (`unseen`).
     """
     selected = [_selected(item, evidence) for item in phase.checklist]
     findings = [_tick(item, chosen) for item, chosen in zip(phase.checklist, selected, strict=True)]
@@ -113,6 +114,7 @@ def checklist(phase: Phase, sessions: Sessions, *, evidence: Evidence) -> Answer
             "judged": len(chosen),
             "passed": sum(f.verdict is Verdict.PASS for f in chosen),
             "not_passed": [f.to_dict() for f in chosen if f.verdict is not Verdict.PASS],
+            "unseen": list(_unseen(item, chosen)),
         }
         for item, finding, chosen in zip(phase.checklist, findings, selected, strict=True)
     ]
@@ -208,7 +210,7 @@ def write(
     """
     findings: list[Finding] = []
     files: dict[str, dict[str, str]] = {}
-    found: dict[str, frozenset[str]] = {}
+    found: dict[str, Counter[str]] = {}
     for lang in languages():
         name = f"report.{lang}.md"
         try:
@@ -249,7 +251,7 @@ def _whole(name: str, document: Document, text: str, expected: tuple[str, ...]) 
     )
 
 
-def _agreement(found: Mapping[str, frozenset[str]]) -> Iterator[Finding]:
+def _agreement(found: Mapping[str, Counter[str]]) -> Iterator[Finding]:
     """Judge whether every language says the same figures as the first one."""
     if len(found) < 2:
         missing = EvidenceError(
@@ -259,15 +261,13 @@ def _agreement(found: Mapping[str, frozenset[str]]) -> Iterator[Finding]:
         return
     first, *others = found
     for lang in others:
-        differing = sorted(found[first] ^ found[lang])
+        differing = sorted((found[first] - found[lang]) | (found[lang] - found[first]))
         named = ", ".join(differing[:4]) + (" …" if len(differing) > 4 else "")
         yield judge(
             "reports_agree",
             "-",
             f"report.{lang}.md",
-            have=f"{len(differing)} figures in one language only: {named}"
-            if differing
-            else "the same figures",
+            have=f"{len(differing)} figures differ: {named}" if differing else "the same figures",
             want="the same figures",
             hint=f"Compare it with report.{first}.md: a translation in runbooks_lib/texts lost or changed a figure.",
         )

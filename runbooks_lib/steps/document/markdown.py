@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 NOTHING = "—"
-_SPECIAL = re.compile(r"[\\`*{}\[\]|#~$]|(?<![^\W_])_|_(?![^\W_])")  # an underscore within a word is none
-_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_SPECIAL = re.compile(r"[\\*{}\[\]|#~$]|(?<![^\W_])_|_(?![^\W_])")  # an underscore within a word is none
+_ENTITIES = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", "`": "&#96;"}
+)  # no code begins by accident
 _CODE_SPAN = re.compile(r"`([^`\n]+)`")
 _NUMBER = re.compile(r"\d+")
 
@@ -69,21 +72,21 @@ def headings(text: str) -> tuple[str, ...]:
     return tuple(line[3:] for fenced, line in _lines(text) if not fenced and line.startswith("## "))
 
 
-def figures(text: str, left_out: Sequence[str]) -> frozenset[str]:
-    """Return what a document says irrespective of its language: code, and numbers in its prose.
+def figures(text: str, left_out: Sequence[str]) -> Counter[str]:
+    """Return what a document says irrespective of its language, and how often: code, and numbers in its prose.
 
-    `left_out` are passages that are written otherwise in each language: dates, texts of the phase file.
+    `left_out` are the passages that each language words for itself, once for each time that they were printed.
     """
     for passage in sorted(left_out, key=len, reverse=True):
-        text = text.replace(passage, " ")
-    found: set[str] = set()
+        text = text.replace(passage, " ", 1)
+    found: Counter[str] = Counter()
     for fenced, line in _lines(text):
         if fenced:
-            found.add(line)
+            found[line] += 1
         else:
             found.update(_CODE_SPAN.findall(line))
             found.update(_NUMBER.findall(_CODE_SPAN.sub(" ", line)))
-    return frozenset(found)
+    return found
 
 
 def _lines(text: str) -> Iterator[tuple[bool, str]]:

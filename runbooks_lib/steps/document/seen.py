@@ -16,6 +16,13 @@ class Seen:
 
     def __init__(self, evidence: Evidence) -> None:
         self._evidence = evidence
+        self._findings = {
+            step: {
+                question: tuple(Finding.from_dict(row) for row in answer["findings"])
+                for question, answer in self._answers(step).items()
+            }
+            for step in evidence
+        }
 
     def ran(self, step: str) -> bool:
         """Tell whether a step left a record in this run."""
@@ -42,9 +49,9 @@ class Seen:
         """Return a step's findings, of one question or all; `checks`, `targets` and `object` narrow them down."""
         return tuple(
             finding
-            for name, answer in self._answers(step).items()
+            for name, findings in self._findings.get(step, {}).items()
             if question in (None, name)
-            for finding in map(Finding.from_dict, answer["findings"])
+            for finding in findings
             if (not checks or finding.check in checks)
             and (not targets or finding.target in targets)
             and object in (None, finding.object)
@@ -57,7 +64,7 @@ class Seen:
 
     def questions(self, step: str) -> dict[str, tuple[Finding, ...]]:
         """Return a step's questions in the order in which they were asked, each with its findings."""
-        return {question: self.findings(step, question) for question in self._answers(step)}
+        return dict(self._findings.get(step, {}))
 
     @property
     def failures(self) -> tuple[tuple[str, Finding], ...]:
