@@ -10,7 +10,7 @@ import re
 from dataclasses import asdict
 from typing import Any
 
-from runbooks_lib.errors import PrismaError, RunbookError
+from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run, judge
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.catalog import read_catalog
@@ -295,5 +295,9 @@ def _lines(said: CliResult) -> tuple[dict[str, Any], ...]:
 
 
 def _last_words(said: CliResult) -> str:
+    """Return the three lines that say what is wrong: from the first with an error on, or else the last ones."""
     lines = [line.strip() for line in said.output.splitlines() if line.strip()]
-    return " ".join(lines[-3:]) if lines else str(PrismaError("Prisma said nothing.", "Run it by hand."))
+    if not lines:
+        return "Prisma said nothing."
+    begin = next((n for n, line in enumerate(lines) if "Error" in line), max(0, len(lines) - 3))
+    return " ".join(lines[begin : begin + 3])
