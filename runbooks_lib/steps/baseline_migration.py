@@ -342,7 +342,8 @@ def _states(
     phase: Phase, target: str, statements: tuple[Statement, ...], catalog: Catalog
 ) -> dict[str, tuple[str, str]]:
     """Return, per declared object that the script makes, what its statement would do and what differs."""
-    present = {*catalog.relations, *catalog.enums, *catalog.indexes}
+    other_types = (name for kind, name in catalog.definitions if kind == "type")
+    present = {*catalog.relations, *catalog.enums, *catalog.indexes, *other_types}
     findings = check_schema(phase, target, catalog)
     states: dict[str, tuple[str, str]] = {}
     for statement in statements:

@@ -1,0 +1,625 @@
+"""The baseline against a real database: written only as planned and confirmed, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from runbooks_lib.errors import GateClosed
+from runbooks_lib.findings import Answer, Verdict, gate
+from runbooks_lib.lab.lab import Lab
+from runbooks_lib.phase import Phase, load_phase
+from runbooks_lib.postgres.apply import LOCK_KEY, take_lock
+from runbooks_lib.postgres.clients import choose, find_clients
+from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.dump import _knows_restrict_key
+from runbooks_lib.postgres.scratch import scratch
+from runbooks_lib.steps import baseline_migration as step
+
+SHIPPED = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
+DATABASE = "baseline_test"
+DUMPS = {"legacy": {"sha256": "a" * 64, "complete": True}}
+OBJECTS = {o.name for o in (*SHIPPED.enums, *SHIPPED.tables, *SHIPPED.indexes)}
+
+
+def phase_for(database: str) -> Phase:
+    target = replace(SHIPPED.targets["legacy"], database=database)
+    return replace(SHIPPED, targets={"legacy": target}, backup=replace(SHIPPED.backup, targets=("legacy",)))
+
+
+PHASE = phase_for(DATABASE)
+
+
+def with_sql(folder: Path, text: str | bytes, **baseline: Any) -> Phase:
+    """Return the phase with another SQL file."""
+    (folder / "baseline.sql").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return replace(PHASE, folder=folder, baseline=replace(PHASE.baseline, **baseline))
+
+
+def shipped_sql() -> str:
+    return (SHIPPED.folder / SHIPPED.baseline.file).read_text(encoding="utf-8")
+
+
+def ask(question: Callable[..., Answer], phase: Phase = PHASE, **options: Any) -> Answer:
+    with Sessions(phase.targets, application_name="runbooks tests") as sessions:
+        return question(phase, sessions, **options)
+
+
+def make_plan(phase: Phase = PHASE, *, dumps: Any = DUMPS, code: str = "c") -> Answer:
+    return ask(step.plan, phase, dumps=dumps, code=code)
+
+
+def make(phase: Phase = PHASE, plan: Answer | None = None, confirm: str | None = None) -> Answer:
+    """Apply a plan, by default a new one, as confirmed."""
+    facts = (plan or make_plan(phase)).facts
+    return ask(step.apply, phase, plan=facts, confirm=facts["confirmation"] if confirm is None else confirm,
+               apply=True)  # fmt: skip
+
+
+def failed(answer: Answer, verdict: Verdict = Verdict.FAIL) -> set[tuple[str, str]]:
+    return {(f.check, f.object) for f in answer.findings if f.verdict is verdict}
+
+
+def passes(answer: Answer) -> bool:
+    return {f.verdict for f in answer.findings} == {Verdict.PASS}
+
+
+def assert_closed(answer: Answer, *words: str) -> None:
+    with pytest.raises(GateClosed) as closed:
+        gate(answer.findings)
+    for word in words:
+        assert word in str(closed.value)
+
+
+def create(lab: Lab, name: str, template: str) -> None:
+    with lab.admin("postgres") as admin:
+        names = sql.Identifier(name), sql.Identifier(template)
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
+
+
+def drop(lab: Lab, name: str) -> None:
+    with lab.admin("postgres") as admin:
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="module")
+def applied(lab: Lab) -> Iterator[str]:
+    """A database to which the baseline was applied: a template for others."""
+    create(lab, "baseline_applied", "keybuzz")
+    try:
+        assert passes(make(phase_for("baseline_applied")))
+        yield "baseline_applied"
+    finally:
+        drop(lab, "baseline_applied")
+
+
+@pytest.fixture
+def db(lab: Lab) -> Iterator[psycopg.Connection[Any]]:
+    """A copy of the legacy database, without the objects; a superuser's session in it."""
+    create(lab, DATABASE, "keybuzz")
+    try:
+        with lab.admin(DATABASE) as admin:
+            yield admin
+    finally:
+        drop(lab, DATABASE)
+
+
+@pytest.fixture
+def done(lab: Lab, applied: str) -> Iterator[psycopg.Connection[Any]]:
+    """A copy of a database to which the baseline was applied."""
+    create(lab, DATABASE, applied)
+    try:
+        with lab.admin(DATABASE) as admin:
+            yield admin
+    finally:
+        drop(lab, DATABASE)
+
+
+@pytest.fixture
+def dumped(lab: Lab) -> Callable[[], bytes]:
+    """Return everything in the database, rows and privileges included, as pg_dump prints it."""
+    client = choose(find_clients(), lab.leader.programs.major)
+    restrict = ["--restrict-key=same"] if _knows_restrict_key(client) else []
+
+    def run() -> bytes:
+        command = [client.pg_dump, *restrict, f"--dbname=service=keybuzz_admin dbname={DATABASE}"]
+        return subprocess.run(command, check=True, capture_output=True).stdout
+
+    return run
+
+
+def names(admin: psycopg.Connection[Any]) -> set[str]:
+    rows = admin.execute(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'i') "
+        "UNION SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typtype = 'e'"
+    )
+    return {f"public.{name}" for (name,) in rows}
+
+
+# -- parse ---------------------------------------------------------------------
+
+
+def test_parse_passes() -> None:
+    answer = ask(step.parse)
+    assert passes(answer)
+    assert answer.facts["statements"] == len(answer.rows) == len(OBJECTS) == 20
+    assert {row["twice"] for row in answer.rows} == {"same"}
+
+
+def test_parse_names_what_is_not_idempotent(tmp_path: Path) -> None:
+    text = "CREATE TABLE IF NOT EXISTS a (id int);\nCREATE TABLE b (id int);\n\nDROP TABLE c"
+    answer = ask(step.parse, with_sql(tmp_path, text))
+    assert failed(answer) == {
+        ("statement_is_idempotent", "line 2: table public.b"),
+        ("statement_is_idempotent", "line 4: statement Drop"),
+    }
+    assert_closed(answer, "CREATE TABLE IF NOT EXISTS")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("CREATE TABEL x ();", "Line 1"),
+        ("-- nothing", "no statement"),
+        (b"-- caf\xe9", "cannot be read"),
+        (None, "No such file"),
+    ],
+)
+def test_a_baseline_that_cannot_be_read_stops_every_question(
+    db: psycopg.Connection[Any], tmp_path: Path, content: str | bytes | None, words: str
+) -> None:
+    phase = with_sql(tmp_path, content or "")
+    good = make_plan().facts
+    if content is None:
+        (tmp_path / "baseline.sql").unlink()
+    for answer, check in (
+        (ask(step.parse, phase), "statement_is_idempotent"),
+        (make_plan(phase), "object_is_absent_or_equal"),
+        (ask(step.rehearse, phase), "rehearsal_is_inert"),
+        (ask(step.apply, phase, plan=good, confirm=good["confirmation"], apply=True), "baseline_is_applied"),
+        (ask(step.second_run, phase, apply=True), "second_run_changes_nothing"),
+    ):
+        assert {check for check, _ in failed(answer, Verdict.ERROR)} == {check}
+        assert_closed(answer, words)
+
+
+# -- plan ----------------------------------------------------------------------
+
+
+def test_plan_where_nothing_is(db: psycopg.Connection[Any]) -> None:
+    answer = make_plan()
+    assert passes(answer)
+    assert {(row["object"], row["would"]) for row in answer.rows} == {(name, "create") for name in OBJECTS}
+    assert answer.facts["confirmation"] == f"{DATABASE}:{answer.facts['hash'][:8]}"
+    assert not OBJECTS & names(db)
+
+
+def test_plan_where_all_is(done: psycopg.Connection[Any]) -> None:
+    answer = make_plan()
+    assert passes(answer)
+    assert {row["would"] for row in answer.rows} == {"exists, same"}
+
+
+def test_plan_where_a_part_is(done: psycopg.Connection[Any]) -> None:
+    done.execute('DROP TABLE "MarketplaceSyncState"; DROP INDEX oauth_states_state_idx')
+    answer = make_plan()
+    assert passes(answer)
+    would = {row["object"]: row["would"] for row in answer.rows}
+    missing = ("public.MarketplaceSyncState", "public.oauth_states_state_idx")
+    assert {name for name, what in would.items() if what == "create"} == set(missing)
+    assert passes(make(plan=answer))
+    assert names(done) >= OBJECTS
+
+
+DIFFERENT = [
+    ('CREATE TABLE "OAuthState" (id text); ALTER TABLE "OAuthState" OWNER TO kb_backend', "public.OAuthState"),
+    ("CREATE TYPE \"MarketplaceType\" AS ENUM ('AMAZON', 'FNAC', 'CDISCOUNT')", "public.MarketplaceType"),
+    ("CREATE TYPE \"MarketplaceType\" AS ENUM ('FNAC', 'AMAZON', 'CDISCOUNT', 'OTHER')", "public.MarketplaceType"),
+    ('CREATE TYPE "MarketplaceType" AS ENUM ()', "public.MarketplaceType"),
+    ('CREATE SEQUENCE "oauth_states_state_idx"', "public.oauth_states_state_idx"),
+    ('CREATE VIEW "OAuthState" AS SELECT 1 AS id', "public.OAuthState"),
+    ('CREATE DOMAIN "MarketplaceType" AS text', "public.MarketplaceType"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "name"), DIFFERENT)
+def test_what_is_different_is_planned_as_different_and_rolls_everything_back(
+    db: psycopg.Connection[Any], dumped: Callable[[], bytes], before: str, name: str
+) -> None:
+    db.execute(before)
+    db.execute('ALTER TYPE "MarketplaceType" OWNER TO kb_backend' if "CREATE TYPE" in before else "SELECT 1")
+    content = dumped()
+    plan = make_plan()
+    assert failed(plan) == {("object_is_absent_or_equal", name)}
+    assert_closed(plan, "IF NOT EXISTS would hide this")
+    rehearsed = ask(step.rehearse)
+    assert rehearsed.verdict in (Verdict.FAIL, Verdict.ERROR)
+    answer = make(plan=plan)
+    assert answer.verdict in (Verdict.FAIL, Verdict.ERROR)
+    assert answer.facts["applied"] is False
+    assert dumped() == content
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "check"),
+    [
+        (
+            'DROP INDEX oauth_states_state_idx; CREATE INDEX oauth_states_state_idx ON "OAuthState" ("usedAt")',
+            "public.oauth_states_state_idx",
+            "index_is",
+        ),
+        (
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'oauth_states_state_idx'::regclass",
+            "public.oauth_states_state_idx",
+            "index_is_valid",
+        ),
+        ('ALTER TABLE "OAuthState" DROP "usedAt"', "public.OAuthState", "columns_are"),
+        ('ALTER TABLE "MarketplaceSyncState" OWNER TO kb_legacy', "public.MarketplaceSyncState", "table_owner_is"),
+    ],
+)  # fmt: skip
+def test_the_result_is_verified_before_the_commit(
+    done: psycopg.Connection[Any], dumped: Callable[[], bytes], change: str, name: str, check: str
+) -> None:
+    """The SQL runs without an error, since IF NOT EXISTS hides the difference: the check must not."""
+    for statement in change.split("; "):
+        done.execute(statement)
+    done.execute('DROP INDEX "oauth_states_expiresAt_idx"')  # so that there is something to roll back
+    content = dumped()
+    plan = make_plan()
+    assert failed(plan) == {("object_is_absent_or_equal", name)}
+    assert check in str(plan.findings)
+    rehearsed = ask(step.rehearse)
+    assert failed(rehearsed) == {(check, name)}
+    assert ("rehearsal_is_inert", "catalogue and row counts") in failed(rehearsed, Verdict.PASS)
+    answer = make(plan=plan)
+    assert failed(answer) == {(check, name), ("baseline_is_applied", "baseline.sql")}
+    assert answer.facts["applied"] is False
+    assert dumped() == content
+
+
+def test_an_object_that_the_phase_does_not_declare(done: psycopg.Connection[Any], tmp_path: Path) -> None:
+    text = (
+        shipped_sql() + "CREATE TABLE IF NOT EXISTS tenants (id int);\nGRANT SELECT ON tenants TO kb_backend;"
+    )
+    answer = make_plan(with_sql(tmp_path, text))
+    assert failed(answer) == {("object_is_absent_or_equal", "public.tenants")}
+    assert answer.rows[-1]["would"] == "run"
+    assert_closed(answer, "does not declare")
+
+
+@pytest.mark.parametrize(
+    "dumps", [{}, {"leader": DUMPS["legacy"]}, {"legacy": {"sha256": "a", "complete": False}}]
+)
+def test_no_plan_without_a_whole_backup(db: psycopg.Connection[Any], dumps: dict[str, Any]) -> None:
+    answer = make_plan(dumps=dumps)
+    assert failed(answer, Verdict.ERROR) == {("object_is_absent_or_equal", "plan")}
+    assert_closed(answer, "no whole backup of target legacy")
+
+
+def test_no_plan_without_a_prisma_project(
+    db: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RUNBOOKS_PRISMA_PROJECT")
+    assert_closed(make_plan(), "ERROR object_is_absent_or_equal", "RUNBOOKS_PRISMA_PROJECT")
+
+
+def test_a_target_that_does_not_answer(lab: Lab) -> None:
+    phase = phase_for("none_of_this_name")
+    plan = {"confirmation": "x:1", "parts": {"system_identifier": "1"}}
+    for answer, check in (
+        (make_plan(phase), "object_is_absent_or_equal"),
+        (ask(step.rehearse, phase), "rehearsal_is_inert"),
+        (ask(step.apply, phase, plan=plan, confirm="x:1", apply=True), "baseline_is_applied"),
+        (ask(step.second_run, phase, apply=True), "second_run_changes_nothing"),
+    ):
+        assert {c for c, _ in failed(answer, Verdict.ERROR)} == {check}
+        assert_closed(answer, 'database "none_of_this_name" does not exist')
+
+
+def test_the_hash_is_that_of_its_parts(
+    lab: Lab, db: psycopg.Connection[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equal parts give an equal hash; each part alone changes it, and only that part differs."""
+    first = make_plan().facts
+    assert make_plan().facts == first
+    db.execute("INSERT INTO tenants VALUES ('new', 'New')")  # rows are no part of the plan
+    assert make_plan().facts["hash"] == first["hash"]
+    hashes = {first["hash"]}
+
+    def differs_in(part: str, other: Answer) -> None:
+        parts = other.facts["parts"]
+        assert {name for name in parts if parts[name] != first["parts"][name]} == {part}
+        assert other.facts["hash"] not in hashes
+        hashes.add(other.facts["hash"])
+
+    differs_in("phase", make_plan(replace(PHASE, digest="0" * 64)))
+    differs_in("notebooks", make_plan(code="other"))
+    differs_in("backup", make_plan(dumps={"legacy": {**DUMPS["legacy"], "sha256": "b" * 64}}))
+    differs_in("backup", make_plan(dumps={**DUMPS, "leader": DUMPS["legacy"]}))
+    differs_in("sql", make_plan(with_sql(tmp_path, shipped_sql() + "-- a comment")))
+    create(lab, "baseline_other", "keybuzz")
+    try:
+        differs_in("database", make_plan(phase_for("baseline_other")))
+    finally:
+        drop(lab, "baseline_other")
+    db.execute("CREATE INDEX another ON tenants (name)")
+    differs_in("catalogue", make_plan())
+    db.execute("DROP INDEX another")
+    project = tmp_path / "project"
+    shutil.copytree(os.environ["RUNBOOKS_PRISMA_PROJECT"], project, symlinks=True,
+                    ignore=shutil.ignore_patterns("node_modules"))  # fmt: skip
+    (project / "node_modules").symlink_to(Path(os.environ["RUNBOOKS_PRISMA_PROJECT"]) / "node_modules")
+    monkeypatch.setenv("RUNBOOKS_PRISMA_PROJECT", str(project))
+    assert make_plan().facts["hash"] == first["hash"]
+    with next((project / "prisma" / "migrations").glob("*/migration.sql")).open("a") as file:
+        file.write("-- edited\n")
+    differs_in("prisma", make_plan())
+    assert len(hashes) == 9
+
+
+def test_another_system_changes_the_hash_and_is_refused(
+    lab: Lab, db: psycopg.Connection[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan()
+    with scratch() as other:
+        other.create_database(DATABASE, roles=["kb_backend"])
+        address = other.cluster.address()
+        service = (f"[keybuzz_legacy]\nhost={address['host']}\nport={address['port']}\nuser=postgres\n"
+                   f"password={other.password}\n")  # fmt: skip
+        (tmp_path / "services").write_text(service)
+        monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+        assert make_plan().facts["hash"] != plan.facts["hash"]
+        answer = make(plan=plan)
+        assert failed(answer, Verdict.ERROR) == {("baseline_is_applied", "baseline.sql")}
+        assert_closed(answer, "another PostgreSQL system")
+        with other.connect(DATABASE) as conn:
+            assert conn.execute("SELECT 1 FROM pg_class WHERE relname = 'OAuthState'").fetchone() is None
+
+
+# -- rehearse ------------------------------------------------------------------
+
+
+def test_a_rehearsal_leaves_nothing(db: psycopg.Connection[Any], dumped: Callable[[], bytes]) -> None:
+    before = dumped()
+    answer = ask(step.rehearse)
+    assert passes(answer)
+    assert {f.object for f in answer.findings} == {*OBJECTS, "catalogue and row counts"}
+    assert dumped() == before
+    assert answer.facts["before"] == answer.facts["after"]
+
+
+def test_a_rehearsal_says_when_somebody_else_writes(
+    db: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another writer between the first and the last look: let in at the moment our script runs."""
+    run_script = step.run_script
+
+    def meanwhile(*arguments: Any, **options: Any) -> Any:
+        db.execute("INSERT INTO tenants VALUES ('new', 'New')")
+        return run_script(*arguments, **options)
+
+    monkeypatch.setattr(step, "run_script", meanwhile)
+    answer = ask(step.rehearse)
+    assert failed(answer) == {("rehearsal_is_inert", "catalogue and row counts")}
+    assert_closed(answer, "somebody else writes here")
+
+
+SLOW = """
+CREATE TABLE IF NOT EXISTS t (v text PRIMARY KEY);
+INSERT INTO t SELECT pg_sleep(5)::text ON CONFLICT DO NOTHING;
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "baseline", "words"),
+    [
+        pytest.param(SLOW, {"statement_timeout_ms": 50}, ["Line 3", "statement timeout", "statement_timeout_ms"],
+                     id="slow"),
+        pytest.param(
+            "CREATE TABLE IF NOT EXISTS t (v int);\n\n-- é\nINSERT INTO t VALUES (1/0) ON CONFLICT DO NOTHING;",
+            {}, ["Line 4 (row public.t)", "division by zero", "rolled back"], id="fails",
+        ),
+        pytest.param("CREATE TABLE IF NOT EXISTS t (v int);\nALTER TABLE tenants ADD IF NOT EXISTS x int;", {},
+                     ["Line 2", "must be owner of table tenants", "role_may"], id="not the owner"),
+        pytest.param("CREATE TABLE IF NOT EXISTS t (v int);\nCREATE TABLE u (v int);", {},
+                     ["not idempotent", "line 2"], id="refused"),
+    ],
+)  # fmt: skip
+def test_what_fails_is_rolled_back(
+    db: psycopg.Connection[Any], dumped: Callable[[], bytes], tmp_path: Path, text: str,
+    baseline: dict[str, Any], words: list[str],
+) -> None:  # fmt: skip
+    before = dumped()
+    phase = with_sql(tmp_path, text, **baseline)
+    for answer, check in (
+        (ask(step.rehearse, phase), "rehearsal_is_inert"),
+        (make(phase), "baseline_is_applied"),
+        (ask(step.second_run, phase, apply=True), "second_run_changes_nothing"),
+    ):
+        assert {c for c, _ in failed(answer, Verdict.ERROR)} == {check}
+        assert_closed(answer, *words)
+        assert not answer.facts.get("applied")
+    assert dumped() == before
+
+
+def test_a_lock_is_not_waited_for_longer_than_lock_timeout(done: psycopg.Connection[Any], lab: Lab) -> None:
+    phase = replace(PHASE, baseline=replace(PHASE.baseline, lock_timeout_ms=50))
+    plan = make_plan(phase)
+    with lab.admin(DATABASE) as other, other.transaction():
+        other.execute('LOCK TABLE "OAuthState" IN SHARE ROW EXCLUSIVE MODE')
+        for answer in (ask(step.rehearse, phase), make(phase, plan), ask(step.second_run, phase, apply=True)):
+            assert answer.verdict is Verdict.ERROR
+            assert_closed(answer, "lock timeout", "public.oauth_states_", "blockers in preflight")
+    assert passes(make(phase, plan))
+
+
+# -- apply ---------------------------------------------------------------------
+
+
+def test_apply_and_apply_again(db: psycopg.Connection[Any], dumped: Callable[[], bytes]) -> None:
+    plan = make_plan()
+    answer = make(plan=plan)
+    assert passes(answer)
+    assert answer.facts["applied"] is True
+    assert {"plan_is_confirmed", "baseline_is_applied", "has_table", "enum_has_labels", "index_is"} <= {
+        f.check for f in answer.findings
+    }
+    assert [o["tag"] for o in answer.facts["outcomes"]].count("CREATE INDEX") == 11
+    owners = db.execute(
+        "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class WHERE relnamespace = 'public'::regnamespace "
+        "AND relname NOT LIKE 'tenants%' UNION SELECT DISTINCT pg_get_userbyid(typowner) FROM pg_type "
+        "WHERE typnamespace = 'public'::regnamespace AND typtype = 'e'"
+    ).fetchall()
+    assert owners == [("kb_backend",)]
+    assert db.execute("SELECT count(*) FROM tenants").fetchone() == (2,)
+    content = dumped()
+    assert passes(ask(step.second_run, apply=True))
+    assert dumped() == content
+    again = make()
+    assert passes(again)
+    notices = [notice for outcome in again.facts["outcomes"] for notice in outcome["notices"]]
+    assert len(notices) == 16
+    assert all("already exists, skipping" in notice for notice in notices)
+    assert dumped() == content
+    stale = make(plan=plan)
+    assert_closed(stale, "catalogue changed since the plan was made")
+
+
+def test_without_apply_nothing_is_written(db: psycopg.Connection[Any], dumped: Callable[[], bytes]) -> None:
+    before = dumped()
+    plan = make_plan()
+    answer = ask(step.apply, plan=plan.facts, confirm=plan.facts["confirmation"], apply=False)
+    assert [(f.check, f.verdict) for f in answer.findings] == [("baseline_is_applied", Verdict.SKIP)]
+    assert plan.facts["confirmation"] in answer.findings[0].hint
+    assert answer.facts == {"applied": False}
+    second = ask(step.second_run, apply=False)
+    assert [(f.check, f.verdict) for f in second.findings] == [("second_run_changes_nothing", Verdict.SKIP)]
+    assert dumped() == before
+
+
+@pytest.mark.parametrize(
+    "confirm", ["", "yes", "hash", "keybuzz:{hash8}", "{database}:{hash9}", "{upper}", " {right}"]
+)
+def test_a_wrong_confirmation_is_refused(
+    db: psycopg.Connection[Any], dumped: Callable[[], bytes], confirm: str
+) -> None:
+    before = dumped()
+    plan = make_plan()
+    digest, right = plan.facts["hash"], plan.facts["confirmation"]
+    given = confirm.format(
+        hash8=digest[:8], hash9=digest[:9], database=DATABASE, upper=right.upper(), right=right
+    )
+    answer = make(plan=plan, confirm=given)
+    assert failed(answer) == {("plan_is_confirmed", "confirmation")}
+    assert len(answer.findings) == 1
+    assert_closed(answer, f"confirm it with {right}")
+    assert answer.facts["applied"] is False
+    assert dumped() == before
+
+
+@pytest.mark.parametrize("apply", [True, False])
+def test_no_plan_is_never_applied(db: psycopg.Connection[Any], apply: bool) -> None:
+    plan = make_plan(dumps={})
+    answer = ask(step.apply, plan=plan.facts, confirm="", apply=apply)
+    assert failed(answer, Verdict.ERROR) == {("baseline_is_applied", "baseline.sql")}
+    assert_closed(answer, "There is no plan to apply")
+    assert not OBJECTS & names(db)
+
+
+def test_what_was_confirmed_must_still_be_so(lab: Lab, db: psycopg.Connection[Any], tmp_path: Path) -> None:
+    phase = with_sql(tmp_path, shipped_sql())
+    plan = make_plan(phase)
+    (tmp_path / "baseline.sql").write_text(shipped_sql() + "CREATE TABLE IF NOT EXISTS smuggled (id int);")
+    assert_closed(make(phase, plan), "The SQL file changed since the plan was made")
+    (tmp_path / "baseline.sql").write_text(shipped_sql())
+    assert_closed(make(replace(phase, digest="0" * 64), plan), "The phase file changed")
+    db.close()  # a database in use is no template
+    create(lab, "baseline_other", DATABASE)
+    try:
+        assert_closed(make(phase_for("baseline_other"), make_plan()), "The database changed since")
+    finally:
+        drop(lab, "baseline_other")
+    with lab.admin(DATABASE) as admin:
+        admin.execute("CREATE INDEX another ON tenants (name)")
+        assert_closed(make(phase, plan), "The database's catalogue changed")
+        assert not OBJECTS & names(admin)
+
+
+def test_two_at_once(db: psycopg.Connection[Any]) -> None:
+    plan = make_plan()
+    first = Sessions(PHASE.targets, application_name="runbooks first run")
+    with first.write("legacy", lock_timeout_ms=1_000, statement_timeout_ms=1_000) as conn, conn.transaction():
+        take_lock(conn)
+        take_lock(conn)  # one's own lock is no obstacle
+        for answer in (ask(step.rehearse), make(plan=plan), ask(step.second_run, apply=True)):
+            assert answer.verdict is Verdict.ERROR
+            assert_closed(
+                answer, "held by keybuzz_operator (runbooks first run, pid", "UTC", "Wait until it has"
+            )
+    assert passes(make(plan=plan))
+
+
+def test_the_lock_is_held_by_a_session_without_a_transaction(lab: Lab, db: psycopg.Connection[Any]) -> None:
+    db.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))
+    assert_closed(ask(step.rehearse), "held by postgres (runbooks, pid")
+    with lab.admin("postgres") as admin:  # nor does a role that sees no times break the sentence
+        admin.execute("REVOKE pg_read_all_stats FROM keybuzz_operator")
+        try:
+            assert_closed(ask(step.rehearse), "its lock is held by postgres")
+        finally:
+            admin.execute("GRANT pg_read_all_stats TO keybuzz_operator")
+
+
+def test_a_missing_privilege_is_error(db: psycopg.Connection[Any]) -> None:
+    db.execute("REVOKE CREATE ON SCHEMA public FROM kb_backend")
+    for answer in (ask(step.rehearse), make()):
+        assert answer.verdict is Verdict.ERROR
+        assert_closed(answer, "permission denied for schema public", "role_may")
+    assert not OBJECTS & names(db)
+
+
+def test_an_owner_that_may_not_be_taken(db: psycopg.Connection[Any]) -> None:
+    answer = make(replace(PHASE, owner="kb_legacy"))
+    assert answer.verdict is Verdict.ERROR
+    assert_closed(answer, 'permission denied to set role "kb_legacy"')
+
+
+# -- the second run ------------------------------------------------------------
+
+
+def test_a_second_run_is_no_way_around_the_confirmation(
+    db: psycopg.Connection[Any], dumped: Callable[[], bytes]
+) -> None:
+    before = dumped()
+    answer = ask(step.second_run, apply=True)
+    assert failed(answer) == {("second_run_changes_nothing", "catalogue and row counts")}
+    assert_closed(answer, "Rolled back")
+    assert dumped() == before
+
+
+def test_a_second_run_that_changes_rows_is_seen_and_rolled_back(
+    done: psycopg.Connection[Any], dumped: Callable[[], bytes], tmp_path: Path
+) -> None:
+    """ON CONFLICT DO NOTHING, and yet a new row each time: no parser can tell."""
+    text = (
+        shipped_sql()
+        + """
+        INSERT INTO "MarketplaceConnection" (id, "tenantId", type, "updatedAt")
+        SELECT gen_random_uuid()::text, 't', 'AMAZON', now() ON CONFLICT DO NOTHING;
+    """
+    )
+    phase = with_sql(tmp_path, text)
+    assert passes(ask(step.parse, phase))
+    before = dumped()
+    answer = ask(step.second_run, phase, apply=True)
+    assert failed(answer) == {("second_run_changes_nothing", "catalogue and row counts")}
+    assert dumped() == before
