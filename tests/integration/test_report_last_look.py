@@ -1,0 +1,205 @@
+"""Step 7's last look against the lab: a plan ticks nothing, and what broke meanwhile is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+import pytest
+
+from runbooks_lib.errors import GateClosed
+from runbooks_lib.findings import Answer, Finding, Verdict, gate
+from runbooks_lib.lab.lab import Lab
+from runbooks_lib.phase import Phase, load_phase
+from runbooks_lib.postgres import replication
+from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.steps import report
+
+PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
+APPLIED: Mapping[str, Mapping[str, Any]] = {
+    "baseline_migration": {"answers": {"apply": {"facts": {"applied": True}}}}
+}
+OBJECTS = {each.name for each in (*PHASE.tables, *PHASE.enums, *PHASE.indexes)}
+
+
+def look(phase: Phase = PHASE, *, evidence: Mapping[str, Mapping[str, Any]] = APPLIED) -> Answer:
+    with Sessions(phase.targets) as sessions:
+        return report.last_look(phase, sessions, evidence=evidence)
+
+
+def bad(answer: Answer) -> set[tuple[str, str, str, str]]:
+    """Return check, target, object and verdict of what closes the gate, and let the gate agree."""
+    closing = {
+        (f.check, f.target, f.object, f.verdict.value)
+        for f in answer.findings
+        if f.verdict in (Verdict.FAIL, Verdict.ERROR)
+    }
+    if closing:
+        with pytest.raises(GateClosed):
+            gate(answer.findings)
+    else:
+        gate(answer.findings)
+    return closing
+
+
+def of(answer: Answer, check: str, target: str) -> list[Finding]:
+    return [f for f in answer.findings if (f.check, f.target) == (check, target)]
+
+
+# --- the lab before anything is applied -------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("lab")
+def test_in_a_plan_what_was_not_made_is_skipped_and_never_passed() -> None:
+    answer = look(evidence={})
+    assert bad(answer) == set()
+    at_legacy = [f for f in answer.findings if f.target == "legacy"]
+    assert {f.object for f in at_legacy} == OBJECTS
+    assert {(f.verdict, f.have) for f in at_legacy} == {(Verdict.SKIP, report.PLAN_ONLY)}
+    for target in ("leader", "replica"):
+        (recorded,) = of(answer, "migration_is_recorded", target)
+        assert recorded.verdict is Verdict.SKIP
+        rest = [f for f in answer.findings if f.target == target and f is not recorded]
+        assert {f.verdict for f in rest} == {Verdict.PASS}
+        assert {f.object for f in rest} >= OBJECTS
+    assert {row["legacy"] for row in answer.rows if row["object"] in OBJECTS} == {report.PLAN_ONLY}
+    (row,) = (row for row in answer.rows if row["object"] == PHASE.migration.name)
+    assert row["leader"] == report.PLAN_ONLY
+    assert of(answer, "standby_has_replayed", "replica")[0].verdict is Verdict.PASS
+    assert answer.facts["targets"]["legacy"]["tables"] == {}
+    tables = answer.facts["targets"]["replica"]["tables"]
+    assert [table["rows"] for table in tables.values()] == [2, 5, 2, 5, 0]
+
+
+@pytest.mark.usefixtures("lab")
+def test_a_run_that_says_it_applied_and_did_not_fails() -> None:
+    closing = bad(look())
+    assert {object for _, target, object, _ in closing if target == "legacy"} == OBJECTS
+    for target in ("leader", "replica"):
+        assert ("migration_is_recorded", target, PHASE.migration.name, "FAIL") in closing
+
+
+@pytest.mark.usefixtures("lab")
+@pytest.mark.parametrize(
+    ("name", "service", "said", "others"),
+    [
+        ("legacy", "no_such_service", "does not answer", set()),
+        ("replica", "keybuzz_leader", "is declared a standby", set()),
+        ("leader", "keybuzz_replica", "is declared a primary", {"replica"}),
+    ],
+)
+def test_a_target_that_cannot_be_looked_at_is_an_error(
+    name: str, service: str, said: str, others: set[str]
+) -> None:
+    targets = {**PHASE.targets, name: replace(PHASE.targets[name], service=service)}
+    answer = look(replace(PHASE, targets=targets), evidence={})
+    assert bad(answer) == {("has_table", t, "every object", "ERROR") for t in {name, *others}}
+    (error,) = (f for f in answer.findings if f.target == name)
+    assert said in error.have
+    assert name not in answer.facts["targets"]
+
+
+# --- a lab to which the phase was applied -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def applied(fresh_lab: Lab) -> Lab:
+    """A lab as steps 3 and 4 leave it: made by SQL, for this is not about them."""
+    with fresh_lab.admin("keybuzz") as admin:
+        admin.execute("SET ROLE kb_backend")
+        admin.execute((PHASE.folder / PHASE.baseline.file).read_text(encoding="utf-8"))  # type: ignore[arg-type]
+    with fresh_lab.admin("keybuzz_backend") as admin:
+        admin.execute(
+            "INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at)"
+            " VALUES (gen_random_uuid(), 'x', %s, now())",
+            (PHASE.migration.name,),
+        )
+    return fresh_lab
+
+
+def backend(lab: Lab, *statements: str) -> None:
+    run(lab, "keybuzz_backend", *statements)
+
+
+def run(lab: Lab, database: str, *statements: str) -> None:
+    with lab.admin(database) as admin:
+        for statement in statements:
+            admin.execute(statement)  # type: ignore[call-overload]
+
+
+def test_after_the_phase_everything_is_there_and_what_breaks_is_named(
+    applied: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = look()
+    assert {f.verdict for f in answer.findings} == {Verdict.PASS}
+    assert {f.object for f in answer.findings if f.target == "legacy"} == OBJECTS
+    assert not of(answer, "row_count_is", "legacy")
+    assert {row[t] for row in answer.rows for t in ("leader", "replica", "legacy")} == {"as declared", "-"}
+
+    backend(applied, "DROP INDEX oauth_states_state_idx")
+    both = ("leader", "replica")
+    assert bad(look()) == {("has_index", t, "public.oauth_states_state_idx", "FAIL") for t in both}
+    backend(applied, 'CREATE INDEX oauth_states_state_idx ON "OAuthState" ("tenantId")')
+    assert bad(look()) == {("index_is", t, "public.oauth_states_state_idx", "FAIL") for t in both}
+    backend(
+        applied,
+        "DROP INDEX oauth_states_state_idx",
+        'CREATE INDEX oauth_states_state_idx ON "OAuthState" (state)',
+    )
+    assert bad(look()) == set()
+
+    backend(applied, 'DROP TABLE "OAuthState"')
+    closing = bad(look())
+    assert {("has_table", t, "public.OAuthState", "FAIL") for t in both} <= closing
+    assert {("row_count_is", t, "public.OAuthState", "FAIL") for t in both} <= closing
+
+    run(applied, "keybuzz", 'ALTER TABLE "MarketplaceConnection" OWNER TO kb_legacy')
+    assert ("table_owner_is", "legacy", "public.MarketplaceConnection", "FAIL") in bad(look())
+
+    backend(applied, "DELETE FROM _prisma_migrations WHERE checksum = 'x'")
+    assert {("migration_is_recorded", t, PHASE.migration.name, "FAIL") for t in both} <= bad(look())
+    backend(applied, "REVOKE SELECT ON _prisma_migrations FROM keybuzz_operator")
+    assert {("migration_is_recorded", t, PHASE.migration.name, "ERROR") for t in both} <= bad(look())
+    backend(applied, "DROP TABLE _prisma_migrations")
+    assert {("migration_is_recorded", t, PHASE.migration.name, "FAIL") for t in both} <= bad(look())
+
+    monkeypatch.setattr(replication, "REPLAY_TIMEOUT_S", 0.2)
+    with psycopg.connect(
+        host="127.0.0.1", port=applied.replica.port, user="postgres", dbname="postgres", autocommit=True
+    ) as standby:
+        standby.execute("SELECT pg_wal_replay_pause()")
+        while standby.execute("SELECT pg_get_wal_replay_pause_state()").fetchone() != ("paused",):
+            pass
+        backend(applied, 'DROP TABLE "MarketplaceSyncState"')
+        answer = look()
+        (replayed,) = of(answer, "standby_has_replayed", "replica")
+        assert replayed.verdict is Verdict.FAIL
+        assert replayed.have.endswith(" bytes behind")
+        standby.execute("SELECT pg_wal_replay_resume()")
+    assert of(look(), "standby_has_replayed", "replica")[0].verdict is Verdict.PASS
+
+
+def test_a_standby_that_stopped_is_an_error(applied: Lab) -> None:
+    applied.stop_replica()
+    answer = look()
+    assert bad(answer) == {("has_table", "replica", "every object", "ERROR")}
+    assert {f.verdict for f in answer.findings if f.target != "replica"} == {Verdict.PASS}
+    (row,) = (row for row in answer.rows if row["object"] == "every object")
+    assert row["replica"].startswith("ERROR has_table: ")
+
+
+def test_a_plan_over_a_half_made_baseline_skips_the_rest(fresh_lab: Lab) -> None:
+    run(
+        fresh_lab,
+        "keybuzz",
+        "SET ROLE kb_backend",
+        "CREATE TYPE \"InboundValidationStatus\" AS ENUM ('PENDING', 'VALIDATED', 'FAILED')",
+        "CREATE TYPE \"MarketplaceType\" AS ENUM ('FNAC', 'AMAZON', 'CDISCOUNT', 'OTHER')",
+    )
+    answer = look(evidence={})
+    assert bad(answer) == {("enum_has_labels", "legacy", "public.MarketplaceType", "FAIL")}
+    verdicts = {f.object: f.verdict for f in answer.findings if f.target == "legacy"}
+    assert verdicts["public.InboundValidationStatus"] is Verdict.PASS
+    assert verdicts["public.OAuthState"] is Verdict.SKIP

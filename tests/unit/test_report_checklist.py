@@ -1,0 +1,160 @@
+"""The checklist: which findings tick a box, and what keeps it empty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from runbooks_lib.errors import GateClosed
+from runbooks_lib.findings import Answer, Finding, Verdict, gate
+from runbooks_lib.phase import ChecklistItem, Text, load_phase
+from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.steps import report
+
+PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
+Evidence = Mapping[str, Mapping[str, Any]]
+
+
+def finding(
+    verdict: Verdict, check: str = "has_table", target: str = "leader", object: str = "public.a"
+) -> Finding:
+    return Finding(check=check, target=target, object=object, have="h", want="w", verdict=verdict)
+
+
+def item(**fields: Any) -> ChecklistItem:
+    text = Text(fr="Tables existent", en="The tables exist")
+    return ChecklistItem(**{"text": text, "steps": ("report",), "checks": ("has_table",), **fields})
+
+
+def evidence(*findings: Finding, step: str = "report") -> Evidence:
+    """Return what a run recorded, as it comes back from JSON: an answer for each finding."""
+    answers = {f"question {n}": {"findings": [f.to_dict()]} for n, f in enumerate(findings)}
+    return {step: {"answers": answers}}
+
+
+def tick(box: ChecklistItem, found: Evidence) -> tuple[Finding, Mapping[str, Any]]:
+    with Sessions({}) as sessions:
+        answer = report.checklist(replace(PHASE, checklist=(box,)), sessions, evidence=found)
+    (judged,), (row,) = answer.findings, answer.rows
+    (said,) = answer.facts["items"]
+    assert judged.check == "checklist_item_holds"
+    assert said["ticked"] == (judged.verdict is Verdict.PASS) == (row["box"] == "☑")
+    assert said["verdict"] == row["verdict"] == judged.verdict
+    return judged, said
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "wanted"),
+    [
+        ("PASS", "PASS"),
+        ("PASS PASS", "PASS"),
+        ("PASS OPEN", "OPEN"),
+        ("PASS SKIP", "SKIP"),
+        ("SKIP", "SKIP"),
+        ("SKIP OPEN", "OPEN"),
+        ("PASS FAIL OPEN", "FAIL"),
+        ("FAIL ERROR", "ERROR"),
+        ("ERROR", "ERROR"),
+    ],
+)
+def test_one_that_did_not_pass_keeps_the_box_empty(verdicts: str, wanted: str) -> None:
+    findings = [finding(Verdict(v), object=f"public.{n}") for n, v in enumerate(verdicts.split())]
+    judged, said = tick(item(), evidence(*findings))
+    assert judged.verdict == wanted
+    passed = verdicts.split().count("PASS")
+    assert judged.have.startswith(f"{passed} of {len(findings)} findings passed")
+    assert (said["judged"], said["passed"]) == (len(findings), passed)
+    assert len(said["not_passed"]) == len(findings) - passed
+
+
+def test_what_did_not_pass_is_named() -> None:
+    findings = [finding(Verdict.FAIL, object=f"public.t{n}") for n in range(6)]
+    judged, _ = tick(item(), evidence(*findings))
+    assert "has_table public.t0, " in judged.have
+    assert judged.have.endswith("has_table public.t3 …")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {},
+        {"report": {"answers": {}}},
+        evidence(),
+        evidence(finding(Verdict.PASS), step="preflight"),
+        evidence(finding(Verdict.PASS, check="has_index")),
+    ],
+)
+def test_no_finding_is_an_error(found: Evidence) -> None:
+    judged, _ = tick(item(), found)
+    assert (judged.verdict, judged.have) == (Verdict.ERROR, "no finding to judge it by")
+    assert "Run step report" in judged.hint
+    with pytest.raises(GateClosed):
+        gate([judged])
+
+
+def test_a_check_or_a_target_that_was_not_looked_at_is_an_error() -> None:
+    there = finding(Verdict.PASS)
+    judged, _ = tick(item(checks=("has_table", "has_index")), evidence(there))
+    assert (judged.verdict, judged.have) == (Verdict.ERROR, "no finding of has_index")
+    judged, _ = tick(item(targets=("leader", "replica")), evidence(there))
+    assert (judged.verdict, judged.have) == (Verdict.ERROR, "no finding of replica")
+    failed = finding(Verdict.FAIL)
+    judged, _ = tick(item(checks=("has_table", "has_index")), evidence(there, failed))
+    assert judged.verdict is Verdict.FAIL  # what is known to be wrong is said first
+
+
+def test_only_what_the_item_selects_counts() -> None:
+    box = item(targets=("leader",), objects=("public.*dev*", "public.*[[]kbz*"))
+    there = finding(Verdict.PASS, object="public.addresses[tenant_test_dev, AMAZON]")
+    for other in (
+        finding(Verdict.FAIL, target="replica", object=there.object),
+        finding(Verdict.FAIL, object="public.addresses[other]"),
+        finding(Verdict.FAIL, check="has_index", object=there.object),
+    ):
+        assert tick(box, evidence(there, other))[0].verdict is Verdict.PASS
+    second = finding(Verdict.FAIL, object="public.connections[kbz_test]")
+    assert tick(box, evidence(there, second))[0].verdict is Verdict.FAIL
+
+
+def test_findings_of_several_steps_count() -> None:
+    box = item(steps=("preflight", "report"))
+    found = {
+        **evidence(finding(Verdict.PASS), step="preflight"),
+        **evidence(finding(Verdict.FAIL), step="report"),
+    }
+    assert tick(box, found)[0].verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("reason", [None, Text(fr="à la main", en="by hand")])
+def test_a_manual_item_is_open_whatever_was_found(reason: Text | None) -> None:
+    box = item(manual=True, steps=(), checks=(), reason=reason)
+    judged, said = tick(box, evidence(finding(Verdict.PASS)))
+    assert judged.verdict is Verdict.OPEN
+    assert judged.have.startswith("not verified: ")
+    assert said["reason"] == (None if reason is None else {"fr": "à la main", "en": "by hand"})
+    assert said["text"] == {"fr": "Tables existent", "en": "The tables exist"}
+    gate([judged])
+
+
+def test_a_phase_without_a_checklist_leaves_the_gate_closed() -> None:
+    with Sessions({}) as sessions:
+        answer: Answer = report.checklist(replace(PHASE, checklist=()), sessions, evidence={})
+    with pytest.raises(GateClosed):
+        gate(answer.findings)
+
+
+@pytest.mark.parametrize(
+    ("record", "applied"),
+    [
+        ({}, False),
+        ({"baseline_migration": {"answers": {}}}, False),
+        ({"baseline_migration": {"answers": {"apply": {"facts": {}}}}}, False),
+        ({"baseline_migration": {"answers": {"apply": {"facts": {"applied": False}}}}}, False),
+        ({"baseline_migration": {"answers": {"apply": {"facts": {"applied": True}}}}}, True),
+    ],
+)
+def test_whether_the_run_applied_the_baseline(record: Evidence, applied: bool) -> None:
+    assert report.was_applied(record) is applied
