@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runbooks_lib.findings import CLOSING, Finding, Verdict
@@ -173,6 +173,7 @@ MUTATIONS: dict[str, Any] = {
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
 @pytest.mark.parametrize("created_by", [None, "baseline_migration"])
+@settings(deadline=None)
 @given(data=st.data())
 def test_any_single_difference_fails_and_names_the_object(
     mutation: str, created_by: str | None, data: st.DataObject

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runbooks_lib.errors import MigrationError
@@ -224,6 +224,7 @@ def test_a_script_without_a_statement_is_refused(text: str) -> None:
         parse_script(text)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(alphabet="é漢😀a-/* \n", max_size=12), min_size=1, max_size=5))
 def test_each_statement_is_cut_out_whole(comments: list[str]) -> None:
     """Comments of any characters between statements move neither the texts nor the line numbers."""
