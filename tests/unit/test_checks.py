@@ -173,7 +173,7 @@ MUTATIONS: dict[str, Any] = {
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
 @pytest.mark.parametrize("created_by", [None, "baseline_migration"])
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(data=st.data())
 def test_any_single_difference_fails_and_names_the_object(
     mutation: str, created_by: str | None, data: st.DataObject

@@ -73,14 +73,14 @@ def test_the_gate_closes_and_names_what_failed(verdict: Verdict) -> None:
     assert closed.value.exit_code == 1
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(st.lists(st.sampled_from(Verdict), min_size=1))
 def test_worst_is_one_of_them_and_never_milder(verdicts: list[Verdict]) -> None:
     order = [Verdict.SKIP, Verdict.PASS, Verdict.OPEN, Verdict.FAIL, Verdict.ERROR]
     assert worst(finding(v) for v in verdicts) is max(verdicts, key=order.index)
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(st.lists(st.sampled_from(Verdict)))
 def test_the_gate_opens_only_without_fail_and_error(verdicts: list[Verdict]) -> None:
     opened = True
@@ -91,7 +91,7 @@ def test_the_gate_opens_only_without_fail_and_error(verdicts: list[Verdict]) -> 
     assert opened == (bool(verdicts) and not {Verdict.FAIL, Verdict.ERROR} & set(verdicts))
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(st.builds(Finding, **dict.fromkeys(("check", "target", "object", "have", "want", "hint"), st.text()),
                  verdict=st.sampled_from(Verdict)))  # fmt: skip
 def test_findings_survive_json(made: Finding) -> None:

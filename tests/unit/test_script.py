@@ -224,7 +224,7 @@ def test_a_script_without_a_statement_is_refused(text: str) -> None:
         parse_script(text)
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(st.lists(st.text(alphabet="é漢😀a-/* \n", max_size=12), min_size=1, max_size=5))
 def test_each_statement_is_cut_out_whole(comments: list[str]) -> None:
     """Comments of any characters between statements move neither the texts nor the line numbers."""
