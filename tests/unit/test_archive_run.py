@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import stat
 from pathlib import Path
@@ -23,7 +22,10 @@ def phase() -> Phase:
     return load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 
 
-def test_a_new_run_has_its_header_and_the_phase(tmp_path: Path, phase: Phase) -> None:
+def test_a_new_run_has_its_header_and_the_phase(
+    tmp_path: Path, phase: Phase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "somebody")
     run = Run.create(tmp_path / "runs", phase)
     assert run.path.parent == tmp_path / "runs" / phase.id
     files = {p.relative_to(run.path).as_posix() for p in run.path.rglob("*") if p.is_file()}
@@ -34,7 +36,7 @@ def test_a_new_run_has_its_header_and_the_phase(tmp_path: Path, phase: Phase) ->
     assert header["id"] == run.id == run.path.name
     assert header["phase"]["digest"] == phase.digest
     assert (header["mode"], header["finished_at"], header["verdict"]) == ("plan", None, None)
-    assert header["operator"]["user"] == getpass.getuser()
+    assert header["operator"]["user"] == "somebody"
     assert header["started_at"].endswith("Z")
     assert [t["name"] for t in header["targets"]] == ["leader", "replica", "legacy"]
     assert set(header["versions"]) == {"python", *module.RECORDED_PACKAGES}
