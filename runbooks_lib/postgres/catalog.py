@@ -9,9 +9,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from psycopg import sql
 
+from runbooks_lib.postgres.canonical import canonical
 from runbooks_lib.postgres.connect import Connection, Row
 from runbooks_lib.postgres.queries import query
 
@@ -25,6 +27,8 @@ class Relation:
     owner: str
     persistence: str
     row_security: bool
+    options: str | None = None
+    partition: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,16 +104,15 @@ class Catalog:
     def fingerprint(self) -> str:
         """Return the SHA-256 (hex) of the whole snapshot: equal exactly when two snapshots are equal.
 
-        A snapshot does not hold everything: privileges, comments, storage parameters and the bounds of
-        partitions are not in it.
+        Definitions count in one spelling (see `canonical`), so that a restored schema has its source's fingerprint.
         """
         content = [
             [asdict(relation) for relation in self.relations.values()],
-            {table: [asdict(column) for column in columns] for table, columns in self.columns.items()},
-            {table: [asdict(c) for c in constraints] for table, constraints in self.constraints.items()},
-            [asdict(index) for index in self.indexes.values()],
+            {table: [_spelled(column) for column in columns] for table, columns in self.columns.items()},
+            {table: [_spelled(c) for c in constraints] for table, constraints in self.constraints.items()},
+            [_spelled(index) for index in self.indexes.values()],
             [asdict(enum) for enum in self.enums.values()],
-            sorted([kind, name, text] for (kind, name), text in self.definitions.items()),
+            sorted([kind, name, canonical(text)] for (kind, name), text in self.definitions.items()),
         ]
         text = json.dumps(content, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -144,7 +147,7 @@ def read_catalog(conn: Connection) -> Catalog:
     return Catalog(
         relations={
             name: Relation(
-                name=name, **{key: row[key] for key in ("kind", "owner", "persistence", "row_security")}
+                name=name, **{key: value for key, value in row.items() if key not in ("schema", "name")}
             )
             for row in rows("relations")
             if (name := _qualified(row))
@@ -178,6 +181,15 @@ def count_rows(conn: Connection, tables: tuple[str, ...]) -> dict[str, int]:
 def identifier(name: str) -> sql.Identifier:
     """Return `schema.relation` as a quoted SQL identifier."""
     return sql.Identifier(*name.split(".", 1))
+
+
+def _spelled(described: Column | Constraint | Index) -> dict[str, Any]:
+    """Return the fields, the definition and the default in one spelling."""
+    fields = asdict(described)
+    return {
+        key: canonical(value) if key in ("definition", "default") and value else value
+        for key, value in fields.items()
+    }
 
 
 def _qualified(row: Row, key: str = "name") -> str:

@@ -1,5 +1,6 @@
 -- Everything else that a schema holds, each as one definition: views, functions, triggers, policies, rules,
--- sequences, domains, composite and range types, extensions, schemas.
+-- sequences, domains, composite and range types, extensions, schemas, comments, and privileges of others than the
+-- owner (the owner's own grew with PostgreSQL's versions).
 SELECT 'view' AS kind, n.nspname AS schema, c.relname AS name, pg_get_viewdef(c.oid) AS definition
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('v', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
@@ -46,4 +47,32 @@ UNION ALL
 SELECT 'schema', n.nspname, n.nspname, pg_get_userbyid(n.nspowner)
 FROM pg_namespace n
 WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+UNION ALL
+SELECT 'comment', n.nspname, concat_ws('.', c.relname, a.attname), d.description
+FROM pg_description d
+JOIN pg_class c ON d.classoid = 'pg_class'::regclass AND c.oid = d.objoid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.objsubid AND d.objsubid > 0
+WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+UNION ALL
+SELECT 'privileges', n.nspname, c.relname,
+       string_agg(concat(coalesce(r.rolname, 'public'), ' ', g.privilege_type, CASE WHEN g.is_grantable THEN '*' END),
+                  ', ' ORDER BY r.rolname, g.privilege_type)
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL aclexplode(c.relacl) AS g
+LEFT JOIN pg_roles r ON r.oid = g.grantee
+WHERE g.grantee <> c.relowner
+  AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+GROUP BY n.nspname, c.relname
+UNION ALL
+SELECT 'default privileges', coalesce(n.nspname, '*'), concat(pg_get_userbyid(d.defaclrole), ' ', d.defaclobjtype),
+       string_agg(concat(coalesce(r.rolname, 'public'), ' ', g.privilege_type, CASE WHEN g.is_grantable THEN '*' END),
+                  ', ' ORDER BY r.rolname, g.privilege_type)
+FROM pg_default_acl d
+LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
+CROSS JOIN LATERAL aclexplode(d.defaclacl) AS g
+LEFT JOIN pg_roles r ON r.oid = g.grantee
+WHERE g.grantee <> d.defaclrole
+GROUP BY n.nspname, d.defaclrole, d.defaclobjtype
 ORDER BY 1, 2, 3
