@@ -23,7 +23,7 @@ from runbooks_lib.prisma import history
 from runbooks_lib.prisma.cli import STAND_IN, STAND_IN_PACKAGES, Engine, Prisma
 from runbooks_lib.prisma.history import Relation, diagnose, read_folder, read_rows
 from runbooks_lib.prisma.install import install_project
-from runbooks_lib.prisma.node import find_node
+from runbooks_lib.prisma.node import find_node, search_path
 from runbooks_lib.prisma.project import find_project
 from runbooks_lib.prisma.url import DatabaseUrl, database_url
 
@@ -321,6 +321,7 @@ def test_the_migrations_make_exactly_the_schema(without: str, exit_code: int) ->
         cwd=prisma.project.folder,
         env=os.environ
         | {
+            "PATH": search_path(find_node()),  # the stand-in for the engine is a Node script
             "DATABASE_URL": admin.without_password(),
             "PRISMA_SCHEMA_ENGINE_BINARY": str(STAND_IN),
             "RUNBOOKS_PRISMA_PASSWORD": admin.password or "",
