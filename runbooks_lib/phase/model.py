@@ -172,11 +172,29 @@ class Backup:
     targets: Annotated[tuple[str, ...], AtLeast(1)]
 
 
+class LintVerdict(StrEnum):
+    """What a warning of the linter means to this phase."""
+
+    SKIP = "SKIP"  # accepted, and `why` says so
+    OPEN = "OPEN"
+    FAIL = "FAIL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LintRule:
+    """The verdict of one of squawk's rules, and why. A rule that is not listed is OPEN."""
+
+    rule: str
+    verdict: LintVerdict
+    why: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
     """The idempotent SQL file that lies beside phase.toml, and the target it is applied to.
 
-    `published_as` is where the phase's owner keeps the file, for the report.
+    `published_as` is where the phase's owner keeps the file, for the report. `lint` says what warnings of the
+    linter mean.
     """
 
     file: FileName
@@ -184,6 +202,7 @@ class Baseline:
     lock_timeout_ms: Positive  # 0 would wait for ever
     statement_timeout_ms: Positive
     published_as: str | None = None
+    lint: tuple[LintRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -178,6 +178,15 @@ def count_rows(conn: Connection, tables: tuple[str, ...]) -> dict[str, int]:
     return {row["name"]: row["n"] for row in conn.execute(sql.SQL(" UNION ALL ").join(parts))}
 
 
+def read_sequences(conn: Connection) -> dict[str, int | None]:
+    """Return the last value of every sequence that this role may read; call it inside `Sessions.snapshot`.
+
+    None for a sequence that was never used. A rollback does not restore it.
+    """
+    statement = "SELECT schemaname || '.' || sequencename AS name, last_value FROM pg_sequences ORDER BY 1"
+    return {row["name"]: row["last_value"] for row in conn.execute(statement).fetchall()}
+
+
 def identifier(name: str) -> sql.Identifier:
     """Return `schema.relation` as a quoted SQL identifier."""
     return sql.Identifier(*name.split(".", 1))

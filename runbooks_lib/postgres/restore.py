@@ -24,6 +24,7 @@ class Restored:
     """What a dump restores to, and the version of the scratch server that took it."""
 
     server_version: str
+    server_major: int
     catalog: Catalog
 
 
@@ -40,7 +41,11 @@ def restore_schema(dump: Path, *, server_major: int, roles: Iterable[str]) -> Re
         copy.create_database(DATABASE, roles=roles)
         _run_psql(copy, dump)
         with copy.connect(DATABASE) as conn:
-            return Restored(server_version=copy.version, catalog=read_catalog(conn))
+            return Restored(
+                server_version=copy.version,
+                server_major=copy.cluster.programs.major,
+                catalog=read_catalog(conn),
+            )
 
 
 def _run_psql(copy: Scratch, dump: Path) -> None:

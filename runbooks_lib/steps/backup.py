@@ -17,9 +17,13 @@ from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.catalog import read_catalog
 from runbooks_lib.postgres.clients import Client, choose, find_clients
 from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.differences import differences
 from runbooks_lib.postgres.dump import DumpFile, dump_schema, read_dump
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.readiness import quoted
+from runbooks_lib.postgres.restore import restore_schema
+
+MAX_DIFFERENCES = 5  # named in the finding; the rest is counted
 
 
 def client(phase: Phase, sessions: Sessions) -> Answer:
@@ -91,6 +95,59 @@ def verify(phase: Phase, sessions: Sessions, *, folder: Path, dumps: Mapping[str
         except RunbookError as error:
             findings.append(could_not_run("dump_names_every_table", name, "dump", error))
     return Answer(findings=tuple(findings))
+
+
+def prove(phase: Phase, sessions: Sessions, *, folder: Path, dumps: Mapping[str, Any]) -> Answer:
+    """Restore each dump into a scratch cluster of our own and compare its catalogue with the source's.
+
+    `dumps` are the facts of `dump`. The scratch has the server's major version where its programs are found, else
+    the lowest newer; the finding says which. Writes nothing to any target.
+    Facts: `restored`, per target the scratch server's version and the restored catalogue's fingerprint.
+    """
+    findings: list[Finding] = []
+    restored: dict[str, Any] = {}
+    for name in phase.backup.targets:
+        try:
+            if name not in dumps:
+                raise BackupError(f"There is no dump of target {name!r}.", "Run the dump again.")
+            finding, restored[name] = _prove_target(sessions, name, folder / dumps[name]["path"], dumps[name])
+        except RunbookError as error:
+            finding = could_not_run(
+                "dump_restores", name, str(dumps.get(name, {}).get("path", "dump")), error
+            )
+        findings.append(finding)
+    return Answer(findings=tuple(findings), facts={"restored": restored})
+
+
+def _prove_target(
+    sessions: Sessions, name: str, file: Path, noted: Mapping[str, Any]
+) -> tuple[Finding, dict[str, str]]:
+    major = sessions.identity(name).major
+    with sessions.snapshot(name) as conn:
+        source = read_catalog(conn)
+        roles = [row["rolname"] for row in conn.execute("SELECT rolname FROM pg_roles").fetchall()]
+    copy = restore_schema(file, server_major=major, roles=roles)
+    fingerprint = copy.catalog.fingerprint()
+    same = fingerprint == noted["fingerprint"]
+    # What differs can be named only while the source still is what was dumped.
+    named = differences(copy.catalog, source) if source.fingerprint() == noted["fingerprint"] else ()
+    more = f" and {len(named) - MAX_DIFFERENCES} more" if len(named) > MAX_DIFFERENCES else ""
+    said = f": {'; '.join(named[:MAX_DIFFERENCES])}{more}" if named else ""
+    into = f"in PostgreSQL {copy.server_version}" + (
+        "" if copy.server_major == major else f" (the server has {major})"
+    )
+    finding = Finding(
+        check="dump_restores",
+        target=name,
+        object=file.name,
+        have=f"catalogue {fingerprint[:16]} {into}{said}",
+        want=f"catalogue {str(noted['fingerprint'])[:16]}",
+        verdict=Verdict.PASS if same else Verdict.FAIL,
+        hint=""
+        if same
+        else "The dump does not bring back what was dumped: do not go on with it; see what differs.",
+    )
+    return finding, {"server_version": copy.server_version, "fingerprint": fingerprint}
 
 
 def _client_for(sessions: Sessions, target: str) -> Client:

@@ -19,15 +19,22 @@ from runbooks_lib.errors import MigrationError, RunbookError
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run, judge
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.apply import Outcome, run_script, take_lock
-from runbooks_lib.postgres.catalog import Catalog, count_rows, read_catalog
+from runbooks_lib.postgres.catalog import Catalog, count_rows, read_catalog, read_sequences
 from runbooks_lib.postgres.checks import check_schema
 from runbooks_lib.postgres.connect import Connection, Sessions, lost
+from runbooks_lib.postgres.differences import describe
+from runbooks_lib.postgres.expected import expect
+from runbooks_lib.postgres.inspection import by_object
+from runbooks_lib.postgres.lint import lint
 from runbooks_lib.postgres.script import Statement, parse_script
 from runbooks_lib.prisma.history import folder_digest, read_folder
 from runbooks_lib.prisma.project import find_project
+from runbooks_lib.steps.planning import judge_lint, judge_made, judge_planned, plan_hash, plan_statements
 
-PLANNED = {"table", "enum", "index", "view", "sequence", "row"}  # looked up in the catalogue; others just run
 PLAN_ONLY = "not applied: this run only plans"
+
+
+_NO_PLAN = MigrationError("There is no plan.", "Mend what the plan's findings name; plan again.")
 
 
 class _Undo(Exception):
@@ -35,39 +42,49 @@ class _Undo(Exception):
 
 
 def parse(phase: Phase, sessions: Sessions) -> Answer:
-    """Read the baseline with PostgreSQL's own parser and refuse what is not idempotent.
+    """Read the baseline with PostgreSQL's own parser, refuse what is not idempotent, and have squawk lint it.
 
-    Reads the SQL file beside phase.toml; `sessions` is not used. Facts: the file's name, SHA-256 and statements.
+    Reads the SQL file beside phase.toml and asks the target for its version. Facts: the file's name, SHA-256 and
+    statements.
     """
+    name, file = phase.baseline.target, phase.baseline.file
     try:
         statements = _statements(phase)
     except MigrationError as error:
-        return Answer(findings=(could_not_run("statement_is_idempotent", "-", phase.baseline.file, error),))
-    findings = tuple(
-        Finding(
-            check="statement_is_idempotent",
-            target=phase.baseline.target,
-            object=f"line {s.line}: {s.kind} {s.object}",
-            have=s.refused or "idempotent",
-            want="idempotent",
-            verdict=Verdict.FAIL if s.refused else Verdict.PASS,
-            hint=s.remedy,
-        )
-        for s in statements
-    )
-    facts = {"file": phase.baseline.file, "sha256": _sql_sha256(phase), "statements": len(statements)}
+        return Answer(findings=(could_not_run("statement_is_idempotent", "-", file, error),))
+    findings = [_judge_statement(name, statement) for statement in statements]
+    try:
+        warnings = lint(_sql(phase), name=file, server_major=sessions.identity(name).major)
+        findings.extend(judge_lint(name, file, warnings, phase.baseline.lint))
+    except RunbookError as error:
+        findings.append(could_not_run("script_is_lint_free", name, file, error))
+    facts = {"file": file, "sha256": _sql_sha256(phase), "statements": len(statements)}
     rows = tuple(
         {"line": s.line, "kind": s.kind, "object": s.object, "twice": s.refused or "same"} for s in statements
     )
-    return Answer(findings=findings, facts=facts, rows=rows)
+    return Answer(findings=tuple(findings), facts=facts, rows=rows)
+
+
+def _judge_statement(target: str, statement: Statement) -> Finding:
+    return Finding(
+        check="statement_is_idempotent",
+        target=target,
+        object=f"line {statement.line}: {statement.kind} {statement.object}",
+        have=statement.refused or "idempotent",
+        want="idempotent",
+        verdict=Verdict.FAIL if statement.refused else Verdict.PASS,
+        hint=statement.remedy,
+    )
 
 
 def plan(phase: Phase, sessions: Sessions, *, dumps: Mapping[str, Any], code: str) -> Answer:
     """Say what each statement would do, and hash everything that the plan depends on.
 
     `dumps` are the facts of backup.dump, `code` is the digest of the notebooks. Reads the baseline target's
-    catalogue and the Prisma project's migrations; writes nothing.
-    Facts: `statements`, `parts` (what the hash is made of), `hash` and `confirmation` (DATABASE:HASH8).
+    catalogue and the Prisma project's migrations, and runs the script in an empty scratch database; writes nothing
+    to any target.
+    Facts: `statements`, `makes` (what the script makes on its own), `parts` (what the hash is made of), `hash` and
+    `confirmation` (DATABASE:HASH8).
     """
     name = phase.baseline.target
     try:
@@ -76,6 +93,8 @@ def plan(phase: Phase, sessions: Sessions, *, dumps: Mapping[str, Any], code: st
         with sessions.snapshot(name) as conn:
             catalog = read_catalog(conn)
         who = sessions.identity(name)
+        script = [(phase.baseline.file, _sql(phase))]
+        expected = expect(script, owner=phase.owner, server_major=who.major)
         migrations = folder_digest(read_folder(find_project()))
     except RunbookError as error:
         return Answer(findings=(could_not_run("object_is_absent_or_equal", name, "plan", error),))
@@ -89,57 +108,65 @@ def plan(phase: Phase, sessions: Sessions, *, dumps: Mapping[str, Any], code: st
         "prisma": migrations,
         "backup": {target: noted["sha256"] for target, noted in sorted(dumps.items())},
     }
-    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    states = _states(phase, name, statements, catalog)
-    findings = tuple(_judge_state(name, s, *states[s.object]) for s in statements if s.object in states)
+    planned = plan_statements(statements, expected.made, describe(catalog))
     rows = tuple(
-        {"line": s.line, "kind": s.kind, "object": s.object, "would": states.get(s.object, ("run", ""))[0]}
-        for s in statements
+        {
+            "line": p.statement.line,
+            "kind": p.statement.kind,
+            "object": p.statement.object,
+            "would": p.state.value,
+        }
+        for p in planned
     )
+    digest = plan_hash(parts)
     return Answer(
-        findings=findings,
+        findings=tuple(f for p in planned if (f := judge_planned(name, p)) is not None),
         facts={
             "parts": parts,
             "hash": digest,
             "confirmation": f"{who.database}:{digest[:8]}",
             "statements": rows,
+            "makes": [[kind, made, words] for (kind, made), words in sorted(expected.made.items())],
+            "scratch_version": expected.server_version,
         },
         rows=rows,
     )
 
 
-def rehearse(phase: Phase, sessions: Sessions) -> Answer:
+def rehearse(phase: Phase, sessions: Sessions, *, plan: Mapping[str, Any]) -> Answer:
     """Execute the baseline in a transaction that rolls back; judge what it made, and that nothing is left of it.
 
-    Takes the locks that the real run takes, for as long as the rehearsal lasts. Nothing is committed.
+    `plan` are the facts of `plan`. Takes the locks that the real run takes, for as long as the rehearsal lasts.
+    Nothing is committed. Facts: the state `before` and `after`, and the `sequences` that a rollback leaves moved.
     """
     name = phase.baseline.target
+    if "makes" not in plan:
+        return Answer(findings=(could_not_run("rehearsal_is_inert", name, "baseline", _NO_PLAN),))
     try:
         before = _state(sessions, name)
         made: tuple[Finding, ...] = ()
-        with _writing(phase, sessions) as conn:
-            try:
-                with conn.transaction():
-                    take_lock(conn)
-                    run_script(conn, _runnable(phase), owner=phase.owner)
-                    made = check_schema(phase, name, read_catalog(conn))
-                    raise _Undo
-            except _Undo:
-                pass
+        with _writing(phase, sessions) as conn, suppress(_Undo), conn.transaction():
+            take_lock(conn)
+            run_script(conn, _runnable(phase), owner=phase.owner)
+            made = _judge_result(phase, read_catalog(conn), plan)
+            raise _Undo
         after = _state(sessions, name)
     except (RunbookError, psycopg.Error) as error:
         return Answer(
             findings=(could_not_run("rehearsal_is_inert", name, "baseline", _wrapped(phase, error)),)
         )
+    moved = [s for s, value in after["sequences"].items() if value != before["sequences"].get(s)]
+    sequences = f"; sequences moved, which no rollback restores: {', '.join(moved)}" if moved else ""
     inert = judge(
         "rehearsal_is_inert",
         name,
         "catalogue and row counts",
-        have=_words(after),
+        have=_words(after) + sequences,
         want=_words(before),
         hint="The rehearsal was rolled back and yet something changed: somebody else writes here. Find out who.",
     )
-    return Answer(findings=(*made, inert), facts={"before": before, "after": after})
+    facts = {"before": before, "after": after, "sequences": moved}
+    return Answer(findings=(*made, inert), facts=facts, rows=by_object(made))
 
 
 def apply(phase: Phase, sessions: Sessions, *, plan: Mapping[str, Any], confirm: str, apply: bool) -> Answer:
@@ -150,10 +177,7 @@ def apply(phase: Phase, sessions: Sessions, *, plan: Mapping[str, Any], confirm:
     """
     name = phase.baseline.target
     if "confirmation" not in plan:
-        error = MigrationError(
-            "There is no plan to apply.", "Mend what the plan's findings name; plan again."
-        )
-        failed = could_not_run("baseline_is_applied", name, phase.baseline.file, error)
+        failed = could_not_run("baseline_is_applied", name, phase.baseline.file, _NO_PLAN)
         return Answer(findings=(failed,), facts={"applied": False})
     if not apply:
         finding = Finding(
@@ -239,7 +263,6 @@ def second_run(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
 def _apply(
     phase: Phase, sessions: Sessions, plan: Mapping[str, Any]
 ) -> tuple[tuple[Outcome, ...], tuple[Finding, ...]]:
-    name = phase.baseline.target
     outcomes: tuple[Outcome, ...] = ()
     made: tuple[Finding, ...] = ()
     with _writing(phase, sessions, system_identifier=plan["parts"]["system_identifier"]) as conn:
@@ -249,12 +272,19 @@ def _apply(
                 statements = _runnable(phase)
                 _require_planned(phase, plan["parts"], read_catalog(conn))
                 outcomes = run_script(conn, statements, owner=phase.owner)
-                made = check_schema(phase, name, read_catalog(conn))
+                made = _judge_result(phase, read_catalog(conn), plan)
                 if any(f.verdict in CLOSING for f in made):
                     raise _Undo
         except _Undo:
             pass
     return outcomes, made
+
+
+def _judge_result(phase: Phase, catalog: Catalog, plan: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """Judge what stands after the script, still in its transaction: as declared, and as the script makes it."""
+    name = phase.baseline.target
+    makes = {(kind, made): words for kind, made, words in plan["makes"]}
+    return (*check_schema(phase, name, catalog), judge_made(name, makes, describe(catalog)))
 
 
 def _apply_again(
@@ -268,7 +298,7 @@ def _apply_again(
         before = _state_of(conn)
         outcomes = run_script(conn, _runnable(phase), owner=phase.owner)
         after = _state_of(conn)
-        if after != before:
+        if _words(after) != _words(before):
             raise _Undo
     return before, after, outcomes
 
@@ -338,54 +368,19 @@ def _writing(
     )
 
 
-def _states(
-    phase: Phase, target: str, statements: tuple[Statement, ...], catalog: Catalog
-) -> dict[str, tuple[str, str]]:
-    """Return, per declared object that the script makes, what its statement would do and what differs."""
-    other_types = (name for kind, name in catalog.definitions if kind == "type")
-    present = {*catalog.relations, *catalog.enums, *catalog.indexes, *other_types}
-    findings = check_schema(phase, target, catalog)
-    states: dict[str, tuple[str, str]] = {}
-    for statement in statements:
-        if statement.kind not in PLANNED:
-            continue
-        about = [f for f in findings if f.object == statement.object]
-        if statement.object not in present:
-            states[statement.object] = ("create", "")
-        elif not about:
-            states[statement.object] = ("meet an object that the phase does not declare", "")
-        elif failed := [f for f in about if f.verdict in CLOSING]:
-            states[statement.object] = (
-                "exists, DIFFERENT",
-                "; ".join(f"{f.check}: {f.have}" for f in failed),
-            )
-        else:
-            states[statement.object] = ("exists, same", "")
-    return states
-
-
-def _judge_state(target: str, statement: Statement, state: str, difference: str) -> Finding:
-    passed = state in ("create", "exists, same")
-    return Finding(
-        check="object_is_absent_or_equal",
-        target=target,
-        object=statement.object,
-        have="absent: would be created" if state == "create" else f"{state} {difference}".strip(),
-        want="absent, or equal to what the phase declares",
-        verdict=Verdict.PASS if passed else Verdict.FAIL,
-        hint="" if passed else "IF NOT EXISTS would hide this: bring the object or the phase in line first.",
-    )
-
-
 def _state(sessions: Sessions, name: str) -> dict[str, Any]:
-    """Return the catalogue's fingerprint and every table's row count, read in one snapshot."""
+    """Return the catalogue's fingerprint, every table's row count and every sequence's value, in one snapshot."""
     with sessions.snapshot(name) as conn:
         return _state_of(conn)
 
 
 def _state_of(conn: Connection) -> dict[str, Any]:
     catalog = read_catalog(conn)
-    return {"fingerprint": catalog.fingerprint(), "rows": count_rows(conn, catalog.tables())}
+    return {
+        "fingerprint": catalog.fingerprint(),
+        "rows": count_rows(conn, catalog.tables()),
+        "sequences": read_sequences(conn),
+    }
 
 
 def _words(state: Mapping[str, Any]) -> str:

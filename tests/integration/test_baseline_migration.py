@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from psycopg import sql
 from runbooks_lib.errors import GateClosed
 from runbooks_lib.findings import Answer, Verdict, gate
 from runbooks_lib.lab.lab import Lab
-from runbooks_lib.phase import Phase, load_phase
+from runbooks_lib.phase import LintRule, LintVerdict, Phase, load_phase
 from runbooks_lib.postgres.apply import LOCK_KEY, take_lock
 from runbooks_lib.postgres.clients import choose, find_clients
 from runbooks_lib.postgres.connect import Sessions
@@ -28,6 +29,7 @@ from runbooks_lib.steps import baseline_migration as step
 SHIPPED = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 DATABASE = "baseline_test"
 DUMPS = {"legacy": {"sha256": "a" * 64, "complete": True}}
+MADE = ("script_makes_what_it_says", "objects of the script")
 OBJECTS = {o.name for o in (*SHIPPED.enums, *SHIPPED.tables, *SHIPPED.indexes)}
 
 
@@ -58,6 +60,11 @@ def make_plan(phase: Phase = PHASE, *, dumps: Any = DUMPS, code: str = "c") -> A
     return ask(step.plan, phase, dumps=dumps, code=code)
 
 
+def rehearse(phase: Phase = PHASE, plan: Answer | None = None) -> Answer:
+    """Rehearse a plan, by default a new one."""
+    return ask(step.rehearse, phase, plan=(plan or make_plan(phase)).facts)
+
+
 def make(phase: Phase = PHASE, plan: Answer | None = None, confirm: str | None = None) -> Answer:
     """Apply a plan, by default a new one, as confirmed."""
     facts = (plan or make_plan(phase)).facts
@@ -65,12 +72,29 @@ def make(phase: Phase = PHASE, plan: Answer | None = None, confirm: str | None =
                apply=True)  # fmt: skip
 
 
+def forced(phase: Phase) -> dict[str, Any]:
+    """The facts of a plan for a script that no scratch database would take: what does the target say to it?"""
+    good = make_plan().facts
+    text = (phase.folder / phase.baseline.file).read_bytes()
+    parts = good["parts"] | {"sql": hashlib.sha256(text).hexdigest()}
+    return {**good, "parts": parts, "makes": []}
+
+
+def force(phase: Phase) -> Answer:
+    """Apply such a plan."""
+    facts = forced(phase)
+    return ask(step.apply, phase, plan=facts, confirm=facts["confirmation"], apply=True)
+
+
 def failed(answer: Answer, verdict: Verdict = Verdict.FAIL) -> set[tuple[str, str]]:
     return {(f.check, f.object) for f in answer.findings if f.verdict is verdict}
 
 
 def passes(answer: Answer) -> bool:
-    return {f.verdict for f in answer.findings} == {Verdict.PASS}
+    """All findings PASS, but for warnings of the linter that the phase accepts."""
+    judged = {f.verdict for f in answer.findings if f.check != "script_is_lint_free"}
+    accepted = {f.verdict for f in answer.findings if f.check == "script_is_lint_free"}
+    return judged == {Verdict.PASS} and accepted <= {Verdict.PASS, Verdict.SKIP}
 
 
 def assert_closed(answer: Answer, *words: str) -> None:
@@ -148,6 +172,7 @@ def names(admin: psycopg.Connection[Any]) -> set[str]:
 # -- parse ---------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("db")
 def test_parse_passes() -> None:
     answer = ask(step.parse)
     assert passes(answer)
@@ -184,7 +209,7 @@ def test_a_baseline_that_cannot_be_read_stops_every_question(
     for answer, check in (
         (ask(step.parse, phase), "statement_is_idempotent"),
         (make_plan(phase), "object_is_absent_or_equal"),
-        (ask(step.rehearse, phase), "rehearsal_is_inert"),
+        (ask(step.rehearse, phase, plan=good), "rehearsal_is_inert"),
         (ask(step.apply, phase, plan=good, confirm=good["confirmation"], apply=True), "baseline_is_applied"),
         (ask(step.second_run, phase, apply=True), "second_run_changes_nothing"),
     ):
@@ -198,7 +223,9 @@ def test_a_baseline_that_cannot_be_read_stops_every_question(
 def test_plan_where_nothing_is(db: psycopg.Connection[Any]) -> None:
     answer = make_plan()
     assert passes(answer)
-    assert {(row["object"], row["would"]) for row in answer.rows} == {(name, "create") for name in OBJECTS}
+    assert {(row["object"], row["would"]) for row in answer.rows} == {
+        (name, "would create") for name in OBJECTS
+    }
     assert answer.facts["confirmation"] == f"{DATABASE}:{answer.facts['hash'][:8]}"
     assert not OBJECTS & names(db)
 
@@ -215,7 +242,7 @@ def test_plan_where_a_part_is(done: psycopg.Connection[Any]) -> None:
     assert passes(answer)
     would = {row["object"]: row["would"] for row in answer.rows}
     missing = ("public.MarketplaceSyncState", "public.oauth_states_state_idx")
-    assert {name for name, what in would.items() if what == "create"} == set(missing)
+    assert {name for name, what in would.items() if what == "would create"} == set(missing)
     assert passes(make(plan=answer))
     assert names(done) >= OBJECTS
 
@@ -241,7 +268,7 @@ def test_what_is_different_is_planned_as_different_and_rolls_everything_back(
     plan = make_plan()
     assert failed(plan) == {("object_is_absent_or_equal", name)}
     assert_closed(plan, "IF NOT EXISTS would hide this")
-    rehearsed = ask(step.rehearse)
+    rehearsed = rehearse()
     assert rehearsed.verdict in (Verdict.FAIL, Verdict.ERROR)
     answer = make(plan=plan)
     assert answer.verdict in (Verdict.FAIL, Verdict.ERROR)
@@ -276,14 +303,118 @@ def test_the_result_is_verified_before_the_commit(
     content = dumped()
     plan = make_plan()
     assert failed(plan) == {("object_is_absent_or_equal", name)}
-    assert check in str(plan.findings)
-    rehearsed = ask(step.rehearse)
-    assert failed(rehearsed) == {(check, name)}
+    rehearsed = rehearse()
+    assert failed(rehearsed) == {(check, name), MADE}
     assert ("rehearsal_is_inert", "catalogue and row counts") in failed(rehearsed, Verdict.PASS)
     answer = make(plan=plan)
-    assert failed(answer) == {(check, name), ("baseline_is_applied", "baseline.sql")}
+    assert failed(answer) == {(check, name), MADE, ("baseline_is_applied", "baseline.sql")}
     assert answer.facts["applied"] is False
     assert dumped() == content
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "words"),
+    [
+        (
+            'ALTER TABLE inbound_addresses DROP CONSTRAINT "inbound_addresses_connectionId_fkey"',
+            "public.inbound_addresses",
+            "constraint public.inbound_addresses.inbound_addresses_connectionId_fkey: missing",
+        ),
+        (
+            'ALTER TABLE "OAuthState" ALTER "marketplaceType" SET DEFAULT \'OTHER\'',
+            "public.OAuthState",
+            "default 'OTHER'::public",
+        ),
+    ],
+)
+def test_what_no_phase_can_declare_is_compared_too(
+    done: psycopg.Connection[Any], dumped: Callable[[], bytes], change: str, name: str, words: str
+) -> None:
+    """The script makes it in the scratch database, and so its absence here is a difference."""
+    done.execute(change)
+    content = dumped()
+    plan = make_plan()
+    assert failed(plan) == {("object_is_absent_or_equal", name)}
+    assert_closed(plan, words)
+    assert MADE in failed(rehearse(plan=plan))
+    assert MADE in failed(make(plan=plan))
+    assert dumped() == content
+
+
+def test_an_alter_of_the_script_may_change_what_is_there(
+    done: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    """A column that the script adds later: not a difference that IF NOT EXISTS hides."""
+    text = shipped_sql() + 'ALTER TABLE public."OAuthState" ADD COLUMN IF NOT EXISTS note text;\n'
+    phase = with_sql(tmp_path, text)
+    plan = make_plan(phase)
+    states = {row["object"]: row["would"] for row in plan.rows}
+    assert states["public.OAuthState"] == "would change"
+    assert plan.verdict is Verdict.PASS
+    rehearsed = rehearse(phase, plan)
+    assert ("script_makes_what_it_says", "objects of the script") in failed(rehearsed, Verdict.PASS)
+
+
+def test_a_script_that_needs_what_is_not_there_cannot_be_compared(
+    db: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    phase = with_sql(tmp_path, "CREATE INDEX IF NOT EXISTS i ON public.tenants (name);")
+    answer = make_plan(phase)
+    assert failed(answer, Verdict.ERROR) == {("object_is_absent_or_equal", "plan")}
+    assert_closed(answer, "does not run in an empty PostgreSQL", "tenants")
+
+
+def test_sequences_that_a_rollback_leaves_moved_are_named(
+    db: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    db.execute("CREATE SEQUENCE counter; GRANT ALL ON SEQUENCE counter TO kb_backend, keybuzz_operator")
+    phase = with_sql(
+        tmp_path,
+        "CREATE TABLE IF NOT EXISTS public.t (id int);\nINSERT INTO public.t VALUES (1) ON CONFLICT DO NOTHING;",
+    )
+    facts = forced(phase)
+    text = "SELECT nextval('public.counter')"
+    run_script = step.run_script
+
+    def count_too(conn: Any, statements: Any, *, owner: str) -> Any:
+        conn.execute(text)
+        return run_script(conn, statements, owner=owner)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step, "run_script", count_too)
+        answer = ask(step.rehearse, phase, plan=facts)
+    assert answer.facts["sequences"] == ["public.counter"]
+    assert_closed(answer, "sequences moved, which no rollback restores: public.counter")
+
+
+@pytest.mark.usefixtures("db")
+def test_a_linter_warning_has_the_verdict_that_the_phase_gives_it() -> None:
+    def verdicts(*rules: LintRule) -> dict[str, Verdict]:
+        phase = replace(PHASE, baseline=replace(PHASE.baseline, lint=rules))
+        found = ask(step.parse, phase).findings
+        return {f.object.split(": ")[1]: f.verdict for f in found if f.check == "script_is_lint_free"}
+
+    accepted = LintRule(rule="prefer-timestamp-tz", verdict=LintVerdict.SKIP, why="so be it")
+    forbidden = LintRule(rule="prefer-bigint-over-int", verdict=LintVerdict.FAIL, why="never")
+    assert verdicts() == dict.fromkeys(("prefer-timestamp-tz", "prefer-bigint-over-int"), Verdict.OPEN)
+    assert verdicts(accepted, forbidden) == {
+        "prefer-timestamp-tz": Verdict.SKIP,
+        "prefer-bigint-over-int": Verdict.FAIL,
+    }
+
+
+@pytest.mark.usefixtures("db")
+def test_without_a_warning_the_script_is_lint_free(tmp_path: Path) -> None:
+    phase = with_sql(tmp_path, "CREATE TABLE IF NOT EXISTS public.a (id bigint PRIMARY KEY);")
+    assert ("script_is_lint_free", "baseline.sql") in failed(ask(step.parse, phase), Verdict.PASS)
+
+
+@pytest.mark.usefixtures("db")
+def test_a_missing_linter_is_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda *names, **options: None)
+    answer = ask(step.parse)
+    assert failed(answer, Verdict.ERROR) == {("script_is_lint_free", "baseline.sql")}
+    assert_closed(answer, "squawk is not installed")
 
 
 def test_an_object_that_the_phase_does_not_declare(done: psycopg.Connection[Any], tmp_path: Path) -> None:
@@ -292,8 +423,8 @@ def test_an_object_that_the_phase_does_not_declare(done: psycopg.Connection[Any]
     )
     answer = make_plan(with_sql(tmp_path, text))
     assert failed(answer) == {("object_is_absent_or_equal", "public.tenants")}
-    assert answer.rows[-1]["would"] == "run"
-    assert_closed(answer, "does not declare")
+    assert answer.rows[-1]["would"] == "would run"
+    assert_closed(answer, "exists, DIFFERENT", "columns public.tenants")
 
 
 @pytest.mark.parametrize(
@@ -314,10 +445,10 @@ def test_no_plan_without_a_prisma_project(
 
 def test_a_target_that_does_not_answer(lab: Lab) -> None:
     phase = phase_for("none_of_this_name")
-    plan = {"confirmation": "x:1", "parts": {"system_identifier": "1"}}
+    plan = {"confirmation": "x:1", "parts": {"system_identifier": "1"}, "makes": []}
     for answer, check in (
         (make_plan(phase), "object_is_absent_or_equal"),
-        (ask(step.rehearse, phase), "rehearsal_is_inert"),
+        (ask(step.rehearse, phase, plan=plan), "rehearsal_is_inert"),
         (ask(step.apply, phase, plan=plan, confirm="x:1", apply=True), "baseline_is_applied"),
         (ask(step.second_run, phase, apply=True), "second_run_changes_nothing"),
     ):
@@ -390,9 +521,9 @@ def test_another_system_changes_the_hash_and_is_refused(
 
 def test_a_rehearsal_leaves_nothing(db: psycopg.Connection[Any], dumped: Callable[[], bytes]) -> None:
     before = dumped()
-    answer = ask(step.rehearse)
+    answer = rehearse()
     assert passes(answer)
-    assert {f.object for f in answer.findings} == {*OBJECTS, "catalogue and row counts"}
+    assert {f.object for f in answer.findings} == {*OBJECTS, MADE[1], "catalogue and row counts"}
     assert dumped() == before
     assert answer.facts["before"] == answer.facts["after"]
 
@@ -408,7 +539,7 @@ def test_a_rehearsal_says_when_somebody_else_writes(
         return run_script(*arguments, **options)
 
     monkeypatch.setattr(step, "run_script", meanwhile)
-    answer = ask(step.rehearse)
+    answer = rehearse()
     assert failed(answer) == {("rehearsal_is_inert", "catalogue and row counts")}
     assert_closed(answer, "somebody else writes here")
 
@@ -441,8 +572,8 @@ def test_what_fails_is_rolled_back(
     before = dumped()
     phase = with_sql(tmp_path, text, **baseline)
     for answer, check in (
-        (ask(step.rehearse, phase), "rehearsal_is_inert"),
-        (make(phase), "baseline_is_applied"),
+        (ask(step.rehearse, phase, plan=forced(phase)), "rehearsal_is_inert"),
+        (force(phase), "baseline_is_applied"),
         (ask(step.second_run, phase, apply=True), "second_run_changes_nothing"),
     ):
         assert {c for c, _ in failed(answer, Verdict.ERROR)} == {check}
@@ -456,7 +587,7 @@ def test_a_lock_is_not_waited_for_longer_than_lock_timeout(done: psycopg.Connect
     plan = make_plan(phase)
     with lab.admin(DATABASE) as other, other.transaction():
         other.execute('LOCK TABLE "OAuthState" IN SHARE ROW EXCLUSIVE MODE')
-        for answer in (ask(step.rehearse, phase), make(phase, plan), ask(step.second_run, phase, apply=True)):
+        for answer in (rehearse(phase, plan), make(phase, plan), ask(step.second_run, phase, apply=True)):
             assert answer.verdict is Verdict.ERROR
             assert_closed(answer, "lock timeout", "public.oauth_states_", "blockers in preflight")
     assert passes(make(phase, plan))
@@ -531,7 +662,7 @@ def test_no_plan_is_never_applied(db: psycopg.Connection[Any], apply: bool) -> N
     plan = make_plan(dumps={})
     answer = ask(step.apply, plan=plan.facts, confirm="", apply=apply)
     assert failed(answer, Verdict.ERROR) == {("baseline_is_applied", "baseline.sql")}
-    assert_closed(answer, "There is no plan to apply")
+    assert_closed(answer, "There is no plan")
     assert not OBJECTS & names(db)
 
 
@@ -560,7 +691,7 @@ def test_two_at_once(db: psycopg.Connection[Any]) -> None:
     with first.write("legacy", lock_timeout_ms=1_000, statement_timeout_ms=1_000) as conn, conn.transaction():
         take_lock(conn)
         take_lock(conn)  # one's own lock is no obstacle
-        for answer in (ask(step.rehearse), make(plan=plan), ask(step.second_run, apply=True)):
+        for answer in (rehearse(), make(plan=plan), ask(step.second_run, apply=True)):
             assert answer.verdict is Verdict.ERROR
             assert_closed(
                 answer, "held by keybuzz_operator (runbooks first run, pid", "UTC", "Wait until it has"
@@ -570,18 +701,18 @@ def test_two_at_once(db: psycopg.Connection[Any]) -> None:
 
 def test_the_lock_is_held_by_a_session_without_a_transaction(lab: Lab, db: psycopg.Connection[Any]) -> None:
     db.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))
-    assert_closed(ask(step.rehearse), "held by postgres (runbooks, pid")
+    assert_closed(rehearse(), "held by postgres (runbooks, pid")
     with lab.admin("postgres") as admin:  # nor does a role that sees no times break the sentence
         admin.execute("REVOKE pg_read_all_stats FROM keybuzz_operator")
         try:
-            assert_closed(ask(step.rehearse), "its lock is held by postgres")
+            assert_closed(rehearse(), "its lock is held by postgres")
         finally:
             admin.execute("GRANT pg_read_all_stats TO keybuzz_operator")
 
 
 def test_a_missing_privilege_is_error(db: psycopg.Connection[Any]) -> None:
     db.execute("REVOKE CREATE ON SCHEMA public FROM kb_backend")
-    for answer in (ask(step.rehearse), make()):
+    for answer in (rehearse(), make()):
         assert answer.verdict is Verdict.ERROR
         assert_closed(answer, "permission denied for schema public", "role_may")
     assert not OBJECTS & names(db)

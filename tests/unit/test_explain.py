@@ -25,6 +25,7 @@ OFFICIAL = (
     "https://kubernetes.io/docs/",
     "https://www.rfc-editor.org/rfc/",
     "https://expressjs.com/en/guide/",
+    "https://squawkhq.com/docs/",
 )
 LAYERS = ("steps", "postgres", "archive", "findings.py")
 # A question that raises becomes an ERROR under the question's own name: no check, no page.

@@ -1,0 +1,185 @@
+"""The plan of a baseline: what each statement would do, and the hash over everything that it depends on.
+
+What an object should be like is not read from the SQL: the script runs in an empty scratch database, and what it
+makes there is compared with what the target has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from runbooks_lib.findings import Finding, Verdict, judge
+from runbooks_lib.phase import LintRule, LintVerdict
+from runbooks_lib.postgres.differences import Described, compare
+from runbooks_lib.postgres.lint import LintWarning
+from runbooks_lib.postgres.script import Statement
+
+# What makes up an object of a kind, as (kind, name) of a description. A name taken by another kind counts too:
+# CREATE … IF NOT EXISTS skips a table whose name a view has.
+_OWN = {
+    "table": ("relation", "columns"),
+    "view": ("relation", "columns", "view"),
+    "sequence": ("relation", "sequence"),
+    "index": ("index", "relation"),
+    "enum": ("enum", "type", "relation"),
+    "function": ("function",),
+    "schema": ("schema",),
+    "extension": ("extension",),
+}
+MAX_NAMED = 5
+
+
+class State(StrEnum):
+    """What a statement would do to its object."""
+
+    CREATE = "would create"
+    SAME = "exists, same"
+    DIFFERENT = "exists, DIFFERENT"
+    CHANGE = "would change"  # an ALTER of the script brings it in line; the rehearsal proves it
+    RUN = "would run"  # makes nothing that has a name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A statement with what it would do, and in what the existing object differs."""
+
+    statement: Statement
+    state: State
+    difference: str = ""
+
+
+def plan_statements(
+    statements: Sequence[Statement], made: Mapping[tuple[str, str], str], live: Mapping[tuple[str, str], str]
+) -> tuple[Planned, ...]:
+    """Compare what the script makes with what the target has, statement by statement.
+
+    `made` and `live` are descriptions as differences.describe makes them.
+    """
+    altered = {s.object for s in statements if s.text[:5].upper() == "ALTER"}
+    return tuple(_plan(s, made, live, altered=s.object in altered) for s in statements)
+
+
+def _plan(
+    statement: Statement,
+    made: Mapping[tuple[str, str], str],
+    live: Mapping[tuple[str, str], str],
+    *,
+    altered: bool,
+) -> Planned:
+    kinds = _OWN.get(statement.kind)
+    if kinds is None:
+        return Planned(statement=statement, state=State.RUN)
+    wanted = {key: words for key, words in made.items() if _belongs(key, statement)}
+    have = {key: live[key] for key in wanted if key in live}
+    taken = {
+        (kind, statement.object): live[kind, statement.object]
+        for kind in kinds
+        if (kind, statement.object) in live
+    }
+    if not have and not taken:
+        return Planned(statement=statement, state=State.CREATE)
+    differing = "; ".join(compare({**taken, **have}, wanted))
+    if not differing:
+        return Planned(statement=statement, state=State.SAME)
+    state = State.CHANGE if altered else State.DIFFERENT
+    return Planned(statement=statement, state=state, difference=differing)
+
+
+def _belongs(key: tuple[str, str], statement: Statement) -> bool:
+    kind, name = key
+    if kind == "constraint":
+        return statement.kind == "table" and name.startswith(f"{statement.object}.")
+    return kind in _OWN[statement.kind] and name == statement.object
+
+
+def judge_planned(target: str, planned: Planned) -> Finding | None:
+    """Return the finding object_is_absent_or_equal; None for a statement that makes nothing with a name."""
+    if planned.state is State.RUN:
+        return None
+    passed = planned.state is not State.DIFFERENT
+    return Finding(
+        check="object_is_absent_or_equal",
+        target=target,
+        object=planned.statement.object,
+        have=f"{planned.state}: {planned.difference}" if planned.difference else planned.state.value,
+        want="absent, or equal to what the script makes",
+        verdict=Verdict.PASS if passed else Verdict.FAIL,
+        hint="" if passed else "IF NOT EXISTS would hide this: bring the object or the script in line first.",
+    )
+
+
+def judge_made(target: str, made: Mapping[tuple[str, str], str], live: Described) -> Finding:
+    """Judge script_makes_what_it_says: after the script, the target holds what the script makes on its own."""
+    differing = tuple(compare({key: live[key] for key in made if key in live}, made))
+    more = f" and {len(differing) - MAX_NAMED} more" if len(differing) > MAX_NAMED else ""
+    said = f"; {'; '.join(differing[:MAX_NAMED])}{more}" if differing else ""
+    return judge(
+        "script_makes_what_it_says",
+        target,
+        "objects of the script",
+        have=f"{len(made) - len(differing)} of {len(made)} as in an empty database{said}",
+        want=f"{len(made)} of {len(made)} as in an empty database",
+        hint="IF NOT EXISTS skipped objects of another shape: bring them in line by a migration of its own.",
+    )
+
+
+def judge_lint(
+    target: str, file: str, warnings: Iterable[LintWarning], rules: Sequence[LintRule]
+) -> list[Finding]:
+    """Return one finding script_is_lint_free per rule that warns, with the verdict that the phase gives it."""
+    lines: dict[str, list[LintWarning]] = {}
+    for warning in warnings:
+        lines.setdefault(warning.rule, []).append(warning)
+    if not lines:
+        return [judge("script_is_lint_free", target, file, have="no warning", want="no warning", hint="")]
+    return [_lint_finding(target, file, rule, found, rules) for rule, found in sorted(lines.items())]
+
+
+def _lint_finding(
+    target: str, file: str, rule: str, found: Sequence[LintWarning], rules: Sequence[LintRule]
+) -> Finding:
+    declared = next((r for r in rules if r.rule == rule), None)
+    verdict = Verdict(declared.verdict) if declared else Verdict.OPEN
+    accepted = declared is not None and declared.verdict is LintVerdict.SKIP
+    hint = (
+        f"accepted: {declared.why}"
+        if declared and accepted
+        else f"{found[0].message} {found[0].help}".strip()
+    )
+    numbers = ", ".join(str(warning.line) for warning in found[:MAX_NAMED])
+    more = " …" if len(found) > MAX_NAMED else ""
+    return Finding(
+        check="script_is_lint_free",
+        target=target,
+        object=f"{file}: {rule}",
+        have=f"{len(found)} × at line {numbers}{more}",
+        want="no warning",
+        verdict=verdict,
+        hint=hint,
+    )
+
+
+def plan_hash(parts: Mapping[str, Any]) -> str:
+    """Return the SHA-256 (hex) over the parts of a plan."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def changed_parts(planned: Mapping[str, Any], present: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what differs between the parts of two plans, each named with both values, shortened."""
+    names = dict.fromkeys([*planned, *present])
+    return tuple(
+        f"{name} (was {_short(planned.get(name))}, is {_short(present.get(name))})"
+        for name in names
+        if planned.get(name) != present.get(name)
+    )
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_short(part)}" for key, part in value.items()) or "none"
+    return str(value)[:16]
