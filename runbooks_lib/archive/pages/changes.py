@@ -1,0 +1,98 @@
+"""What changed from one run of a phase to the next: findings whose verdict changed, new ones, and vanished ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runbooks_lib.archive.files import read_json
+from runbooks_lib.archive.run import Run
+from runbooks_lib.findings import Verdict
+
+FILE = "verdicts.json"
+SCHEMA_VERSION = 1
+_TIME = re.compile(r"\d{8}[_T]\d{6}Z?")  # in the name of a dump: the next run's has another
+
+Key = tuple[str, str, str, str, str]  # step, question, check, target, object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One finding in two runs; None: the run does not have it."""
+
+    key: Key
+    before: Verdict | None
+    after: Verdict | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What differs between two runs."""
+
+    changed: tuple[Change, ...]
+    new: tuple[Change, ...]
+    gone: tuple[Change, ...]
+
+    def __bool__(self) -> bool:
+        """Tell whether anything differs."""
+        return bool(self.changed or self.new or self.gone)
+
+
+def compare(before: Mapping[Key, Verdict], after: Mapping[Key, Verdict]) -> Changes:
+    """Compare the verdicts of two runs, in the order of the later one; what vanished in that of the earlier."""
+    both = [key for key in after if key in before]
+    return Changes(
+        changed=tuple(_change(k, before[k], after[k]) for k in both if before[k] is not after[k]),
+        new=tuple(_change(k, None, after[k]) for k in after if k not in before),
+        gone=tuple(_change(k, before[k], None) for k in before if k not in after),
+    )
+
+
+def verdicts(evidence: Mapping[str, Mapping[str, Any]]) -> dict[Key, Verdict]:
+    """Return the verdict of each finding; the worst, where a question made a finding several times.
+
+    Times in the names of objects are left out: a dump is compared with the dump of another run.
+    """
+    found: dict[Key, Verdict] = {}
+    for step, record in evidence.items():
+        for question, answer in record["answers"].items():
+            for row in answer["findings"]:
+                key = (step, question, row["check"], row["target"], _TIME.sub("…", row["object"]))
+                verdict = Verdict(row["verdict"])
+                found[key] = max(found.get(key, verdict), verdict, key=list(Verdict).index)
+    return found
+
+
+def summary(evidence: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the verdicts as JSON, much shorter than the evidence: step, question, check, target, object."""
+    tree: dict[str, Any] = {}
+    for key, verdict in verdicts(evidence).items():
+        branch = tree
+        for name in key[:-1]:
+            branch = branch.setdefault(name, {})
+        branch[key[-1]] = verdict.value
+    return {"schema_version": SCHEMA_VERSION, "verdicts": tree}
+
+
+def verdicts_of(run: Run) -> dict[Key, Verdict]:
+    """Return the verdicts of a run: from its summary, else from its evidence.
+
+    Raises EvidenceError when neither can be read.
+    """
+    path = Path(run.path / FILE)
+    if not path.exists():
+        return verdicts(run.evidence())
+    tree = read_json(path)["verdicts"]
+    return {key: Verdict(verdict) for key, verdict in _leaves(tree)}
+
+
+def _leaves(tree: Mapping[str, Any]) -> Iterator[tuple[Key, str]]:
+    for step, questions in tree.items():
+        for question, checks in questions.items():
+            for check, targets in checks.items():
+                for target, objects in targets.items():
+                    for name, verdict in objects.items():
+                        yield (step, question, check, target, name), verdict

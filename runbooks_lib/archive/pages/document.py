@@ -1,0 +1,145 @@
+"""The report's Markdown as HTML: checked by a Markdown library, with pictures, links to evidence, and no markup of data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from markupsafe import Markup
+
+_REFERENCE = re.compile(r"\((\w+(?:, \w+)*) · (\w+(?:, \w+)*)\)")
+_BOX = re.compile(r"\[([ x])\] ")
+_ICONS = {
+    "✅": ("pass", "✔"),
+    "⚠️": ("open", "◌"),
+    "❌": ("fail", "✘"),
+    "⏸️": ("skip", "–"),
+    "➖": ("skip", "–"),
+}
+_ICON = re.compile("|".join(map(re.escape, _ICONS)))
+Words = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Article:
+    """A report in one language as HTML, and its sections: their anchors and titles."""
+
+    lang: str
+    html: Markup
+    sections: tuple[tuple[str, str], ...]
+
+
+def article(
+    text: str,
+    lang: str,
+    *,
+    words: Words,
+    files: Iterable[str],
+    evidence: Callable[[str, str], str | None],
+    pictures: Mapping[str, Markup],
+) -> Article:
+    """Return the report's Markdown as HTML.
+
+    `words` translates; `files` are the files of the run, which are linked where the text names them; `evidence`
+    returns the address of the finding that a step's check left, None when there is none; `pictures` are put
+    below the titles that are their keys.
+    """
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+    tokens: list[Token] = []
+    sections: list[tuple[str, str]] = []
+    linked = frozenset(files)
+    for token in parser.parse(text):
+        if token.type == "inline":
+            title = token.content
+            token.children = _inline(token.children or [], words, linked, evidence)
+            if tokens and tokens[-1].type == "heading_open" and tokens[-1].tag == "h2":
+                anchor = f"{lang}-{len(sections) + 1}"
+                tokens[-1].attrs["id"] = anchor
+                sections.append((anchor, title))
+        tokens.extend(_wrapped(token, words))
+        if token.type == "heading_close" and token.tag == "h2" and sections[-1][1] in pictures:
+            tokens.append(_html("html_block", pictures[sections[-1][1]]))
+    html = Markup(parser.renderer.render(tokens, parser.options, {}))
+    return Article(lang=lang, html=html, sections=tuple((a, _without_emoji(t)) for a, t in sections))
+
+
+def _wrapped(token: Token, words: Words) -> list[Token]:
+    """Return a token; a table in a box that scrolls, by keyboard too."""
+    if token.type == "table_open":
+        box = Markup('<div class="scroll" tabindex="0" role="group" aria-label="{}">').format(words("Table"))
+        return [_html("html_block", box), token]
+    return [token, _html("html_block", Markup("</div>\n"))] if token.type == "table_close" else [token]
+
+
+def _inline(
+    children: list[Token], words: Words, files: frozenset[str], evidence: Callable[[str, str], str | None]
+) -> list[Token]:
+    found: list[Token] = []
+    rest = children
+    if rest and rest[0].type == "text" and (box := _BOX.match(rest[0].content)):
+        found.append(_box(box[1] == "x", words))
+        rest[0].content = rest[0].content[box.end() :]
+    while rest:
+        token, *rest = rest
+        if (
+            token.type == "em_open"
+            and len(rest) > 1
+            and (reference := _REFERENCE.fullmatch(rest[0].content))
+            and rest[1].type == "em_close"
+        ):
+            found.append(_reference(reference[1].split(", "), reference[2].split(", "), evidence))
+            rest = rest[2:]
+        elif token.type == "code_inline" and token.content in files:
+            link = Markup('<a href="{}"><code>{}</code></a>')
+            found.append(_html("html_inline", link.format(quote(token.content), token.content)))
+        elif token.type == "text":
+            found.extend(_icons(token.content))
+        else:
+            found.append(token)
+    return found
+
+
+def _box(ticked: bool, words: Words) -> Token:
+    box = Markup('<span class="tick {}" role="img" aria-label="{}">{}</span> ')
+    said = words("ticked") if ticked else words("not ticked")
+    return _html("html_inline", box.format("yes" if ticked else "no", said, "☑" if ticked else "☐"))
+
+
+def _reference(
+    steps: list[str], checks: list[str], evidence: Callable[[str, str], str | None]
+) -> Token:
+    """Return a reference with each check linked to what it left in the first of the steps that made it."""
+
+    def linked(check: str) -> Markup:
+        address = next(filter(None, (evidence(step, check) for step in steps)), None)
+        return Markup('<a href="{}">{}</a>').format(address, check) if address else Markup("{}").format(check)
+
+    said = Markup(", ").join(map(linked, checks))
+    return _html("html_inline", Markup('<span class="ref">({} · {})</span>').format(", ".join(steps), said))
+
+
+def _icons(text: str) -> Iterable[Token]:
+    """Yield a text with its signs of verdicts in the style of the page, independent of the fonts that are there."""
+    at = 0
+    icon = Markup('<span class="icon v-{}">{}</span>')
+    for match in _ICON.finditer(text):
+        yield _text(text[at : match.start()])
+        yield _html("html_inline", icon.format(*_ICONS[match[0]]))
+        at = match.end()
+    yield _text(text[at:])
+
+
+def _without_emoji(title: str) -> str:
+    return re.sub(r"^[^\w]+", "", title)
+
+
+def _text(content: str) -> Token:
+    return Token("text", "", 0, content=content)
+
+
+def _html(kind: str, content: Markup) -> Token:
+    return Token(kind, "", 0, content=str(content))

@@ -1,0 +1,157 @@
+"""An archived notebook as a page: what was asked, what was shown, and below it every finding that was recorded."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from runbooks_lib.archive.pages.page import in_all_languages, render
+
+_ASKS = re.compile(r"\.ask\(\s*\w+\.(\w+)")
+_LINK = re.compile(r"\]\((\d\d_\w+)\.ipynb\)")
+_STYLE = re.compile(r"<style\b.*?</style\s*>", re.DOTALL | re.IGNORECASE)
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+_SHOWN = ("text/html", "text/markdown", "image/png", "text/plain")
+# What a table of ours is made of; nothing else of an output's HTML reaches the page.
+_TAGS = ("table", "thead", "tbody", "tr", "th", "td", "p", "b", "strong", "em", "code", "pre", "br", "ul", "li")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A page of the run's folder to link to: its file, and what it is."""
+
+    file: str
+    name: str
+
+
+def notebook_page(
+    path: Path,
+    record: Mapping[str, Any] | None,
+    header: Mapping[str, Any],
+    *,
+    previous: Page | None,
+    following: Page | None,
+    index: str | None,
+) -> str:
+    """Return an archived notebook as one HTML file; `record` is what its step recorded, None when nothing.
+
+    Raises EvidenceError when the file is no notebook.
+    """
+    answers = (record or {}).get("answers", {})
+    return render(
+        "notebook.html.j2",
+        in_all_languages(),
+        name=path.stem,
+        record=record,
+        header=header,
+        body=_body(path, answers),
+        answers=answers,
+        anchored=_first_of_each_check(answers),
+        previous=previous,
+        following=following,
+        index=index,
+    )
+
+
+def anchor(check: str) -> str:
+    """Return the anchor of a check's first findings on the page of its step."""
+    return f"check-{check}"
+
+
+def _first_of_each_check(answers: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """Return the anchors of the page by question and check: a check has one, at the question that made it first."""
+    found: dict[str, tuple[str, str]] = {}
+    for question, answer in answers.items():
+        for finding in answer["findings"]:
+            found.setdefault(finding["check"], (question, finding["check"]))
+    return {place: anchor(check) for check, place in found.items()}
+
+
+def _body(path: Path, answers: Mapping[str, Any]) -> Markup:
+    """Return the cells as HTML; the cell that asks a question has the question's name as its anchor."""
+    notebook = _read(path)
+    notebook.metadata.pop("widgets", None)
+    questions: dict[str, str] = {}
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _LINK.sub(_to_page(path.parent), cell.source)
+        elif cell.cell_type == "code":
+            cell.outputs = [output for output in map(_quiet, cell.outputs) if output is not None]
+            asked = _ASKS.search(cell.source)
+            if asked and asked[1] in answers and asked[1] not in questions.values():
+                questions[cell.get("id", "")] = asked[1]
+    body, _ = _exporter().from_notebook_node(notebook)
+    for cell_id, question in questions.items():
+        body = body.replace(f'id="cell-id={escape(cell_id)}"', f'id="{escape(question)}"', 1)
+    return Markup(body)
+
+
+def _to_page(folder: Path) -> Any:
+    """Return what a link to another notebook becomes: a link to its page, where that notebook is archived."""
+    return lambda link: f"]({link[1]}.html)" if (folder / f"{link[1]}.ipynb").exists() else link[0]
+
+
+def _quiet(output: Any) -> Any:
+    """Return an output without what would need scripts or could be markup of data; None when nothing is left.
+
+    What a widget shows stands beside it as a table: without its script it would be blank.
+    """
+    data = output.get("data")
+    if data is None:
+        return output
+    if _WIDGET in data:
+        return None
+    kept = {kind: data[kind] for kind in _SHOWN if kind in data}
+    for kind in ("text/html", "text/markdown"):
+        if kind in kept:
+            kept[kind] = _cleaned(_STYLE.sub("", kept[kind]))
+    output.data = type(data)(kept)
+    return output if kept else None
+
+
+def _cleaned(text: str) -> str:
+    return str(_cleaner().sanitize_html_tags(text))
+
+
+def _read(path: Path) -> Any:
+    _without_slow_import()
+    import nbformat
+
+    from runbooks_lib.errors import EvidenceError
+
+    try:
+        return nbformat.read(path, as_version=4)
+    except (OSError, ValueError, nbformat.ValidationError) as error:
+        raise EvidenceError(
+            f"{path} cannot be read as a notebook: {type(error).__name__}.",
+            "Was it changed or cut short? Run its step again.",
+        ) from error
+
+
+def _without_slow_import() -> None:
+    """Keep jsonschema from compiling grammars (a second) for a format check that notebooks have no use for."""
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
+
+@cache
+def _exporter() -> Any:
+    """Return nbconvert's HTML exporter, with the plain template: no style sheet of 300 KB, no script."""
+    _without_slow_import()
+    from nbconvert.exporters.html import HTMLExporter
+
+    return HTMLExporter(template_name="basic", exclude_anchor_links=True, anchor_link_text="")
+
+
+@cache
+def _cleaner() -> Any:
+    _without_slow_import()
+    from nbconvert.preprocessors.sanitize import SanitizeHTML
+
+    return SanitizeHTML(tags=list(_TAGS), attributes={"table": ["class"]}, strip=True)

@@ -1,0 +1,13 @@
+(function () {
+  var radios = document.querySelectorAll('input[name="lang"]'), kept = null;
+  try { kept = localStorage.getItem("runbooks-lang"); } catch (e) { kept = null; }
+  var wanted = [kept].concat(navigator.languages || []).filter(Boolean).map(function (l) { return l.slice(0, 2); });
+  var first = wanted.map(function (l) { return document.getElementById("lang-" + l); }).filter(Boolean)[0];
+  if (first) { first.checked = true; document.documentElement.lang = first.value; }
+  radios.forEach(function (radio) {
+    radio.addEventListener("change", function () {
+      document.documentElement.lang = radio.value;
+      try { localStorage.setItem("runbooks-lang", radio.value); } catch (e) { return; }
+    });
+  });
+})();
