@@ -12,6 +12,7 @@ from typing import Any
 
 from runbooks_lib.archive.code import code_digest
 from runbooks_lib.archive.files import sha256_of, write_json, write_text
+from runbooks_lib.archive.plans import find_plan, keep_plan
 from runbooks_lib.archive.run import Run, now, runs_folder, step_name, unfinished
 from runbooks_lib.errors import PreconditionFailed, RunbookError
 from runbooks_lib.findings import CLOSING, Answer, Finding, could_not_run, gate, worst
@@ -118,6 +119,14 @@ class Step:
         write_text(path, text)
         return path
 
+    def planned(self, confirm: str) -> Mapping[str, Any] | None:
+        """Return the facts of the plan that `confirm` names, of this run or of an earlier one; None without any.
+
+        Its `ours` says whether it was made in this run: only then may an interrupted apply be taken up again.
+        """
+        found = find_plan(self.run, confirm)
+        return None if found is None else {**found, "ours": found["run"] == self.run.id}
+
     def folder(self, name: str) -> Path:
         """Return a folder of the run: backup or plan."""
         return self.run.path / name
@@ -163,6 +172,8 @@ class Step:
             Finding.from_dict(row) for kept in self._record["answers"].values() for row in kept["findings"]
         ]
         self._write()
+        if "confirmation" in answer.facts:
+            keep_plan(self.run, answer.facts)
 
     def _write(self) -> None:
         write_json(self.path, self._record)

@@ -7,7 +7,6 @@ with apply=True and the plan's confirmation.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict
@@ -19,7 +18,7 @@ from runbooks_lib.errors import MigrationError, RunbookError
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run, judge
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.apply import Outcome, run_script, take_lock
-from runbooks_lib.postgres.catalog import Catalog, count_rows, read_catalog, read_sequences
+from runbooks_lib.postgres.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.checks import check_schema
 from runbooks_lib.postgres.connect import Connection, Sessions, lost
 from runbooks_lib.postgres.differences import describe
@@ -27,9 +26,17 @@ from runbooks_lib.postgres.expected import expect
 from runbooks_lib.postgres.inspection import by_object
 from runbooks_lib.postgres.lint import lint
 from runbooks_lib.postgres.script import Statement, parse_script
+from runbooks_lib.postgres.state import moved_sequences, read_state, state_in_words
 from runbooks_lib.prisma.history import folder_digest, read_folder
 from runbooks_lib.prisma.project import find_project
-from runbooks_lib.steps.planning import judge_lint, judge_made, judge_planned, plan_hash, plan_statements
+from runbooks_lib.steps.planning import (
+    judge_confirmation,
+    judge_lint,
+    judge_made,
+    judge_planned,
+    plan_hash,
+    plan_statements,
+)
 
 PLAN_ONLY = "not applied: this run only plans"
 
@@ -155,25 +162,34 @@ def rehearse(phase: Phase, sessions: Sessions, *, plan: Mapping[str, Any]) -> An
         return Answer(
             findings=(could_not_run("rehearsal_is_inert", name, "baseline", _wrapped(phase, error)),)
         )
-    moved = [s for s, value in after["sequences"].items() if value != before["sequences"].get(s)]
+    moved = moved_sequences(before, after)
     sequences = f"; sequences moved, which no rollback restores: {', '.join(moved)}" if moved else ""
     inert = judge(
         "rehearsal_is_inert",
         name,
         "catalogue and row counts",
-        have=_words(after) + sequences,
-        want=_words(before),
+        have=state_in_words(after) + sequences,
+        want=state_in_words(before),
         hint="The rehearsal was rolled back and yet something changed: somebody else writes here. Find out who.",
     )
     facts = {"before": before, "after": after, "sequences": moved}
     return Answer(findings=(*made, inert), facts=facts, rows=by_object(made))
 
 
-def apply(phase: Phase, sessions: Sessions, *, plan: Mapping[str, Any], confirm: str, apply: bool) -> Answer:
+def apply(
+    phase: Phase,
+    sessions: Sessions,
+    *,
+    plan: Mapping[str, Any],
+    planned: Mapping[str, Any] | None,
+    confirm: str,
+    apply: bool,
+) -> Answer:
     """Apply the baseline in one transaction, if the plan is confirmed and still true; verify before the commit.
 
-    `plan` are the facts of `plan`, `confirm` is DATABASE:HASH8 as the plan prints it. Writes to the baseline
-    target, only with apply=True. Facts: `applied`, and per statement what the server said.
+    `plan` are the facts of `plan`, `confirm` is DATABASE:HASH8 as the plan prints it, `planned` the facts of the
+    kept plan that this names. Writes to the baseline target, only with apply=True.
+    Facts: `applied`, and per statement what the server said.
     """
     name = phase.baseline.target
     if "confirmation" not in plan:
@@ -190,14 +206,7 @@ def apply(phase: Phase, sessions: Sessions, *, plan: Mapping[str, Any], confirm:
             hint=f"To apply: --apply --confirm {plan['confirmation']}",
         )
         return Answer(findings=(finding,), facts={"applied": False})
-    confirmed = judge(
-        "plan_is_confirmed",
-        name,
-        "confirmation",
-        have=confirm or "none",
-        want=plan["confirmation"],
-        hint=f"Read the plan above; if it is what you want, confirm it with {plan['confirmation']}.",
-    )
+    confirmed = judge_confirmation(name, plan, planned, confirm)
     if confirmed.verdict in CLOSING:
         return Answer(findings=(confirmed,), facts={"applied": False})
     try:
@@ -249,8 +258,8 @@ def second_run(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
         "second_run_changes_nothing",
         name,
         "catalogue and row counts",
-        have=_words(after),
-        want=_words(before),
+        have=state_in_words(after),
+        want=state_in_words(before),
         hint="Rolled back. The baseline was never applied here or is not idempotent, or somebody else writes here: "
         "see what differs before going on.",
     )
@@ -295,10 +304,10 @@ def _apply_again(
     outcomes: tuple[Outcome, ...] = ()
     with _writing(phase, sessions) as conn, suppress(_Undo), conn.transaction():
         take_lock(conn)
-        before = _state_of(conn)
+        before = read_state(conn)
         outcomes = run_script(conn, _runnable(phase), owner=phase.owner)
-        after = _state_of(conn)
-        if _words(after) != _words(before):
+        after = read_state(conn)
+        if state_in_words(after) != state_in_words(before):
             raise _Undo
     return before, after, outcomes
 
@@ -369,24 +378,8 @@ def _writing(
 
 
 def _state(sessions: Sessions, name: str) -> dict[str, Any]:
-    """Return the catalogue's fingerprint, every table's row count and every sequence's value, in one snapshot."""
     with sessions.snapshot(name) as conn:
-        return _state_of(conn)
-
-
-def _state_of(conn: Connection) -> dict[str, Any]:
-    catalog = read_catalog(conn)
-    return {
-        "fingerprint": catalog.fingerprint(),
-        "rows": count_rows(conn, catalog.tables()),
-        "sequences": read_sequences(conn),
-    }
-
-
-def _words(state: Mapping[str, Any]) -> str:
-    rows = state["rows"]
-    digest = hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
-    return f"catalogue {state['fingerprint'][:16]}, {sum(rows.values())} rows in {len(rows)} tables ({digest[:8]})"
+        return read_state(conn)
 
 
 def _wrapped(phase: Phase, error: RunbookError | psycopg.Error) -> RunbookError:

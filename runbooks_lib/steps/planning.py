@@ -164,6 +164,37 @@ def _lint_finding(
     )
 
 
+def judge_confirmation(
+    target: str, plan: Mapping[str, Any], planned: Mapping[str, Any] | None, confirm: str
+) -> Finding:
+    """Judge plan_is_confirmed: what was typed names the plan as it is now.
+
+    `plan` are the facts of the present plan, `planned` those of the kept plan that `confirm` names. The catalogue
+    may differ from it in one case: this very run applied that plan, and was interrupted before it could say so;
+    then every object of the plan stands, and nothing is left to be changed.
+    """
+    changed = changed_parts((planned or {}).get("parts", {}), plan["parts"]) if planned else ()
+    stands = all(row["would"] in (State.SAME, State.RUN) for row in plan["statements"])
+    taken_up = (
+        bool(planned and planned["ours"]) and [c.split()[0] for c in changed] == ["catalogue"] and stands
+    )
+    if planned is None:
+        why = f"No plan of this archive is named {confirm}." if confirm else "Nothing is confirmed yet."
+    else:
+        why = f"Since the plan {confirm} of run {planned['run']} there changed: {'; '.join(changed)}."
+    hint = f"{why} Read the plan above; if it is what you want, confirm it with {plan['confirmation']}."
+    passed = taken_up or confirm == plan["confirmation"]
+    return Finding(
+        check="plan_is_confirmed",
+        target=target,
+        object="confirmation",
+        have=f"{confirm}, applied by this run before it was interrupted" if taken_up else confirm or "none",
+        want=plan["confirmation"],
+        verdict=Verdict.PASS if passed else Verdict.FAIL,
+        hint="" if passed else hint,
+    )
+
+
 def plan_hash(parts: Mapping[str, Any]) -> str:
     """Return the SHA-256 (hex) over the parts of a plan."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

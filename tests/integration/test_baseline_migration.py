@@ -68,7 +68,8 @@ def rehearse(phase: Phase = PHASE, plan: Answer | None = None) -> Answer:
 def make(phase: Phase = PHASE, plan: Answer | None = None, confirm: str | None = None) -> Answer:
     """Apply a plan, by default a new one, as confirmed."""
     facts = (plan or make_plan(phase)).facts
-    return ask(step.apply, phase, plan=facts, confirm=facts["confirmation"] if confirm is None else confirm,
+    return ask(step.apply, phase, plan=facts, planned=None,
+               confirm=facts["confirmation"] if confirm is None else confirm,
                apply=True)  # fmt: skip
 
 
@@ -83,7 +84,7 @@ def forced(phase: Phase) -> dict[str, Any]:
 def force(phase: Phase) -> Answer:
     """Apply such a plan."""
     facts = forced(phase)
-    return ask(step.apply, phase, plan=facts, confirm=facts["confirmation"], apply=True)
+    return ask(step.apply, phase, plan=facts, planned=None, confirm=facts["confirmation"], apply=True)
 
 
 def failed(answer: Answer, verdict: Verdict = Verdict.FAIL) -> set[tuple[str, str]]:
@@ -210,7 +211,10 @@ def test_a_baseline_that_cannot_be_read_stops_every_question(
         (ask(step.parse, phase), "statement_is_idempotent"),
         (make_plan(phase), "object_is_absent_or_equal"),
         (ask(step.rehearse, phase, plan=good), "rehearsal_is_inert"),
-        (ask(step.apply, phase, plan=good, confirm=good["confirmation"], apply=True), "baseline_is_applied"),
+        (
+            ask(step.apply, phase, plan=good, planned=None, confirm=good["confirmation"], apply=True),
+            "baseline_is_applied",
+        ),
         (ask(step.second_run, phase, apply=True), "second_run_changes_nothing"),
     ):
         assert {check for check, _ in failed(answer, Verdict.ERROR)} == {check}
@@ -445,11 +449,11 @@ def test_no_plan_without_a_prisma_project(
 
 def test_a_target_that_does_not_answer(lab: Lab) -> None:
     phase = phase_for("none_of_this_name")
-    plan = {"confirmation": "x:1", "parts": {"system_identifier": "1"}, "makes": []}
+    plan = {"confirmation": "x:1", "parts": {"system_identifier": "1"}, "makes": [], "statements": []}
     for answer, check in (
         (make_plan(phase), "object_is_absent_or_equal"),
         (ask(step.rehearse, phase, plan=plan), "rehearsal_is_inert"),
-        (ask(step.apply, phase, plan=plan, confirm="x:1", apply=True), "baseline_is_applied"),
+        (ask(step.apply, phase, plan=plan, planned=None, confirm="x:1", apply=True), "baseline_is_applied"),
         (ask(step.second_run, phase, apply=True), "second_run_changes_nothing"),
     ):
         assert {c for c, _ in failed(answer, Verdict.ERROR)} == {check}
@@ -628,7 +632,7 @@ def test_apply_and_apply_again(db: psycopg.Connection[Any], dumped: Callable[[],
 def test_without_apply_nothing_is_written(db: psycopg.Connection[Any], dumped: Callable[[], bytes]) -> None:
     before = dumped()
     plan = make_plan()
-    answer = ask(step.apply, plan=plan.facts, confirm=plan.facts["confirmation"], apply=False)
+    answer = ask(step.apply, plan=plan.facts, planned=None, confirm=plan.facts["confirmation"], apply=False)
     assert [(f.check, f.verdict) for f in answer.findings] == [("baseline_is_applied", Verdict.SKIP)]
     assert plan.facts["confirmation"] in answer.findings[0].hint
     assert answer.facts == {"applied": False}
@@ -657,10 +661,46 @@ def test_a_wrong_confirmation_is_refused(
     assert dumped() == before
 
 
+def test_a_stale_confirmation_says_what_changed(
+    db: psycopg.Connection[Any], dumped: Callable[[], bytes]
+) -> None:
+    old = make_plan().facts
+    db.execute("CREATE TABLE meanwhile (id int)")
+    before = dumped()
+    answer = ask(
+        step.apply,
+        plan=make_plan().facts,
+        planned={**old, "run": "earlier", "ours": True},
+        confirm=old["confirmation"],
+        apply=True,
+    )
+    assert failed(answer) == {("plan_is_confirmed", "confirmation")}
+    assert_closed(answer, "of run earlier there changed: catalogue (was ")
+    assert dumped() == before
+
+
+@pytest.mark.parametrize(("ours", "passed"), [(True, True), (False, False)])
+def test_an_apply_that_was_interrupted_is_taken_up_by_its_own_run_alone(
+    db: psycopg.Connection[Any], ours: bool, passed: bool
+) -> None:
+    """The transaction was committed, and then the kernel died: the catalogue differs, and all objects stand."""
+    old = make_plan().facts
+    assert passes(make())
+    answer = ask(
+        step.apply,
+        plan=make_plan().facts,
+        planned={**old, "run": "this", "ours": ours},
+        confirm=old["confirmation"],
+        apply=True,
+    )
+    assert passes(answer) is passed
+    assert answer.facts["applied"] is passed
+
+
 @pytest.mark.parametrize("apply", [True, False])
 def test_no_plan_is_never_applied(db: psycopg.Connection[Any], apply: bool) -> None:
     plan = make_plan(dumps={})
-    answer = ask(step.apply, plan=plan.facts, confirm="", apply=apply)
+    answer = ask(step.apply, plan=plan.facts, planned=None, confirm="", apply=apply)
     assert failed(answer, Verdict.ERROR) == {("baseline_is_applied", "baseline.sql")}
     assert_closed(answer, "There is no plan")
     assert not OBJECTS & names(db)
