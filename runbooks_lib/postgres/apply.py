@@ -13,6 +13,7 @@ from runbooks_lib.errors import MigrationError
 from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.script import Statement
+from runbooks_lib.postgres.waiting import Waiting
 
 LOCK_KEY = 0x52554E424F4F4B53 & 0x7FFFFFFFFFFFFFFF  # "RUNBOOKS", as a bigint
 
@@ -53,7 +54,8 @@ def run_script(conn: Connection, statements: Sequence[Statement], *, owner: str)
     """Execute the statements in the open transaction as `owner`; afterwards the session's role is its own again.
 
     Writes what the script says; the caller commits or rolls back.
-    Raises MigrationError with line, SQLSTATE and the server's words when a statement fails.
+    Raises MigrationError with line, SQLSTATE and the server's words when a statement fails; when it waited in vain,
+    with who it waited for.
     """
     notices: list[str] = []
 
@@ -84,18 +86,30 @@ def run_script(conn: Connection, statements: Sequence[Statement], *, owner: str)
 
 
 def _execute(conn: Connection, statement: Statement) -> psycopg.Cursor[dict[str, object]]:
-    try:
-        return conn.execute(statement.text.encode())
-    except psycopg.Error as error:
-        hint = {
-            "55P03": "Something holds a lock on it: see the blockers in preflight, then run the step again.",
-            "57014": "It took longer than statement_timeout_ms of the phase: raise it, or find what holds it up.",
-            "42501": "Have the missing privilege granted; preflight's role_may says which.",
-        }.get(
-            error.sqlstate or "", "Correct the SQL; the transaction was rolled back and nothing has changed."
+    with Waiting(conn) as waiting:
+        try:
+            return conn.execute(statement.text.encode())
+        except psycopg.Error as error:
+            failure = error
+    raise _failed(statement, failure, waiting) from failure
+
+
+def _failed(statement: Statement, error: psycopg.Error, waiting: Waiting) -> MigrationError:
+    hint = {
+        "55P03": "Something holds a lock on it: see the blockers in preflight, then run the step again.",
+        "57014": "It took longer than statement_timeout_ms of the phase: raise it, or find what holds it up.",
+        "42501": "Have the missing privilege granted; preflight's role_may says which.",
+    }.get(error.sqlstate or "", "Correct the SQL; the transaction was rolled back and nothing has changed.")
+    waited = ""
+    if error.sqlstate in ("55P03", "57014") and waiting.blockers:
+        waited = f". It waited for {waiting}"
+        hint = (
+            "Talk to its owner; when that session has ended (or was ended, with pg_terminate_backend), "
+            "run the step again."
         )
-        raise MigrationError(
-            f"Line {statement.line} ({statement.kind} {statement.object}) failed: {' '.join(str(error).split())}",
-            hint,
-            sqlstate=error.sqlstate,
-        ) from error
+    return MigrationError(
+        f"Line {statement.line} ({statement.kind} {statement.object}) failed: "
+        f"{' '.join(str(error).split())}{waited}",
+        hint,
+        sqlstate=error.sqlstate,
+    )
