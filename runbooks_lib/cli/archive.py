@@ -64,3 +64,24 @@ def show(run: Path, as_json: bool) -> None:
                 if finding["verdict"] != "PASS":
                     said = "{verdict} {check} {target} {object}: have {have}, want {want}".format(**finding)
                     click.echo(f"    {said}")
+
+
+@runs.command()
+@RUNS
+@click.option(
+    "--out",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write index.html to; default: the folder that keeps the runs.",
+)
+def site(folder: str | None, out: Path | None) -> None:
+    """Write index.html: all runs, filters, what changed since the run before, links to the reports.
+
+    Prints its path. It is one file that opens from the disk; write it again when there are new runs.
+    """
+    from runbooks_lib.archive.pages.site import write_site
+    from runbooks_lib.archive.run import runs_folder
+
+    path, number = write_site(runs_folder(folder), out.absolute() if out else None)
+    click.echo(f"{number} runs", err=True)
+    click.echo(path)

@@ -87,13 +87,11 @@ def _report(run: Run, header: Mapping[str, Any], evidence: Evidence) -> str:
     )
 
 
-def _article(
-    run: Run, phase: Phase, header: Mapping[str, Any], evidence: Evidence, lang: str
-) -> Article:
+def _article(run: Run, phase: Phase, header: Mapping[str, Any], evidence: Evidence, lang: str) -> Article:
     shown = as_reported(evidence)
     document = report(phase, header, shown, lang)
     seen = Seen(evidence)
-    pictures = {
+    pictures: dict[str, list[Markup | None]] = {
         "discovery": [topology(phase, seen, lang), lag_curve(evidence, lang)],
         "tables": [matrix(phase, seen, lang)],
         "actions": [timeline(evidence, lang)],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from runbooks_lib.archive.files import read_json
@@ -45,9 +44,11 @@ def compare(before: Mapping[Key, Verdict], after: Mapping[Key, Verdict]) -> Chan
     """Compare the verdicts of two runs, in the order of the later one; what vanished in that of the earlier."""
     both = [key for key in after if key in before]
     return Changes(
-        changed=tuple(_change(k, before[k], after[k]) for k in both if before[k] is not after[k]),
-        new=tuple(_change(k, None, after[k]) for k in after if k not in before),
-        gone=tuple(_change(k, before[k], None) for k in before if k not in after),
+        changed=tuple(
+            Change(key=k, before=before[k], after=after[k]) for k in both if before[k] is not after[k]
+        ),
+        new=tuple(Change(key=k, before=None, after=after[k]) for k in after if k not in before),
+        gone=tuple(Change(key=k, before=before[k], after=None) for k in before if k not in after),
     )
 
 
@@ -82,7 +83,7 @@ def verdicts_of(run: Run) -> dict[Key, Verdict]:
 
     Raises EvidenceError when neither can be read.
     """
-    path = Path(run.path / FILE)
+    path = run.path / FILE
     if not path.exists():
         return verdicts(run.evidence())
     tree = read_json(path)["verdicts"]

@@ -1,4 +1,4 @@
-"""The report's Markdown as HTML: checked by a Markdown library, with pictures, links to evidence, and no markup of data."""
+"""The report's Markdown as HTML, with pictures, links to the evidence, and no markup that came from data."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from urllib.parse import quote
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 _REFERENCE = re.compile(r"\((\w+(?:, \w+)*) · (\w+(?:, \w+)*)\)")
 _BOX = re.compile(r"\[([ x])\] ")
+# What is an emoji in Markdown: not every machine has a font for it, and its colours are not for everybody.
 _ICONS = {
-    "✅": ("pass", "✔"),
-    "⚠️": ("open", "◌"),
-    "❌": ("fail", "✘"),
-    "⏸️": ("skip", "–"),
-    "➖": ("skip", "–"),
+    **dict.fromkeys(("✅", "🟢"), ("pass", "✔")),
+    **dict.fromkeys(("⚠️", "🟠"), ("open", "◌")),
+    **dict.fromkeys(("❌", "🔴"), ("fail", "✘")),
+    **dict.fromkeys(("⏸️", "➖", "🔵", "🛑"), ("skip", "–")),
 }
-_ICON = re.compile("|".join(map(re.escape, _ICONS)))
+_CLAIM = "📄"
+_ICON = re.compile("|".join(map(re.escape, (*_ICONS, _CLAIM))))
+_DECORATION = re.compile(r"^[^\w`]+(?=\S)")
+_BREAKABLE = re.compile(r"(?<=[/_.@:,=-])(?=[^\s/_.@:,=-])|(?<=[0-9a-f]{32})(?=[0-9a-f]{32})")
 Words = Callable[[str], str]
 
 
@@ -55,6 +58,8 @@ def article(
     for token in parser.parse(text):
         if token.type == "inline":
             title = token.content
+            if tokens and tokens[-1].type == "heading_open" and token.children:
+                token.children[0].content = _DECORATION.sub("", token.children[0].content)
             token.children = _inline(token.children or [], words, linked, evidence)
             if tokens and tokens[-1].type == "heading_open" and tokens[-1].tag == "h2":
                 anchor = f"{lang}-{len(sections) + 1}"
@@ -64,7 +69,7 @@ def article(
         if token.type == "heading_close" and token.tag == "h2" and sections[-1][1] in pictures:
             tokens.append(_html("html_block", pictures[sections[-1][1]]))
     html = Markup(parser.renderer.render(tokens, parser.options, {}))
-    return Article(lang=lang, html=html, sections=tuple((a, _without_emoji(t)) for a, t in sections))
+    return Article(lang=lang, html=html, sections=tuple((a, _short_title(t)) for a, t in sections))
 
 
 def _wrapped(token: Token, words: Words) -> list[Token]:
@@ -93,11 +98,10 @@ def _inline(
         ):
             found.append(_reference(reference[1].split(", "), reference[2].split(", "), evidence))
             rest = rest[2:]
-        elif token.type == "code_inline" and token.content in files:
-            link = Markup('<a href="{}"><code>{}</code></a>')
-            found.append(_html("html_inline", link.format(quote(token.content), token.content)))
+        elif token.type == "code_inline":
+            found.append(_code(token.content, files))
         elif token.type == "text":
-            found.extend(_icons(token.content))
+            found.extend(_icons(token.content, words))
         else:
             found.append(token)
     return found
@@ -109,9 +113,7 @@ def _box(ticked: bool, words: Words) -> Token:
     return _html("html_inline", box.format("yes" if ticked else "no", said, "☑" if ticked else "☐"))
 
 
-def _reference(
-    steps: list[str], checks: list[str], evidence: Callable[[str, str], str | None]
-) -> Token:
+def _reference(steps: list[str], checks: list[str], evidence: Callable[[str, str], str | None]) -> Token:
     """Return a reference with each check linked to what it left in the first of the steps that made it."""
 
     def linked(check: str) -> Markup:
@@ -122,19 +124,31 @@ def _reference(
     return _html("html_inline", Markup('<span class="ref">({} · {})</span>').format(", ".join(steps), said))
 
 
-def _icons(text: str) -> Iterable[Token]:
-    """Yield a text with its signs of verdicts in the style of the page, independent of the fonts that are there."""
+def _code(text: str, files: frozenset[str]) -> Token:
+    """Return a code span that may be broken where a reader would; the name of a file of the run leads to it."""
+    code = Markup("<code>{}</code>").format(Markup("<wbr>").join(map(escape, _BREAKABLE.split(text))))
+    if text in files:
+        code = Markup('<a href="{}">{}</a>').format(quote(text), code)
+    return _html("html_inline", code)
+
+
+def _icons(text: str, words: Words) -> Iterable[Token]:
+    """Yield a text with its signs in the style of the page."""
     at = 0
     icon = Markup('<span class="icon v-{}">{}</span>')
+    claim = Markup('<span class="claim" role="img" aria-label="{}">§</span>').format(words("Claim:"))
     for match in _ICON.finditer(text):
         yield _text(text[at : match.start()])
-        yield _html("html_inline", icon.format(*_ICONS[match[0]]))
+        sign = match[0]
+        yield _html("html_inline", claim if sign == _CLAIM else icon.format(*_ICONS[sign]))
         at = match.end()
     yield _text(text[at:])
 
 
-def _without_emoji(title: str) -> str:
-    return re.sub(r"^[^\w]+", "", title)
+def _short_title(title: str) -> str:
+    """Return a title for the table of contents: without its emoji, and not in capitals."""
+    plain = _DECORATION.sub("", title)
+    return plain.capitalize() if plain.isupper() else plain
 
 
 def _text(content: str) -> Token:

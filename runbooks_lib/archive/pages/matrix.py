@@ -61,7 +61,7 @@ def matrix(phase: Phase, seen: Seen, lang: str) -> Markup:
             rows=rows[:SHOWN_ROWS],
             left_out=len(rows) - SHOWN_ROWS,
             others=len(elsewhere),
-            symbols={"there": "✔", "created": "＋", "different": "≠", "absent": "✕", "planned": "○"},
+            symbols={"there": "✔", "created": "+", "different": "≠", "absent": "✕", "planned": "○"},
         )
     )
 
@@ -90,9 +90,7 @@ def _cell(seen: Seen, kind: str, name: str, target: str) -> Cell:
     return Cell(state="created" if created else "there", rows=rows)
 
 
-def _findings(
-    seen: Seen, look: tuple[str, str], kind: str, name: str, target: str
-) -> tuple[Finding, ...]:
+def _findings(seen: Seen, look: tuple[str, str], kind: str, name: str, target: str) -> tuple[Finding, ...]:
     checks = KINDS[kind] | ({"row_count_is"} if kind == "tables" else set())
     return seen.findings(*look, checks=checks, targets=(target,), object=name)
 

@@ -12,15 +12,14 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from runbooks_lib.archive.pages.cleaner import cleaned
 from runbooks_lib.archive.pages.page import in_all_languages, render
+from runbooks_lib.errors import EvidenceError
 
 _ASKS = re.compile(r"\.ask\(\s*\w+\.(\w+)")
 _LINK = re.compile(r"\]\((\d\d_\w+)\.ipynb\)")
-_STYLE = re.compile(r"<style\b.*?</style\s*>", re.DOTALL | re.IGNORECASE)
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _SHOWN = ("text/html", "text/markdown", "image/png", "text/plain")
-# What a table of ours is made of; nothing else of an output's HTML reaches the page.
-_TAGS = ("table", "thead", "tbody", "tr", "th", "td", "p", "b", "strong", "em", "code", "pre", "br", "ul", "li")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,22 +108,15 @@ def _quiet(output: Any) -> Any:
     if _WIDGET in data:
         return None
     kept = {kind: data[kind] for kind in _SHOWN if kind in data}
-    for kind in ("text/html", "text/markdown"):
-        if kind in kept:
-            kept[kind] = _cleaned(_STYLE.sub("", kept[kind]))
+    for kind in kept.keys() & {"text/html", "text/markdown"}:
+        kept[kind] = cleaned(kept[kind])
     output.data = type(data)(kept)
     return output if kept else None
-
-
-def _cleaned(text: str) -> str:
-    return str(_cleaner().sanitize_html_tags(text))
 
 
 def _read(path: Path) -> Any:
     _without_slow_import()
     import nbformat
-
-    from runbooks_lib.errors import EvidenceError
 
     try:
         return nbformat.read(path, as_version=4)
@@ -147,11 +139,3 @@ def _exporter() -> Any:
     from nbconvert.exporters.html import HTMLExporter
 
     return HTMLExporter(template_name="basic", exclude_anchor_links=True, anchor_link_text="")
-
-
-@cache
-def _cleaner() -> Any:
-    _without_slow_import()
-    from nbconvert.preprocessors.sanitize import SanitizeHTML
-
-    return SanitizeHTML(tags=list(_TAGS), attributes={"table": ["class"]}, strip=True)

@@ -14,7 +14,9 @@ from runbooks_lib.steps.document.seen import Evidence
 
 WIDTH, LEFT, RIGHT = 860, 230, 96
 SHORTEST_BAR = 2.0
-LONGEST_GAP_SHARE = 0.1  # a longer pause between steps (a run that was continued) is drawn as this share of the work
+LONGEST_GAP_SHARE = (
+    0.1  # a longer pause between steps (a run that was continued) is drawn as this share of the work
+)
 LONGEST_GAP_S = 3.0
 
 
