@@ -1,8 +1,9 @@
-"""What does a script make? Found out by running it in an empty scratch database."""
+"""What do scripts make? Found out by running them in an empty scratch database."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -14,17 +15,23 @@ from runbooks_lib.postgres.scratch import Scratch, scratch
 from runbooks_lib.postgres.server import find_server_for
 
 DATABASE = "expected"
+_TAKES_AWAY = re.compile(r"\b(?:drop|rename|set\s+schema)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What the last of some scripts makes, changes and removes, as `describe` says it.
+    """What one of some scripts makes, changes and removes, and what stands after all of them, as `describe` says it.
 
-    `removed` are objects that it drops. `server_version` is that of the scratch server.
+    `before` and `made` are the same objects before and after that script; `removed` are those that it drops.
+    `stands` is what all scripts together leave behind; `gone` is what one of them made and is not there at the end.
+    `server_version` is that of the scratch server.
     """
 
+    before: Described
     made: Described
     removed: frozenset[tuple[str, str]]
+    stands: Described
+    gone: frozenset[tuple[str, str]]
     server_version: str
 
     def missing_from(self, live: Mapping[tuple[str, str], str]) -> tuple[str, ...]:
@@ -34,32 +41,58 @@ class Expected:
         return (*compare(concerned, self.made), *left)
 
 
-def expect(scripts: Sequence[tuple[str, str]], *, owner: str, server_major: int) -> Expected:
-    """Run named scripts in order, as `owner`, in an empty scratch database; say what the last one does.
+def expect(
+    scripts: Sequence[tuple[str, str]],
+    *,
+    owner: str,
+    server_major: int,
+    of: str | None = None,
+    roles: Iterable[str] = (),
+) -> Expected:
+    """Run named scripts in order, as `owner`, in an empty scratch database; say what one of them does.
 
+    That one is `of`, by default the last. `roles` are others that the scripts name, in grants for instance: they
+    are created there without a password.
     Raises MigrationError naming the script that PostgreSQL refuses there; PreconditionFailed or LabError when
     there is no scratch to run it in.
     """
+    of = of or (scripts[-1][0] if scripts else None)
+    seen: set[tuple[str, str]] = set()
     with scratch(find_server_for(server_major)) as copy:
-        copy.create_database(DATABASE, roles=(owner,))
-        before = after = _described(copy)
+        copy.create_database(DATABASE, roles=(owner, *roles))
+        empty = before = after = end = _described(copy)
         for name, script in scripts:
-            before = after
-            try:
-                copy.run(DATABASE, script.encode(), owner=owner)
-            except psycopg.Error as error:
-                words = " ".join(str(error).split())
-                raise MigrationError(
-                    f"{name} does not run in an empty PostgreSQL {copy.version} database: {words}",
-                    "What it makes cannot be compared with what the target has. If it needs an extension, let "
-                    "RUNBOOKS_PG_BIN name server programs that have it.",
-                    sqlstate=error.sqlstate,
-                ) from error
-            after = _described(copy)
-        changed = {key: words for key, words in after.items() if before.get(key) != words}
-        return Expected(
-            made=changed, removed=frozenset(set(before) - set(after)), server_version=copy.version
-        )
+            if name == of or _TAKES_AWAY.search(script):
+                end = _described(copy)
+                seen |= set(end)
+            before = end if name == of else before
+            _run(copy, name, script, owner)
+            if name == of or name == scripts[-1][0]:
+                end = _described(copy)
+            after = end if name == of else after
+    changed = {key: words for key, words in after.items() if before.get(key) != words}
+    removed = frozenset(set(before) - set(after))
+    return Expected(
+        before={key: words for key, words in before.items() if key in changed or key in removed},
+        made=changed,
+        removed=removed,
+        stands={key: words for key, words in end.items() if empty.get(key) != words},
+        gone=frozenset((seen | set(after)) - set(end)),
+        server_version=copy.version,
+    )
+
+
+def _run(copy: Scratch, name: str, script: str, owner: str) -> None:
+    try:
+        copy.run(DATABASE, script.encode(), owner=owner)
+    except psycopg.Error as error:
+        words = " ".join(str(error).split())
+        raise MigrationError(
+            f"{name} does not run in an empty PostgreSQL {copy.version} database: {words}",
+            "What it makes cannot be compared with what the target has. If it needs an extension, let "
+            "RUNBOOKS_PG_BIN name server programs that have it.",
+            sqlstate=error.sqlstate,
+        ) from error
 
 
 def _described(copy: Scratch) -> Described:

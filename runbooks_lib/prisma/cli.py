@@ -74,6 +74,18 @@ class CliResult:
         """Return whether Prisma said so; by its own standards, which are milder than ours."""
         return self.exit_code == 0 and UP_TO_DATE in self.output
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Return the lines of the output that are not empty."""
+        return tuple(line.strip() for line in self.output.splitlines() if line.strip())
+
+    @property
+    def last_words(self) -> str:
+        """Return the three lines that say what is wrong: from the first with an error on, or else the last ones."""
+        lines = self.lines
+        begin = next((n for n, line in enumerate(lines) if "Error" in line), max(0, len(lines) - 3))
+        return " ".join(lines[begin : begin + 3]) or "Prisma said nothing."
+
 
 class Prisma:
     """The Prisma command line of one project, pointed at one database."""

@@ -24,6 +24,7 @@ from runbooks_lib.errors import PreconditionFailed, PrismaError
 from runbooks_lib.prisma.project import migrations_folder
 
 TABLE = "_prisma_migrations"
+CLEAN = "every migration applied, nothing else"
 _PUNCTUATION = " _-,;:!?.'\"()[]{}@*/\\&#%`^+<=>|~$"  # in the order of Unicode's collation
 _COLUMNS = (
     "id",
@@ -118,8 +119,26 @@ class History:
     @property
     def clean(self) -> bool:
         """Return whether every migration is applied, unchanged, and there is nothing else."""
-        blemishes = (self.pending, self.edited, self.failed, self.extra, self.rolled_back, self.lost)
-        return self.table_exists and not any(blemishes)
+        return self.table_exists and not self._blemishes
+
+    @property
+    def summary(self) -> str:
+        """Return what is not clean, by kind and name; CLEAN when nothing is."""
+        if not self.table_exists:
+            return f"no table {TABLE}"
+        return "; ".join(f"{what}: {', '.join(which)}" for what, which in self._blemishes.items()) or CLEAN
+
+    @property
+    def _blemishes(self) -> dict[str, tuple[str, ...]]:
+        named = {
+            "pending": self.pending,
+            "edited": self.edited,
+            "failed": self.failed,
+            "extra": self.extra,
+            "rolled back": self.rolled_back,
+            "lost": self.lost,
+        }
+        return {what: which for what, which in named.items() if which}
 
 
 def read_folder(project: Path) -> tuple[MigrationFile, ...]:

@@ -1,36 +1,40 @@
 """Step 4, Prisma resolve: record in Prisma's history what the database already has. Prisma itself does the writing.
 
 Each function answers one question of `04_prisma_resolve.ipynb`. Prisma's own status is green on an empty database
-whose history was resolved, and after an edited migration; so the history is read and judged here as well.
+whose history was resolved, and after an edited migration; so the history is read and judged here as well, and the
+migrations are replayed in a scratch database and compared with what the target holds.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run, judge
 from runbooks_lib.phase import Phase
-from runbooks_lib.postgres.catalog import read_catalog
+from runbooks_lib.postgres.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.checks import check_schema
 from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.differences import describe
 from runbooks_lib.prisma.cli import UP_TO_DATE, CliResult, Prisma, database_url, find_project
-from runbooks_lib.prisma.history import (
-    TABLE,
-    History,
-    MigrationFile,
-    MigrationRow,
-    checksum_matches,
-    diagnose,
-    read_folder,
-    read_rows,
+from runbooks_lib.prisma.history import CLEAN, TABLE
+from runbooks_lib.prisma.proof import ObjectState, Proof, prove
+from runbooks_lib.prisma.state import State, look
+from runbooks_lib.steps.prisma_findings import (
+    PLAN_ONLY,
+    judge_lock,
+    judge_objects,
+    judge_row,
+    judge_table,
+    nothing_made,
+    planned,
 )
 
 ALREADY_APPLIED = "P3008"
 PENDING_EXIT_CODE = 1  # `migrate status` ends 1, without an error code, when migrations are pending
-PLAN_ONLY = "not recorded: this run only plans"
 _FOUND = re.compile(r"^(?:\d+|No) migrations? found in ", re.MULTILINE)
 
 
@@ -48,12 +52,13 @@ def history(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
 
     Reads the table and the folder; writes nothing. Facts: the history and the rows.
     """
-    name = phase.migration.target
+    name, migration = phase.migration.target, phase.migration.name
     try:
-        files, rows, found = _read_history(phase, sessions, prisma)
+        state = _look(phase, sessions, prisma)
     except RunbookError as error:
         return Answer(findings=(could_not_run("history_is_clean", name, TABLE, error),))
-    pending = [migration for migration in found.pending if migration != phase.migration.name]
+    found = state.history
+    ours_failed = found.failed == (migration,) and state.failed(migration)
     clean = {
         "no_migration_is_edited": (
             found.edited,
@@ -61,7 +66,9 @@ def history(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
         ),
         "no_migration_has_failed": (
             found.failed,
-            "Mend what failed, then prisma migrate resolve --rolled-back NAME.",
+            "This step settles it below: its objects all stand, or none does, or you have to mend them."
+            if ours_failed
+            else "Mend what failed, then prisma migrate resolve --rolled-back NAME.",
         ),
         "no_migration_is_extra": (
             found.extra,
@@ -69,48 +76,49 @@ def history(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
         ),
         "no_migration_is_lost": (found.lost, "Its migration.sql is missing: restore the folder from Git."),
         "no_other_migration_is_pending": (
-            pending,
+            tuple(pending for pending in found.pending if pending != migration),
             "Deploy or resolve it first; this phase records one migration.",
         ),
     }
-    findings = [
-        judge(
-            "has_table",
-            name,
-            f"public.{TABLE}",
-            have="there" if found.table_exists else "absent",
-            want="there",
-            hint="Prisma has never managed this database: is it the right one?",
-        ),
+    findings = (
+        judge_table(name, state),
         judge(
             "migration_is_in_folder",
             name,
-            phase.migration.name,
-            have="there" if any(f.name == phase.migration.name for f in files) else "absent",
+            migration,
+            have="there" if any(f.name == migration for f in state.files) else "absent",
             want="there",
             hint="The project's prisma/migrations lacks the folder of this name: wrong project, or wrong branch?",
         ),
         *(
-            judge(check, name, "migrations", have=", ".join(names) or "none", want="none", hint=hint)
+            judge(
+                check,
+                name,
+                "migrations",
+                have=", ".join(names) or "none",
+                want="none",
+                hint=hint,
+                blocking=not (ours_failed and check == "no_migration_has_failed"),
+            )
             for check, (names, hint) in clean.items()
         ),
-    ]
+    )
     table = tuple(
-        {"migration": f.name, "recorded": _recorded(f, rows), "checksum": (f.checksum or "lost")[:16]}
-        for f in files
+        {"migration": f.name, "recorded": state.recorded(f.name), "checksum": (f.checksum or "lost")[:16]}
+        for f in state.files
     )
-    return Answer(
-        findings=tuple(findings), facts={"history": asdict(found), "relation": found.relation}, rows=table
-    )
+    return Answer(findings=findings, facts={"history": asdict(found), "relation": found.relation}, rows=table)
 
 
 def status(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
     """Ask Prisma itself, before anything is recorded: `prisma migrate status`.
 
-    Facts: Prisma's version, its engine and its words. An error code is ERROR; pending migrations are expected here.
+    Prisma is not started where it would create a schema. Facts: Prisma's version, its engine and its words. An
+    error code is ERROR; pending migrations are expected here.
     """
     name = phase.migration.target
     try:
+        _look(phase, sessions, prisma)
         said = prisma.status()
     except RunbookError as error:
         return Answer(findings=(could_not_run("prisma_answers", name, "prisma migrate status", error),))
@@ -125,58 +133,87 @@ def status(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
         have=f"exit code {said.exit_code}" + (f", {said.code}" if said.code else ""),
         want="a status without an error code",
         verdict=Verdict.PASS if answered else Verdict.ERROR,
-        hint="" if answered else _last_words(said),
+        hint="" if answered else said.last_words,
     )
     facts = {"version": prisma.version(), "engine": prisma.engine, "said": asdict(said)}
     return Answer(findings=(finding,), facts=facts, rows=_lines(said))
 
 
+def live_schema(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
+    """Compare every object that the recorded migrations make with what the database holds.
+
+    The applied migrations and the phase's own are replayed in a scratch database; the target is only read. Where the
+    phase's own is recorded as failed, its objects are judged by `resolve`. Facts: what was replayed and compared.
+    """
+    name, migration = phase.migration.target, phase.migration.name
+    try:
+        state, live, roles = _look_whole(phase, sessions, prisma)
+        proof = _prove(phase, sessions, state, live, roles)
+    except RunbookError as error:
+        return Answer(findings=(could_not_run("migration_objects_stand", name, migration, error),))
+    failed = state.failed(migration)
+    judged = proof.others if failed else (*proof.own, *proof.others)
+    findings = [*judge_objects(name, judged)]
+    if failed:
+        findings.append(
+            Finding(
+                check="migration_objects_stand",
+                target=name,
+                object=migration,
+                have=f"recorded as failed: its {len(proof.own)} objects may stand or not",
+                want="judged by the next question",
+                verdict=Verdict.SKIP,
+            )
+        )
+    counts = Counter(state.kind for state in judged)
+    standing = Counter(state.kind for state in judged if state.stands)
+    return Answer(
+        findings=tuple(findings) or (nothing_made(name, migration),),
+        facts={
+            "migrations": proof.migrations,
+            "scratch_version": proof.server_version,
+            "objects": len(judged),
+            "different": [state.label for state in judged if not state.stands],
+        },
+        rows=tuple(
+            {"objects": kind, "made by the migrations": counts[kind], "stand": standing[kind]}
+            for kind in sorted(counts)
+        ),
+    )
+
+
 def resolve(phase: Phase, sessions: Sessions, *, prisma: Prisma, apply: bool) -> Answer:
     """Record the migration as applied, by `prisma migrate resolve --applied NAME`, if the database has its objects.
 
-    Refused unless the target holds every declared object as declared, recorded already or not: Prisma is content
-    with a history whose objects are gone. Already recorded with the same checksum is success. Writes one row,
-    through Prisma, only with apply=True. Facts: `command`, `recorded`, `already`, Prisma's words.
+    Refused, without starting Prisma, unless every declared object stands as declared and every object that the
+    migration makes, changes or removes is as after it. Already recorded with the same checksum is success. A migration
+    that failed is recorded as applied when all its objects stand, and as rolled back when none does; half-way
+    nothing is run. Writes through Prisma, only with apply=True. Facts: `command`, `recorded`, `already`, its words.
     """
     name, migration = phase.migration.target, phase.migration.name
     command = f"prisma migrate resolve --applied {migration}"
+    facts: dict[str, Any] = {"command": command, "recorded": False, "already": False}
     try:
-        _, rows, found = _read_history(phase, sessions, prisma)
-        evidence = _objects_stand(phase, sessions)
-        if migration in found.applied:
-            return Answer(
-                findings=(*evidence, _checksum(phase, prisma, rows)),
-                facts={"command": command, "recorded": False, "already": True},
-            )
+        state, live, roles = _look_whole(phase, sessions, prisma)
+        evidence = (judge_table(name, state), *check_schema(phase, name, live))
+        if migration in state.history.applied:
+            return Answer(findings=(*evidence, judge_row(phase, state)), facts={**facts, "already": True})
+        try:
+            own = _prove(phase, sessions, state, live, roles).own
+        except RunbookError as error:
+            unproved = could_not_run("migration_objects_stand", name, migration, error)
+            return Answer(findings=(*evidence, unproved), facts=facts)
+        failed = state.failed(migration)
+        evidence += judge_objects(name, own) or (nothing_made(name, migration),)
+        if failed and not all(made.stands for made in own):
+            return _settle(phase, sessions, prisma, own, evidence, apply=apply)
         if any(f.verdict in CLOSING for f in evidence):
-            return Answer(findings=evidence, facts={"command": command, "recorded": False, "already": False})
+            return Answer(findings=evidence, facts=facts)
         if not apply:
-            skipped = Finding(
-                check="migration_is_recorded",
-                target=name,
-                object=migration,
-                have=PLAN_ONLY,
-                want="recorded",
-                verdict=Verdict.SKIP,
-                hint=f"With --apply this runs: {command}",
-            )
-            return Answer(
-                findings=(*evidence, skipped), facts={"command": command, "recorded": False, "already": False}
-            )
-        said = prisma.resolve_applied(migration)
+            return Answer(findings=(*evidence, planned(name, migration, command, failed=failed)), facts=facts)
+        return _record(phase, sessions, prisma, evidence, facts, failed=failed)
     except RunbookError as error:
-        return Answer(findings=(could_not_run("migration_is_recorded", name, migration, error),))
-    recorded = said.exit_code == 0 or said.code == ALREADY_APPLIED
-    finding = judge(
-        "migration_is_recorded",
-        name,
-        migration,
-        have="recorded" if recorded else f"exit code {said.exit_code}: {_last_words(said)}",
-        want="recorded",
-        hint="Read what Prisma says above; nothing was recorded.",
-    )
-    facts = {"command": said.command, "recorded": said.exit_code == 0, "already": False, "said": asdict(said)}
-    return Answer(findings=(*evidence, finding), facts=facts, rows=_lines(said))
+        return Answer(findings=(could_not_run("migration_is_recorded", name, migration, error),), facts=facts)
 
 
 def confirm(phase: Phase, sessions: Sessions, *, prisma: Prisma, apply: bool) -> Answer:
@@ -186,8 +223,8 @@ def confirm(phase: Phase, sessions: Sessions, *, prisma: Prisma, apply: bool) ->
     """
     name, migration = phase.migration.target, phase.migration.name
     try:
-        _, rows, found = _read_history(phase, sessions, prisma)
-        if not apply and migration not in found.applied:
+        state = _look(phase, sessions, prisma)
+        if not apply and migration not in state.history.applied:
             skipped = Finding(
                 check="prisma_is_up_to_date",
                 target=name,
@@ -201,25 +238,25 @@ def confirm(phase: Phase, sessions: Sessions, *, prisma: Prisma, apply: bool) ->
     except RunbookError as error:
         return Answer(findings=(could_not_run("prisma_is_up_to_date", name, migration, error),))
     findings = (
-        _checksum(phase, prisma, rows),
+        judge_row(phase, state),
         judge(
             "history_is_clean",
             name,
             TABLE,
-            have=_blemishes(found),
-            want="every migration applied, nothing else",
+            have=state.history.summary,
+            want=CLEAN,
             hint="See the first question of this step: which migration, and what to do.",
         ),
         judge(
             "prisma_is_up_to_date",
             name,
             said.command,
-            have=UP_TO_DATE if said.up_to_date else _last_words(said),
+            have=UP_TO_DATE if said.up_to_date else said.last_words,
             want=UP_TO_DATE,
             hint="Prisma sees it otherwise: read its words above.",
         ),
     )
-    row = next((r for r in rows or () if r.name == migration and r.applied), None)
+    row = state.row(migration)
     facts = {
         "said": asdict(said),
         "row": None if row is None else {"checksum": row.checksum, "finished_at": str(row.finished_at)},
@@ -227,77 +264,110 @@ def confirm(phase: Phase, sessions: Sessions, *, prisma: Prisma, apply: bool) ->
     return Answer(findings=findings, facts=facts, rows=_lines(said))
 
 
-def _read_history(
-    phase: Phase, sessions: Sessions, prisma: Prisma
-) -> tuple[tuple[MigrationFile, ...], tuple[MigrationRow, ...] | None, History]:
-    files = read_folder(prisma.project.folder)
+def _look(phase: Phase, sessions: Sessions, prisma: Prisma) -> State:
     with sessions.snapshot(phase.migration.target) as conn:
-        rows = read_rows(conn)
-    return files, rows, diagnose(files, rows, rolled_back_is_pending=True)
+        return look(conn, prisma.project.folder)
 
 
-def _objects_stand(phase: Phase, sessions: Sessions) -> tuple[Finding, ...]:
+def _look_whole(phase: Phase, sessions: Sessions, prisma: Prisma) -> tuple[State, Catalog, list[str]]:
+    """Read history, catalogue and the roles' names in one snapshot."""
     with sessions.snapshot(phase.migration.target) as conn:
-        return check_schema(phase, phase.migration.target, read_catalog(conn))
+        roles = conn.execute("SELECT rolname FROM pg_roles").fetchall()
+        return look(conn, prisma.project.folder), read_catalog(conn), [row["rolname"] for row in roles]
 
 
-def _checksum(phase: Phase, prisma: Prisma, rows: tuple[MigrationRow, ...] | None) -> Finding:
-    """Judge the row of the phase's migration: there, applied, and of this very file."""
-    script = next(
-        (f.script for f in read_folder(prisma.project.folder) if f.name == phase.migration.name), None
+def _prove(phase: Phase, sessions: Sessions, state: State, live: Catalog, roles: list[str]) -> Proof:
+    """Compare the target with what the migrations that count make, the phase's own among them."""
+    return prove(
+        state,
+        describe(live),
+        migration=phase.migration.name,
+        owner=phase.owner,
+        server_major=sessions.identity(phase.migration.target).major,
+        roles=roles,
     )
-    row = next((r for r in rows or () if r.name == phase.migration.name and r.applied), None)
-    if row is None:
-        have = "no applied row"
-    elif script is None:
-        have = "applied, but its migration.sql is lost"
-    else:
-        same = checksum_matches(script, row.checksum)
-        have = (
-            "applied, checksum of this file"
-            if same
-            else f"applied, checksum of another file ({row.checksum[:16]})"
+
+
+def _record(
+    phase: Phase,
+    sessions: Sessions,
+    prisma: Prisma,
+    evidence: tuple[Finding, ...],
+    facts: dict[str, Any],
+    *,
+    failed: bool,
+) -> Answer:
+    """Let Prisma record the migration as applied, and read the row back: P3008 is success only for this very file."""
+    name, migration = phase.migration.target, phase.migration.name
+    lock = judge_lock(phase, sessions)
+    if lock.verdict in CLOSING:
+        return Answer(findings=(*evidence, lock), facts=facts)
+    said = prisma.resolve_applied(migration)
+    facts |= {
+        "recorded": said.exit_code == 0,
+        "said": asdict(said),
+    }  # also for the caller, should the next fail
+    state = _look(phase, sessions, prisma)
+    recorded = said.exit_code == 0 or said.code == ALREADY_APPLIED
+    wanted = "recorded; its failed attempt is marked as rolled back" if failed else "recorded"
+    finding = judge(
+        "migration_is_recorded",
+        name,
+        migration,
+        have=wanted if recorded else f"exit code {said.exit_code}: {said.last_words}",
+        want=wanted,
+        hint="Read what Prisma says above; nothing was recorded.",
+    )
+    read_back = (judge_row(phase, state),) if recorded else ()
+    return Answer(findings=(*evidence, lock, finding, *read_back), facts=facts, rows=_lines(said))
+
+
+def _settle(
+    phase: Phase,
+    sessions: Sessions,
+    prisma: Prisma,
+    own: tuple[ObjectState, ...],
+    evidence: tuple[Finding, ...],
+    *,
+    apply: bool,
+) -> Answer:
+    """Settle a failed migration whose objects do not all stand: take it back when none does, else run nothing.
+
+    The answer is FAIL in any case: what the phase wants is not there.
+    """
+    name, migration = phase.migration.target, phase.migration.name
+    command = f"prisma migrate resolve --rolled-back {migration}"
+    facts: dict[str, Any] = {"command": command, "recorded": False, "already": False, "rolled_back": False}
+
+    def failed(have: str, hint: str) -> Finding:
+        return judge("migration_is_recorded", name, migration, have=have, want="recorded", hint=hint)
+
+    if not all(made.untouched for made in own):
+        stand = ", ".join(made.label for made in own if made.stands) or "none"
+        others = ", ".join(made.label for made in own if not made.stands)
+        words = f"failed half-way; as after it: {stand}; not so: {others}"
+        hint = "Nothing was run. Finish what is missing or undo what is there, by hand; then run this step again."
+        return Answer(findings=(*evidence, failed(words, hint)), facts=facts)
+    deploy = "then deploy it (prisma migrate deploy) and run this step again"
+    if not apply:
+        words = "failed, and the database has nothing of it"
+        return Answer(
+            findings=(*evidence, failed(words, f"With --apply this runs: {command}; {deploy}.")), facts=facts
         )
-    return judge(
-        "migration_is_applied",
-        phase.migration.target,
-        phase.migration.name,
-        have=have,
-        want="applied, checksum of this file",
-        hint="The recorded migration is not the one in the folder: compare the branches before going on.",
+    lock = judge_lock(phase, sessions)
+    if lock.verdict in CLOSING:
+        return Answer(findings=(*evidence, lock), facts=facts)
+    said = prisma.resolve_rolled_back(migration)
+    taken_back = _look(phase, sessions, prisma).recorded(migration) == "rolled back"
+    words = (
+        "failed, and now marked as rolled back by Prisma; the database has nothing of it"
+        if taken_back
+        else f"failed; exit code {said.exit_code}: {said.last_words}"
     )
+    finding = failed(words, f"Mend what made it fail, {deploy}.")
+    facts |= {"rolled_back": taken_back, "said": asdict(said)}
+    return Answer(findings=(*evidence, lock, finding), facts=facts, rows=_lines(said))
 
 
-def _blemishes(found: History) -> str:
-    names = {
-        "pending": found.pending,
-        "edited": found.edited,
-        "failed": found.failed,
-        "extra": found.extra,
-        "rolled back": found.rolled_back,
-        "lost": found.lost,
-    }
-    said = "; ".join(f"{what}: {', '.join(which)}" for what, which in names.items() if which)
-    return "every migration applied, nothing else" if found.clean else said or f"no table {TABLE}"
-
-
-def _recorded(file: MigrationFile, rows: tuple[MigrationRow, ...] | None) -> str:
-    mine = [row for row in rows or () if row.name == file.name]
-    if any(row.applied for row in mine):
-        return "applied"
-    if any(row.failed for row in mine):
-        return "failed"
-    return "rolled back" if mine else "no"
-
-
-def _lines(said: CliResult) -> tuple[dict[str, Any], ...]:
-    return tuple({"Prisma says": line} for line in said.output.splitlines() if line.strip())
-
-
-def _last_words(said: CliResult) -> str:
-    """Return the three lines that say what is wrong: from the first with an error on, or else the last ones."""
-    lines = [line.strip() for line in said.output.splitlines() if line.strip()]
-    if not lines:
-        return "Prisma said nothing."
-    begin = next((n for n, line in enumerate(lines) if "Error" in line), max(0, len(lines) - 3))
-    return " ".join(lines[begin : begin + 3])
+def _lines(said: CliResult) -> tuple[dict[str, str], ...]:
+    return tuple({"Prisma says": line} for line in said.lines)

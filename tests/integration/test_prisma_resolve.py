@@ -374,8 +374,11 @@ def test_recorded_by_prisma_and_confirmed_then_every_way_it_can_go_wrong(
 
     admin.execute("UPDATE _prisma_migrations SET finished_at = NULL WHERE migration_name = %s", (NAME,))
     answer = ask("history")
-    assert bad(answer) == [("no_migration_has_failed", "migrations", "FAIL")]
+    assert bad(answer) == []  # the phase's own: what becomes of it is settled by `resolve`
+    assert of(answer, "no_migration_has_failed").verdict is Verdict.OPEN
     assert answer.rows[1]["recorded"] == "failed"
+    admin.execute("UPDATE _prisma_migrations SET finished_at = NULL")
+    assert bad(ask("history")) == [("no_migration_has_failed", "migrations", "FAIL")]
     admin.execute("UPDATE _prisma_migrations SET finished_at = now(), rolled_back_at = now()")
     answer = ask("history")
     assert bad(answer) == [("no_other_migration_is_pending", "migrations", "FAIL")]

@@ -1,0 +1,27 @@
+"""Who holds the lock that Prisma takes before it writes? Prisma itself waits ten seconds for it and names nobody."""
+
+from __future__ import annotations
+
+from runbooks_lib.postgres.connect import Connection
+from runbooks_lib.postgres.queries import query
+
+MIGRATION_LOCK = (
+    72707369  # https://www.prisma.io/docs/orm/prisma-migrate/workflows/development-and-production
+)
+FREE = "free"
+
+
+def lock_state(conn: Connection) -> str:
+    """Return "free", or who holds Prisma's lock in this database: role, application_name, pid, since when.
+
+    Reads pg_locks and pg_stat_activity. What a role without pg_read_all_stats may not see is left out.
+    """
+    holder = conn.execute(query("lock_holder"), {"key": MIGRATION_LOCK}).fetchone()
+    if holder is None:
+        return FREE
+    address = f", from {holder['address']}" if holder["address"] else ""
+    since = f" since {holder['since']:%Y-%m-%d %H:%M:%S} UTC" if holder["since"] else ""
+    return (
+        f"held by {holder['role_name']} ({holder['application'] or 'no application_name'}, "
+        f"pid {holder['pid']}{address}){since}"
+    )

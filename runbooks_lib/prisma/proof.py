@@ -1,0 +1,146 @@
+"""Does a database hold what migrations make? Proved by running them in a scratch database and comparing objects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from runbooks_lib.errors import PrismaError
+from runbooks_lib.postgres.expected import expect
+from runbooks_lib.prisma.state import State
+
+ABSENT = "absent"
+MISSING = "missing"
+_OPTIONS = re.compile(r" options .*?(?= partition |$)")
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectState:
+    """One object as the migrations make it and as the database has it, both in words; None where it is not there.
+
+    `before` is how it was before the phase's migration, for the objects that this one makes or changes.
+    """
+
+    kind: str
+    name: str
+    have: str | None
+    want: str | None
+    before: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Return kind and name, such as `index public.orders_number_key`."""
+        return f"{self.kind} {self.name}"
+
+    @property
+    def stands(self) -> bool:
+        """Return whether the database has it as the migrations make it."""
+        return _same(self.kind, self.have, self.want)
+
+    @property
+    def untouched(self) -> bool:
+        """Return whether the database has it as it was before the phase's migration, and not as after it."""
+        return not self.stands and _same(self.kind, self.have, self.before)
+
+    def words(self) -> tuple[str, str]:
+        """Return both sides for a person: of two lists of columns only what differs."""
+        if self.have is None or self.want is None or self.stands:
+            want = ABSENT if self.want is None else self.want
+            have = want if self.stands else self.have
+            return (ABSENT if self.want is None else MISSING) if have is None else have, want
+        if self.kind != "columns":
+            return self.have, self.want
+        live, made = self.have.split(", "), self.want.split(", ")
+        return (
+            ", ".join(piece for piece in live if piece not in made) or "nothing else",
+            ", ".join(piece for piece in made if piece not in live) or "nothing else",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """The objects of the phase's migration (`own`), those of the others, and which migrations were replayed."""
+
+    migrations: tuple[str, ...]
+    server_version: str
+    own: tuple[ObjectState, ...]
+    others: tuple[ObjectState, ...]
+
+
+def prove(
+    state: State,
+    live: Mapping[Key, str],
+    *,
+    migration: str,
+    owner: str,
+    server_major: int,
+    roles: Iterable[str] = (),
+) -> Proof:
+    """Replay the migrations that count, and compare every object that they leave behind with a live catalogue.
+
+    What counts are the applied ones and `migration` itself, in the folder's order. Failed and rolled-back ones do
+    not: what they left is not to be relied upon. `live` is the target, as `describe` says it.
+    Raises PrismaError when a script is not there; MigrationError, PreconditionFailed or LabError when it can't be run.
+    """
+    scripts = scripts_that_count(state, migration)
+    expected = expect(scripts, owner=owner, server_major=server_major, of=migration, roles=roles)
+    own = {*expected.made, *expected.removed}
+
+    def compared(keys: Iterable[Key]) -> tuple[ObjectState, ...]:
+        return tuple(
+            ObjectState(
+                kind=key[0],
+                name=key[1],
+                have=live.get(key),
+                want=expected.stands.get(key),
+                before=expected.before.get(key),
+            )
+            for key in sorted(keys)
+        )
+
+    return Proof(
+        migrations=tuple(name for name, _ in scripts),
+        server_version=expected.server_version,
+        own=compared(own),
+        others=compared({*expected.stands, *expected.gone} - own),
+    )
+
+
+def scripts_that_count(state: State, migration: str) -> tuple[tuple[str, str], ...]:
+    """Return name and script of every applied migration and of `migration`, in the folder's order.
+
+    Raises PrismaError naming those whose script is not in the folder.
+    """
+    names = {row.name for row in state.rows or () if row.applied} | {migration}
+    scripts = {file.name: file.script for file in state.files if file.name in names}
+    gone = sorted(name for name in names if scripts.get(name) is None)
+    if gone:
+        raise PrismaError(
+            f"The migrations folder has no migration.sql of {', '.join(gone)}: what it makes cannot be told.",
+            "Check out the branch that was deployed, or restore the folder from Git.",
+        )
+    return tuple((name, script) for name, script in scripts.items() if script is not None)
+
+
+def _same(kind: str, have: str | None, want: str | None) -> bool:
+    """Return whether two descriptions are equal, but for what is not the migrations' to decide.
+
+    Prisma names columns, so their order is of no matter (branches merged late differ in it). An extension's version
+    is the server's. More privileges than a migration grants, and storage options where it sets none, are tuning.
+    """
+    if have is None or want is None:
+        return have is want
+    match kind:
+        case "columns":
+            return sorted(have.split(", ")) == sorted(want.split(", "))
+        case "extension":
+            return True
+        case "privileges" | "default privileges":
+            return set(want.split(", ")) <= set(have.split(", "))
+        case "relation" if not _OPTIONS.search(want):
+            return _OPTIONS.sub("", have) == want
+        case _:
+            return have == want

@@ -1,0 +1,101 @@
+"""The findings of step 4 that more than one of its questions makes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from runbooks_lib.findings import Finding, Verdict, judge
+from runbooks_lib.phase import Phase
+from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.prisma.history import TABLE
+from runbooks_lib.prisma.lock import FREE, MIGRATION_LOCK, lock_state
+from runbooks_lib.prisma.proof import ObjectState
+from runbooks_lib.prisma.state import State
+
+PLAN_ONLY = "not recorded: this run only plans"
+
+
+def judge_lock(phase: Phase, sessions: Sessions) -> Finding:
+    """Judge Prisma's own lock, before Prisma waits ten seconds for it."""
+    with sessions.snapshot(phase.migration.target) as conn:
+        have = lock_state(conn)
+    return judge(
+        "prisma_lock_is_free",
+        phase.migration.target,
+        f"advisory lock {MIGRATION_LOCK}",
+        have=have,
+        want=FREE,
+        hint="Another migration runs, or was left hanging: wait, or talk to whoever runs it. Prisma was not started.",
+    )
+
+
+def judge_table(target: str, state: State) -> Finding:
+    """Judge whether Prisma has a history in the target at all."""
+    return judge(
+        "has_table",
+        target,
+        f"public.{TABLE}",
+        have="absent" if state.rows is None else "there",
+        want="there",
+        hint="Prisma has never managed this database: is it the right one?",
+    )
+
+
+def judge_objects(target: str, objects: Sequence[ObjectState]) -> tuple[Finding, ...]:
+    """Judge each object: the target has it as the migrations make it."""
+    findings = []
+    for made in objects:
+        have, want = made.words()
+        findings.append(
+            Finding(
+                check="migration_objects_stand",
+                target=target,
+                object=made.label,
+                have=have,
+                want=want,
+                verdict=Verdict.PASS if made.stands else Verdict.FAIL,
+                hint=""
+                if made.stands
+                else "The migrations make it so. Find out who changed it, and mend it or them.",
+            )
+        )
+    return tuple(findings)
+
+
+def nothing_made(target: str, migration: str) -> Finding:
+    """Return the ERROR of a migration that leaves nothing to compare."""
+    return Finding(
+        check="migration_objects_stand",
+        target=target,
+        object=migration,
+        have="nothing that a catalogue shows",
+        want="objects that can be compared",
+        verdict=Verdict.ERROR,
+        hint="It changes data, or nothing: look at it yourself, and record it by hand.",
+    )
+
+
+def planned(target: str, migration: str, command: str, *, failed: bool) -> Finding:
+    """Return what a plan says instead of recording."""
+    why = "It is recorded as failed, but all that it makes stands. " if failed else ""
+    return Finding(
+        check="migration_is_recorded",
+        target=target,
+        object=migration,
+        have=PLAN_ONLY,
+        want="recorded",
+        verdict=Verdict.SKIP,
+        hint=f"{why}With --apply this runs: {command}",
+    )
+
+
+def judge_row(phase: Phase, state: State) -> Finding:
+    """Judge the row of the phase's migration: there, applied, and of this very file."""
+    return judge(
+        "migration_is_applied",
+        phase.migration.target,
+        phase.migration.name,
+        have=state.applied_as(phase.migration.name),
+        want="applied, checksum of this file",
+        hint="The recorded migration is not the one in the folder: compare the branches before going on.",
+    )
