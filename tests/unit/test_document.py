@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from babel.messages.extract import extract
 from babel.messages.pofile import read_po
 from jinja2.ext import babel_extract
 from nbconvert.filters import markdown2html_mistune
@@ -29,6 +30,7 @@ from runbooks_lib.steps import document, report
 from runbooks_lib.steps.document import language, markdown
 
 EVIDENCE = Path(__file__).parent / "evidence"
+PAGES = language.texts().parent / "archive" / "pages"
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 MIGRATION = "20251220235148_add_oauth_state_table"
 Json = dict[str, Any]
@@ -619,12 +621,16 @@ def test_a_text_of_the_phase_keeps_its_markdown_and_nothing_else() -> None:
 
 
 def messages() -> set[str | tuple[str, ...]]:
-    """Return the template's messages as a catalogue names them: with its plural, where it has one."""
+    """Return the messages of all templates and pages as a catalogue names them: with its plural, where it has one."""
     found: set[str | tuple[str, ...]] = set()
-    with (language.texts() / document.TEMPLATE).open("rb") as template:
-        for _, function, message, _ in babel_extract(template, ("_", "ngettext"), (), {}):
-            texts = (message,) if isinstance(message, str) else message
-            found.add(tuple(texts[:2]) if function == "ngettext" else texts[0])
+    for path in language.texts().glob("*.j2"):
+        with path.open("rb") as template:
+            for _, function, message, _ in babel_extract(template, ("_", "ngettext"), (), {}):
+                texts = (message,) if isinstance(message, str) else message
+                found.add(tuple(texts[:2]) if function == "ngettext" else texts[0])
+    for path in PAGES.glob("*.py"):
+        with path.open("rb") as module:
+            found.update(str(message) for _, message, _, _ in extract("python", module, {"words": None}))
     return found
 
 

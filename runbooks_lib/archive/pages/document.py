@@ -136,7 +136,7 @@ def _icons(text: str, words: Words) -> Iterable[Token]:
     """Yield a text with its signs in the style of the page."""
     at = 0
     icon = Markup('<span class="icon v-{}">{}</span>')
-    claim = Markup('<span class="claim" role="img" aria-label="{}">§</span>').format(words("Claim:"))
+    claim = Markup('<span class="claim" role="img" aria-label="{}">§</span>').format(words("claim of the phase file"))
     for match in _ICON.finditer(text):
         yield _text(text[at : match.start()])
         sign = match[0]
