@@ -7,22 +7,23 @@ It is registered as the entry point `runbooks`: `papermill --engine runbooks IN 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from jupyter_client.kernelspec import KernelSpecManager
-from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_output
 from papermill.clientwrap import PapermillNotebookClient
-from papermill.engines import NBClientEngine
+from papermill.engines import NBClientEngine, NotebookExecutionManager
 from papermill.log import logger
 
-SOCKET_PATH_BYTES = 80  # a socket's path may have 104 bytes on macOS, 108 on Linux
+from runbooks_lib.execution.kernels import QuickManager, kernel_manager
+from runbooks_lib.execution.warm import warm_kernels
+
+CLEANUP_S = 10.0  # what an aborted cell gets to end what it has started, before its kernel is killed
 
 
 class HonestClient(PapermillNotebookClient):  # type: ignore[misc]
@@ -31,9 +32,10 @@ class HonestClient(PapermillNotebookClient):  # type: ignore[misc]
     aborted_by: BaseException | None = None
     sockets: Path
 
-    def create_kernel_manager(self) -> AsyncKernelManager:
+    def create_kernel_manager(self) -> QuickManager:
         """Return a manager of our own kind; the client owns it, and so shuts its kernel down at the end."""
-        self.km = _kernel_manager(self.kernel_name, self.sockets)
+        self.km = kernel_manager(self.kernel_name, self.sockets)
+        self.km.shutdown_wait_time = CLEANUP_S
         return self.km
 
     def papermill_execute_cells(self) -> None:
@@ -69,6 +71,7 @@ class HonestClient(PapermillNotebookClient):  # type: ignore[misc]
 
     def _record_abort(self, cell: Any, index: int, error: BaseException) -> None:
         self.aborted_by = error
+        self.shutdown_kernel = "graceful"  # interrupted, a cell ends what it has started, such as Prisma
         self.nb_man.cell_exception(cell, cell_index=index, exception=error)
         text = str(error).strip() or type(error).__name__
         cell.outputs.append(
@@ -78,8 +81,66 @@ class HonestClient(PapermillNotebookClient):  # type: ignore[misc]
         )
 
 
+class CheapSaving(NotebookExecutionManager):  # type: ignore[misc]
+    """Saves before each code cell and at the end: what SIGKILL leaves behind names the cell that was running.
+
+    Papermill saves before and after every cell, prose too, each time validating the whole notebook, and a write that
+    is cut short leaves half a file. Here a file is there whole; papermill validates the last one.
+    """
+
+    _worth_saving = True
+
+    def cell_start(self, cell: Any, cell_index: int | None = None, **kwargs: Any) -> None:
+        """Note that a cell starts, and save if it is code."""
+        self._worth_saving = cell.cell_type == "code"
+        super().cell_start(cell, cell_index, **kwargs)
+
+    def cell_complete(self, cell: Any, cell_index: int | None = None, **kwargs: Any) -> None:
+        """Note that a cell has ended."""
+        self._worth_saving = False
+        super().cell_complete(cell, cell_index, **kwargs)
+        self._worth_saving = True
+
+    def save(self, **kwargs: Any) -> None:
+        """Save the notebook as it is now."""
+        if not self._worth_saving:
+            return
+        if not self.output_path or "://" in self.output_path:
+            super().save(**kwargs)
+            return
+        unfinished = Path(f"{self.output_path}.saving")
+        try:
+            unfinished.write_text(json.dumps(self.nb, ensure_ascii=False), encoding="utf-8")
+            os.replace(unfinished, self.output_path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+        self.last_save_time = self.now()
+
+
 class RunbookEngine(NBClientEngine):  # type: ignore[misc]
     """One kernel of this very Python for each notebook, over Unix sockets that only we can open."""
+
+    @classmethod
+    def execute_notebook(
+        cls,
+        nb: Any,
+        kernel_name: str,
+        output_path: str | None = None,
+        progress_bar: Any = True,
+        log_output: bool = False,
+        autosave_cell_every: int = 30,
+        **kwargs: Any,
+    ) -> Any:
+        """Execute one notebook, saving it cheaply on the way."""
+        manager = CheapSaving(nb, output_path, log_output, progress_bar, autosave_cell_every)
+        manager.notebook_start()
+        try:
+            cls.execute_managed_notebook(manager, kernel_name, log_output=log_output, **kwargs)
+        finally:
+            manager.cleanup_pbar()
+            manager.notebook_complete()
+        return manager.nb
 
     @classmethod
     def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **kwargs: Any) -> Any:
@@ -97,17 +158,7 @@ class RunbookEngine(NBClientEngine):  # type: ignore[misc]
         )
         client.sockets = Path(tempfile.mkdtemp(prefix="runbooks-"))
         try:
-            return client.execute()
+            with warm_kernels():
+                return client.execute()
         finally:
             shutil.rmtree(client.sockets, ignore_errors=True)
-
-
-def _kernel_manager(kernel_name: str, sockets: Path) -> AsyncKernelManager:
-    """Return a manager whose kernel is this Python's own, whatever kernels a user has installed elsewhere."""
-    own = Path(sys.prefix, "share", "jupyter", "kernels")
-    specs = KernelSpecManager(kernel_dirs=[str(own)])
-    manager = AsyncKernelManager(kernel_name=kernel_name, kernel_spec_manager=specs)
-    if os.name == "posix" and len(bytes(sockets)) < SOCKET_PATH_BYTES:
-        manager.transport = "ipc"
-        manager.connection_file = str(sockets / "kernel.json")
-    return manager

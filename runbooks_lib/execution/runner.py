@@ -19,6 +19,7 @@ from runbooks_lib.archive.code import notebooks_folder
 from runbooks_lib.archive.files import write_text
 from runbooks_lib.archive.run import Run, now, step_name
 from runbooks_lib.errors import EvidenceError, ExecutionError, RunbookError
+from runbooks_lib.execution.warm import warm_kernels, without_iri_grammar
 from runbooks_lib.findings import CLOSING, Finding, Verdict, worst
 from runbooks_lib.phase import STEPS
 
@@ -66,6 +67,7 @@ class Result:
         return next((o.exit_code for o in self.outcomes if o.exit_code), 0)
 
 
+@warm_kernels()
 def run_notebooks(
     run: Run,
     *,
@@ -128,6 +130,7 @@ def _execute(
     notebook: Path, output: Path, parameters: dict[str, Any], cell_timeout_s: int
 ) -> BaseException | None:
     """Run papermill; return what stopped the notebook, None when it came to its end."""
+    without_iri_grammar()
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
