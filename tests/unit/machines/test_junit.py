@@ -62,10 +62,8 @@ def problems(root: Element) -> list[str]:
             if not re.fullmatch(r"\d+(\.\d+)?", case.get("time", "")):
                 found.append(f"case {case.attrib}: time")
             for child in case:
-                if child.tag not in ("skipped", None, "failure") or set(child.attrib) != {
-                    "type",
-                    "message",
-                }:
+                allowed = {"message"} if child.tag == "skipped" else {"type", "message"}
+                if child.tag not in ("skipped", "error", "failure") or set(child.attrib) != allowed:
                     found.append(f"{child.tag} {child.attrib}")
         for name, tag in (
             ("failures", "failure"),
