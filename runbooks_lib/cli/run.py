@@ -49,6 +49,7 @@ def run(
     """
     from runbooks_lib.archive.run import Run, runs_folder
     from runbooks_lib.execution.preconditions import require
+    from runbooks_lib.execution.warm import warm_kernels
 
     if apply and not confirm:
         raise click.UsageError(
@@ -59,6 +60,7 @@ def run(
     steps = _steps(first, only)
     if prisma_project:
         os.environ["RUNBOOKS_PRISMA_PROJECT"] = prisma_project
+    click.get_current_context().with_resource(warm_kernels())  # preloads meanwhile
     loaded = require(phase)
     folder = Run.create(runs_folder(runs), loaded)
     result = _execute(folder, _absolute(phase), steps, apply=apply, confirm=lambda: confirm, as_json=as_json)
@@ -74,6 +76,9 @@ def demo(runs: str | None, as_json: bool) -> None:
     Needs no server, no credentials and no configuration. The plan is confirmed on your behalf, since the lab is
     disposable; everywhere else that is yours to do.
     """
+    from runbooks_lib.execution.warm import warm_kernels
+
+    click.get_current_context().with_resource(warm_kernels())  # preloads while the lab starts
     from runbooks_lib.archive.run import Run, runs_folder
     from runbooks_lib.execution.confirmation import confirmation_of
     from runbooks_lib.execution.preconditions import require
