@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -71,7 +71,8 @@ class Progress:
         self._running = None
         self._outcomes.append(outcome)
         if not self._console.is_terminal:
-            line = f"{step_name(outcome.step):24} {outcome.verdict:6} {outcome.duration_s:6.1f} s"
+            took = "  kept" if outcome.kept else f"{outcome.duration_s:6.1f} s"
+            line = f"{step_name(outcome.step):24} {outcome.verdict:6} {took}"
             self._console.print(line, highlight=False)
 
     def _render(self) -> Group:
@@ -82,19 +83,28 @@ class Progress:
         return Group(Text(self._title), table)
 
 
-def print_result(result: Result, *, apply: bool) -> None:
-    """Print a run's end: the steps on stdout with what is open and where the evidence is; what stopped it on stderr."""
+def print_result(result: Result, *, lang: str, apply: bool) -> None:
+    """Print a run's end: the steps on stdout with what is open and where the evidence is; what stopped it on stderr.
+
+    `lang` is the language of the open items, which are texts of the phase.
+    """
     console = Console(highlight=False, soft_wrap=True)
     table = Console(highlight=False, width=None if console.is_terminal else PLAIN_WIDTH)
     table.print(_steps_table(result.outcomes))
-    for outcome in result.outcomes:
-        if outcome.step == "report":
-            for finding in outcome.findings:
-                if finding.check == "checklist_item_holds" and finding.verdict is Verdict.OPEN:
-                    console.print(f"open: {finding.object} ({finding.have.split(';')[0]})", markup=False)
+    for item in _open_items(result):
+        reason = item["reason"][lang] if item["reason"] else item["have"].split(";")[0]
+        console.print(f"open: {item['text'][lang]} ({reason})", markup=False)
     _print_plan(console, result, apply=apply)
     console.print(f"run folder: {result.run.path}", markup=False)
     _print_stop(result)
+
+
+def _open_items(result: Result) -> list[dict[str, Any]]:
+    if "report" not in [outcome.step for outcome in result.outcomes]:
+        return []
+    answers = (result.run.record("report") or {}).get("answers", {})
+    items = answers.get("checklist", {}).get("facts", {}).get("items", [])
+    return [item for item in items if item["verdict"] == Verdict.OPEN]
 
 
 def _print_plan(console: Console, result: Result, *, apply: bool) -> None:
@@ -133,5 +143,6 @@ def _steps_table(outcomes: list[Outcome] | tuple[Outcome, ...]) -> Table:
     table.add_column("seconds", justify="right")
     for outcome in outcomes:
         verdict = Text(outcome.verdict, style=STYLES[outcome.verdict])
-        table.add_row(step_name(outcome.step), PROVES[outcome.step], verdict, f"{outcome.duration_s:.1f}")
+        took = "kept" if outcome.kept else f"{outcome.duration_s:.1f}"
+        table.add_row(step_name(outcome.step), PROVES[outcome.step], verdict, took)
     return table

@@ -5,17 +5,28 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from runbooks_lib.archive.run import Run
     from runbooks_lib.execution.runner import Result
+    from runbooks_lib.phase import Phase
 
 RUNS_HELP = "Folder that keeps the runs; default: $RUNBOOKS_RUNS, else ./runs."
 DEMO_PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
+
+LANG = click.option(
+    "--lang",
+    type=click.Choice(["en", "fr"]),
+    default="en",
+    show_default=True,
+    help="Language of the open items.",
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 
 
 @click.command()
@@ -26,19 +37,23 @@ DEMO_PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
 )
 @click.option("--from", "first", metavar="STEP", help="Begin with this step.")
 @click.option("--only", metavar="STEP", help="Run this step alone.")
+@click.option("--resume", "resumed", metavar="RUN", help="Take up this run, by its folder, where it stopped.")
 @click.option(
     "--prisma-project", metavar="DIR", help="The Prisma project; default: $RUNBOOKS_PRISMA_PROJECT."
 )
 @click.option("--runs", metavar="DIR", help=RUNS_HELP)
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+@LANG
+@JSON
 def run(
     phase: str,
     apply: bool,
     confirm: str,
     first: str | None,
     only: str | None,
+    resumed: str | None,
     prisma_project: str | None,
     runs: str | None,
+    lang: str,
     as_json: bool,
 ) -> None:
     """Run PHASE (a shipped id, or the path of a phase.toml) against its targets.
@@ -46,6 +61,9 @@ def run(
     Without --apply nothing is written to any database: the run plans, rehearses in a transaction that it rolls
     back, and prints the plan's hash. With --apply --confirm DATABASE:HASH8 that plan is carried out, if
     everything that it was made from is still the same.
+
+    With --resume a run that failed or was killed goes on: a step that made something is not repeated if what it
+    made still stands, and steps that only look are asked anew.
     """
     from runbooks_lib.archive.run import Run, runs_folder
     from runbooks_lib.execution.preconditions import require
@@ -58,19 +76,24 @@ def run(
     if confirm and not apply:
         raise click.UsageError("--confirm without --apply does nothing; give both, or neither.")
     steps = _steps(first, only)
+    if resumed and (first or only):
+        raise click.UsageError("--resume decides by itself which steps are due: leave --from and --only out.")
     if prisma_project:
         os.environ["RUNBOOKS_PRISMA_PROJECT"] = prisma_project
     click.get_current_context().with_resource(warm_kernels())  # preloads meanwhile
     loaded = require(phase)
-    folder = Run.create(runs_folder(runs), loaded)
-    result = _execute(folder, _absolute(phase), steps, apply=apply, confirm=lambda: confirm, as_json=as_json)
+    folder = Run.open(Path(resumed)) if resumed else Run.create(runs_folder(runs), loaded)
+    keep = _decide(folder, loaded, apply=apply) if resumed else {}
+    result = _execute(folder, _absolute(phase), steps, apply=apply, confirm=lambda: confirm, keep=keep)
+    _print(result, lang=lang, apply=apply, as_json=as_json)
     sys.exit(result.exit_code)
 
 
 @click.command()
 @click.option("--runs", metavar="DIR", help=RUNS_HELP)
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-def demo(runs: str | None, as_json: bool) -> None:
+@LANG
+@JSON
+def demo(runs: str | None, lang: str, as_json: bool) -> None:
     """Start a lab, carry the whole reference phase out in it, write the report, and stop the lab.
 
     Needs no server, no credentials and no configuration. The plan is confirmed on your behalf, since the lab is
@@ -91,45 +114,59 @@ def demo(runs: str | None, as_json: bool) -> None:
         loaded = require(DEMO_PHASE)
         folder = Run.create(runs_folder(runs), loaded)
         result = _execute(
-            folder,
-            DEMO_PHASE,
-            STEPS,
-            apply=True,
-            confirm=lambda: confirmation_of(loaded, folder),
-            as_json=as_json,
+            folder, DEMO_PHASE, STEPS, apply=True, confirm=lambda: confirmation_of(loaded, folder), keep={}
         )
+    _print(result, lang=lang, apply=True, as_json=as_json)
     sys.exit(result.exit_code)
 
 
 def _execute(
-    folder: object,
+    folder: Run,
     phase: str,
     steps: tuple[str, ...],
     *,
     apply: bool,
     confirm: Callable[[], str],
-    as_json: bool,
+    keep: Mapping[str, str],
 ) -> Result:
-    from runbooks_lib.archive.run import Run
-    from runbooks_lib.cli.progress import Progress, print_result
+    from runbooks_lib.cli.progress import Progress
     from runbooks_lib.execution.runner import run_notebooks
 
-    assert isinstance(folder, Run)
     with Progress(f"{folder.path.parent.name} {'apply' if apply else 'plan'} {folder.id}") as progress:
-        result = run_notebooks(
+        return run_notebooks(
             folder,
             phase=phase,
             apply=apply,
             confirm=confirm,
             steps=steps,
+            keep=keep,
             on_start=progress.start,
             on_end=progress.end,
         )
+
+
+def _print(result: Result, *, lang: str, apply: bool, as_json: bool) -> None:
+    from runbooks_lib.cli.progress import print_result
+
     if as_json:
-        click.echo(json.dumps(folder.header() | {"folder": str(folder.path)}, indent=2, ensure_ascii=False))
+        content = result.run.header() | {"folder": str(result.run.path)}
+        click.echo(json.dumps(content, indent=2, ensure_ascii=False))
     else:
-        print_result(result, apply=apply)
-    return result
+        print_result(result, lang=lang, apply=apply)
+
+
+def _decide(folder: Run, phase: Phase, *, apply: bool) -> dict[str, str]:
+    """Decide which steps of a run are kept; note in run.json, and say on stderr, why each is or is not repeated."""
+    from runbooks_lib.archive.run import now, step_name
+    from runbooks_lib.execution.resume import decide
+
+    decisions = decide(folder, phase, apply=apply)
+    noted = [{"step": d.step, "repeated": d.repeat, "why": d.why} for d in decisions]
+    folder.update(resumed=[*folder.header().get("resumed", []), {"at": now(), "steps": noted}])
+    for decision in decisions:
+        what = "again" if decision.repeat else "kept"
+        click.echo(f"{step_name(decision.step):24} {what:5}  {decision.why}", err=True)
+    return {d.step: d.why for d in decisions if not d.repeat}
 
 
 def _steps(first: str | None, only: str | None) -> tuple[str, ...]:

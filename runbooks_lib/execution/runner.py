@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from runbooks_lib import errors
@@ -38,6 +39,7 @@ class Outcome:
     findings: tuple[Finding, ...]
     stopped_by: RunbookError | None = None
     interrupted: bool = False
+    kept: str = ""  # why it was not executed again, in a run that was taken up
 
     @property
     def exit_code(self) -> int:
@@ -75,6 +77,7 @@ def run_notebooks(
     apply: bool,
     confirm: Callable[[], str],
     steps: Sequence[str] = STEPS,
+    keep: Mapping[str, str] = MappingProxyType({}),
     on_start: Callable[[str], None] = lambda step: None,
     on_end: Callable[[Outcome], None] = lambda outcome: None,
     cell_timeout_s: int = CELL_TIMEOUT_S,
@@ -82,11 +85,16 @@ def run_notebooks(
     """Execute the steps' notebooks in order until the end or the first that does not pass.
 
     Writes the executed notebooks and what the steps write themselves to the run folder, and the verdict to
-    run.json, whatever happens. `confirm` is called when the baseline's notebook is due.
+    run.json, whatever happens. `confirm` is called when the baseline's notebook is due. `keep` names the steps
+    that are not executed again, and why.
     Raises EvidenceError when the run folder cannot be written.
     """
     outcomes: list[Outcome] = []
     for step in steps:
+        if step in keep:
+            outcomes.append(_kept(run, step, keep[step]))
+            on_end(outcomes[-1])
+            continue
         on_start(step)
         parameters: dict[str, Any] = {"phase": phase, "run": str(run.path), "apply": apply}
         if step == "baseline_migration":
@@ -99,6 +107,14 @@ def run_notebooks(
     result = Result(run=run, outcomes=tuple(outcomes))
     _note_end(run, result)
     return result
+
+
+def _kept(run: Run, step: str, why: str) -> Outcome:
+    record = run.record(step)
+    assert record is not None
+    return Outcome(
+        step=step, verdict=Verdict(record["verdict"]), duration_s=0.0, findings=_findings(record), kept=why
+    )
 
 
 def execute_step(run: Run, step: str, parameters: dict[str, Any], *, cell_timeout_s: int) -> Outcome:
@@ -152,11 +168,7 @@ def _execute(
 
 def _judge(run: Run, step: str, problem: BaseException | None, *, duration_s: float) -> Outcome:
     record = run.record(step)
-    findings = tuple(
-        Finding.from_dict(row)
-        for answer in (record or {}).get("answers", {}).values()
-        for row in answer["findings"]
-    )
+    findings = _findings(record)
     stopped_by: RunbookError | None = None
     if problem is not None:
         stopped_by = _as_runbook_error(step, problem)
@@ -185,6 +197,11 @@ def _judge(run: Run, step: str, problem: BaseException | None, *, duration_s: fl
         stopped_by=stopped_by,
         interrupted=isinstance(problem, KeyboardInterrupt),
     )
+
+
+def _findings(record: dict[str, Any] | None) -> tuple[Finding, ...]:
+    answers = (record or {}).get("answers", {}).values()
+    return tuple(Finding.from_dict(row) for answer in answers for row in answer["findings"])
 
 
 def _as_runbook_error(step: str, problem: BaseException) -> RunbookError:
@@ -219,5 +236,8 @@ def _note_end(run: Run, result: Result) -> None:
         finished_at=now() if complete else None,
         verdict=result.verdict,
         exit_code=result.exit_code,
-        steps=[{"step": o.step, "verdict": o.verdict, "duration_s": o.duration_s} for o in result.outcomes],
+        steps=[
+            {"step": o.step, "verdict": o.verdict, "duration_s": o.duration_s, "kept": o.kept or None}
+            for o in result.outcomes
+        ],
     )
