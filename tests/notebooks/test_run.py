@@ -19,6 +19,7 @@ from runbooks_lib.archive.run import Run
 from runbooks_lib.execution import runner
 from runbooks_lib.execution.confirmation import confirmation_of
 from runbooks_lib.execution.runner import Outcome, Result, run_notebooks
+from runbooks_lib.execution.warm import KIND_VARIABLE, can_fork
 from runbooks_lib.findings import Verdict
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import STEPS, load_phase
@@ -297,6 +298,14 @@ def test_a_missing_seed_row_is_seen_before_anything_is_written(fresh_lab: Lab, t
 # --- what stops a notebook from outside ------------------------------------------------------------------------
 
 
+@pytest.fixture(
+    params=["cold", pytest.param("warm", marks=pytest.mark.skipif(not can_fork(), reason="no fork"))]
+)
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ordinary kernels, and forked ones: they end alike."""
+    monkeypatch.setenv(KIND_VARIABLE, request.param)
+
+
 @pytest.fixture
 def notebook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
     """Replace the second cell of a copy of the preflight notebook: what happens when a cell does this?"""
@@ -319,7 +328,7 @@ def cells_of(result: Result) -> list[Any]:
 
 
 def test_a_dead_kernel_is_archived_as_what_it_is(
-    lab: Lab, notebook: Callable[[str], None], tmp_path: Path
+    lab: Lab, kernels: None, notebook: Callable[[str], None], tmp_path: Path
 ) -> None:
     notebook("import os; os._exit(1)")
     result = execute(tmp_path / "runs", steps=("preflight",))
@@ -336,7 +345,7 @@ def test_a_dead_kernel_is_archived_as_what_it_is(
 
 
 def test_a_time_out_is_archived_as_what_it_is(
-    lab: Lab, notebook: Callable[[str], None], tmp_path: Path
+    lab: Lab, kernels: None, notebook: Callable[[str], None], tmp_path: Path
 ) -> None:
     notebook("import time; time.sleep(60)")
     phase = load_phase(PHASE)
@@ -351,7 +360,7 @@ def test_a_time_out_is_archived_as_what_it_is(
 
 
 def test_a_cell_that_exits_early_is_no_success(
-    lab: Lab, notebook: Callable[[str], None], tmp_path: Path
+    lab: Lab, kernels: None, notebook: Callable[[str], None], tmp_path: Path
 ) -> None:
     """Papermill takes sys.exit(0) for a success, though the rest of the notebook never ran."""
     notebook("import sys; sys.exit(0)")
@@ -380,7 +389,7 @@ def test_an_earlier_record_is_not_taken_for_this_one(
     assert last(again, "preflight").verdict is Verdict.ERROR
 
 
-def test_interrupted_by_ctrl_c(lab: Lab, tmp_path: Path) -> None:
+def test_interrupted_by_ctrl_c(lab: Lab, kernels: None, tmp_path: Path) -> None:
     """Ctrl-C in the middle of a run: exit code 130, what happened is archived, no kernel stays behind."""
     process = subprocess.Popen(
         [str(RUNBOOKS), "run", PHASE, "--runs", str(tmp_path)],
