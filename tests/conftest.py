@@ -1,13 +1,38 @@
-"""The lab for tests: one for the session, and fresh ones for tests that break theirs."""
+"""The lab for tests: one for the session, and fresh ones for tests that break theirs; and archived runs without one."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from runbooks_lib.archive.code import notebooks_folder
+from runbooks_lib.archive.run import Run
 from runbooks_lib.lab.lab import Lab, running
+from runbooks_lib.phase import load_phase
+
+EVIDENCE = Path(__file__).parent / "unit" / "evidence"
+TABLE = """<style type="text/css">#T_1_row0_col0 {{color: #00663d}}</style>
+<table id="T_1" class="runbooks"><thead><tr><th id="T_1_level0_col0">object</th></tr></thead>
+<tbody><tr><td id="T_1_row0_col0">{}</td></tr></tbody></table>"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Count the leftovers when everything else has run."""
+    items.sort(key=lambda item: item.path.name == "test_leftovers.py")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def folders_before() -> set[Path]:
+    """Mark everything that descends from this session, and remember which folders were there before it."""
+    os.environ["RUNBOOKS_TEST_SESSION"] = secrets.token_hex(8)
+    places = (Path(tempfile.gettempdir()), Path("/dev/shm"), Path("/var/tmp"))
+    return {folder for place in places if place.is_dir() for folder in place.glob("runbooks-*")}
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +58,50 @@ def fresh_lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
         for name, value in started.env().items():
             monkeypatch.setenv(name, value)
         yield started
+
+
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., Run]:
+    """A function that makes the folder of a run in an archive, from the evidence in unit/evidence."""
+    return _make_run
+
+
+def _make_run(
+    runs: Path,
+    *,
+    name: str = "20261124T080000Z-000001",
+    evidence: str = "applied",
+    shown: str = "public.OAuthState",
+    notebooks: str = "*",
+    change: Callable[[dict[str, Any]], None] = lambda files: None,
+) -> Run:
+    """Make a run: its notebooks are the shipped ones with the HTML `shown` in the cell of every table,
+    those whose names fit the pattern `notebooks`.
+
+    `change` may alter the JSON files, by name, before they are written; a file that it takes out is not written,
+    nor is the notebook of that step.
+    """
+    files = {path.name: json.loads(path.read_text("utf-8")) for path in (EVIDENCE / evidence).glob("*.json")}
+    files["run.json"]["id"] = name
+    change(files)
+    phase = load_phase(files["run.json"]["phase"]["id"])
+    folder = runs / phase.id / name
+    (folder / "plan").mkdir(parents=True)
+    for source in ("phase.toml", phase.baseline.file):
+        shutil.copy(phase.folder / source, folder / "plan" / source)
+    for file, content in files.items():
+        (folder / file).write_text(json.dumps(content), "utf-8")
+    for notebook in notebooks_folder().glob(f"{notebooks}.ipynb"):
+        if notebook.with_suffix(".json").name in files:
+            (folder / notebook.name).write_text(_executed(notebook, shown), "utf-8")
+    return Run(folder)
+
+
+def _executed(notebook: Path, shown: str) -> str:
+    content = json.loads(notebook.read_text("utf-8"))
+    for number, cell in enumerate(c for c in content["cells"] if c["cell_type"] == "code"):
+        cell["execution_count"] = number + 1
+        if any("show(" in line for line in cell["source"]):
+            table = {"text/html": TABLE.format(shown), "text/plain": shown}
+            cell["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": table}]
+    return json.dumps(content)

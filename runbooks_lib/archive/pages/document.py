@@ -24,6 +24,7 @@ _CLAIM = "📄"
 _ICON = re.compile("|".join(map(re.escape, (*_ICONS, _CLAIM))))
 _DECORATION = re.compile(r"^[^\w`]+(?=\S)")
 _BREAKABLE = re.compile(r"(?<=[/_.@:,=-])(?=[^\s/_.@:,=-])|(?<=[0-9a-f]{32})(?=[0-9a-f]{32})")
+_UNBROKEN = 24  # characters
 Words = Callable[[str], str]
 
 
@@ -69,7 +70,7 @@ def article(
         if token.type == "heading_close" and token.tag == "h2" and sections[-1][1] in pictures:
             tokens.append(_html("html_block", pictures[sections[-1][1]]))
     html = Markup(parser.renderer.render(tokens, parser.options, {}))
-    return Article(lang=lang, html=html, sections=tuple((a, _short_title(t)) for a, t in sections))
+    return Article(lang=lang, html=html, sections=tuple((a, _DECORATION.sub("", t)) for a, t in sections))
 
 
 def _wrapped(token: Token, words: Words) -> list[Token]:
@@ -126,7 +127,8 @@ def _reference(steps: list[str], checks: list[str], evidence: Callable[[str, str
 
 def _code(text: str, files: frozenset[str]) -> Token:
     """Return a code span that may be broken where a reader would; the name of a file of the run leads to it."""
-    code = Markup("<code>{}</code>").format(Markup("<wbr>").join(map(escape, _BREAKABLE.split(text))))
+    parts = _BREAKABLE.split(text) if len(text) > _UNBROKEN else [text]
+    code = Markup("<code>{}</code>").format(Markup("<wbr>").join(map(escape, parts)))
     if text in files:
         code = Markup('<a href="{}">{}</a>').format(quote(text), code)
     return _html("html_inline", code)
@@ -136,19 +138,15 @@ def _icons(text: str, words: Words) -> Iterable[Token]:
     """Yield a text with its signs in the style of the page."""
     at = 0
     icon = Markup('<span class="icon v-{}">{}</span>')
-    claim = Markup('<span class="claim" role="img" aria-label="{}">§</span>').format(words("claim of the phase file"))
+    claim = Markup('<span class="claim" role="img" aria-label="{}">§</span>').format(
+        words("claim of the phase file")
+    )
     for match in _ICON.finditer(text):
         yield _text(text[at : match.start()])
         sign = match[0]
         yield _html("html_inline", claim if sign == _CLAIM else icon.format(*_ICONS[sign]))
         at = match.end()
     yield _text(text[at:])
-
-
-def _short_title(title: str) -> str:
-    """Return a title for the table of contents: without its emoji, and not in capitals."""
-    plain = _DECORATION.sub("", title)
-    return plain.capitalize() if plain.isupper() else plain
 
 
 def _text(content: str) -> Token:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,12 +12,13 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from runbooks_lib.archive.files import read_json
 from runbooks_lib.archive.pages.cleaner import cleaned
 from runbooks_lib.archive.pages.page import in_all_languages, render
 from runbooks_lib.errors import EvidenceError
 
 _ASKS = re.compile(r"\.ask\(\s*\w+\.(\w+)")
-_LINK = re.compile(r"\]\((\d\d_\w+)\.ipynb\)")
+_LINK = re.compile(r"\[([^\]]*)\]\((\d\d_\w+)\.ipynb\)")
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _SHOWN = ("text/html", "text/markdown", "image/png", "text/plain")
 
@@ -92,9 +93,11 @@ def _body(path: Path, answers: Mapping[str, Any]) -> Markup:
     return Markup(body)
 
 
-def _to_page(folder: Path) -> Any:
-    """Return what a link to another notebook becomes: a link to its page, where that notebook is archived."""
-    return lambda link: f"]({link[1]}.html)" if (folder / f"{link[1]}.ipynb").exists() else link[0]
+def _to_page(folder: Path) -> Callable[[re.Match[str]], str]:
+    """Return what a link to another notebook becomes: one to its page; its text where it is not archived."""
+    return lambda link: (
+        f"[{link[1]}]({link[2]}.html)" if (folder / f"{link[2]}.ipynb").exists() else str(link[1])
+    )
 
 
 def _quiet(output: Any) -> Any:
@@ -118,13 +121,15 @@ def _read(path: Path) -> Any:
     _without_slow_import()
     import nbformat
 
+    content = read_json(path)
     try:
-        return nbformat.read(path, as_version=4)
-    except (OSError, ValueError, nbformat.ValidationError) as error:
+        nbformat.validate(content, version=4)
+    except nbformat.ValidationError as error:
         raise EvidenceError(
-            f"{path} cannot be read as a notebook: {type(error).__name__}.",
+            f"{path} cannot be read as a notebook: {error.message}.",
             "Was it changed or cut short? Run its step again.",
         ) from error
+    return nbformat.v4.nbjson.JSONReader().to_notebook(content)
 
 
 def _without_slow_import() -> None:

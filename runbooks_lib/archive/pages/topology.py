@@ -12,7 +12,7 @@ from runbooks_lib.phase import Phase
 from runbooks_lib.steps.document.databases import Place, Searched, places, searched
 from runbooks_lib.steps.document.seen import Seen
 
-WIDTH, BOX_WIDTH, MARGIN = 860, 350, 6
+WIDTH, BOX_WIDTH, MARGIN = 860, 336, 6
 HEAD_HEIGHT, PLACE_HEIGHT, LINE_HEIGHT, GAP = 58, 84, 18, 26
 
 
