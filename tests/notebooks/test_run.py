@@ -183,6 +183,20 @@ def command(
     )
 
 
+def test_no_combination_of_options_writes_without_apply(fresh_lab: Lab, tmp_path: Path) -> None:
+    """Whatever else is asked for, every database's full dump stays byte-identical."""
+    before = dumps(fresh_lab)
+    combinations: list[tuple[str, ...]] = [("--only", step) for step in STEPS]
+    combinations += [("--json", "--lang", "fr"), ("--from", "seed_verification", "--lang", "en")]
+    for options in combinations:
+        done = command("run", PHASE, "--runs", str(tmp_path), *options)
+        assert "Traceback" not in done.stderr, options
+        assert dumps(fresh_lab) == before, options
+    stopped = max(tmp_path.glob("*/*"), key=lambda path: path.stat().st_mtime)
+    command("run", PHASE, "--resume", str(stopped))
+    assert dumps(fresh_lab) == before
+
+
 def confirmation_in(done: subprocess.CompletedProcess[str]) -> str:
     line = next(line for line in done.stdout.splitlines() if line.startswith("to apply it: "))
     return line.split()[-1]
