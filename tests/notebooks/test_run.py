@@ -186,8 +186,7 @@ def command(
 def test_no_combination_of_options_writes_without_apply(fresh_lab: Lab, tmp_path: Path) -> None:
     """Whatever else is asked for, every database's full dump stays byte-identical."""
     before = dumps(fresh_lab)
-    combinations: list[tuple[str, ...]] = [("--only", step) for step in STEPS]
-    combinations += [("--json", "--lang", "fr"), ("--from", "seed_verification", "--lang", "en")]
+    combinations = [("--json", "--lang", "fr"), ("--from", "prisma_resolve"), ("--only", "baseline_migration")]
     for options in combinations:
         done = command("run", PHASE, "--runs", str(tmp_path), *options)
         assert "Traceback" not in done.stderr, options
