@@ -1,19 +1,29 @@
-"""`runbooks runs`: the archive."""
+"""`runbooks runs`: the archive, in a folder or at a URL."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from runbooks_lib.archive.listing import Listed
+    from runbooks_lib.archive.run import Run
 
 RUNS = click.option(
     "--runs",
     "folder",
-    metavar="DIR",
-    help="Folder that keeps the runs; default: $RUNBOOKS_RUNS, else ./runs.",
+    metavar="DIR|URL",
+    help="Folder or URL (s3://…) that keeps the runs; default: $RUNBOOKS_RUNS, else ./runs.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+VERDICTS = ("SKIP", "PASS", "OPEN", "FAIL", "ERROR")  # importing them would slow --help down
 
 
 @click.group()
@@ -23,38 +33,65 @@ def runs() -> None:
 
 @runs.command("list")
 @RUNS
+@click.option("--phase", metavar="PHASE", help="Only runs of this phase; * stands for anything.")
+@click.option(
+    "--verdict",
+    "verdicts",
+    multiple=True,
+    type=click.Choice(VERDICTS, case_sensitive=False),
+    help="Only runs with this verdict; may be given more than once.",
+)
+@click.option("--mode", type=click.Choice(["plan", "apply"]), help="Only plans, or only what was applied.")
 @JSON
-def list_(folder: str | None, as_json: bool) -> None:
-    """List the runs, oldest first: id, phase, mode, verdict, how long ago begun."""
-    from runbooks_lib.archive.run import all_runs, runs_folder
-
-    headers = [run.header() for run in all_runs(runs_folder(folder))]
+def list_(
+    folder: str | None, phase: str | None, verdicts: tuple[str, ...], mode: str | None, as_json: bool
+) -> None:
+    """List the runs, oldest first: id, phase, mode, verdict, when begun, how long, how it ended, whether sealed."""
+    listed, where = _archive(folder)
+    found = [
+        run
+        for run in listed
+        if (phase is None or fnmatchcase(run.phase, phase))
+        and (not verdicts or run.verdict in verdicts)
+        and (mode is None or run.mode == mode)
+    ]
     if as_json:
-        click.echo(json.dumps(headers, indent=2, ensure_ascii=False))
+        click.echo(json.dumps([run.to_dict() for run in found], indent=2, ensure_ascii=False))
         return
-    if not headers:
-        click.echo(f"no runs in {runs_folder(folder)}", err=True)
-    for header in headers:
-        ended = "complete" if header["finished_at"] else "incomplete"
-        verdict = header["verdict"] or "-"
-        click.echo(f"{header['id']}  {header['phase']['id']}  {header['mode']:5}  {verdict:5}  {ended}")
+    for line in _table([_HEADINGS, *(_row(run) for run in found)] if found else []):
+        click.echo(line)
+    for run in found:
+        if run.problem:
+            click.echo(run.problem, err=True)
+    if not found:
+        click.echo(
+            f"no runs in {where}" if not listed else f"none of {len(listed)} runs is such a one", err=True
+        )
 
 
 @runs.command()
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("run")
+@RUNS
 @JSON
-def show(run: Path, as_json: bool) -> None:
-    """Show one run, by its folder: its steps, verdicts, and every finding that is not PASS."""
-    from runbooks_lib.archive.run import Run, step_name
+def show(run: str, folder: str | None, as_json: bool) -> None:
+    """Show one RUN: its steps, verdicts, and every finding that is not PASS.
 
-    opened = Run.open(run)
-    header, evidence = opened.header(), opened.evidence()
+    RUN is its folder or URL, its id, or the beginning of its id.
+    """
+    from runbooks_lib.archive.listing import MANIFEST
+    from runbooks_lib.archive.run import step_name
+
+    with _opened(run, folder) as opened:
+        header, evidence = opened.header(), opened.evidence()
+        sealed = (opened.path / MANIFEST).exists()
     if as_json:
-        click.echo(json.dumps({"run": header, "steps": evidence}, indent=2, ensure_ascii=False))
+        told = {"run": header, "sealed": sealed, "steps": evidence}
+        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
         return
     ended = "complete" if header["finished_at"] else "incomplete"
     click.echo(
-        f"{header['id']} {header['phase']['id']} {header['mode']}, verdict {header['verdict']}, {ended}"
+        f"{header['id']} {header['phase']['id']} {header['mode']}, verdict {header['verdict']}, {ended}, "
+        + ("sealed" if sealed else "not sealed")
     )
     for step, record in evidence.items():
         closed = f"{record['duration_s']} s" if record["finished_at"] else "not closed"
@@ -64,6 +101,43 @@ def show(run: Path, as_json: bool) -> None:
                 if finding["verdict"] != "PASS":
                     said = "{verdict} {check} {target} {object}: have {have}, want {want}".format(**finding)
                     click.echo(f"    {said}")
+
+
+@runs.command("diff")
+@click.argument("a")
+@click.argument("b")
+@RUNS
+@JSON
+def diff_(a: str, b: str, folder: str | None, as_json: bool) -> None:
+    """Show what changed from run A to run B: findings, plan, row counts, versions; seconds beside.
+
+    A and B are folders or URLs, ids, or the beginnings of ids.
+    """
+    from runbooks_lib.archive.diff import diff
+
+    with _opened(a, folder) as before, _opened(b, folder) as after:
+        told = diff(before, after)
+    if as_json:
+        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        return
+    for line in _told(told):
+        click.echo(line)
+
+
+@runs.command()
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--runs", "url", metavar="URL", required=True, help="The archive to copy it to: s3://bucket/runs."
+)
+def upload(run: Path, url: str) -> None:
+    """Copy a sealed RUN, by its folder, to an object store; its own URL there is printed."""
+    from runbooks_lib.archive.remote import is_url, shown
+    from runbooks_lib.archive.remote import upload as copy
+    from runbooks_lib.archive.run import Run
+
+    if not is_url(url):
+        raise click.UsageError(f"--runs {url} is no URL.")
+    click.echo(shown(copy(Run.open(run.absolute()), url)))
 
 
 @runs.command()
@@ -85,3 +159,73 @@ def site(folder: str | None, out: Path | None) -> None:
     path, number = write_site(runs_folder(folder), out.absolute() if out else None)
     click.echo(f"{number} runs", err=True)
     click.echo(path)
+
+
+_HEADINGS = ("run", "phase", "mode", "verdict", "begun (UTC)", "seconds", "state", "sealed")
+
+
+def _row(run: Listed) -> tuple[str, ...]:
+    seconds = "-" if run.duration_s is None else f"{run.duration_s:.1f}"
+    begun = str(run.header.get("started_at", "-"))[:19].replace("T", " ")
+    return run.id, run.phase, run.mode, run.verdict, begun, seconds, run.state, "yes" if run.sealed else "no"
+
+
+def _table(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    """Yield the rows as lines with aligned columns, in time linear in the rows."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _told(told: Mapping[str, Any]) -> Iterator[str]:
+    for name in ("a", "b"):
+        yield "{name}: {id} {phase} {mode}, verdict {verdict}, {started_at}".format(name=name, **told[name])
+    for fact in told["facts"]:
+        yield f"{fact['fact']}: {_short(fact['a'])} -> {_short(fact['b'])}"
+    for kind, found in told["findings"].items():
+        for f in found:
+            about = f"{kind}: {f['step']}.{f['question']} {f['check']} {f['target']} {f['object']}"
+            if kind == "changed":
+                yield about
+                for name in ("a", "b"):
+                    yield "    {name}: {verdict}, have {have}, want {want}".format(name=name, **f[name])
+            else:
+                yield f"{about}: {f['verdict']}, have {f['have']}"
+    seconds = ", ".join(f"{d['step']} {d['a'] or '-'} -> {d['b'] or '-'}" for d in told["durations_s"])
+    yield f"seconds: {seconds}" if seconds else "no step was run"
+    if told["same"]:
+        yield "no difference"
+
+
+def _short(value: object) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 64 else text[:63] + "…"
+
+
+def _archive(folder: str | None) -> tuple[list[Listed], str]:
+    """Return the runs of the archive that --runs or RUNBOOKS_RUNS names, and its name for messages."""
+    from runbooks_lib.archive.listing import listed
+    from runbooks_lib.archive.remote import is_url, listed_at, shown
+    from runbooks_lib.archive.run import runs_folder
+
+    named = folder or os.environ.get("RUNBOOKS_RUNS") or ""
+    if is_url(named):
+        return listed_at(named), shown(named)
+    return listed(runs_folder(folder)), str(runs_folder(folder))
+
+
+@contextmanager
+def _opened(reference: str, folder: str | None) -> Iterator[Run]:
+    """Give the block the run that a folder, a URL, an id or the beginning of an id names."""
+    from runbooks_lib.archive.listing import find_run, pick
+    from runbooks_lib.archive.remote import downloaded, is_url, listed_at, shown
+    from runbooks_lib.archive.run import Run, runs_folder
+
+    named = folder or os.environ.get("RUNBOOKS_RUNS") or ""
+    if not is_url(reference) and is_url(named) and not Path(reference).is_dir():
+        reference = pick(listed_at(named), reference, shown(named)).where
+    if is_url(reference):
+        with downloaded(reference) as path:
+            yield Run.open(path)
+    else:
+        yield find_run(runs_folder(None if is_url(named) else folder), reference)

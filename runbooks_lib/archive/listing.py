@@ -1,0 +1,116 @@
+"""The archive as a whole: its runs in short, and one of them by its folder, its id, or the beginning of that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from runbooks_lib.archive.run import Run, all_runs
+from runbooks_lib.errors import EvidenceError, PreconditionFailed
+
+MANIFEST = "manifest.json"  # written last: a run that has it is sealed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A run in short. `header` is its run.json; empty when that cannot be read, and then `problem` says why."""
+
+    id: str
+    phase: str
+    where: str
+    sealed: bool
+    header: Mapping[str, Any]
+    problem: str = ""
+
+    @property
+    def mode(self) -> str:
+        """Return plan or apply."""
+        return str(self.header.get("mode", "-"))
+
+    @property
+    def verdict(self) -> str:
+        """Return the run's verdict, "-" while it has none."""
+        return str(self.header.get("verdict") or "-")
+
+    @property
+    def state(self) -> str:
+        """Return complete, stopped (it ended early), open (it has not ended, or was killed) or unreadable."""
+        if self.problem:
+            return "unreadable"
+        if self.header.get("finished_at"):
+            return "complete"
+        return "stopped" if self.header.get("stopped_at") else "open"
+
+    @property
+    def duration_s(self) -> float | None:
+        """Return how long the run took; None when it has not ended, or when that is not known."""
+        ended = self.header.get("finished_at") or self.header.get("stopped_at")
+        if not ended:
+            return None
+        began = datetime.fromisoformat(self.header["started_at"])
+        return (datetime.fromisoformat(ended) - began).total_seconds()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the run's header with what else is told of it, for JSON."""
+        told = {"id": self.id, "folder": self.where, "state": self.state, "sealed": self.sealed}
+        told |= {"duration_s": self.duration_s}
+        return {**self.header, **told, **({"problem": self.problem} if self.problem else {})}
+
+
+def listed(runs: Path) -> list[Listed]:
+    """Return every run of an archive, oldest first. One that cannot be read is listed as such, and hides no other."""
+    return [_listed(run) for run in all_runs(runs)]
+
+
+def _listed(run: Run) -> Listed:
+    header: Mapping[str, Any] = {}
+    problem = ""
+    try:
+        header = run.header()
+    except EvidenceError as error:
+        problem = error.what_happened
+    return Listed(
+        id=run.id,
+        phase=run.path.parent.name,
+        where=str(run.path),
+        sealed=(run.path / MANIFEST).exists(),
+        header=header,
+        problem=problem,
+    )
+
+
+def pick(runs: Iterable[Listed], reference: str, where: str) -> Listed:
+    """Return the run that an id, or the beginning of one, names. `where` names the archive in errors.
+
+    Raises PreconditionFailed when there is none, or more than one.
+    """
+    found = [run for run in runs if run.id.startswith(reference)] if reference else []
+    exact = [run for run in found if run.id == reference]
+    if len(exact or found) == 1:
+        return (exact or found)[0]
+    if not found:
+        raise PreconditionFailed(
+            f"There is no run {reference!r} in {where}.",
+            "Name a run's folder, its id or the beginning of its id; `runbooks runs list` lists them.",
+        )
+    raise PreconditionFailed(
+        f"{len(found)} runs in {where} begin with {reference!r}: {', '.join(run.id for run in found[:5])}"
+        + (", …." if len(found) > 5 else "."),
+        "Give more of the id, or the folder.",
+    )
+
+
+def find_run(runs: Path, reference: str) -> Run:
+    """Return the run that a folder, an id, or the beginning of an id names.
+
+    Raises PreconditionFailed when there is none, or more than one; EvidenceError when it cannot be read.
+    """
+    path = Path(reference).expanduser()
+    if reference and path.is_dir():
+        return Run.open(path.absolute())
+    if "/" in reference:
+        raise PreconditionFailed(f"There is no folder {reference}.", "Name the folder of a run, or its id.")
+    return Run.open(Path(pick(listed(runs), reference, str(runs)).where))

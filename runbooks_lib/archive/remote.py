@@ -1,0 +1,264 @@
+"""Archives in object stores (s3, gs, abfs, …), through fsspec: a run is made here, and copied there once sealed.
+
+The manifest is written last and, when a run is replaced, removed first: what has one there is whole.
+Source: https://filesystem-spec.readthedocs.io/
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from runbooks_lib.archive.listing import MANIFEST, Listed
+from runbooks_lib.archive.redaction import redact
+from runbooks_lib.archive.run import HEADER, Run
+from runbooks_lib.errors import EvidenceError, PreconditionFailed, RunbookError
+from runbooks_lib.postgres.storage import cache_directory
+
+EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "abfs": "abfs", "abfss": "abfs", "az": "abfs"}
+WITHOUT_FOLDERS = frozenset({*EXTRAS, "memory"})  # making a folder there would make a bucket
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
+ATTESTATION = "attestation.dsse.json"
+
+
+def is_url(text: str | None) -> bool:
+    """Tell whether an archive is named by a URL: s3://bucket/runs and the like, file:// and memory:// too."""
+    return bool(text and _URL.match(text))
+
+
+def shown(url: str) -> str:
+    """Return a URL without the user and password that it may hold."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+
+
+def local_folder(url: str) -> Path:
+    """Return the folder in the cache, made when missing, in which the runs of an archive at a URL are made."""
+    name = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
+    folder = cache_directory() / "archives" / name
+    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+    return folder
+
+
+def prepare(url: str, phase: str) -> Path:
+    """Return `local_folder(url)` with the chain of the phase's runs in it, so that the next run's seal follows it.
+
+    Reads run.json and the manifest of each run that is there and not here.
+    Raises PreconditionFailed when the driver is missing, EvidenceError when the archive cannot be read: before a
+    run begins, not at its end.
+    """
+    folder = local_folder(url)
+    with _telling(f"The archive {shown(url)} cannot be read"):
+        fs, root = _open(url)
+        _fetch_chain(fs, root, phase, folder)
+    return folder
+
+
+def upload(run: Run, url: str) -> str:
+    """Copy a sealed run to the archive at a URL; return the run's own URL there. Twice is once.
+
+    A run that is there already is replaced only when it was not complete: a stopped run that was continued.
+    Raises EvidenceError when the run is not sealed, when another complete run is there, or when something could not
+    be written; the folder here stays as it is, and is named.
+    """
+    if not (run.path / MANIFEST).exists():
+        raise EvidenceError(
+            f"The run {run.path} is not sealed, so it was not uploaded.", "Let the run end, then upload it."
+        )
+    where = f"{url.rstrip('/')}/{run.path.parent.name}/{run.id}"
+    again = f"The run is whole in {run.path}; mend this, then: runbooks runs upload {run.path} --runs {shown(url)}"
+    with _telling(f"The run could not be uploaded to {shown(where)}", again):
+        _copy(run, *_open(where), where)
+    return where
+
+
+def _copy(run: Run, fs: Any, root: str, where: str) -> None:
+    here = {p.relative_to(run.path).as_posix(): p for p in run.path.rglob("*") if p.is_file()}
+    sizes = {name: path.stat().st_size for name, path in here.items()}
+    there = _sizes(fs, root)
+    if MANIFEST in there:
+        manifest = fs.cat_file(f"{root}/{MANIFEST}")
+        if manifest == here[MANIFEST].read_bytes() and there == sizes:
+            return
+        _require_replaceable(manifest, run, where)
+        fs.rm_file(f"{root}/{MANIFEST}")
+    for stale in there.keys() - here.keys():
+        fs.rm_file(f"{root}/{stale}")
+    if not WITHOUT_FOLDERS & set(_protocols(fs)):
+        for folder in {str(PurePosixPath(f"{root}/{name}").parent) for name in here}:
+            fs.makedirs(folder, exist_ok=True)
+    names = sorted(here.keys() - {MANIFEST})
+    fs.put([str(here[name]) for name in names], [f"{root}/{name}" for name in names])
+    fs.put([str(here[MANIFEST])], [f"{root}/{MANIFEST}"])
+    if (written := _sizes(fs, root)) != sizes:
+        differing = sorted(n for n in sizes.keys() | written.keys() if sizes.get(n) != written.get(n))
+        raise OSError(f"not there as they are here: {', '.join(differing[:5])}")
+
+
+def _require_replaceable(manifest: bytes, run: Run, where: str) -> None:
+    try:
+        complete = json.loads(manifest).get("complete", True)
+    except (ValueError, AttributeError):
+        complete = True
+    if complete:
+        raise EvidenceError(
+            f"{shown(where)} already holds a complete run that differs from {run.path}; nothing was overwritten.",
+            "Verify both (`runbooks verify`): one of them was changed after it was sealed.",
+        )
+
+
+def download(url: str, *, chain: bool = False) -> Path:
+    """Copy a run from its URL (ARCHIVE/PHASE/RUN) to a new temporary folder; return its folder there.
+
+    With `chain` also run.json, manifest and attestation of the phase's other runs, beside it. The caller removes
+    the folder's grandparent; `downloaded` does that.
+    Raises EvidenceError when no run is there or it cannot be read.
+    """
+    temporary = Path(tempfile.mkdtemp(prefix="runbooks-run-"))  # mode 0700
+    try:
+        with _telling(f"The run {shown(url)} could not be read"):
+            fs, root = _open(url)
+            phase, name = PurePosixPath(root).parts[-2:] if len(PurePosixPath(root).parts) > 2 else ("", "")
+            sizes = _sizes(fs, root)
+            if HEADER not in sizes or not phase:
+                raise EvidenceError(
+                    f"There is no run at {shown(url)}.",
+                    "Name a run as ARCHIVE/PHASE/RUN; `runbooks runs list --runs ARCHIVE` lists them.",
+                )
+            folder = temporary / phase / name
+            _get(fs, root, sizes, folder)
+            if chain:
+                _fetch_chain(fs, str(PurePosixPath(root).parent.parent), phase, temporary)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return folder
+
+
+@contextmanager
+def downloaded(url: str, *, chain: bool = False) -> Iterator[Path]:
+    """Give the block a run's folder, copied as `download` does, and remove it afterwards."""
+    folder = download(url, chain=chain)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder.parent.parent, ignore_errors=True)
+
+
+def listed_at(url: str) -> list[Listed]:
+    """Return every run of the archive at a URL, oldest first, as `listing.listed` does for a folder.
+
+    Reads the names in the archive and each run.json. Raises PreconditionFailed or EvidenceError.
+    """
+    with _telling(f"The archive {shown(url)} cannot be read"):
+        fs, root = _open(url)
+        names = set(_sizes(fs, root))
+        folders = sorted(
+            (PurePosixPath(n).parent for n in names if n.count("/") == 2 and n.endswith(f"/{HEADER}")),
+            key=lambda folder: folder.name,
+        )
+        contents = fs.cat([f"{root}/{f}/{HEADER}" for f in folders], on_error="return") if folders else {}
+    base = url.rstrip("/")
+    return [
+        _listed(f, f"{base}/{f}", contents[f"{root}/{f}/{HEADER}"], f"{f}/{MANIFEST}" in names)
+        for f in folders
+    ]
+
+
+def _listed(folder: PurePosixPath, where: str, content: Any, sealed: bool) -> Listed:
+    header: dict[str, Any] = {}
+    problem = ""
+    try:
+        header = dict(json.loads(content))
+    except (TypeError, ValueError):
+        problem = f"{shown(where)}/{HEADER} cannot be read."
+    phase = folder.parent.name
+    return Listed(id=folder.name, phase=phase, where=where, sealed=sealed, header=header, problem=problem)
+
+
+def _fetch_chain(fs: Any, root: str, phase: str, into: Path) -> None:
+    names = {f"{phase}/{name}": size for name, size in _sizes(fs, f"{root}/{phase}").items()}
+    wanted = {
+        name: size
+        for name, size in names.items()
+        if name.count("/") == 2
+        and PurePosixPath(name).name in (HEADER, MANIFEST, ATTESTATION)
+        and not (into / name).exists()
+        and f"{PurePosixPath(name).parent}/{MANIFEST}" in names
+    }
+    _get(fs, root, wanted, into)
+
+
+def _get(fs: Any, root: str, sizes: dict[str, int], folder: Path) -> None:
+    for name in sizes:
+        if not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise OSError(f"{name} would be written outside the run's folder")
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    names = list(sizes)
+    if names:
+        fs.get([f"{root}/{name}" for name in names], [str(folder / name) for name in names])
+    short = [name for name in names if (folder / name).stat().st_size != sizes[name]]
+    if short:
+        raise OSError(f"cut short: {', '.join(short[:5])}")
+
+
+def _sizes(fs: Any, root: str) -> dict[str, int]:
+    """Return the files below a folder with their sizes in bytes; none when there is no such folder."""
+    fs.invalidate_cache()
+    found = fs.find(root, detail=True)
+    return {
+        name.removeprefix(root).lstrip("/"): int(info["size"]) for name, info in found.items() if name != root
+    }
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+
+
+def _open(url: str) -> tuple[Any, str]:
+    """Return the file system of a URL and the path in it. Raises PreconditionFailed when its driver is missing."""
+    protocol = urlsplit(url).scheme
+    extra = EXTRAS.get(protocol)
+    hint = f"Install it with the extra {extra}: pip install 'runbooks[{extra}]'." if extra else ""
+    try:
+        import fsspec
+    except ImportError as error:
+        raise PreconditionFailed(
+            f"The archive {shown(url)} needs the Python package fsspec.", hint or "pip install fsspec"
+        ) from error
+    try:
+        fs, root = fsspec.url_to_fs(url)
+    except ImportError as error:
+        raise PreconditionFailed(
+            f"The archive {shown(url)} needs a driver that is not installed: {error}.",
+            hint or "Install the package that it names.",
+        ) from error
+    except ValueError as error:
+        raise PreconditionFailed(
+            f"The archive {shown(url)} cannot be opened: {redact(str(error))}.",
+            "Name a folder, or a URL such as s3://bucket/runs, gs://bucket/runs or abfs://container/runs.",
+        ) from error
+    return fs, str(root).rstrip("/")
+
+
+@contextmanager
+def _telling(what_happened: str, what_to_do: str = "") -> Iterator[None]:
+    """Turn whatever a driver raises into an EvidenceError with its words, secrets masked."""
+    try:
+        yield
+    except RunbookError:
+        raise
+    except Exception as error:
+        words = redact(" ".join(str(error).split())) or type(error).__name__
+        raise EvidenceError(
+            f"{what_happened}: {words}.",
+            what_to_do or "Check the URL, the network, and the credentials that its driver finds.",
+        ) from error
