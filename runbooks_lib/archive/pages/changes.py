@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from runbooks_lib.findings import Verdict
 
 FILE = "verdicts.json"
 SCHEMA_VERSION = 1
+_BY_NAME = {verdict.value: verdict for verdict in Verdict}
 _TIME = re.compile(r"\d{8}[_T]\d{6}Z?")  # in the name of a dump: the next run's has another
 
 Key = tuple[str, str, str, str, str]  # step, question, check, target, object
@@ -42,10 +43,11 @@ class Changes:
 
 def compare(before: Mapping[Key, Verdict], after: Mapping[Key, Verdict]) -> Changes:
     """Compare the verdicts of two runs, in the order of the later one; what vanished in that of the earlier."""
-    both = [key for key in after if key in before]
     return Changes(
         changed=tuple(
-            Change(key=k, before=before[k], after=after[k]) for k in both if before[k] is not after[k]
+            Change(key=k, before=before[k], after=after[k])
+            for k in after
+            if before.get(k, after[k]) is not after[k]
         ),
         new=tuple(Change(key=k, before=None, after=after[k]) for k in after if k not in before),
         gone=tuple(Change(key=k, before=before[k], after=None) for k in before if k not in after),
@@ -87,13 +89,12 @@ def verdicts_of(run: Run) -> dict[Key, Verdict]:
     if not path.exists():
         return verdicts(run.evidence())
     tree = read_json(path)["verdicts"]
-    return {key: Verdict(verdict) for key, verdict in _leaves(tree)}
-
-
-def _leaves(tree: Mapping[str, Any]) -> Iterator[tuple[Key, str]]:
-    for step, questions in tree.items():
-        for question, checks in questions.items():
-            for check, targets in checks.items():
-                for target, objects in targets.items():
-                    for name, verdict in objects.items():
-                        yield (step, question, check, target, name), verdict
+    # One expression, since an index of an archive comes by here for each finding of each run.
+    return {
+        (step, question, check, target, name): _BY_NAME[verdict]
+        for step, questions in tree.items()
+        for question, checks in questions.items()
+        for check, targets in checks.items()
+        for target, objects in targets.items()
+        for name, verdict in objects.items()
+    }

@@ -75,7 +75,7 @@ def _entries(runs: Path, folder: Path) -> Iterator[Entry]:
             header = run.header()
             series = str(header["phase"]["id"])
             found = verdicts_of(run)
-        except (EvidenceError, KeyError) as error:
+        except (EvidenceError, KeyError, TypeError, AttributeError) as error:
             unread = str(error)
             header = _unreadable(run)
             series = ""

@@ -1,0 +1,159 @@
+"""The archive's index: every run, what changed, and quick over a thousand runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from runbooks_lib.archive.pages import changes
+from runbooks_lib.archive.pages.site import write_site
+from runbooks_lib.archive.run import Run
+from runbooks_lib.cli import commands
+from runbooks_lib.errors import EvidenceError
+
+MakeRun = Callable[..., Run]
+Json = dict[str, Any]
+HOSTILE = "<script>alert(1)</script>"
+
+
+def rows(path: Path) -> list[str]:
+    return re.findall(r"<tr data-phase=.*?</tr>", path.read_text("utf-8"), re.DOTALL)
+
+
+def begun(moment: str, change: Callable[[Json], None] = lambda files: None) -> Callable[[Json], None]:
+    def apply(files: Json) -> None:
+        files["run.json"]["started_at"] = moment
+        change(files)
+
+    return apply
+
+
+def worse(files: Json) -> None:
+    files["run.json"]["verdict"] = "FAIL"
+    finding = next(
+        f for f in files["05_seed_verification.json"]["answers"]["rows"]["findings"] if f["verdict"] == "PASS"
+    )
+    finding["verdict"] = "FAIL"
+    finding["object"] = f"public.{HOSTILE}"
+
+
+@pytest.fixture
+def archive(make_run: MakeRun, tmp_path: Path) -> Path:
+    for day, change in ((24, lambda files: None), (25, lambda files: None), (26, worse)):
+        make_run(
+            tmp_path,
+            name=f"202611{day}T080000Z-000001",
+            notebooks="none",
+            change=begun(f"2026-11-{day}T08:00:00.000Z", change),
+        )
+    return tmp_path
+
+
+def test_the_newest_run_comes_first_with_what_it_is(archive: Path) -> None:
+    path, number = write_site(archive)
+    assert (path, number) == (archive / "index.html", 3)
+    newest, middle, oldest = rows(path)
+    assert 'data-verdict="FAIL"' in newest
+    assert 'data-date="2026-11-26"' in newest
+    assert 'data-phase="PH15-AMAZON-DB-FOUNDATION-01"' in newest
+    assert "2026-11-24 08:00:00" in oldest
+    assert "apply" in middle
+
+
+def test_what_changed_since_the_run_before_is_told(archive: Path) -> None:
+    newest, middle, oldest = rows(write_site(archive)[0])
+    assert "the first one" in oldest
+    assert "no difference" in middle
+    assert 'data-changed="no"' in middle
+    assert "1 new" in newest
+    assert "1 gone" in newest
+    assert "20261125T080000Z-000001" in newest
+    assert "seed_row_is" in newest
+
+
+def test_a_verdict_that_changed_is_told(make_run: MakeRun, archive: Path) -> None:
+    def back(files: Json) -> None:
+        worse(files)
+        files["06_api_routes.json"]["answers"]["services"]["findings"][0]["verdict"] = "ERROR"
+
+    make_run(
+        archive, name="20261127T080000Z-000001", notebooks="none", change=begun("2026-11-27T08:00:00Z", back)
+    )
+    newest = rows(write_site(archive)[0])[0]
+    assert "1 changed" in newest
+    assert "service_is_deployed" in newest
+    assert "0 new" in newest
+
+
+def test_links_are_relative_and_lead_to_what_there_is(archive: Path, tmp_path: Path) -> None:
+    run = next(archive.glob("*/20261126*"))
+    (run / "report.html").write_text("", "utf-8")
+    out = tmp_path / "public site"
+    path, _ = write_site(archive, out)
+    newest, middle, _ = rows(path)
+    assert f'href="../PH15-AMAZON-DB-FOUNDATION-01/{run.name}/report.html"' in newest
+    assert 'href="../PH15-AMAZON-DB-FOUNDATION-01/20261125T080000Z-000001/run.json"' in middle
+    assert (out / "index.html").exists()
+
+
+def test_hostile_values_are_text(archive: Path) -> None:
+    text = write_site(archive)[0].read_text("utf-8")
+    assert HOSTILE not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+
+
+def test_a_run_that_cannot_be_read_is_told_and_hides_no_other(archive: Path) -> None:
+    (next(archive.glob("*/20261125*")) / "run.json").write_text("{", "utf-8")
+    (next(archive.glob("*/20261124*")) / "02_backup.json").write_text("[]", "utf-8")
+    path, number = write_site(archive)
+    assert number == 3
+    assert sum("cannot be read" in row for row in rows(path)) == 2
+
+
+def test_an_empty_archive_has_an_index(tmp_path: Path) -> None:
+    path, number = write_site(tmp_path / "runs")
+    assert number == 0
+    assert "There is no run in this folder yet." in path.read_text("utf-8")
+
+
+def test_a_folder_that_cannot_be_made_is_an_evidence_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", "utf-8")
+    with pytest.raises(EvidenceError, match="cannot be made"):
+        write_site(tmp_path, tmp_path / "file" / "out")
+
+
+def test_the_command_prints_the_path(archive: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        commands, ["runs", "site", "--runs", str(archive), "--out", str(tmp_path / "out")]
+    )
+    assert done.exit_code == 0, done.output
+    assert done.stdout == f"{tmp_path / 'out' / 'index.html'}\n"
+    assert done.stderr == "3 runs\n"
+
+
+def test_a_thousand_runs_take_less_than_five_seconds(make_run: MakeRun, tmp_path: Path) -> None:
+    first = make_run(tmp_path, notebooks="none")
+    header = first.header()
+    summary = changes.summary(first.evidence())
+    objects = {f"public.table_{n}": "PASS" for n in range(800)}  # as many findings as a real run has
+    summary["verdicts"]["preflight"]["schema"]["has_table"]["leader"] |= objects
+    (tmp_path / "verdicts.json").write_text(json.dumps(summary), "utf-8")
+    for n in range(1000):
+        folder = first.path.parent / f"20261125T{n:06d}Z-000001"
+        folder.mkdir()
+        header |= {"id": folder.name, "started_at": f"2026-11-25T00:{n // 60 % 60:02d}:{n % 60:02d}Z"}
+        (folder / "run.json").write_text(json.dumps(header), "utf-8")
+        (folder / changes.FILE).hardlink_to(tmp_path / "verdicts.json")
+    began = time.monotonic()
+    path, number = write_site(tmp_path)
+    assert time.monotonic() - began < 5
+    assert number == 1001
+    assert len(rows(path)) == 1001
+    assert path.stat().st_size < 2_000_000
