@@ -219,17 +219,6 @@ def test_a_target_that_is_not_there_or_a_standby_is_an_error(
     assert recorded() == [FIRST]
 
 
-@pytest.mark.usefixtures("lab")
-@pytest.mark.parametrize(("change", "code"), [({"password": "wrong-one"}, "P1000"), ({"port": 1}, "P1001")])
-def test_prismas_own_error_codes_are_errors(change: dict[str, object], code: str) -> None:
-    with psycopg.connect("service=keybuzz_leader") as conn:
-        url = replace(database_url(conn.info), **change)
-    answer = ask("status", prisma=Prisma(find_project(), url))
-    finding = of(answer, "prisma_answers")
-    assert (finding.verdict, finding.have) == (Verdict.ERROR, f"exit code 1, {code}")
-    assert "wrong-one" not in repr(answer)
-
-
 @pytest.fixture
 def stand_in(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Prisma]:
     """A project whose "Prisma" is a script of ours: how a crash, or another's words, look cannot be had else."""

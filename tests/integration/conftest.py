@@ -1,0 +1,148 @@
+"""A Prisma project and a database of each test's own, in one lab: a database costs a tenth of a lab."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from runbooks_lib.findings import CLOSING, Answer
+from runbooks_lib.lab.lab import Lab, running
+from runbooks_lib.phase import Phase, load_phase
+from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.prisma.cli import CliResult, Prisma
+from runbooks_lib.prisma.history import read_folder
+from runbooks_lib.prisma.url import DatabaseUrl, database_url
+from runbooks_lib.steps import prisma_resolve
+
+PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
+QUESTIONS = ("history", "status", "live_schema", "resolve", "confirm")
+
+
+class CountedPrisma(Prisma):
+    """Prisma that notes which commands it ran."""
+
+    ran: list[str]
+
+    def _run(self, *arguments: str) -> CliResult:
+        self.ran.append(" ".join(arguments))
+        return super()._run(*arguments)
+
+
+@dataclass(slots=True, kw_only=True)
+class Place:
+    """A copy of keybuzz_backend as the lab has it, and a copy of the lab's project."""
+
+    lab: Lab
+    database: str
+    project: Path
+    service: str = "keybuzz_leader"
+    migration: str = PHASE.migration.name
+    declared: bool = True  # False: the phase declares no object, so that only the migrations are judged
+    wrong: dict[str, Any] = field(default_factory=dict)  # what of the address is wrong
+
+    @property
+    def phase(self) -> Phase:
+        leader = replace(PHASE.targets["leader"], service=self.service, database=self.database)
+        nothing: dict[str, Any] = {} if self.declared else {"tables": (), "enums": (), "indexes": ()}
+        return replace(
+            PHASE,
+            **nothing,
+            targets={**PHASE.targets, "leader": leader},
+            migration=replace(PHASE.migration, name=self.migration),
+        )
+
+    @property
+    def migrations(self) -> Path:
+        return self.project / "prisma" / "migrations"
+
+    def admin(self) -> psycopg.Connection[tuple[Any, ...]]:
+        return self.lab.admin(self.database)
+
+    def migrate(self, name: str, script: str, *, run: bool = True, record: bool = True) -> None:
+        """Add a migration to the project; run it as its owner, record it, or claim to have."""
+        (self.migrations / name).mkdir()
+        (self.migrations / name / "migration.sql").write_text(script)
+        if run:
+            self.execute("SET ROLE kb_backend", script)
+        if record:
+            self.record(name)
+
+    def execute(self, *statements: str) -> None:
+        with self.admin() as conn:
+            for statement in statements:
+                conn.execute(statement.encode())
+
+    def record(self, name: str, *, finished: bool = True, checksum: str | None = None) -> None:
+        """Insert a row as a deployment that ended, or did not, leaves it."""
+        script = next((f.checksum for f in read_folder(self.project) if f.name == name), None)
+        with self.admin() as conn:
+            conn.execute(
+                "INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at, applied_steps_count)"
+                " VALUES (gen_random_uuid(), %s, %s, CASE WHEN %s THEN now() END, 1)",
+                (checksum or script or "a" * 64, name, finished),
+            )
+
+    def rows(self, name: str) -> list[tuple[bool, bool]]:
+        """Return of each row of a migration, oldest first, whether it is finished and whether it is rolled back."""
+        with self.admin() as conn:
+            return conn.execute(
+                "SELECT finished_at IS NOT NULL, rolled_back_at IS NOT NULL FROM _prisma_migrations"
+                " WHERE migration_name = %s ORDER BY started_at",
+                (name,),
+            ).fetchall()
+
+    def url(self, **changes: Any) -> DatabaseUrl:
+        with psycopg.connect("service=keybuzz_leader") as conn:
+            return replace(database_url(conn.info), **{"dbname": self.database, **self.wrong, **changes})
+
+    def prisma(self, **changes: Any) -> CountedPrisma:
+        prisma = CountedPrisma(self.project, self.url(**changes))
+        prisma.ran = []
+        return prisma
+
+    def ask(self, question: str, prisma: Prisma, *, apply: bool = False) -> Answer:
+        options = {"apply": apply} if question in ("resolve", "confirm") else {}
+        with Sessions(self.phase.targets, application_name="runbooks test") as sessions:
+            answer: Answer = getattr(prisma_resolve, question)(self.phase, sessions, prisma=prisma, **options)
+        return answer
+
+    def notebook(
+        self, prisma: Prisma, *, apply: bool = False, questions: Sequence[str] = QUESTIONS
+    ) -> tuple[str, Answer]:
+        """Ask one question after the other, as the notebook does, until a gate closes; return the last."""
+        for question in questions:
+            answer = self.ask(question, prisma, apply=apply)
+            if answer.verdict in CLOSING:
+                break
+        return question, answer
+
+
+@pytest.fixture(scope="session")
+def prisma_lab() -> Iterator[Lab]:
+    """A lab for tests that make databases of their own in it; nobody connects to its keybuzz_backend."""
+    with running() as lab:
+        yield lab
+
+
+@pytest.fixture
+def place(prisma_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A database and a project that the test may break."""
+    for name, value in prisma_lab.env().items():
+        monkeypatch.setenv(name, value)
+    project = tmp_path / "project"
+    shutil.copytree(prisma_lab.env()["RUNBOOKS_PRISMA_PROJECT"], project, symlinks=True)
+    monkeypatch.setenv("RUNBOOKS_PRISMA_PROJECT", str(project))
+    database = f"place_{secrets.token_hex(4)}"
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE keybuzz_backend OWNER kb_backend")
+    with prisma_lab.admin("postgres") as conn:
+        conn.execute(create.format(sql.Identifier(database)))
+        yield Place(lab=prisma_lab, database=database, project=project)
+        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database)))

@@ -1,0 +1,152 @@
+"""Which objects count as standing, and which scripts are replayed: the rules, without a database."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from runbooks_lib.errors import PrismaError
+from runbooks_lib.prisma.history import CLEAN, MigrationFile, MigrationRow, diagnose
+from runbooks_lib.prisma.proof import ObjectState, scripts_that_count
+from runbooks_lib.prisma.state import State
+
+NOW = datetime(2026, 1, 7, tzinfo=UTC)
+PLAIN = "kind r owner kb_backend persistence p"
+CHECKSUM = MigrationFile(name="", script="SELECT 1").checksum or ""
+
+
+def made(kind: str, have: str | None, want: str | None, before: str | None = None) -> ObjectState:
+    return ObjectState(kind=kind, name="public.orders", have=have, want=want, before=before)
+
+
+def row(
+    name: str, *, finished: bool = True, rolled_back: bool = False, checksum: str = CHECKSUM
+) -> MigrationRow:
+    return MigrationRow(
+        id=name,
+        checksum=checksum,
+        name=name,
+        started_at=NOW,
+        finished_at=NOW if finished else None,
+        rolled_back_at=NOW if rolled_back else None,
+        logs=None,
+        applied_steps_count=1,
+    )
+
+
+def state(*rows: MigrationRow, files: tuple[str, ...] = ("1", "2", "3"), lost: str = "") -> State:
+    folder = tuple(MigrationFile(name=n, script=None if n == lost else "SELECT 1") for n in files)
+    return State(files=folder, rows=rows, history=diagnose(folder, rows, rolled_back_is_pending=True))
+
+
+@pytest.mark.parametrize(
+    ("kind", "have", "want"),
+    [
+        ("relation", PLAIN, PLAIN),
+        ("relation", f"{PLAIN} options fillfactor=90", PLAIN),
+        ("relation", f"{PLAIN} options fillfactor=90 partition RANGE (id)", f"{PLAIN} partition RANGE (id)"),
+        ("columns", "id text not_null, b integer default 1", "b integer default 1, id text not_null"),
+        ("extension", "1.5", "1.6"),
+        ("privileges", "app INSERT, app SELECT, reports SELECT", "app SELECT"),
+        ("view", None, None),
+    ],
+)
+def test_what_stands(kind: str, have: str | None, want: str | None) -> None:
+    found = made(kind, have, want)
+    assert found.stands
+    assert not found.untouched
+    assert found.words()[0] == found.words()[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "have", "want", "words"),
+    [
+        ("relation", None, PLAIN, ("missing", PLAIN)),
+        ("relation", PLAIN, None, (PLAIN, "absent")),
+        ("relation", PLAIN.replace("kb_backend", "postgres"), PLAIN, None),
+        ("relation", PLAIN, f"{PLAIN} options fillfactor=90", None),
+        ("relation", f"{PLAIN} options fillfactor=70", f"{PLAIN} options fillfactor=90", None),
+        ("relation", f"{PLAIN} partition RANGE (id)", PLAIN, None),
+        ("columns", "id text, b integer", "id text, b bigint", ("b integer", "b bigint")),
+        ("columns", "id text, b integer", "id text", ("b integer", "nothing else")),
+        ("columns", "id text", "id text, b integer", ("nothing else", "b integer")),
+        ("enum", "A, B (owner kb)", "B, A (owner kb)", ("A, B (owner kb)", "B, A (owner kb)")),
+        ("extension", None, "1.6", ("missing", "1.6")),
+        ("privileges", "app INSERT", "app INSERT, app SELECT", None),
+        ("privileges", None, "app SELECT", ("missing", "app SELECT")),
+        ("index", "definition x is_unique is_valid", "definition x is_valid", None),
+    ],
+)
+def test_what_does_not_stand(
+    kind: str, have: str | None, want: str | None, words: tuple[str, str] | None
+) -> None:
+    found = made(kind, have, want)
+    assert not found.stands
+    assert found.words() == (words or (have, want))
+    assert found.label == f"{kind} public.orders"
+
+
+@pytest.mark.parametrize(
+    ("have", "want", "before", "untouched"),
+    [
+        (None, "x", None, True),
+        ("x", "x", None, False),
+        ("y", "x", None, False),
+        ("y", "x", "y", True),
+        (None, "x", "y", False),
+        ("y", None, "y", True),
+        (None, None, "y", False),
+    ],
+)
+def test_an_object_is_as_before_as_after_or_neither(
+    have: str | None, want: str | None, before: str | None, untouched: bool
+) -> None:
+    assert made("index", have, want, before).untouched is untouched
+
+
+@pytest.mark.parametrize(
+    ("rows", "names"),
+    [
+        ((), ["3"]),
+        ((row("1"), row("2")), ["1", "2", "3"]),
+        ((row("2"), row("1")), ["1", "2", "3"]),
+        ((row("1"), row("3")), ["1", "3"]),
+        ((row("1"), row("2", finished=False)), ["1", "3"]),
+        ((row("1"), row("2", rolled_back=True)), ["1", "3"]),
+        ((row("1"), row("2", finished=False, rolled_back=True), row("2")), ["1", "2", "3"]),
+        ((row("1"), row("elsewhere", finished=False)), ["1", "3"]),
+    ],
+)
+def test_applied_ones_and_the_phases_own_count_in_the_folders_order(
+    rows: tuple[MigrationRow, ...], names: list[str]
+) -> None:
+    assert [name for name, _ in scripts_that_count(state(*rows), "3")] == names
+
+
+def test_a_script_that_counts_and_is_not_there_is_an_error() -> None:
+    with pytest.raises(PrismaError, match=r"no migration.sql of 1, elsewhere:"):
+        scripts_that_count(state(row("1"), row("elsewhere"), lost="1"), "3")
+    with pytest.raises(PrismaError, match=r"no migration.sql of nowhere:"):
+        scripts_that_count(state(row("1")), "nowhere")
+    assert scripts_that_count(state(row("1"), lost="2"), "3")  # not applied, so not needed
+
+
+def test_how_a_migration_is_recorded() -> None:
+    found = state(row("1"), row("2", finished=False), row("3", rolled_back=True), files=("1", "2", "3", "4"))
+    assert [found.recorded(name) for name in "1234"] == ["applied", "failed", "rolled back", "no"]
+    assert [found.failed(name) for name in "1234"] == [False, True, False, False]
+    assert found.history.summary == "pending: 3, 4; failed: 2; rolled back: 3"
+    again = state(row("1"), row("2", finished=False), row("2"))
+    assert not again.failed("2")
+    assert state(*map(row, "123")).history.summary == CLEAN
+
+
+def test_whether_it_is_applied_as_this_very_file() -> None:
+    found = state(row("1"), row("2", checksum="b" * 64), row("3"), lost="3", files=("1", "2", "3", "4"))
+    assert [found.applied_as(name) for name in "1234"] == [
+        "applied, checksum of this file",
+        f"applied, checksum of another file ({'b' * 16})",
+        "applied, but its migration.sql is lost",
+        "no applied row",
+    ]
