@@ -63,8 +63,11 @@ def unexplained(header: Mapping[str, Any], evidence: Evidence) -> Iterator[str]:
 
 
 def durations_s(header: Mapping[str, Any], evidence: Evidence) -> dict[str, float]:
-    """Return how long each step took: as the runner measured it, with the kernel's start; else as the step did."""
-    told = {step["step"]: step["duration_s"] for step in header.get("steps", ())}
+    """Return how long each step took: as the runner measured it, with the kernel's start; else as the step did.
+
+    A step that was kept from before the run was taken up took what it took then.
+    """
+    told = {step["step"]: step["duration_s"] for step in header.get("steps", ()) if not step.get("kept")}
     recorded = {step: record["duration_s"] for step, record in evidence.items()}
     return {step: seconds for step, seconds in (recorded | told).items() if seconds is not None}
 

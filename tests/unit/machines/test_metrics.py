@@ -74,6 +74,16 @@ def test_a_stopped_run_ends_when_it_was_stopped(make_run: Any) -> None:
     assert found["runbooks_run_end_timestamp_seconds"] == {(): 1767808080}
 
 
+def test_a_step_that_was_kept_took_what_it_took(make_run: Any) -> None:
+    """In a run that was taken up the runner measures nothing of it; its own record did."""
+    kept = [{"step": "preflight", "verdict": "FAIL", "duration_s": 0.0, "kept": "it still stands"}]
+    found = samples(make_run(STEPS, header={"steps": kept}))
+    assert found["runbooks_step_duration_seconds"] == {
+        (("step", "preflight"),): 1,
+        (("step", "api_routes"),): 1,
+    }
+
+
 def test_a_run_that_has_no_end_and_no_steps(make_run: Any) -> None:
     found = samples(make_run({}, header={"finished_at": None, "verdict": None}))
     assert "runbooks_run_end_timestamp_seconds" not in found
