@@ -6,12 +6,12 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from runbooks_lib.archive.redaction import masker, redact
+from runbooks_lib.archive.redaction import masker, redact, redact_notebook, redact_value
 from runbooks_lib.errors import EvidenceError
 
 
@@ -30,26 +30,33 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     the numbers and the syntax of the file.
     Raises EvidenceError as `write_text` does.
     """
-    plain = _masked(json.loads(json.dumps(content, default=str)), masker())
+    plain = redact_value(json.loads(json.dumps(content, default=str)), masker())
     _write(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
 
 
-def _masked(value: Any, mask: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return mask(value)
-    if isinstance(value, list):
-        return [_masked(each, mask) for each in value]
-    if isinstance(value, dict):
-        return {mask(key): _masked(each, mask) for key, each in value.items()}
-    return value
+def write_notebook(path: Path, notebook: Mapping[str, Any]) -> None:
+    """Write an executed notebook atomically, with secrets masked inside its texts, and where these are in pieces.
+
+    Raises EvidenceError as `write_text` does.
+    """
+    _write(path, json.dumps(redact_notebook(notebook), indent=1, ensure_ascii=False) + "\n")
 
 
-def _write(path: Path, text: str) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically as it is: for what holds digests and signatures, which nothing may mask.
+
+    Raises EvidenceError as `write_text` does.
+    """
+    _write(path, content)
+
+
+def _write(path: Path, content: str | bytes) -> None:
+    octets = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
-                stream.write(text)
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(octets)
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(name, path)

@@ -1,55 +1,26 @@
-"""Masking: no password that we can know reaches the run folder.
-
-Known are the passwords of the service file, the pass files and PGPASSWORD: as they are, and in the forms that
-URLs, HTML, SQL, JSON and Python give them.
-"""
+"""Masking: no secret that we can know reaches the run folder, in whatever form it is written."""
 
 from __future__ import annotations
 
-import html
-import json
-import os
-import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from urllib.parse import quote, quote_plus
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from runbooks_lib.postgres.connect import service_files
+from runbooks_lib.archive.secret_forms import Form, forms, in_one_piece
+from runbooks_lib.archive.secret_sources import secret_sources
 
 MASK = "***"
-SHORTEST_MASKED = 4  # masking a shorter one everywhere would spoil the text around it
-SECRET_OPTIONS = frozenset({"password", "sslpassword", "oauth_client_secret"})
-# libpq ends a field at the first colon that no backslash escapes, the password too.
-_PASS_LINE = re.compile(":".join([r"((?:\\.|[^\\:]|\\$)*)"] * 5))
 
 
 def known_secrets() -> frozenset[str]:
-    """Return every password that libpq could use here.
-
-    Reads the service files, the pass files and PGPASSWORD. Files that cannot be read hold nothing that we know.
-    """
-    secrets = {os.environ.get("PGPASSWORD", "")}
-    pass_files = {Path(os.environ.get("PGPASSFILE") or Path.home() / ".pgpass")}
-    for path in service_files():
-        for line in _lines(path):
-            option, _, value = (part.strip() for part in line.partition("="))
-            if option in SECRET_OPTIONS:
-                secrets.add(value)
-            elif option == "passfile":
-                pass_files.add(Path(value))
-    for path in pass_files:
-        fields = (_PASS_LINE.match(line) for line in _lines(path) if not line.startswith("#"))
-        secrets.update(re.sub(r"\\(.)", r"\1", found[5]) for found in fields if found)
-    return frozenset(secret for secret in secrets if len(secret) >= SHORTEST_MASKED)
+    """Return every secret that can be known here: see `secret_sources`."""
+    return frozenset(secret_sources())
 
 
 def masker() -> Callable[[str], str]:
     """Return a function that masks every secret known now, in each form in which it may stand in a text."""
-    forms = {form for secret in known_secrets() for form in _forms(secret)}
-    if not forms:
-        return lambda text: text
-    known = re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True)))
-    return lambda text: known.sub(MASK, text)
+    # The longest first: a shorter one may be a part of it.
+    known = [form for secret in sorted(known_secrets(), key=lambda s: (-len(s), s)) for form in forms(secret)]
+    return lambda text: _masked(text, known)
 
 
 def redact(text: str) -> str:
@@ -57,24 +28,83 @@ def redact(text: str) -> str:
     return masker()(text)
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").split("\n")
-    except OSError:
-        return []
+def redact_value(value: Any, mask: Callable[[str], str]) -> Any:
+    """Return a value of JSON with the texts in it masked, keys too."""
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, list):
+        return [redact_value(each, mask) for each in value]
+    if isinstance(value, dict):
+        return {mask(key): redact_value(each, mask) for key, each in value.items()}
+    return value
 
 
-def _forms(secret: str) -> Iterator[str]:
-    written = {
-        secret,
-        quote(secret, safe=""),
-        quote(secret),
-        quote_plus(secret),
-        html.escape(secret),
-        secret.replace("'", "''"),
-        repr(secret)[1:-1],
-    }
-    for form in written:
-        yield form
-        yield json.dumps(form)[1:-1]
-        yield json.dumps(form, ensure_ascii=False)[1:-1]
+def redact_notebook(notebook: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a notebook with every known secret masked: inside the texts, and across the pieces they are split into.
+
+    Pieces are what nbformat splits: lines of a text, lines of a traceback, the chunks in which a stream arrived.
+    """
+    mask = masker()
+    content: dict[str, Any] = redact_value({**notebook, "cells": []}, mask)
+    content["cells"] = [redact_cell(cell, mask) for cell in notebook["cells"]]
+    return content
+
+
+def redact_cell(cell: Mapping[str, Any], mask: Callable[[str], str]) -> dict[str, Any]:
+    """Return a cell of a notebook masked: its source, and its outputs over all their pieces."""
+    whole = {**cell, "source": _joined(cell["source"])}
+    if "outputs" in cell:
+        whole["outputs"] = [_output(output, mask) for output in _streams_joined(cell["outputs"])]
+    masked: dict[str, Any] = redact_value(whole, mask)
+    return masked
+
+
+def _output(output: Mapping[str, Any], mask: Callable[[str], str]) -> dict[str, Any]:
+    whole = dict(output)
+    if "text" in whole:
+        whole["text"] = _joined(whole["text"])
+    if "data" in whole:
+        whole["data"] = {kind: _joined(value) for kind, value in whole["data"].items()}
+    if "traceback" in whole:
+        together = "\n".join(whole["traceback"])
+        masked = mask(together)
+        if masked != together:
+            whole["traceback"] = masked.split("\n")
+    return whole
+
+
+def _joined(value: Any) -> Any:
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return "".join(value)
+    return value
+
+
+def _streams_joined(outputs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    joined: list[dict[str, Any]] = []
+    for output in outputs:
+        before = joined[-1] if joined else {}
+        if (
+            output["output_type"] == "stream" == before.get("output_type")
+            and output["name"] == before["name"]
+        ):
+            before["text"] = _joined(before["text"]) + _joined(output["text"])
+        else:
+            joined.append(dict(output))
+    return joined
+
+
+def holds(text: str, secret: str) -> bool:
+    """Tell whether a secret stands in a text, in any of its forms."""
+    whole = in_one_piece(text)
+    return any(form.pattern.search(text) for form in _possible(text, whole, forms(secret)))
+
+
+def _masked(text: str, known: list[Form]) -> str:
+    whole = in_one_piece(text)
+    for form in _possible(text, whole, known):
+        text = form.pattern.sub(MASK, text)
+    return text
+
+
+def _possible(text: str, whole: str, known: Iterable[Form]) -> Iterable[Form]:
+    return (form for form in known if form.core in whole or form.core in text)

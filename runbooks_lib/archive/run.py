@@ -15,6 +15,7 @@ from typing import Any
 
 from runbooks_lib.archive.code import notebooks_folder
 from runbooks_lib.archive.files import read_json, write_json, write_text
+from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, alone, followers
 from runbooks_lib.errors import EvidenceError
 from runbooks_lib.phase import STEPS, Phase
 
@@ -100,6 +101,26 @@ class Run:
     def update(self, **fields: Any) -> None:
         """Change fields of run.json."""
         write_json(self.path / HEADER, self.header() | fields)
+
+    @property
+    def sealed(self) -> bool:
+        """Return whether the run is sealed: `runbooks verify` says whether it can be trusted."""
+        return (self.path / MANIFEST).exists()
+
+    def reopen(self) -> None:
+        """Remove the seal of a run that is to go on; nothing happens when it has none.
+
+        Raises EvidenceError when a later run of the phase has chained onto it.
+        """
+        if self.sealed:
+            with alone(self.path.parent):
+                if later := followers(self.path):
+                    raise EvidenceError(
+                        f"The run {self.id} is sealed, and {later[0]} has chained onto it.",
+                        "It stays as it is: begin a new run.",
+                    )
+                (self.path / MANIFEST).unlink(missing_ok=True)
+        (self.path / ATTESTATION).unlink(missing_ok=True)
 
     def notebook(self, step: str) -> Path:
         """Return where a step's executed notebook is archived."""

@@ -1,0 +1,141 @@
+"""manifest.json: every file of a run by size and SHA-256, and the run before it. Where it stands, the run is sealed."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runbooks_lib.archive.files import sha256_of
+from runbooks_lib.errors import EvidenceError
+
+MANIFEST = "manifest.json"
+ATTESTATION = "attestation.dsse.json"
+SEAL = frozenset({MANIFEST, ATTESTATION})
+SCHEMA_VERSION = 1
+Content = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A sealed run: its folder, its manifest, and the manifest's SHA-256."""
+
+    path: Path
+    content: Content
+    sha256: str
+
+    @property
+    def order(self) -> tuple[str, str]:
+        """Return what puts the runs of a phase in order."""
+        return str(self.content["sealed_at"]), str(self.content["run"])
+
+    @property
+    def follows(self) -> str | None:
+        """Return the id of the run that this one has chained onto."""
+        previous = self.content["previous"]
+        return None if previous is None else str(previous["run"])
+
+
+def canonical(content: Mapping[str, Any]) -> bytes:
+    """Return the one way in which a seal's JSON is written, so that no byte of it can change unnoticed."""
+    return (json.dumps(content, indent=2, ensure_ascii=True) + "\n").encode("ascii")
+
+
+def read(folder: Path) -> Sealed:
+    """Read the manifest of a run.
+
+    Raises FileNotFoundError when the run is not sealed, EvidenceError when its manifest is none of ours.
+    """
+    path = folder / MANIFEST
+    try:
+        octets = path.read_bytes()
+        content = json.loads(octets)
+        if not _is_manifest(content) or canonical(content) != octets:
+            raise ValueError("it is not as it was written")
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise EvidenceError(f"{path} is no manifest: {error}.", "It was changed or cut short.") from error
+    return Sealed(folder, content, hashlib.sha256(octets).hexdigest())
+
+
+def digests(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return SHA-256 and size of every file of a run, by its path in it, without the seal itself.
+
+    Raises EvidenceError when one is a symbolic link or another thing that is no file of the folder's own.
+    """
+    found = {}
+    for name in sorted(names(folder)):
+        path = folder / name
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise EvidenceError(
+                f"{path} is no ordinary file.",
+                "A run holds its own files only: remove it, or put a copy in its place.",
+            )
+        found[name] = {"sha256": sha256_of(path), "size_bytes": path.stat().st_size}
+    return found
+
+
+def names(folder: Path) -> Iterator[str]:
+    """Yield the path, in a run, of all that is no folder, without the seal itself; links are not followed."""
+    for parent, folders, files in os.walk(folder):
+        linked = [name for name in folders if Path(parent, name).is_symlink()]
+        for name in (*files, *linked):
+            path = Path(parent, name).relative_to(folder).as_posix()
+            if path not in SEAL:
+                yield path
+
+
+def of_phase(phase_folder: Path) -> list[Sealed]:
+    """Return the sealed runs of a phase, in the order in which they were sealed; unreadable manifests are left out."""
+    found = []
+    for path in phase_folder.glob(f"*/{MANIFEST}"):
+        with suppress(FileNotFoundError, EvidenceError):
+            found.append(read(path.parent))
+    return sorted(found, key=lambda sealed: sealed.order)
+
+
+def followers(folder: Path) -> list[str]:
+    """Return the ids of the runs that have chained onto a run."""
+    return [sealed.path.name for sealed in of_phase(folder.parent) if sealed.follows == folder.name]
+
+
+@contextmanager
+def alone(phase_folder: Path) -> Iterator[None]:
+    """Keep every other process from sealing and unsealing runs of the phase within this block."""
+    handle = os.open(phase_folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _is_manifest(content: Any) -> bool:
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "schema_version": int,
+        "run": str,
+        "phase": str,
+        "previous": (dict, type(None)),
+        "sealed_at": str,
+        "verdict": str,
+        "complete": bool,
+        "files": dict,
+    }
+    return (
+        isinstance(content, dict)
+        and list(content) == list(kinds)
+        and all(isinstance(content[key], kind) for key, kind in kinds.items())
+        and content["schema_version"] == SCHEMA_VERSION
+        and (content["previous"] is None or list(content["previous"]) == ["run", "sha256"])
+        and all(
+            isinstance(f, dict) and list(f) == ["sha256", "size_bytes"] for f in content["files"].values()
+        )
+    )

@@ -1,0 +1,101 @@
+"""The forms in which a secret may stand in a text: each character as URLs, HTML, JSON, SQL, shells and Python write it,
+split over lines, coloured, and the whole as base64 or hexadecimal digits.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from html.entities import codepoint2name
+from urllib.parse import quote
+
+SHORTEST_SPLIT = 6  # a shorter one, split over lines, cannot be told from the text around it
+SHORTEST_FRAGMENT = 6  # base64 digits: fewer meet by chance in a picture
+# What may stand between two characters: escaping backslashes, line ends with what indents the next line, colours.
+# No two of these begin alike, so that nothing is tried twice.
+_COLOUR = r"(?:\x1b|\\u001b|\\x1b|\\033)\[[0-9;]*m"
+_BETWEEN = rf"(?:{_COLOUR}|\\[rn]|\\|[\r\n][ \t]*+|[ \t]++(?=[\r\n]))*"
+_NOT_IN_ONE_PIECE = re.compile(rf"{_COLOUR}|\\[rn]|\\|[\r\n][ \t]*+|[ \t]++(?=[\r\n])")
+_WORDS = re.compile(r"[0-9A-Za-z]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A pattern, and a text without which it cannot match: looking for that is quick."""
+
+    core: str
+    pattern: re.Pattern[str]
+
+
+@lru_cache(maxsize=256)
+def forms(secret: str) -> tuple[Form, ...]:
+    """Return the forms of a secret."""
+    written = [_form(secret, [_character(c) for c in secret])]
+    written += [_form(digits, [re.escape(digit) for digit in digits]) for digits in sorted(_digits(secret))]
+    return tuple(written)
+
+
+def in_one_piece(text: str) -> str:
+    """Return the text without what may stand between two characters of a secret."""
+    return _NOT_IN_ONE_PIECE.sub("", text)
+
+
+def _form(text: str, characters: list[str]) -> Form:
+    core = max(_WORDS.findall(text), key=len, default="")
+    between = _BETWEEN if len(text) >= SHORTEST_SPLIT else r"\\*+"
+    return Form(core, re.compile(between.join(characters)))
+
+
+def _character(c: str) -> str:
+    """Return a pattern of the ways to write one character; ASCII letters and digits are written as themselves."""
+    if c.isascii() and c.isalnum():
+        return c
+    code, octets = ord(c), c.encode("utf-8", "surrogatepass")
+    names = [name for name in (codepoint2name.get(code), "apos" if c == "'" else None) if name]
+    entity = "|".join([f"#0*{code};?", f"#[xX]0*{_any_case(f'{code:x}')};?", *(f"{name};" for name in names)])
+    ways = [
+        "".join(rf"%(?:25)*{_any_case(f'{octet:02x}')}" for octet in octets),
+        rf"&(?:amp;)*(?:{entity})",
+        rf"\\*U{_any_case(f'{code:08x}')}",
+        r"\\*".join(rf"\\*x{_any_case(f'{octet:02x}')}" for octet in octets),
+        r"\\+".join(["", *(f"{octet:03o}" for octet in octets)]),
+        *([rf"\\*x{_any_case(f'{code:02x}')}"] if code < 256 else []),
+        r"\\+".join(["", *(f"u{_any_case(unit)}" for unit in _utf16(c))]),
+    ]
+    if c == "\\":
+        ways.append(r"\\+")
+    elif c == "'":
+        ways.append(r"'\"'\"'|'\\+''|''?")
+    elif c == '"':
+        ways.append('""?')
+    elif c == " ":
+        ways.append(r"\+| ")
+    else:
+        ways.append(re.escape(c))
+    return f"(?:{'|'.join(ways)})"
+
+
+def _any_case(digits: str) -> str:
+    return "".join(f"[{d}{d.upper()}]" if d.isalpha() else d for d in digits)
+
+
+def _utf16(c: str) -> list[str]:
+    return re.findall("....", c.encode("utf-16-be", "surrogatepass").hex())
+
+
+def _digits(secret: str) -> Iterator[str]:
+    """Yield what base64 and hexadecimal digits of any text around it contain whenever it contains the secret."""
+    found = set()
+    for text in {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}:
+        octets = text.encode("utf-8", "surrogatepass")
+        found |= {octets.hex(), octets.hex().upper()}
+        for shift in range(3):
+            bits = 8 * shift, 8 * (shift + len(octets))
+            digits = b64encode(bytes(shift) + octets).decode()[-(-bits[0] // 6) : bits[1] // 6]
+            if len(digits) >= SHORTEST_FRAGMENT:
+                found |= {digits, digits.replace("+", "-").replace("/", "_")}
+    yield from found

@@ -1,0 +1,184 @@
+"""Can an archived run be trusted? Judged offline, from its folder alone, and a public key where one is given."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, Sealed, names, read
+from runbooks_lib.archive.problem import Kind, Problem
+from runbooks_lib.errors import EvidenceError
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import SSlibKey
+
+NOT_UNDERSTOOD = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What was found out about a run. `notes` do not speak against it; `manifest` is None when it is not sealed."""
+
+    folder: Path
+    manifest: Mapping[str, Any] | None
+    mode: str | None
+    signed_by: str | None  # the id of the key, where the signature was checked
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def trusted(self) -> bool:
+        """Return whether the run is sealed and whole, and nothing speaks against it."""
+        return self.manifest is not None and not self.problems
+
+
+def verify(folder: Path, *, key: Path | None = None, chain: bool = False) -> Verification:
+    """Verify a run; with `key` also its signature, with `chain` also all runs of its phase beside it.
+
+    Raises EvidenceError when the folder is none, or the key cannot be read.
+    """
+    from runbooks_lib.archive.keys import load_public
+
+    folder = folder.absolute()
+    if not folder.is_dir():
+        raise EvidenceError(f"{folder} is no folder.", "Name the folder of a run: RUNS/PHASE/RUN.")
+    public = load_public(key) if key else None
+    notes: list[str] = []
+    problems: list[Problem] = []
+    sealed: Sealed | None = None
+    mode = signed_by = None
+    try:
+        sealed = read(folder)
+    except FileNotFoundError:
+        problems.append(
+            Problem(Kind.INCOMPLETE, MANIFEST, "the run is not sealed: it was killed, or still goes on")
+        )
+    except EvidenceError as error:
+        problems.append(Problem(Kind.CHANGED, MANIFEST, str(error)))
+    if sealed is not None:
+        problems += _file_problems(sealed)
+        mode, said = _story(sealed, notes)
+        problems += said
+        signed_by, said = _signature(sealed, public, notes, whole=not problems)
+        problems += said
+    if chain:
+        problems += _chain(folder, notes)
+    return Verification(
+        folder=folder,
+        manifest=sealed.content if sealed else None,
+        mode=mode,
+        signed_by=signed_by,
+        problems=tuple(dict.fromkeys(problems)),
+        notes=tuple(notes),
+    )
+
+
+def _file_problems(sealed: Sealed) -> Iterator[Problem]:
+    """Compare what is in the folder with what the manifest lists."""
+    from runbooks_lib.archive.files import sha256_of
+
+    folder, listed = sealed.path, sealed.content["files"]
+    if sealed.content["run"] != folder.name:
+        yield Problem(Kind.REPLACED, MANIFEST, f"it is that of run {sealed.content['run']}")
+    there = set(names(folder))
+    for name in sorted(there | set(listed)):
+        path = folder / name
+        if name not in listed:
+            yield Problem(Kind.ADDED, name, "the manifest does not list it")
+        elif name not in there:
+            yield Problem(Kind.REMOVED, name, "the manifest lists it")
+        elif not stat.S_ISREG(path.lstat().st_mode):
+            yield Problem(Kind.CHANGED, name, "it is no ordinary file any more")
+        elif (size := path.stat().st_size) != listed[name]["size_bytes"]:
+            yield Problem(Kind.CHANGED, name, f"it has {size} bytes, and had {listed[name]['size_bytes']}")
+        elif sha256_of(path) != listed[name]["sha256"]:
+            yield Problem(Kind.CHANGED, name, "its SHA-256 is another")
+
+
+def _story(sealed: Sealed, notes: list[str]) -> tuple[str | None, list[Problem]]:
+    """Check that the files of the run tell one story; return the run's mode."""
+    from runbooks_lib.archive.story import story_problems
+
+    problems: list[Problem] = []
+    mode: str | None = None
+    try:
+        for found in story_problems(sealed, notes):
+            problems.append(found)
+        from runbooks_lib.archive.run import Run
+
+        mode = str(Run(sealed.path).header()["mode"])
+    except EvidenceError as error:
+        problems.append(Problem(Kind.CONTRADICTS, "-", str(error)))
+    except NOT_UNDERSTOOD as error:
+        problems.append(Problem(Kind.CONTRADICTS, "-", f"what the run holds cannot be understood: {error!r}"))
+    return mode, problems
+
+
+def _signature(
+    sealed: Sealed, public: SSlibKey | None, notes: list[str], *, whole: bool
+) -> tuple[str | None, list[Problem]]:
+    """Judge the attestation; return the id of the key that it is proved to be signed with."""
+    if public is None and not (sealed.path / ATTESTATION).exists():
+        notes.append("unsigned: who may write to the folder may also have written the manifest anew")
+        return None, []
+    from runbooks_lib.archive import attestation
+
+    try:
+        envelope, said = attestation.read_envelope(sealed.path)
+    except FileNotFoundError:
+        return None, [Problem(Kind.UNSIGNED, ATTESTATION, "there is none, though a key was given")]
+    except EvidenceError as error:
+        kind = Kind.CHANGED if public is None else Kind.WRONGLY_SIGNED
+        return None, [Problem(kind, ATTESTATION, str(error))]
+    if public is None:
+        notes.append(
+            f"signed with key {attestation.key_id(envelope)}: give --key to have the signature checked"
+        )
+    elif not attestation.is_signed_by(envelope, public):
+        return None, [
+            Problem(Kind.WRONGLY_SIGNED, ATTESTATION, f"the signature is not that of key {public.keyid}")
+        ]
+    problems = list(_attested(sealed, said, whole=whole))
+    return (public.keyid if public else None), problems
+
+
+def _attested(sealed: Sealed, said: Mapping[str, Any], *, whole: bool) -> Iterator[Problem]:
+    """Compare the attestation with the manifest, and so with the files."""
+    from runbooks_lib.archive.attestation import statement
+    from runbooks_lib.archive.run import Run
+
+    try:
+        subjects = {subject["name"]: subject["digest"]["sha256"] for subject in said["subject"]}
+        listed = {name: file["sha256"] for name, file in sealed.content["files"].items()}
+        for name in sorted(set(subjects) | set(listed) - {MANIFEST}):
+            if name == MANIFEST:
+                continue
+            if name not in listed:
+                yield Problem(Kind.REMOVED, name, "the attestation lists it, and the manifest does not")
+            elif name not in subjects:
+                yield Problem(Kind.ADDED, name, "the manifest lists it, and the attestation does not")
+            elif listed[name] != subjects[name]:
+                yield Problem(
+                    Kind.CHANGED, name, "the attestation has another SHA-256 for it than the manifest"
+                )
+        if subjects.get(MANIFEST) != sealed.sha256:
+            yield Problem(Kind.CHANGED, MANIFEST, "the attestation has another SHA-256 for it")
+        elif whole and said != statement(Run(sealed.path), dict(sealed.content), sealed.sha256):
+            yield Problem(
+                Kind.CONTRADICTS, ATTESTATION, "it says something else about the run than its files"
+            )
+    except (*NOT_UNDERSTOOD, EvidenceError) as error:
+        yield Problem(Kind.CHANGED, ATTESTATION, f"its Statement cannot be understood: {error!r}")
+
+
+def _chain(folder: Path, notes: list[str]) -> list[Problem]:
+    from runbooks_lib.archive.chain import chain
+
+    runs, problems, unsealed = chain(folder.parent)
+    if runs:
+        notes.append(f"chain of {len(runs)}, the newest {runs[-1].path.name} with manifest {runs[-1].sha256}")
+    notes += [f"run {name} is not sealed, and so not in the chain" for name in unsealed]
+    return problems

@@ -1,0 +1,96 @@
+"""`runbooks verify` and `runbooks keygen`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from runbooks_lib.archive.verify import Verification
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--key", metavar="PUB", type=click.Path(path_type=Path), help="Public key that must have signed the run."
+)
+@click.option("--chain", is_flag=True, help="Also follow the chain of the phase's runs, in the same folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+def verify(run: Path, key: Path | None, chain: bool, as_json: bool) -> None:
+    """Verify RUN, the folder of a run, offline: is it sealed and whole, and do its files tell one story?
+
+    Names each file that was changed, added, removed or reordered, each cell that was not executed in order, code that
+    is not the shipped notebooks', records that say something else than the notebooks show. Ends with 0 only for a
+    sealed run that is whole, whatever its verdict; else with 1.
+    """
+    from runbooks_lib.archive.verify import verify as judge
+
+    found = judge(run, key=key, chain=chain)
+    if as_json:
+        click.echo(json.dumps(_as_json(found), indent=2))
+    else:
+        _print(found)
+    sys.exit(0 if found.trusted else 1)
+
+
+@click.command()
+@click.option(
+    "--out",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("."),
+    help="Folder to write the two files to; default: this one.",
+)
+def keygen(out: Path) -> None:
+    """Make a pair of ed25519 keys to sign runs with: a private one (mode 0600) and a public one, in PEM.
+
+    Overwrites nothing. Point RUNBOOKS_SIGNING_KEY at the private one, and give the public one to whoever verifies.
+    """
+    from runbooks_lib.archive.keys import generate
+
+    for path in generate(out.absolute()):
+        click.echo(path)
+
+
+def _as_json(found: Verification) -> dict[str, Any]:
+    manifest = found.manifest or {}
+    return {
+        "run": found.folder.name,
+        "folder": str(found.folder),
+        "trusted": found.trusted,
+        **{name: manifest.get(name) for name in ("phase", "verdict", "complete", "sealed_at")},
+        "mode": found.mode,
+        "signed_by": found.signed_by,
+        "problems": [problem.to_dict() for problem in found.problems],
+        "notes": list(found.notes),
+    }
+
+
+def _print(found: Verification) -> None:
+    name = found.folder.name
+    if found.manifest is not None:
+        state = "complete" if found.manifest["complete"] else "stopped before its end"
+        said = f"{found.manifest['phase']} {found.mode or '-'}, {state}, verdict {found.manifest['verdict']}"
+        click.echo(f"{_printable(f'{name}  {said}')}, sealed {_printable(found.manifest['sealed_at'])}")
+    for problem in found.problems:
+        click.echo(f"  {problem.kind:14} {_printable(problem.where)}: {_printable(problem.what)}")
+    for note in found.notes:
+        click.echo(f"  note: {_printable(note)}")
+    signed = f", signed with key {found.signed_by}" if found.signed_by else ""
+    if found.trusted:
+        click.echo(f"{_printable(name)} is sealed and whole{signed}")
+    elif found.manifest is None and [p.kind for p in found.problems] == ["incomplete"]:
+        click.echo(f"{_printable(name)} is incomplete")
+    else:
+        click.echo(f"{_printable(name)} cannot be trusted: {len(found.problems)} problem(s)")
+
+
+def _printable(text: str) -> str:
+    """Return a text without what would move the cursor, or cannot be encoded: names of files may hold anything."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
