@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from runbooks_lib.archive.listing import MANIFEST, Listed
 from runbooks_lib.archive.redaction import redact
-from runbooks_lib.archive.run import HEADER, Run
+from runbooks_lib.archive.run import HEADER, Run, runs_folder
 from runbooks_lib.errors import EvidenceError, PreconditionFailed, RunbookError
 from runbooks_lib.postgres.storage import cache_directory
 
@@ -32,6 +33,18 @@ ATTESTATION = "attestation.dsse.json"
 def is_url(text: str | None) -> bool:
     """Tell whether an archive is named by a URL: s3://bucket/runs and the like, file:// and memory:// too."""
     return bool(text and _URL.match(text))
+
+
+def archive_url(named: str | Path | None = None) -> str | None:
+    """Return the URL of the archive that --runs, else RUNBOOKS_RUNS names; None when that is a folder."""
+    url = str(named) if named else os.environ.get("RUNBOOKS_RUNS")
+    return url if is_url(url) else None
+
+
+def place(named: str | None, phase: str) -> Path:
+    """Return the folder to make a run in: the archive's own, or for one at a URL what `prepare` returns."""
+    url = archive_url(named)
+    return prepare(url, phase) if url else runs_folder(named)
 
 
 def shown(url: str) -> str:
@@ -151,6 +164,16 @@ def downloaded(url: str, *, chain: bool = False) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder.parent.parent, ignore_errors=True)
+
+
+@contextmanager
+def located(reference: str, *, chain: bool = False) -> Iterator[Path]:
+    """Give the block the folder of a run that a folder or a URL names; what is at a URL is copied for the block."""
+    if is_url(reference):
+        with downloaded(reference, chain=chain) as folder:
+            yield folder
+    else:
+        yield Path(reference).expanduser().absolute()
 
 
 def listed_at(url: str) -> list[Listed]:

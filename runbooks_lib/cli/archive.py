@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -154,8 +153,11 @@ def site(folder: str | None, out: Path | None) -> None:
     Prints its path. It is one file that opens from the disk; write it again when there are new runs.
     """
     from runbooks_lib.archive.pages.site import write_site
+    from runbooks_lib.archive.remote import archive_url
     from runbooks_lib.archive.run import runs_folder
 
+    if archive_url(folder):
+        raise click.UsageError("The site is written over runs in a folder: give --runs DIR.")
     path, number = write_site(runs_folder(folder), out.absolute() if out else None)
     click.echo(f"{number} runs", err=True)
     click.echo(path)
@@ -205,12 +207,11 @@ def _short(value: object) -> str:
 def _archive(folder: str | None) -> tuple[list[Listed], str]:
     """Return the runs of the archive that --runs or RUNBOOKS_RUNS names, and its name for messages."""
     from runbooks_lib.archive.listing import listed
-    from runbooks_lib.archive.remote import is_url, listed_at, shown
+    from runbooks_lib.archive.remote import archive_url, listed_at, shown
     from runbooks_lib.archive.run import runs_folder
 
-    named = folder or os.environ.get("RUNBOOKS_RUNS") or ""
-    if is_url(named):
-        return listed_at(named), shown(named)
+    if url := archive_url(folder):
+        return listed_at(url), shown(url)
     return listed(runs_folder(folder)), str(runs_folder(folder))
 
 
@@ -218,14 +219,14 @@ def _archive(folder: str | None) -> tuple[list[Listed], str]:
 def _opened(reference: str, folder: str | None) -> Iterator[Run]:
     """Give the block the run that a folder, a URL, an id or the beginning of an id names."""
     from runbooks_lib.archive.listing import find_run, pick
-    from runbooks_lib.archive.remote import downloaded, is_url, listed_at, shown
+    from runbooks_lib.archive.remote import archive_url, is_url, listed_at, located, shown
     from runbooks_lib.archive.run import Run, runs_folder
 
-    named = folder or os.environ.get("RUNBOOKS_RUNS") or ""
-    if not is_url(reference) and is_url(named) and not Path(reference).is_dir():
-        reference = pick(listed_at(named), reference, shown(named)).where
+    url = archive_url(folder)
+    if url and not is_url(reference) and not Path(reference).is_dir():
+        reference = pick(listed_at(url), reference, shown(url)).where
     if is_url(reference):
-        with downloaded(reference) as path:
+        with located(reference) as path:
             yield Run.open(path)
     else:
-        yield find_run(runs_folder(None if is_url(named) else folder), reference)
+        yield find_run(Path() if url else runs_folder(folder), reference)

@@ -17,11 +17,14 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from runbooks_lib.archive.remote import (
+    archive_url,
     download,
     downloaded,
     is_url,
     listed_at,
     local_folder,
+    located,
+    place,
     prepare,
     shown,
     upload,
@@ -268,6 +271,26 @@ def test_each_archive_has_its_own_folder_here(url: str) -> None:
 )  # fmt: skip
 def test_what_is_a_url(text: str | None, expected: bool) -> None:
     assert is_url(text) is expected
+
+
+def test_where_a_run_is_made(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RUNBOOKS_RUNS", raising=False)
+    assert archive_url() is None
+    assert place(str(tmp_path), PHASE) == tmp_path
+    assert place(url, PHASE) == local_folder(url)
+    monkeypatch.setenv("RUNBOOKS_RUNS", url)
+    assert archive_url() == url
+    assert archive_url(str(tmp_path)) is None
+    assert place(None, PHASE) == local_folder(url)
+
+
+def test_a_run_by_folder_or_url(run: Run, url: str) -> None:
+    with located(str(run.path)) as folder:
+        assert folder == run.path
+    with located(upload(run, url)) as folder:
+        assert contents(folder) == contents(run.path)
+    assert not folder.exists()
+    assert run.path.exists()
 
 
 def test_passwords_in_urls_are_not_shown() -> None:

@@ -142,6 +142,11 @@ def test_at_a_url(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert ids() == [FIRST, SECOND]
 
 
+def test_the_site_is_not_written_at_a_url(tmp_path: Path) -> None:
+    done = CliRunner().invoke(commands, ["runs", "site", "--runs", f"file://{tmp_path}"])
+    assert done.exit_code == 2
+
+
 def test_upload_wants_a_url(archive: Path) -> None:
     done = CliRunner().invoke(commands, ["runs", "upload", str(archive / PHASE / FIRST), "--runs", "here"])
     assert done.exit_code == 2
