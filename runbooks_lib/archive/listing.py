@@ -11,8 +11,6 @@ from typing import Any
 from runbooks_lib.archive.run import Run, all_runs
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
 
-MANIFEST = "manifest.json"  # written last: a run that has it is sealed
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
@@ -76,7 +74,7 @@ def _listed(run: Run) -> Listed:
         id=run.id,
         phase=run.path.parent.name,
         where=str(run.path),
-        sealed=(run.path / MANIFEST).exists(),
+        sealed=run.sealed,
         header=header,
         problem=problem,
     )

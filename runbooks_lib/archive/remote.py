@@ -18,7 +18,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from runbooks_lib.archive.listing import MANIFEST, Listed
+from runbooks_lib.archive.listing import Listed
+from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST
 from runbooks_lib.archive.redaction import redact
 from runbooks_lib.archive.run import HEADER, Run, runs_folder
 from runbooks_lib.errors import EvidenceError, PreconditionFailed, RunbookError
@@ -27,7 +28,6 @@ from runbooks_lib.postgres.storage import cache_directory
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "abfs": "abfs", "abfss": "abfs", "az": "abfs"}
 WITHOUT_FOLDERS = frozenset({*EXTRAS, "memory"})  # making a folder there would make a bucket
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://")
-ATTESTATION = "attestation.dsse.json"
 
 
 def is_url(text: str | None) -> bool:
@@ -82,7 +82,7 @@ def upload(run: Run, url: str) -> str:
     Raises EvidenceError when the run is not sealed, when another complete run is there, or when something could not
     be written; the folder here stays as it is, and is named.
     """
-    if not (run.path / MANIFEST).exists():
+    if not run.sealed:
         raise EvidenceError(
             f"The run {run.path} is not sealed, so it was not uploaded.", "Let the run end, then upload it."
         )

@@ -77,12 +77,11 @@ def show(run: str, folder: str | None, as_json: bool) -> None:
 
     RUN is its folder or URL, its id, or the beginning of its id.
     """
-    from runbooks_lib.archive.listing import MANIFEST
     from runbooks_lib.archive.run import step_name
 
     with _opened(run, folder) as opened:
         header, evidence = opened.header(), opened.evidence()
-        sealed = (opened.path / MANIFEST).exists()
+        sealed = opened.sealed
     if as_json:
         told = {"run": header, "sealed": sealed, "steps": evidence}
         click.echo(json.dumps(told, indent=2, ensure_ascii=False))

@@ -126,6 +126,6 @@ def test_many_findings_take_linear_time(make_run: Any) -> None:
     gone = [("has_table", f"public.t{n}", "absent", "FAIL") for n in range(5_000)]
     one = make_run({"preflight": {"schema": rows}}, id=A)
     other = make_run({"preflight": {"schema": gone}}, id=B)
-    began = time.monotonic()
+    began = time.process_time()
     assert len(diff(one, other)["findings"]["changed"]) == 5_000
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
