@@ -123,7 +123,9 @@ def as_the_lab(place: Place) -> None:
 def rolled_back(place: Place) -> None:
     """Rolled back as it should be: the row by Prisma, its table by hand."""
     place.record(NAME, finished=False)
-    assert place.prisma().resolve_rolled_back(NAME).exit_code == 0
+    prisma = place.prisma()
+    assert not prisma.rolled_back_is_pending
+    assert prisma.resolve_rolled_back(NAME).exit_code == 0
     place.execute('DROP TABLE "OAuthState"')
 
 
