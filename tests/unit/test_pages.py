@@ -285,6 +285,7 @@ def test_a_run_that_stopped_has_pages_of_what_there_is(make_run: MakeRun, tmp_pa
     pages = pages_of(run)
     assert "not complete" in pages["report.html"].text
     assert "not closed: the step was stopped" in pages["03_baseline_migration.html"].text
+    assert "ERROR" in pages["03_baseline_migration.html"].text  # as the runner judges it
     test_links_lead_somewhere(pages, run)
 
 

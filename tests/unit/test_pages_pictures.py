@@ -149,7 +149,7 @@ def test_the_matrix_tells_absent_different_and_unseen_apart() -> None:
     last["findings"].append({**row, "check": "columns_are", "target": "legacy"})
     for step, question in (("preflight", "schema"), ("report", "last_look")):
         del facts(evidence, step, question)["targets"]["replica"]
-    assert cells(evidence, "public.OAuthState") == ["✕ absent", "not seen", "≠ different"]
+    assert cells(evidence, "public.OAuthState") == ["✕ not there", "not seen", "≠ different"]
 
 
 # Timeline

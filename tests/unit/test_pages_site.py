@@ -151,9 +151,9 @@ def test_a_thousand_runs_take_less_than_five_seconds(make_run: MakeRun, tmp_path
         header |= {"id": folder.name, "started_at": f"2026-11-25T00:{n // 60 % 60:02d}:{n % 60:02d}Z"}
         (folder / "run.json").write_text(json.dumps(header), "utf-8")
         (folder / changes.FILE).hardlink_to(tmp_path / "verdicts.json")
-    began = time.monotonic()
+    began = time.process_time()  # not of the clock: other tests may run beside this one
     path, number = write_site(tmp_path)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     assert number == 1001
     assert len(rows(path)) == 1001
     assert path.stat().st_size < 2_000_000

@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from runbooks_lib.archive.files import write_json, write_text
+from runbooks_lib.archive.judged import verdicts
 from runbooks_lib.archive.pages import changes
 from runbooks_lib.archive.pages.document import Article, article
 from runbooks_lib.archive.pages.lag import lag_curve
@@ -42,9 +43,12 @@ def write_pages(run: Run) -> tuple[Path, ...]:
     written = [run.path / changes.FILE]
     write_json(written[0], changes.summary(evidence))
     for step in STEPS:
+        page = run.notebook(step).with_suffix(".html")
         if run.notebook(step).exists():
-            written.append(run.notebook(step).with_suffix(".html"))
-            write_text(written[-1], _notebook(run, step, header, evidence))
+            written.append(page)
+            write_text(page, _notebook(run, step, header, evidence))
+        else:
+            page.unlink(missing_ok=True)  # of an earlier attempt
     written.append(run.path / REPORT)
     write_text(written[-1], _report(run, header, evidence))
     return tuple(written)
@@ -57,6 +61,7 @@ def _notebook(run: Run, step: str, header: Mapping[str, Any], evidence: Evidence
         run.notebook(step),
         evidence.get(step),
         header,
+        verdict=verdicts(header, evidence).get(step),
         previous=_page(archived[at - 1]) if at else None,
         following=_page(archived[at + 1]) if at + 1 < len(archived) else None,
         index=_index(run),
@@ -79,7 +84,7 @@ def _report(run: Run, header: Mapping[str, Any], evidence: Evidence) -> str:
         "report.html.j2",
         in_all_languages(),
         header=header,
-        evidence=evidence,
+        verdicts=verdicts(header, evidence),
         articles=[_article(run, phase, header, evidence, lang) for lang in languages()],
         pages={step: _page(step) for step in STEPS if run.notebook(step).exists()},
         index=_index(run),

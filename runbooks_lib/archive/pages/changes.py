@@ -1,4 +1,7 @@
-"""What changed from one run of a phase to the next: findings whose verdict changed, new ones, and vanished ones."""
+"""What changed from one run of a phase to the next, in short, for the index: verdicts, new findings, vanished ones.
+
+`runbooks runs diff` says more of two runs; this is what can be read of a thousand in seconds.
+"""
 
 from __future__ import annotations
 

@@ -16,9 +16,11 @@ from runbooks_lib.archive.files import read_json
 from runbooks_lib.archive.pages.cleaner import cleaned
 from runbooks_lib.archive.pages.page import in_all_languages, render
 from runbooks_lib.errors import EvidenceError
+from runbooks_lib.findings import Verdict
 
 _ASKS = re.compile(r"\.ask\(\s*\w+\.(\w+)")
 _LINK = re.compile(r"\[([^\]]*)\]\((\d\d_\w+)\.ipynb\)")
+_SCROLLING = Markup('<div class="scroll" tabindex="0" role="group" aria-label="Table">{}</div>')
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _SHOWN = ("text/html", "text/markdown", "image/png", "text/plain")
 
@@ -36,12 +38,14 @@ def notebook_page(
     record: Mapping[str, Any] | None,
     header: Mapping[str, Any],
     *,
+    verdict: Verdict | None,
     previous: Page | None,
     following: Page | None,
     index: str | None,
 ) -> str:
-    """Return an archived notebook as one HTML file; `record` is what its step recorded, None when nothing.
+    """Return an archived notebook as one HTML file.
 
+    `record` is what its step recorded, None when nothing; `verdict` is how the step ended.
     Raises EvidenceError when the file is no notebook.
     """
     answers = (record or {}).get("answers", {})
@@ -50,6 +54,7 @@ def notebook_page(
         in_all_languages(),
         name=path.stem,
         record=record,
+        verdict=verdict,
         header=header,
         body=_body(path, answers),
         answers=answers,
@@ -111,8 +116,10 @@ def _quiet(output: Any) -> Any:
     if _WIDGET in data:
         return None
     kept = {kind: data[kind] for kind in _SHOWN if kind in data}
-    for kind in kept.keys() & {"text/html", "text/markdown"}:
-        kept[kind] = cleaned(kept[kind])
+    if "text/html" in kept:
+        kept["text/html"] = _SCROLLING.format(Markup(cleaned(kept["text/html"])))
+    if "text/markdown" in kept:
+        kept["text/markdown"] = cleaned(kept["text/markdown"])
     output.data = type(data)(kept)
     return output if kept else None
 
