@@ -272,7 +272,7 @@ def _look(phase: Phase, sessions: Sessions, prisma: Prisma) -> State:
 def _look_whole(phase: Phase, sessions: Sessions, prisma: Prisma) -> tuple[State, Catalog, list[str]]:
     """Read history, catalogue and the roles' names in one snapshot."""
     with sessions.snapshot(phase.migration.target) as conn:
-        roles = conn.execute("SELECT rolname FROM pg_roles").fetchall()
+        roles = conn.execute("SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_'").fetchall()
         return look(conn, prisma.project.folder), read_catalog(conn), [row["rolname"] for row in roles]
 
 
