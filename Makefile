@@ -19,7 +19,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lab lint clean
+.PHONY: help install demo test bench lab lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(firstword $(MAKEFILE_LIST))
@@ -31,6 +31,9 @@ demo: $(INSTALLED) ## start the lab, carry the whole phase out in it, write the 
 
 test: $(INSTALLED) ## run all tests
 	@$(BIN)/python -m pytest
+
+bench: $(INSTALLED) ## measure against what one would use otherwise (half an hour); BENCH="--quick --json" are options
+	@$(BIN)/python tests/benchmarks/bench.py $(BENCH)
 
 lab: $(INSTALLED) ## start a lab to work in
 	@$(BIN)/runbooks lab up

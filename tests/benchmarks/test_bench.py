@@ -1,0 +1,49 @@
+"""The benchmarks run, and their curves are drawn; what they measure is not judged here: other work disturbs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).with_name("bench.py")
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(BENCH), *arguments], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "names"),
+    [
+        ("headless", {"headless phase", "headless phase against its floor"}),
+        ("lab", {"lab start to streaming standby"}),
+        ("catalogue", {"catalogue of 20 tables", "catalogue of 60 tables"}),
+        ("cells", {"notebook of 2 cells", "notebook of 6 cells"}),
+        ("seeds", {"seed verification of 50 rows", "seed verification of 150 rows"}),
+    ],
+)
+def test_a_part_runs(part: str, names: set[str], tmp_path: Path) -> None:
+    done = bench(part, "--quick", "--json", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    content = json.loads(done.stdout)
+    assert {figure["name"] for figure in content["figures"]} == names
+    for figure in content["figures"]:
+        assert figure["ratio"] > 0
+        assert len(figure["ours_s"]) == len(figure["yardstick_s"]) == 1
+    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8")) == content
+    for size, lines in content["growth"].items():
+        assert "ours" in lines
+        ET.parse(tmp_path / f"{size}.svg")
+
+
+def test_a_part_that_is_none() -> None:
+    done = bench("speed")
+    assert done.returncode == 2
+    assert "no such part: speed" in done.stderr
