@@ -54,8 +54,11 @@ def lab() -> Iterator[Lab]:
 
 
 @pytest.fixture
-def fresh_lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    """A lab of the test's own, with its variables in the environment."""
+def fresh_lab(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    """A lab of the test's own, with its variables in the environment.
+
+    The session's lab comes first: its variables, set while these are patched, would be gone with the patch.
+    """
     with running() as started:
         for name, value in started.env().items():
             monkeypatch.setenv(name, value)

@@ -56,8 +56,8 @@ CREATE EVENT TRIGGER gatekeeper ON ddl_command_end WHEN TAG IN ('CREATE TYPE') E
 
 
 @pytest.fixture(scope="module")
-def operators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """A lab of this file's own, whose leader the operators fight over."""
+def operators(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab of this file's own, whose leader the operators fight over; the session's comes first (see `fresh_lab`)."""
     with running() as started, pytest.MonkeyPatch.context() as patch:
         for name, value in started.env().items():
             patch.setenv(name, value)

@@ -133,7 +133,7 @@ def prisma_lab() -> Iterator[Lab]:
 
 
 @pytest.fixture
-def place(prisma_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def place(lab: Lab, prisma_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """A database and a project that the test may break."""
     for name, value in prisma_lab.env().items():
         monkeypatch.setenv(name, value)
