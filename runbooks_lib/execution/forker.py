@@ -74,6 +74,7 @@ def _preload() -> str | None:
         for name in PRELOADED:
             importlib.import_module(name)
         _import_as_notebooks_do()
+        sys.modules["pandas"].DataFrame({"": [""]}).style.to_html()  # compiles the templates of every table
     except Exception as error:  # noqa: BLE001 - told to the owner; an ordinary kernel will meet it in the notebook
         return f"preloading failed: {type(error).__name__}: {error}"
     finally:
