@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from runbooks_lib.lab.lab import Lab
+from runbooks_lib.lab.state import registered
 
 MARK = "RUNBOOKS_TEST_SESSION"
 PLACES = (Path(tempfile.gettempdir()), Path("/dev/shm"), Path("/var/tmp"))
@@ -39,12 +40,20 @@ def folders() -> set[Path]:
 
 
 def test_nothing_is_left(lab: Lab, folders_before: set[Path]) -> None:
-    """The session's own lab is still up: its processes and its folders are known, everything else is a leftover."""
-    known = (str(lab.leader.home), str(lab.directory), os.environ["KEYBUZZ_API_URL"].rsplit(":", 1)[1])
+    """The session's own labs are still up: their processes and folders are known, everything else is a leftover."""
+    labs = [state for state in registered() if state.owner is not None and state.owner.pid == os.getpid()]
+    assert lab.directory in [state.directory for state in labs]
+    known = [
+        str(part) for state in labs for part in (state.home, state.directory, f"--port {state.api_port}")
+    ]
 
     def left() -> list[str]:
         servers = (line for line in ours().values() if line and not line.startswith("postgres: "))
-        new = folders() - folders_before - {lab.directory, lab.leader.home}
+        new = (
+            folders()
+            - folders_before
+            - {folder for state in labs for folder in (state.directory, state.home)}
+        )
         return [*(line for line in servers if not any(word in line for word in known)), *map(str, new)]
 
     deadline = time.monotonic() + 5  # a kernel that was told to end takes a moment

@@ -21,6 +21,7 @@ from runbooks_lib.phase import STEPS, Phase
 
 HEADER = "run.json"
 SCHEMA_VERSION = 1
+SEALED_BY_RUNNER = "RUNBOOKS_SEALED_BY_RUNNER"  # the id of the run that the runner itself will seal
 RECORDED_PACKAGES = ("runbooks", "papermill", "psycopg", "jupyterlab", "ipykernel", "pandas")
 
 

@@ -5,6 +5,7 @@ Every answer is on disk before the gate judges it: what stopped a run is evidenc
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from runbooks_lib.archive.code import code_digest
 from runbooks_lib.archive.files import sha256_of, write_json, write_text
 from runbooks_lib.archive.plans import find_plan, keep_plan
-from runbooks_lib.archive.run import Run, now, runs_folder, step_name, unfinished
+from runbooks_lib.archive.run import SEALED_BY_RUNNER, Run, now, runs_folder, step_name, unfinished
 from runbooks_lib.errors import PreconditionFailed, RunbookError
 from runbooks_lib.findings import CLOSING, Answer, Finding, could_not_run, gate, worst
 from runbooks_lib.phase import STEPS, Phase, load_phase
@@ -134,6 +135,7 @@ class Step:
     def close(self) -> Answer:
         """Give the step its verdict, write it down, close the sessions, and close the gate if it is FAIL or ERROR.
 
+        Without the runner the last step also finishes and seals the run.
         Returns one row: verdict, findings, evidence file and its SHA-256, the next notebook.
         Raises GateClosed.
         """
@@ -145,6 +147,10 @@ class Step:
         }
         self._write()
         gate(self._findings)
+        if self.name == STEPS[-1] and os.environ.get(SEALED_BY_RUNNER) != self.run.id:
+            from runbooks_lib.archive.finish import finish_by_hand
+
+            finish_by_hand(self.run)
         position = STEPS.index(self.name) + 1
         following = (
             step_name(STEPS[position]) + ".ipynb" if position < len(STEPS) else "none: this was the last"
@@ -202,6 +208,7 @@ def open_step(name: str, *, phase: str, run: str = "", apply: bool = False) -> S
             f"The run {found.id} was begun with another version of phase {header['phase']['id']}.",
             "Begin a new run: run 01_preflight.ipynb with an empty run parameter.",
         )
+    found.reopen()  # nothing happens while it goes on
     if apply and header["mode"] != "apply":
         found.update(mode="apply")
     return Step(name, loaded, found, apply=apply)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from runbooks_lib.execution.runner import Result
     from runbooks_lib.phase import Phase
 
-RUNS_HELP = "Folder that keeps the runs; default: $RUNBOOKS_RUNS, else ./runs."
+RUNS_HELP = "Folder or URL (s3://…) that keeps the runs; default: $RUNBOOKS_RUNS, else ./runs."
 DEMO_PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
 
 LANG = click.option(
@@ -25,6 +25,11 @@ LANG = click.option(
     default="en",
     show_default=True,
     help="Language of the open items.",
+)
+KEY = click.option(
+    "--key",
+    metavar="FILE",
+    help="Private key to sign the run with; default: $RUNBOOKS_SIGNING_KEY, else unsigned.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 
@@ -41,7 +46,8 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as
 @click.option(
     "--prisma-project", metavar="DIR", help="The Prisma project; default: $RUNBOOKS_PRISMA_PROJECT."
 )
-@click.option("--runs", metavar="DIR", help=RUNS_HELP)
+@click.option("--runs", metavar="DIR|URL", help=RUNS_HELP)
+@KEY
 @LANG
 @JSON
 def run(
@@ -53,6 +59,7 @@ def run(
     resumed: str | None,
     prisma_project: str | None,
     runs: str | None,
+    key: str | None,
     lang: str,
     as_json: bool,
 ) -> None:
@@ -65,7 +72,8 @@ def run(
     With --resume a run that failed or was killed goes on: a step that made something is not repeated if what it
     made still stands, and steps that only look are asked anew.
     """
-    from runbooks_lib.archive.run import Run, runs_folder
+    from runbooks_lib.archive.remote import place
+    from runbooks_lib.archive.run import Run
     from runbooks_lib.execution.preconditions import require
     from runbooks_lib.execution.warm import warm_kernels
 
@@ -80,29 +88,34 @@ def run(
         raise click.UsageError("--resume decides by itself which steps are due: leave --from and --only out.")
     if prisma_project:
         os.environ["RUNBOOKS_PRISMA_PROJECT"] = prisma_project
+    _require_key(key)
     click.get_current_context().with_resource(warm_kernels())  # preloads meanwhile
     loaded = require(phase)
-    folder = Run.open(Path(resumed)) if resumed else Run.create(runs_folder(runs), loaded)
+    folder = Run.open(Path(resumed)) if resumed else Run.create(place(runs, loaded.id), loaded)
     keep = _decide(folder, loaded, apply=apply) if resumed else {}
     result = _execute(folder, _absolute(phase), steps, apply=apply, confirm=lambda: confirm, keep=keep)
     _print(result, lang=lang, apply=apply, as_json=as_json)
+    _publish(result.run, runs)
     sys.exit(result.exit_code)
 
 
 @click.command()
-@click.option("--runs", metavar="DIR", help=RUNS_HELP)
+@click.option("--runs", metavar="DIR|URL", help=RUNS_HELP)
+@KEY
 @LANG
 @JSON
-def demo(runs: str | None, lang: str, as_json: bool) -> None:
+def demo(runs: str | None, key: str | None, lang: str, as_json: bool) -> None:
     """Start a lab, carry the whole reference phase out in it, write the report, and stop the lab.
 
     Needs no server, no credentials and no configuration. The plan is confirmed on your behalf, since the lab is
     disposable; everywhere else that is yours to do.
     """
+    _require_key(key)
     from runbooks_lib.execution.warm import warm_kernels
 
     click.get_current_context().with_resource(warm_kernels())  # preloads while the lab starts
-    from runbooks_lib.archive.run import Run, runs_folder
+    from runbooks_lib.archive.remote import place
+    from runbooks_lib.archive.run import Run
     from runbooks_lib.execution.confirmation import confirmation_of
     from runbooks_lib.execution.preconditions import require
     from runbooks_lib.lab.lab import running
@@ -112,11 +125,12 @@ def demo(runs: str | None, lang: str, as_json: bool) -> None:
     with running() as lab:
         os.environ.update(lab.env())
         loaded = require(DEMO_PHASE)
-        folder = Run.create(runs_folder(runs), loaded)
+        folder = Run.create(place(runs, loaded.id), loaded)
         result = _execute(
             folder, DEMO_PHASE, STEPS, apply=True, confirm=lambda: confirmation_of(loaded, folder), keep={}
         )
     _print(result, lang=lang, apply=True, as_json=as_json)
+    _publish(result.run, runs)
     sys.exit(result.exit_code)
 
 
@@ -149,10 +163,28 @@ def _print(result: Result, *, lang: str, apply: bool, as_json: bool) -> None:
     from runbooks_lib.cli.progress import print_result
 
     if as_json:
-        content = result.run.header() | {"folder": str(result.run.path)}
-        click.echo(json.dumps(content, indent=2, ensure_ascii=False))
+        from runbooks_lib.archive.summary import result as in_short
+
+        click.echo(json.dumps(in_short(result.run), indent=2, ensure_ascii=False))
     else:
         print_result(result, lang=lang, apply=apply)
+
+
+def _publish(run: Run, runs: str | None) -> None:
+    """Show the run on the page of a GitHub job, and copy it to the archive where that is at a URL.
+
+    Raises EvidenceError, naming the folder here, when it cannot be copied.
+    """
+    from runbooks_lib.archive.remote import archive_url, shown, upload
+    from runbooks_lib.archive.summary import append_summary
+    from runbooks_lib.errors import EvidenceError
+
+    try:
+        append_summary(run)
+    except EvidenceError as error:
+        click.echo(f"warning: {error}", err=True)
+    if url := archive_url(runs):
+        click.echo(f"uploaded: {shown(upload(run, url))}", err=True)
 
 
 def _decide(folder: Run, phase: Phase, *, apply: bool) -> dict[str, str]:
@@ -162,11 +194,24 @@ def _decide(folder: Run, phase: Phase, *, apply: bool) -> dict[str, str]:
 
     decisions = decide(folder, phase, apply=apply)
     noted = [{"step": d.step, "repeated": d.repeat, "why": d.why} for d in decisions]
+    folder.reopen()
     folder.update(resumed=[*folder.header().get("resumed", []), {"at": now(), "steps": noted}])
     for decision in decisions:
         what = "again" if decision.repeat else "kept"
         click.echo(f"{step_name(decision.step):24} {what:5}  {decision.why}", err=True)
     return {d.step: d.why for d in decisions if not d.repeat}
+
+
+def _require_key(named: str | None) -> None:
+    """Have the run signed with the key that --key or RUNBOOKS_SIGNING_KEY names, and see now that it is one."""
+    if named:
+        os.environ["RUNBOOKS_SIGNING_KEY"] = named
+    if os.environ.get("RUNBOOKS_SIGNING_KEY"):
+        from runbooks_lib.archive.keys import load_private, signing_key
+
+        path = signing_key()
+        assert path is not None
+        load_private(path)
 
 
 def _steps(first: str | None, only: str | None) -> tuple[str, ...]:

@@ -14,22 +14,24 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run")
 @click.option(
     "--key", metavar="PUB", type=click.Path(path_type=Path), help="Public key that must have signed the run."
 )
 @click.option("--chain", is_flag=True, help="Also follow the chain of the phase's runs, in the same folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-def verify(run: Path, key: Path | None, chain: bool, as_json: bool) -> None:
-    """Verify RUN, the folder of a run, offline: is it sealed and whole, and do its files tell one story?
+def verify(run: str, key: Path | None, chain: bool, as_json: bool) -> None:
+    """Verify RUN (folder or URL), offline once it is here: is it sealed and whole, and do its files tell one story?
 
     Names each file that was changed, added, removed or reordered, each cell that was not executed in order, code that
     is not the shipped notebooks', records that say something else than the notebooks show. Ends with 0 only for a
     sealed run that is whole, whatever its verdict; else with 1.
     """
+    from runbooks_lib.archive.remote import located
     from runbooks_lib.archive.verify import verify as judge
 
-    found = judge(run, key=key, chain=chain)
+    with located(run, chain=chain) as folder:
+        found = judge(folder, key=key, chain=chain)
     if as_json:
         click.echo(json.dumps(_as_json(found), indent=2))
     else:

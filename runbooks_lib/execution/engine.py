@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from nbclient.exceptions import CellExecutionError
+from nbformat import from_dict
 from nbformat.v4 import new_output
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager
 from papermill.log import logger
 
+from runbooks_lib.archive.redaction import masker, redact_cell
 from runbooks_lib.execution.kernels import QuickManager, kernel_manager
 from runbooks_lib.execution.warm import warm_kernels
 
@@ -96,8 +98,10 @@ class CheapSaving(NotebookExecutionManager):  # type: ignore[misc]
         super().cell_start(cell, cell_index, **kwargs)
 
     def cell_complete(self, cell: Any, cell_index: int | None = None, **kwargs: Any) -> None:
-        """Note that a cell has ended."""
+        """Note that a cell has ended, and mask the secrets in it: what is saved from here on has none."""
         self._worth_saving = False
+        if cell is not None:
+            cell.update(from_dict(redact_cell(cell, masker())))
         super().cell_complete(cell, cell_index, **kwargs)
         self._worth_saving = True
 

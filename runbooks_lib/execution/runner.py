@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ from typing import Any
 
 from runbooks_lib import errors
 from runbooks_lib.archive.code import notebooks_folder
-from runbooks_lib.archive.files import write_text
-from runbooks_lib.archive.run import Run, now, step_name
+from runbooks_lib.archive.files import read_json, write_notebook
+from runbooks_lib.archive.run import SEALED_BY_RUNNER, Run, now, step_name
 from runbooks_lib.errors import EvidenceError, ExecutionError, RunbookError
 from runbooks_lib.execution.warm import warm_kernels, without_iri_grammar
 from runbooks_lib.findings import CLOSING, Finding, Verdict, worst
@@ -85,10 +86,12 @@ def run_notebooks(
     """Execute the steps' notebooks in order until the end or the first that does not pass.
 
     Writes the executed notebooks and what the steps write themselves to the run folder, and the verdict to
-    run.json, whatever happens. `confirm` is called when the baseline's notebook is due. `keep` names the steps
-    that are not executed again, and why.
-    Raises EvidenceError when the run folder cannot be written.
+    run.json, whatever happens; then the run is finished and sealed. `confirm` is called when the baseline's notebook
+    is due. `keep` names the steps that are not executed again, and why.
+    Raises EvidenceError when the run folder cannot be written, or holds a secret at the end.
     """
+    run.reopen()
+    os.environ[SEALED_BY_RUNNER] = run.id  # the last notebook leaves the seal to us
     outcomes: list[Outcome] = []
     for step in steps:
         if step in keep:
@@ -106,6 +109,9 @@ def run_notebooks(
             break
     result = Result(run=run, outcomes=tuple(outcomes))
     _note_end(run, result)
+    from runbooks_lib.archive.finish import finish
+
+    finish(run)
     return result
 
 
@@ -131,7 +137,7 @@ def execute_step(run: Run, step: str, parameters: dict[str, Any], *, cell_timeou
         final.with_suffix(".json").unlink(missing_ok=True)
         problem = _execute(notebooks_folder() / final.name, partial, parameters, cell_timeout_s)
         if partial.exists():
-            write_text(final, partial.read_text(encoding="utf-8"))
+            write_notebook(final, read_json(partial))
     except OSError as error:
         raise EvidenceError(
             f"The notebook of step {step} could not be archived: {error}.",

@@ -226,9 +226,9 @@ def test_of_two_at_once_one_applies(admin: psycopg.Connection[Any], tmp_path: Pa
 
 
 @pytest.fixture
-def waited_for(lab: Lab) -> Iterator[Phase]:
+def waited_for(operators: Lab) -> Iterator[Phase]:
     """The phase at a database of its own."""
-    with lab.admin("postgres") as postgres:
+    with operators.admin("postgres") as postgres:
         postgres.execute("CREATE DATABASE waited_for TEMPLATE keybuzz")
         try:
             shipped = load_phase(PHASE)
@@ -249,7 +249,7 @@ def waited_for(lab: Lab) -> Iterator[Phase]:
     ],
 )
 def test_who_locks_a_table_for_too_long_is_named(
-    waited_for: Phase, lab: Lab, timeouts: dict[str, int], words: str
+    waited_for: Phase, operators: Lab, timeouts: dict[str, int], words: str
 ) -> None:
     statements = parse_script((waited_for.folder / waited_for.baseline.file).read_text(encoding="utf-8"))
 
@@ -259,7 +259,7 @@ def test_who_locks_a_table_for_too_long_is_named(
 
     with Sessions(waited_for.targets, application_name="runbooks test") as sessions:
         run()
-        with lab.admin("waited_for") as blocker:
+        with operators.admin("waited_for") as blocker:
             pid = blocker.info.backend_pid
             blocker.execute("SET application_name = 'nightly import'")
             with blocker.transaction():
@@ -274,7 +274,7 @@ def test_who_locks_a_table_for_too_long_is_named(
     assert "Talk to its owner" in caught.value.what_to_do
 
 
-def test_without_a_wait_nobody_is_named(waited_for: Phase, lab: Lab) -> None:
+def test_without_a_wait_nobody_is_named(waited_for: Phase, operators: Lab) -> None:
     statements = parse_script("CREATE TABLE IF NOT EXISTS public.x (y none_of_this_type);")
     with (
         Sessions(waited_for.targets, application_name="runbooks test") as sessions,

@@ -38,7 +38,7 @@ def test_every_command_gives_help(path: tuple[str, ...], option: str) -> None:
 def test_every_command_and_option_says_what_it_does(path: tuple[str, ...]) -> None:
     command = ALL[path]
     assert command.help
-    assert command.get_short_help_str(limit=200).endswith((".", "…", '"'))
+    assert command.get_short_help_str(limit=200).endswith((".", "?", "…", '"'))
     options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
     assert [option.name for option in options if not option.help] == []
 
