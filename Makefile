@@ -19,7 +19,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test bench lab lint clean
+.PHONY: help install demo test bench lab faults lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,9 @@ lab: $(INSTALLED) ## start a lab to work in
 	@echo '  eval "$$($(BIN)/runbooks lab env)"     point this shell at it'
 	@echo '  $(BIN)/jupyter lab notebooks           walk through the notebooks'
 	@echo '  $(BIN)/runbooks lab down               stop it'
+
+faults: $(INSTALLED) ## kill a demo twenty times, and two operators at once
+	@RUNBOOKS_FAULT_KILLS=20 $(BIN)/python -m pytest tests/faults
 
 lint: $(INSTALLED) ## check style and types
 	@$(BIN)/ruff check .

@@ -25,7 +25,16 @@ from runbooks_lib.archive.redaction import masker, redact_cell
 from runbooks_lib.execution.kernels import QuickManager, kernel_manager
 from runbooks_lib.execution.warm import warm_kernels
 
+SOCKETS = "runbooks-kernel-"
 CLEANUP_S = 10.0  # what an aborted cell gets to end what it has started, before its kernel is killed
+
+
+def _sweep_sockets() -> None:
+    """Delete the folders of kernels' sockets whose owner was killed: their names begin with its process number."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{SOCKETS}*-*"):
+        owner = folder.name.removeprefix(SOCKETS).partition("-")[0]
+        if owner.isdigit() and not Path("/proc", owner).exists() and Path("/proc/self").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class HonestClient(PapermillNotebookClient):  # type: ignore[misc]
@@ -160,7 +169,8 @@ class RunbookEngine(NBClientEngine):  # type: ignore[misc]
             stdout_file=kwargs.get("stdout_file"),
             stderr_file=kwargs.get("stderr_file"),
         )
-        client.sockets = Path(tempfile.mkdtemp(prefix="runbooks-"))
+        _sweep_sockets()
+        client.sockets = Path(tempfile.mkdtemp(prefix=f"{SOCKETS}{os.getpid()}-"))
         try:
             with warm_kernels():
                 return client.execute()
