@@ -13,6 +13,7 @@ from runbooks_lib.lab.lab import Lab
 from runbooks_lib.lab.state import registered
 
 MARK = "RUNBOOKS_TEST_SESSION"
+OURS = ("postgres", "ipykernel", "runbooks", "prisma", "initdb", "pg_dump", "psql", "jupyter")
 PLACES = (Path(tempfile.gettempdir()), Path("/dev/shm"), Path("/var/tmp"))
 
 
@@ -21,8 +22,11 @@ def ours() -> dict[int, str]:
     found = {}
     for process in psutil.process_iter(["cmdline"]):
         try:
-            if process.pid != os.getpid() and process.environ().get(MARK) == os.environ[MARK]:
-                found[process.pid] = " ".join(process.info["cmdline"] or ())
+            line = " ".join(process.info["cmdline"] or ())
+            if process.pid == os.getpid() or not any(word in line for word in OURS):
+                continue
+            if process.environ().get(MARK) == os.environ[MARK]:
+                found[process.pid] = line
         except psutil.Error:
             continue  # gone meanwhile, or another account's
     return found
