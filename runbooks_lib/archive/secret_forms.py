@@ -15,11 +15,11 @@ from urllib.parse import quote
 
 SHORTEST_SPLIT = 6  # a shorter one, split over lines, cannot be told from the text around it
 SHORTEST_FRAGMENT = 6  # base64 digits: fewer meet by chance in a picture
-# What may stand between two characters: escaping backslashes, line ends with what indents the next line, colours.
-# No two of these begin alike, so that nothing is tried twice.
+# What may stand between two characters: colours, line ends with what indents the next line, escaping backslashes.
 _COLOUR = r"(?:\x1b|\\u001b|\\x1b|\\033)\[[0-9;]*m"
-_BETWEEN = rf"(?:{_COLOUR}|\\[rn]|\\|[\r\n][ \t]*+|[ \t]++(?=[\r\n]))*"
-_NOT_IN_ONE_PIECE = re.compile(rf"{_COLOUR}|\\[rn]|\\|[\r\n][ \t]*+|[ \t]++(?=[\r\n])")
+_LINE_END = r"[\r\n][ \t]*+|[ \t]++(?=[\r\n])"
+_WRITTEN_LINE_END = r"\\[rn][ \t]*+"
+_NOT_IN_ONE_PIECE = re.compile(rf"{_COLOUR}|{_WRITTEN_LINE_END}|\\|{_LINE_END}")
 _WORDS = re.compile(r"[0-9A-Za-z]+")
 
 
@@ -34,7 +34,8 @@ class Form:
 @lru_cache(maxsize=256)
 def forms(secret: str) -> tuple[Form, ...]:
     """Return the forms of a secret."""
-    written = [_form(secret, [_character(c) for c in secret])]
+    once = re.sub(r"\\+", lambda run: "\\", secret)  # how many backslashes there are, nobody can tell
+    written = [_form(once, [_character(c) for c in once])]
     written += [_form(digits, [re.escape(digit) for digit in digits]) for digits in sorted(_digits(secret))]
     return tuple(written)
 
@@ -46,8 +47,24 @@ def in_one_piece(text: str) -> str:
 
 def _form(text: str, characters: list[str]) -> Form:
     core = max(_WORDS.findall(text), key=len, default="")
-    between = _BETWEEN if len(text) >= SHORTEST_SPLIT else r"\\*+"
-    return Form(core, re.compile(between.join(characters)))
+    pieces = [pattern for pair in zip(map(_before, text), characters, strict=True) for pattern in pair][1:]
+    if len(text) < SHORTEST_SPLIT:
+        pieces[1::2] = [r"\\*+"] * (len(text) - 1)
+    return Form(core, re.compile("".join(pieces)))
+
+
+def _before(c: str) -> str:
+    """Return a pattern of what may stand before a character.
+
+    There is one way only to match it: with two, a text could be tried for hours. So a backslash before an n that the
+    secret has is a line end only where another such n, or a backslash, follows.
+    """
+    if c == "\\":
+        return rf"(?:{_COLOUR}|{_LINE_END})*"
+    if c in "rn":
+        end = rf"{_WRITTEN_LINE_END}(?=[{c}\\])"
+        return rf"(?:{_COLOUR}|{end}|\\(?!{end[2:]})|{_LINE_END})*"
+    return rf"(?:{_COLOUR}|{_WRITTEN_LINE_END}|\\|{_LINE_END})*"
 
 
 def _character(c: str) -> str:
@@ -61,13 +78,13 @@ def _character(c: str) -> str:
         "".join(rf"%(?:25)*{_any_case(f'{octet:02x}')}" for octet in octets),
         rf"&(?:amp;)*(?:{entity})",
         rf"\\*U{_any_case(f'{code:08x}')}",
-        r"\\*".join(rf"\\*x{_any_case(f'{octet:02x}')}" for octet in octets),
-        r"\\+".join(["", *(f"{octet:03o}" for octet in octets)]),
+        "".join(rf"\\*x{_any_case(f'{octet:02x}')}" for octet in octets),
+        r"\\*" + r"\\+".join(f"{octet:03o}" for octet in octets),
         *([rf"\\*x{_any_case(f'{code:02x}')}"] if code < 256 else []),
-        r"\\+".join(["", *(f"u{_any_case(unit)}" for unit in _utf16(c))]),
+        r"\\*" + r"\\+".join(f"u{_any_case(unit)}" for unit in _utf16(c)),
     ]
     if c == "\\":
-        ways.append(r"\\+")
+        ways.append(r"\\++")
     elif c == "'":
         ways.append(r"'\"'\"'|'\\+''|''?")
     elif c == '"':
