@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from runbooks_lib.archive.finish import finish, finish_by_hand
 from runbooks_lib.archive.keys import load_private, load_public
 from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, canonical, digests, read
 from runbooks_lib.archive.run import Run
@@ -307,3 +308,38 @@ def test_verifying_is_quick(apply: Path, odd_runs: Any) -> None:
             after.children_user + after.children_system - before.children_user - before.children_system
         )
     assert min(used) < 0.5
+
+
+def test_a_run_by_hand_is_sealed_and_says_that_it_has_no_notebooks(apply: Path) -> None:
+    """As JupyterLab leaves it: records, and a header that no runner has closed."""
+    run = Run.open(apply)
+    run.reopen()
+    for path in [*apply.glob("*.ipynb"), *apply.glob("*.html")]:
+        path.unlink()
+    header = run.header()
+    (apply / "run.json").write_text(
+        json.dumps({k: v for k, v in header.items() if k != "steps"} | {"verdict": None})
+    )
+    finish_by_hand(run)
+    found = verify(apply, chain=True)
+    assert found.problems == ()
+    assert found.manifest is not None
+    assert found.manifest["complete"]
+    assert sum("run by hand" in note for note in found.notes) == 7
+
+
+def test_a_run_that_holds_a_secret_fails_and_is_not_sealed(
+    apply: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_SECRET", "a-secret-that-somebody-typed")
+    run = Run.open(apply)
+    run.reopen()
+    (apply / "backup" / "notes.txt").write_text("it is a-secret-that-somebody-typed", "utf-8")
+    with pytest.raises(
+        EvidenceError, match=r"backup/notes\.txt holds that of environment variable SOME_SECRET"
+    ):
+        finish(run)
+    assert not run.sealed
+    assert run.header()["verdict"] == "ERROR"
+    assert run.header()["finished_at"] is None
+    assert problems(verify(apply)) == [("incomplete", MANIFEST)]
