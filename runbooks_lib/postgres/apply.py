@@ -28,21 +28,28 @@ class Outcome:
     notices: tuple[str, ...]
 
 
+LOCK_ATTEMPTS = 10
+
+
 def take_lock(conn: Connection) -> None:
     """Take our advisory lock on this database until the transaction ends, or say who has it.
 
+    A holder that has ended before it could be named has let go of the lock: then it is tried again.
     Raises MigrationError naming the holder: role, application_name, since when.
     """
-    row = conn.execute("SELECT pg_try_advisory_xact_lock(%s) AS taken", (LOCK_KEY,)).fetchone()
-    if row and row["taken"]:
-        return
-    holder = conn.execute(query("lock_holder"), {"key": LOCK_KEY}).fetchone()
+    for _ in range(LOCK_ATTEMPTS):
+        row = conn.execute("SELECT pg_try_advisory_xact_lock(%s) AS taken", (LOCK_KEY,)).fetchone()
+        if row and row["taken"]:
+            return
+        holder = conn.execute(query("lock_holder"), {"key": LOCK_KEY}).fetchone()
+        if holder:
+            break
     who = (
         f"{holder['role_name']} ({holder['application'] or 'no application_name'}, pid {holder['pid']}"
         f"{', from ' + holder['address'] if holder['address'] else ''})"
         + (f" since {holder['since']:%H:%M:%S} UTC" if holder["since"] else "")
         if holder
-        else "a session that has ended meanwhile"
+        else "one session after the other, each ended before it could be named"
     )
     raise MigrationError(
         f"Another run works on this database: its lock is held by {who}.",

@@ -150,10 +150,11 @@ def rehearse(phase: Phase, sessions: Sessions, *, plan: Mapping[str, Any]) -> An
     if "makes" not in plan:
         return Answer(findings=(could_not_run("rehearsal_is_inert", name, "baseline", _NO_PLAN),))
     try:
-        before = _state(sessions, name)
+        before: dict[str, Any] = {}
         made: tuple[Finding, ...] = ()
         with _writing(phase, sessions) as conn, suppress(_Undo), conn.transaction():
             take_lock(conn)
+            before = read_state(conn)  # under the lock: what another run did until then is not ours
             run_script(conn, _runnable(phase), owner=phase.owner)
             made = _judge_result(phase, read_catalog(conn), plan)
             raise _Undo

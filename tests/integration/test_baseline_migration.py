@@ -19,10 +19,12 @@ from runbooks_lib.errors import GateClosed
 from runbooks_lib.findings import Answer, Verdict, gate
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import LintRule, LintVerdict, Phase, load_phase
+from runbooks_lib.postgres import apply
 from runbooks_lib.postgres.apply import LOCK_KEY, take_lock
 from runbooks_lib.postgres.clients import choose, find_clients
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.postgres.dump import _knows_restrict_key
+from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.scratch import scratch
 from runbooks_lib.steps import baseline_migration as step
 
@@ -748,6 +750,43 @@ def test_the_lock_is_held_by_a_session_without_a_transaction(lab: Lab, db: psyco
             assert_closed(rehearse(), "its lock is held by postgres")
         finally:
             admin.execute("GRANT pg_read_all_stats TO keybuzz_operator")
+
+
+def test_a_lock_that_is_let_go_while_we_ask_who_has_it_is_taken(
+    lab: Lab, db: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused, and then nobody to name: the holder has just ended. The lock is free, so it is ours."""
+    db.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))
+    asked = []
+
+    def let_go_first(name: str) -> Any:
+        if name == "lock_holder":
+            asked.append(name)
+            db.execute("SELECT pg_advisory_unlock_all()")
+        return query(name)
+
+    monkeypatch.setattr(apply, "query", let_go_first)
+    with Sessions(PHASE.targets) as sessions:
+        writing = sessions.write("legacy", lock_timeout_ms=1_000, statement_timeout_ms=1_000)
+        with writing as conn, conn.transaction():
+            take_lock(conn)
+            held = db.execute("SELECT pg_try_advisory_lock(%s)", (LOCK_KEY,)).fetchone()
+    assert asked == ["lock_holder"]
+    assert held == (False,)
+
+
+def test_what_another_run_did_before_we_had_the_lock_is_not_held_against_the_rehearsal(
+    db: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state before the rehearsal is that under the lock: whoever had it until then has ended."""
+    plan = make_plan()
+
+    def after_another(conn: Any) -> None:
+        db.execute("CREATE TABLE by_another_run (id int); GRANT SELECT ON by_another_run TO keybuzz_operator")
+        take_lock(conn)
+
+    monkeypatch.setattr(step, "take_lock", after_another)
+    assert passes(rehearse(plan=plan))
 
 
 def test_a_missing_privilege_is_error(db: psycopg.Connection[Any]) -> None:
