@@ -128,6 +128,18 @@ class Step:
         found = find_plan(self.run, confirm)
         return None if found is None else {**found, "ours": found["run"] == self.run.id}
 
+    def applied_plan(self) -> Mapping[str, Any] | None:
+        """Return the facts of the plan that this run confirmed and applied; None as long as it has not.
+
+        Whoever writes after the baseline writes under the same confirmation, and step 3 is where it is checked.
+        """
+        record = self.run.record("baseline_migration") or {}
+        answers = record.get("answers", {})
+        if not record.get("finished_at") or not answers.get("apply", {}).get("facts", {}).get("applied"):
+            return None
+        facts: Mapping[str, Any] = answers["plan"]["facts"]
+        return facts
+
     def folder(self, name: str) -> Path:
         """Return a folder of the run: backup or plan."""
         return self.run.path / name

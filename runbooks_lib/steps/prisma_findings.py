@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from runbooks_lib.findings import Finding, Verdict, judge
+from runbooks_lib.findings import CLOSING, Finding, Verdict, judge
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.prisma.history import TABLE
+from runbooks_lib.prisma.history import TABLE, folder_digest
 from runbooks_lib.prisma.lock import FREE, MIGRATION_LOCK, lock_state
 from runbooks_lib.prisma.proof import ObjectState
 from runbooks_lib.prisma.state import State
 
 PLAN_ONLY = "not recorded: this run only plans"
+
+
+def judge_writing(
+    phase: Phase, sessions: Sessions, state: State, plan: Mapping[str, Any] | None
+) -> tuple[Finding, ...]:
+    """Judge what has to hold before Prisma is let to write: the plan confirmed, and Prisma's own lock free.
+
+    `plan` are the facts of the plan that this run has confirmed and applied, None without one.
+    """
+    confirmed = judge(
+        "plan_is_confirmed",
+        phase.migration.target,
+        "confirmation",
+        have=_confirmed_as(state, plan),
+        want="confirmed and applied by this run, migrations folder included",
+        hint="Run 03_baseline_migration.ipynb first, in this run, with apply and the plan's confirmation.",
+    )
+    return (confirmed,) if confirmed.verdict in CLOSING else (confirmed, judge_lock(phase, sessions))
+
+
+def _confirmed_as(state: State, plan: Mapping[str, Any] | None) -> str:
+    if plan is None:
+        return "no plan that this run has confirmed and applied"
+    if plan["parts"]["prisma"] != folder_digest(state.files):
+        return "confirmed, but the migrations folder has changed since the plan was made"
+    return "confirmed and applied by this run, migrations folder included"
 
 
 def judge_lock(phase: Phase, sessions: Sessions) -> Finding:

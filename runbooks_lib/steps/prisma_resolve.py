@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -25,10 +26,10 @@ from runbooks_lib.prisma.proof import ObjectState, Proof, prove
 from runbooks_lib.prisma.state import State, look
 from runbooks_lib.steps.prisma_findings import (
     PLAN_ONLY,
-    judge_lock,
     judge_objects,
     judge_row,
     judge_table,
+    judge_writing,
     nothing_made,
     planned,
 )
@@ -182,13 +183,16 @@ def live_schema(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
     )
 
 
-def resolve(phase: Phase, sessions: Sessions, *, prisma: Prisma, apply: bool) -> Answer:
+def resolve(
+    phase: Phase, sessions: Sessions, *, prisma: Prisma, plan: Mapping[str, Any] | None, apply: bool
+) -> Answer:
     """Record the migration as applied, by `prisma migrate resolve --applied NAME`, if the database has its objects.
 
     Refused, without starting Prisma, unless every declared object stands as declared and every object that the
     migration makes, changes or removes is as after it. Already recorded with the same checksum is success. A migration
     that failed is recorded as applied when all its objects stand, and as rolled back when none does; half-way
-    nothing is run. Writes through Prisma, only with apply=True. Facts: `command`, `recorded`, `already`, its words.
+    nothing is run. Writes through Prisma, only with apply=True and under the `plan` that this run has confirmed and
+    applied (its facts; None without one). Facts: `command`, `recorded`, `already`, its words.
     """
     name, migration = phase.migration.target, phase.migration.name
     command = f"prisma migrate resolve --applied {migration}"
@@ -206,12 +210,15 @@ def resolve(phase: Phase, sessions: Sessions, *, prisma: Prisma, apply: bool) ->
         failed = state.failed(migration)
         evidence += judge_objects(name, own) or (nothing_made(name, migration),)
         if failed and not all(made.stands for made in own):
-            return _settle(phase, sessions, prisma, own, evidence, apply=apply)
+            return _settle(phase, sessions, prisma, state, own, evidence, plan=plan, apply=apply)
         if any(f.verdict in CLOSING for f in evidence):
             return Answer(findings=evidence, facts=facts)
         if not apply:
             return Answer(findings=(*evidence, planned(name, migration, command, failed=failed)), facts=facts)
-        return _record(phase, sessions, prisma, evidence, facts, failed=failed)
+        allowed = judge_writing(phase, sessions, state, plan)
+        if any(f.verdict in CLOSING for f in allowed):
+            return Answer(findings=(*evidence, *allowed), facts=facts)
+        return _record(phase, sessions, prisma, (*evidence, *allowed), facts, failed=failed)
     except RunbookError as error:
         return Answer(findings=(could_not_run("migration_is_recorded", name, migration, error),), facts=facts)
 
@@ -299,9 +306,6 @@ def _record(
 ) -> Answer:
     """Let Prisma record the migration as applied, and read the row back: P3008 is success only for this very file."""
     name, migration = phase.migration.target, phase.migration.name
-    lock = judge_lock(phase, sessions)
-    if lock.verdict in CLOSING:
-        return Answer(findings=(*evidence, lock), facts=facts)
     said = prisma.resolve_applied(migration)
     facts |= {
         "recorded": said.exit_code == 0,
@@ -319,16 +323,18 @@ def _record(
         hint="Read what Prisma says above; nothing was recorded.",
     )
     read_back = (judge_row(phase, state),) if recorded else ()
-    return Answer(findings=(*evidence, lock, finding, *read_back), facts=facts, rows=_lines(said))
+    return Answer(findings=(*evidence, finding, *read_back), facts=facts, rows=_lines(said))
 
 
 def _settle(
     phase: Phase,
     sessions: Sessions,
     prisma: Prisma,
+    state: State,
     own: tuple[ObjectState, ...],
     evidence: tuple[Finding, ...],
     *,
+    plan: Mapping[str, Any] | None,
     apply: bool,
 ) -> Answer:
     """Settle a failed migration whose objects do not all stand: take it back when none does, else run nothing.
@@ -354,9 +360,9 @@ def _settle(
         return Answer(
             findings=(*evidence, failed(words, f"With --apply this runs: {command}; {deploy}.")), facts=facts
         )
-    lock = judge_lock(phase, sessions)
-    if lock.verdict in CLOSING:
-        return Answer(findings=(*evidence, lock), facts=facts)
+    allowed = judge_writing(phase, sessions, state, plan)
+    if any(f.verdict in CLOSING for f in allowed):
+        return Answer(findings=(*evidence, *allowed), facts=facts)
     said = prisma.resolve_rolled_back(migration)
     taken_back = _look(phase, sessions, prisma).recorded(migration) == "rolled back"
     words = (
@@ -366,7 +372,7 @@ def _settle(
     )
     finding = failed(words, f"Mend what made it fail, {deploy}.")
     facts |= {"rolled_back": taken_back, "said": asdict(said)}
-    return Answer(findings=(*evidence, lock, finding), facts=facts, rows=_lines(said))
+    return Answer(findings=(*evidence, *allowed, finding), facts=facts, rows=_lines(said))
 
 
 def _lines(said: CliResult) -> tuple[dict[str, str], ...]:

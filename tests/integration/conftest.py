@@ -18,7 +18,7 @@ from runbooks_lib.lab.lab import Lab, running
 from runbooks_lib.phase import Phase, load_phase
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.prisma.cli import CliResult, Prisma
-from runbooks_lib.prisma.history import read_folder
+from runbooks_lib.prisma.history import folder_digest, read_folder
 from runbooks_lib.prisma.url import DatabaseUrl, database_url
 from runbooks_lib.steps import prisma_resolve
 
@@ -109,7 +109,9 @@ class Place:
         return prisma
 
     def ask(self, question: str, prisma: Prisma, *, apply: bool = False) -> Answer:
-        options = {"apply": apply} if question in ("resolve", "confirm") else {}
+        options: dict[str, Any] = {"apply": apply} if question in ("resolve", "confirm") else {}
+        if question == "resolve":
+            options["plan"] = {"parts": {"prisma": folder_digest(read_folder(prisma.project.folder))}}
         with Sessions(self.phase.targets, application_name="runbooks test") as sessions:
             answer: Answer = getattr(prisma_resolve, question)(self.phase, sessions, prisma=prisma, **options)
         return answer

@@ -19,7 +19,7 @@ from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Enum, Index, Phase, Table, load_phase
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.prisma.cli import CliResult, Prisma, database_url, find_project
-from runbooks_lib.prisma.history import read_folder, read_rows
+from runbooks_lib.prisma.history import folder_digest, read_folder, read_rows
 from runbooks_lib.steps import prisma_resolve
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
@@ -34,7 +34,14 @@ def ask(name: str, phase: Phase = PHASE, *, prisma: Prisma | None = None, **opti
     question: Callable[..., Answer] = getattr(prisma_resolve, name)
     with Sessions(phase.targets) as sessions:
         prisma = prisma or prisma_resolve.command_line(phase, sessions)
+        if name == "resolve":
+            options.setdefault("plan", confirmed(prisma))
         return question(phase, sessions, prisma=prisma, **{**OPTIONS.get(name, {}), **options})
+
+
+def confirmed(prisma: Prisma) -> dict[str, Any]:
+    """The part that matters here of a plan that the run has confirmed and applied."""
+    return {"parts": {"prisma": folder_digest(read_folder(prisma.project.folder))}}
 
 
 def of(answer: Answer, check: str) -> Finding:
@@ -68,6 +75,25 @@ def recorded() -> list[str]:
 
 
 # --- before anything is recorded --------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("lab")
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        (None, "no plan that this run has confirmed and applied"),
+        ({"parts": {"prisma": "another"}}, "the migrations folder has changed since the plan was made"),
+    ],
+)
+def test_without_a_confirmed_plan_prisma_is_not_started(plan: dict[str, Any] | None, words: str) -> None:
+    before = recorded()
+    answer = ask("resolve", plan=plan)
+    assert bad(answer) == [("plan_is_confirmed", "confirmation", "FAIL")]
+    assert words in of(answer, "plan_is_confirmed").have
+    assert answer.facts["recorded"] is False
+    assert "said" not in answer.facts
+    assert recorded() == before
+    assert bad(ask("resolve", plan=plan, apply=False)) == []  # a plan only needs none
 
 
 @pytest.mark.usefixtures("lab")

@@ -186,7 +186,11 @@ def command(
 def test_no_combination_of_options_writes_without_apply(fresh_lab: Lab, tmp_path: Path) -> None:
     """Whatever else is asked for, every database's full dump stays byte-identical."""
     before = dumps(fresh_lab)
-    combinations = [("--json", "--lang", "fr"), ("--from", "prisma_resolve"), ("--only", "baseline_migration")]
+    combinations = [
+        ("--json", "--lang", "fr"),
+        ("--from", "prisma_resolve"),
+        ("--only", "baseline_migration"),
+    ]
     for options in combinations:
         done = command("run", PHASE, "--runs", str(tmp_path), *options)
         assert "Traceback" not in done.stderr, options
@@ -194,6 +198,20 @@ def test_no_combination_of_options_writes_without_apply(fresh_lab: Lab, tmp_path
     stopped = max(tmp_path.glob("*/*"), key=lambda path: path.stat().st_mtime)
     command("run", PHASE, "--resume", str(stopped))
     assert dumps(fresh_lab) == before
+
+
+@pytest.mark.parametrize("confirm", ["nonsense:00000000", "keybuzz:00000000"])
+def test_a_confirmation_that_no_baseline_has_checked_writes_nothing(
+    fresh_lab: Lab, tmp_path: Path, confirm: str
+) -> None:
+    """Step 3 checks what was confirmed; step 4 by itself must not take it for checked."""
+    before = dumps(fresh_lab)
+    for steps in (("--only", "prisma_resolve"), ("--from", "prisma_resolve")):
+        done = command("run", PHASE, "--apply", "--confirm", confirm, "--runs", str(tmp_path), *steps)
+        assert done.returncode == 1, done.stdout
+        assert "plan_is_confirmed" in done.stderr
+        assert "03_baseline_migration.ipynb" in done.stderr
+        assert dumps(fresh_lab) == before
 
 
 def confirmation_in(done: subprocess.CompletedProcess[str]) -> str:
