@@ -99,9 +99,14 @@ def could_not_run(check: str, target: str, object: str, error: RunbookError) -> 
     )
 
 
+def worst_of(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return the worst of several verdicts; ERROR when there is none."""
+    return max(verdicts, key=_SEVERITY.__getitem__, default=Verdict.ERROR)
+
+
 def worst(findings: Iterable[Finding]) -> Verdict:
     """Return the worst verdict; ERROR when there are no findings: an empty result is never PASS."""
-    return max((f.verdict for f in findings), key=_SEVERITY.__getitem__, default=Verdict.ERROR)
+    return worst_of(f.verdict for f in findings)
 
 
 def gate(findings: Iterable[Finding]) -> None:

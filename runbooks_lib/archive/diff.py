@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from runbooks_lib.archive.judged import Evidence, durations_s, judged, plan_of
+from runbooks_lib.archive.judged import Evidence, durations_s, judged, plan_of, without_time
 from runbooks_lib.archive.run import Run
 from runbooks_lib.findings import Finding
 
 Key = tuple[str, str, str, str, str, int]
 COMPARED = ("verdict", "have", "want")
-# A dump has the time in its name: another run's dump is another file, and no difference.
-_DUMP_TIME = re.compile(r"(?<=_)\d{8}_\d{6}(?=[_.])")
 
 
 def diff(a: Run, b: Run) -> dict[str, Any]:
@@ -68,7 +65,7 @@ def _keyed(evidence: Evidence) -> dict[Key, Finding]:
             each.question,
             each.finding.check,
             each.finding.target,
-            _plain(each.finding.object),
+            without_time(each.finding.object),
         )
         found[(*about, seen[about])] = each.finding
         seen[about] += 1
@@ -84,11 +81,7 @@ def _seen(finding: Finding) -> dict[str, str]:
 
 
 def _compared(finding: Finding) -> tuple[str, ...]:
-    return tuple(_plain(text) for text in _seen(finding).values())
-
-
-def _plain(text: str) -> str:
-    return _DUMP_TIME.sub("…", text)
+    return tuple(without_time(text) for text in _seen(finding).values())
 
 
 def _facts(header: Mapping[str, Any], evidence: Evidence) -> dict[str, Any]:

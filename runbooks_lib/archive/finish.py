@@ -11,7 +11,7 @@ from runbooks_lib.archive.run import Run, now
 from runbooks_lib.archive.scan import scan
 from runbooks_lib.archive.seal import seal
 from runbooks_lib.errors import EvidenceError
-from runbooks_lib.findings import CLOSING, Verdict
+from runbooks_lib.findings import CLOSING, Verdict, worst_of
 from runbooks_lib.phase import STEPS
 
 
@@ -37,7 +37,7 @@ def finish_by_hand(run: Run) -> None:
     """Finish a run whose notebooks were run one by one, without the runner: note how it ended, then as `finish`."""
     evidence = run.evidence()
     verdicts = [Verdict(record["verdict"] or Verdict.ERROR) for record in evidence.values()]
-    worst = max(verdicts, key=list(Verdict).index, default=Verdict.ERROR)
+    worst = worst_of(verdicts)
     whole = set(evidence) == set(STEPS) and worst not in CLOSING
     ended = now()
     run.update(stopped_at=ended, finished_at=ended if whole else None, verdict=worst)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runbooks_lib.findings import CLOSING, Finding, Verdict
+from runbooks_lib.findings import CLOSING, Finding, Verdict, worst_of
 
+# A dump has the time in its name: another run's dump is another file, and no difference.
+_DUMP_TIME = re.compile(r"(?<=_)\d{8}_\d{6}(?=[_.])")
 Evidence = Mapping[str, Mapping[str, Any]]
 
 
@@ -20,6 +23,11 @@ class Judged:
     finding: Finding
     started_at: str
     duration_s: float
+
+
+def without_time(text: str) -> str:
+    """Return a text of a finding so that it can be compared with another run's: without the time of a dump."""
+    return _DUMP_TIME.sub("…", text)
 
 
 def judged(evidence: Evidence) -> Iterator[Judged]:
@@ -51,7 +59,7 @@ def verdict_of(header: Mapping[str, Any], evidence: Evidence) -> Verdict:
     """Return the run's verdict; before the header has one, the worst of its steps'."""
     if header["verdict"]:
         return Verdict(header["verdict"])
-    return max(verdicts(header, evidence).values(), key=list(Verdict).index, default=Verdict.ERROR)
+    return worst_of(verdicts(header, evidence).values())
 
 
 def unexplained(header: Mapping[str, Any], evidence: Evidence) -> Iterator[str]:

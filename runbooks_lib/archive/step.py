@@ -62,24 +62,10 @@ class Step:
         except RunbookError as error:
             answer = Answer(findings=(could_not_run(question.__name__, "-", self.name, error),))
         except Exception as error:
-            self._keep(
-                question,
-                began,
-                clock,
-                Answer(
-                    findings=(
-                        could_not_run(
-                            question.__name__,
-                            "-",
-                            self.name,
-                            RunbookError(
-                                f"{type(error).__name__}: {error}",
-                                "This is a defect of the runbooks: report it.",
-                            ),
-                        ),
-                    )
-                ),
-            )
+            what = f"{type(error).__name__}: {error}"
+            defect = RunbookError(what, "This is a defect of the runbooks: report it.")
+            answer = Answer(findings=(could_not_run(question.__name__, "-", self.name, defect),))
+            self._keep(question, began, clock, answer)
             raise
         self._keep(question, began, clock, answer)
         return answer

@@ -18,7 +18,7 @@ from runbooks_lib.archive.manifest import Sealed
 from runbooks_lib.archive.problem import Kind, Problem
 from runbooks_lib.archive.run import HEADER, Run, step_name
 from runbooks_lib.archive.shown import contradictions, record_problems
-from runbooks_lib.findings import CLOSING, Verdict
+from runbooks_lib.findings import CLOSING, Verdict, worst_of
 from runbooks_lib.phase import STEPS
 
 Evidence = Mapping[str, Mapping[str, Any]]
@@ -79,7 +79,7 @@ def _verdict_problems(
     """Yield where the verdicts of run.json are not those of the steps."""
     noted = {step["step"]: Verdict(step["verdict"]) for step in header.get("steps", ())}
     verdicts = noted or {step: Verdict(r["verdict"] or Verdict.ERROR) for step, r in evidence.items()}
-    worst = max(verdicts.values(), key=list(Verdict).index, default=Verdict.ERROR)
+    worst = worst_of(verdicts.values())
     if header["verdict"] != worst:
         yield Problem(
             Kind.CONTRADICTS, HEADER, f"its verdict is {header['verdict']}, and by its steps {worst}"

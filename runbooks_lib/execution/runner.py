@@ -22,7 +22,7 @@ from runbooks_lib.archive.files import read_json, write_notebook
 from runbooks_lib.archive.run import SEALED_BY_RUNNER, Run, now, step_name
 from runbooks_lib.errors import EvidenceError, ExecutionError, RunbookError
 from runbooks_lib.execution.warm import warm_kernels, without_iri_grammar
-from runbooks_lib.findings import CLOSING, Finding, Verdict, worst
+from runbooks_lib.findings import CLOSING, Finding, Verdict, worst, worst_of
 from runbooks_lib.phase import STEPS
 
 ENGINE = "runbooks"
@@ -62,7 +62,7 @@ class Result:
     @property
     def verdict(self) -> Verdict:
         """Return the worst verdict of the steps; ERROR when there was none."""
-        return max((o.verdict for o in self.outcomes), key=list(Verdict).index, default=Verdict.ERROR)
+        return worst_of(o.verdict for o in self.outcomes)
 
     @property
     def exit_code(self) -> int:
@@ -178,7 +178,7 @@ def _judge(run: Run, step: str, problem: BaseException | None, *, duration_s: fl
     stopped_by: RunbookError | None = None
     if problem is not None:
         stopped_by = _as_runbook_error(step, problem)
-        verdict = max(worst(findings), Verdict.ERROR, key=list(Verdict).index)
+        verdict = Verdict.ERROR
         if isinstance(stopped_by, errors.GateClosed) and worst(findings) in CLOSING:
             verdict = worst(findings)
     elif missing := _not_executed(run.notebook(step)):

@@ -91,10 +91,6 @@ class Text:
     fr: str
     en: str
 
-    def in_(self, lang: str) -> str:
-        """Return the text in `lang`, `fr` or `en`."""
-        return {"fr": self.fr, "en": self.en}[lang]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:

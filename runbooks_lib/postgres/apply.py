@@ -11,7 +11,7 @@ from psycopg.errors import Diagnostic
 
 from runbooks_lib.errors import MigrationError
 from runbooks_lib.postgres.connect import Connection
-from runbooks_lib.postgres.queries import query
+from runbooks_lib.postgres.locks import lock_holder
 from runbooks_lib.postgres.script import Statement
 from runbooks_lib.postgres.waiting import Waiting
 
@@ -41,18 +41,12 @@ def take_lock(conn: Connection) -> None:
         row = conn.execute("SELECT pg_try_advisory_xact_lock(%s) AS taken", (LOCK_KEY,)).fetchone()
         if row and row["taken"]:
             return
-        holder = conn.execute(query("lock_holder"), {"key": LOCK_KEY}).fetchone()
-        if holder:
+        if holder := lock_holder(conn, LOCK_KEY):
             break
-    who = (
-        f"{holder['role_name']} ({holder['application'] or 'no application_name'}, pid {holder['pid']}"
-        f"{', from ' + holder['address'] if holder['address'] else ''})"
-        + (f" since {holder['since']:%H:%M:%S} UTC" if holder["since"] else "")
-        if holder
-        else "one session after the other, each ended before it could be named"
-    )
+    else:
+        holder = "one session after the other, each ended before it could be named"
     raise MigrationError(
-        f"Another run works on this database: its lock is held by {who}.",
+        f"Another run works on this database: its lock is held by {holder}.",
         "Wait until it has ended, or talk to its operator; then run this step again.",
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runbooks_lib.postgres.connect import Connection
-from runbooks_lib.postgres.queries import query
+from runbooks_lib.postgres.locks import lock_holder
 
 MIGRATION_LOCK = (
     72707369  # https://www.prisma.io/docs/orm/prisma-migrate/workflows/development-and-production
@@ -16,12 +16,5 @@ def lock_state(conn: Connection) -> str:
 
     Reads pg_locks and pg_stat_activity. What a role without pg_read_all_stats may not see is left out.
     """
-    holder = conn.execute(query("lock_holder"), {"key": MIGRATION_LOCK}).fetchone()
-    if holder is None:
-        return FREE
-    address = f", from {holder['address']}" if holder["address"] else ""
-    since = f" since {holder['since']:%Y-%m-%d %H:%M:%S} UTC" if holder["since"] else ""
-    return (
-        f"held by {holder['role_name']} ({holder['application'] or 'no application_name'}, "
-        f"pid {holder['pid']}{address}){since}"
-    )
+    holder = lock_holder(conn, MIGRATION_LOCK)
+    return FREE if holder is None else f"held by {holder}"

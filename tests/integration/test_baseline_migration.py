@@ -19,7 +19,7 @@ from runbooks_lib.errors import GateClosed
 from runbooks_lib.findings import Answer, Verdict, gate
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import LintRule, LintVerdict, Phase, load_phase
-from runbooks_lib.postgres import apply
+from runbooks_lib.postgres import locks
 from runbooks_lib.postgres.apply import LOCK_KEY, take_lock
 from runbooks_lib.postgres.clients import choose, find_clients
 from runbooks_lib.postgres.connect import Sessions
@@ -765,7 +765,7 @@ def test_a_lock_that_is_let_go_while_we_ask_who_has_it_is_taken(
             db.execute("SELECT pg_advisory_unlock_all()")
         return query(name)
 
-    monkeypatch.setattr(apply, "query", let_go_first)
+    monkeypatch.setattr(locks, "query", let_go_first)
     with Sessions(PHASE.targets) as sessions:
         writing = sessions.write("legacy", lock_timeout_ms=1_000, statement_timeout_ms=1_000)
         with writing as conn, conn.transaction():

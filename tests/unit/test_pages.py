@@ -403,10 +403,19 @@ def test_the_summary_has_every_verdict(run: Run) -> None:
 
 def test_a_finding_that_was_made_twice_counts_by_its_worst() -> None:
     rows = [
-        {"check": "c", "target": "t", "object": f"backup_2026112{day}_090631.sql", "verdict": verdict}
+        {
+            "check": "c",
+            "target": "t",
+            "object": f"backup_2026112{day}_090631.sql",
+            "have": "-",
+            "want": "-",
+            "verdict": verdict,
+            "hint": "",
+        }
         for day, verdict in ((4, "PASS"), (5, "FAIL"), (6, "OPEN"))
     ]
-    evidence = {"backup": {"answers": {"dump": {"findings": rows}}}}
+    answer = {"started_at": "2026-11-24T09:06:31.000Z", "duration_s": 0.1, "findings": rows}
+    evidence = {"backup": {"answers": {"dump": answer}}}
     assert changes.verdicts(evidence) == {("backup", "dump", "c", "t", "backup_….sql"): Verdict.FAIL}
 
 

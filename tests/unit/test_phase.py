@@ -141,7 +141,6 @@ def test_the_small_phase_is_read_by_file_and_by_folder(write: Write) -> None:
     assert load_phase(str(file.parent)) == phase
     assert phase.folder == file.parent.resolve()
     assert phase.title == Text(fr="Petite", en="Small")
-    assert phase.title.in_("fr") == "Petite"
     assert phase.targets["replica"].primary == "leader"
     assert phase.targets["replica"].role is Role.STANDBY
     assert phase.targets["old"].data is False

@@ -5,19 +5,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from runbooks_lib.archive.files import read_json
+from runbooks_lib.archive.judged import judged, without_time
 from runbooks_lib.archive.run import Run
-from runbooks_lib.findings import Verdict
+from runbooks_lib.findings import Verdict, worst_of
 
 FILE = "verdicts.json"
 SCHEMA_VERSION = 1
 _BY_NAME = {verdict.value: verdict for verdict in Verdict}
-_TIME = re.compile(r"\d{8}[_T]\d{6}Z?")  # in the name of a dump: the next run's has another
 
 Key = tuple[str, str, str, str, str]  # step, question, check, target, object
 
@@ -63,12 +62,10 @@ def verdicts(evidence: Mapping[str, Mapping[str, Any]]) -> dict[Key, Verdict]:
     Times in the names of objects are left out: a dump is compared with the dump of another run.
     """
     found: dict[Key, Verdict] = {}
-    for step, record in evidence.items():
-        for question, answer in record["answers"].items():
-            for row in answer["findings"]:
-                key = (step, question, row["check"], row["target"], _TIME.sub("…", row["object"]))
-                verdict = Verdict(row["verdict"])
-                found[key] = max(found.get(key, verdict), verdict, key=list(Verdict).index)
+    for each in judged(evidence):
+        finding = each.finding
+        key = (each.step, each.question, finding.check, finding.target, without_time(finding.object))
+        found[key] = worst_of((found.get(key, finding.verdict), finding.verdict))
     return found
 
 
