@@ -1,0 +1,48 @@
+"""What a relation holds, as one digest that the server makes: only the digest travels, whatever the rows' number."""
+
+from __future__ import annotations
+
+import hashlib
+
+from psycopg import sql
+
+from runbooks_lib.postgres.catalog import identifier
+from runbooks_lib.postgres.connect import Connection
+
+# How values are printed is the session's matter; these are what pg_dump sets, so that two servers print alike.
+_PRINTED_ALIKE = {
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "timezone": "UTC",
+    "xmloption": "content",
+}
+_WORDS = (1, 17)  # where the two words of 64 bits begin in the hexadecimal digest of a row
+
+
+def content_hash(conn: Connection, relation: str) -> tuple[int, str]:
+    """Return the number of a relation's rows and a digest (SHA-256, hex) of them that does not know their order.
+
+    Reads the relation once, in the server, with flat memory; writes nothing. Each row is hashed as the server prints
+    it, all columns in their order, and the hashes are added up: a row that stands twice counts twice. Equal digests
+    say that two relations hold the same rows; call it inside `Sessions.snapshot` where that is to be said of one
+    moment. `relation` is a `schema.relation` name. Raises psycopg errors as they come.
+    """
+    for name, value in _PRINTED_ALIKE.items():
+        conn.execute("SELECT set_config(%s, %s, false)", (name, value))
+    words = sql.SQL(", ").join(
+        sql.SQL("sum(('x' || substr(hash, {}, 16))::bit(64)::bigint) AS {}").format(
+            sql.Literal(start), sql.Identifier(f"word_{start}")
+        )
+        for start in _WORDS
+    )
+    statement = sql.SQL(
+        "SELECT count(*) AS rows, {words} FROM ("
+        "SELECT encode(sha256(convert_to((content.*)::text, 'UTF8')), 'hex') AS hash FROM {relation} AS content"
+        " OFFSET 0) AS hashes"  # OFFSET keeps the planner from hashing each row once for every word
+    ).format(words=words, relation=identifier(relation))
+    row = conn.execute(statement).fetchone()
+    assert row is not None
+    sums = ":".join(str(row[f"word_{start}"] or 0) for start in _WORDS)
+    return row["rows"], hashlib.sha256(f"{row['rows']}:{sums}".encode()).hexdigest()
