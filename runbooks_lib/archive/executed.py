@@ -12,6 +12,7 @@ from runbooks_lib.archive.problem import Kind, Problem
 from runbooks_lib.phase import STEPS
 
 INJECTED = "injected-parameters"
+WALKTHROUGH = "walkthrough"  # in a notebook's metadata: a person ran its cells
 Cell = Mapping[str, Any]
 
 
@@ -40,11 +41,15 @@ def order_problems(name: str, notebook: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what is wrong with the order in which the cells of an archived notebook were executed.
 
     Right is 1, 2, … n; of a notebook that was stopped: up to the cell that holds the error, and nothing behind it.
+    A person may run a cell again, and what is archived is its last run: the counts of a walk-through rise with gaps.
     """
     cells = code_cells_of(notebook)
+    wanted: list[int | None] = list(range(1, len(cells) + 1))
+    if notebook["metadata"].get(WALKTHROUGH):
+        cells = [cell for cell in cells if not is_injected(cell)]
+        wanted = _rising([cell["execution_count"] for cell in cells])
     stop = stop_of(cells)
     counts = [cell["execution_count"] for cell in cells]
-    wanted: list[int | None] = list(range(1, len(cells) + 1))
     if stop is not None:
         wanted[stop + 1 :] = [None] * (len(cells) - stop - 1)
         if counts[stop] is None:  # its kernel died in it
@@ -100,6 +105,16 @@ def digest_of(notebooks: Mapping[str, Mapping[str, Any]]) -> str | None:
         return None
     code = {step: own_code(notebook) for step, notebook in notebooks.items()}
     return hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()
+
+
+def _rising(counts: list[int | None]) -> list[int | None]:
+    """Return the counts as they would be had each cell been executed after the one above it."""
+    last = 0
+    wanted: list[int | None] = []
+    for count in counts:
+        last = count if count is not None and count > last else last + 1
+        wanted.append(last)
+    return wanted
 
 
 def _only_assigns(code: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runbooks_lib import widgets
+from runbooks_lib.widgets import tables as widgets
 from runbooks_lib.errors import GateClosed
 from runbooks_lib.findings import Answer, Finding, Verdict
 

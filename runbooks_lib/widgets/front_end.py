@@ -1,0 +1,18 @@
+"""Is there a person at a front end, or does papermill execute this notebook?"""
+
+from __future__ import annotations
+
+import os
+
+from IPython import get_ipython
+
+from runbooks_lib.archive.run import SEALED_BY_RUNNER
+
+
+def front_end() -> bool:
+    """Tell whether whoever sent this cell can answer: JupyterLab can; papermill, nbclient and nbval cannot.
+
+    Read from the kernel, which is told with each cell whether it may ask for input.
+    """
+    kernel = getattr(get_ipython(), "kernel", None)
+    return bool(getattr(kernel, "_allow_stdin", False)) and SEALED_BY_RUNNER not in os.environ
