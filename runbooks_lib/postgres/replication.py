@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import LiteralString
 
 import psycopg
@@ -15,11 +16,23 @@ from runbooks_lib.postgres.queries import query
 
 REPLAY_TIMEOUT_S = 10.0
 POLL_S = 0.005
+SAMPLE_S = 0.1  # between two samples that are kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """How many bytes of WAL a standby had left to replay at a moment (UTC, ISO 8601)."""
+
+    at: str
+    lag_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lag:
-    """A standby's lag: `lag_bytes` when asked, then how long it took to replay that LSN of its primary."""
+    """A standby's lag: `lag_bytes` when asked, then how long it took to replay that LSN of its primary.
+
+    `samples` are what was seen meanwhile: the first, the last, and one in SAMPLE_S between them.
+    """
 
     primary_lsn: str
     replay_lsn: str
@@ -27,6 +40,7 @@ class Lag:
     lag_bytes: int
     waited_s: float
     replayed: bool
+    samples: tuple[Sample, ...]
 
 
 def measure_lag(sessions: Sessions, name: str, target: Target) -> Lag:
@@ -45,10 +59,7 @@ def measure_lag(sessions: Sessions, name: str, target: Target) -> Lag:
     try:
         state = standby.execute(query("replication")).fetchone() or {}
         started = time.monotonic()
-        first = left = _bytes_behind(standby, lsn)
-        while left > 0 and time.monotonic() - started < REPLAY_TIMEOUT_S:
-            time.sleep(POLL_S)
-            left = _bytes_behind(standby, lsn)
+        samples = _until_replayed(standby, lsn)
     except psycopg.Error as error:
         raise lost(target, error) from error
     return Lag(
@@ -56,15 +67,31 @@ def measure_lag(sessions: Sessions, name: str, target: Target) -> Lag:
         replay_lsn=str(state.get("replay_lsn")),
         receiver=(state.get("receiver_status") or "none")
         + (", replay paused" if state.get("is_paused") else ""),
-        lag_bytes=max(first, 0),
+        lag_bytes=samples[0].lag_bytes,
         waited_s=round(time.monotonic() - started, 3),
-        replayed=left <= 0,
+        replayed=samples[-1].lag_bytes == 0,
+        samples=samples,
     )
 
 
-def _bytes_behind(standby: Connection, lsn: str) -> int:
+def _until_replayed(standby: Connection, lsn: str) -> tuple[Sample, ...]:
+    """Look at a standby until it has replayed an LSN, or REPLAY_TIMEOUT_S is over; return the samples."""
+    started = time.monotonic()
+    samples, kept_at = [_sample(standby, lsn)], started
+    latest = samples[0]
+    while latest.lag_bytes > 0 and time.monotonic() - started < REPLAY_TIMEOUT_S:
+        time.sleep(POLL_S)
+        latest = _sample(standby, lsn)
+        if time.monotonic() - kept_at >= SAMPLE_S:
+            samples.append(latest)
+            kept_at = time.monotonic()
+    return tuple(samples if latest is samples[-1] else [*samples, latest])
+
+
+def _sample(standby: Connection, lsn: str) -> Sample:
     text = "SELECT pg_wal_lsn_diff(%s::pg_lsn, pg_last_wal_replay_lsn())::text AS value"
-    return int(_value(standby, text, lsn))
+    size = max(int(_value(standby, text, lsn)), 0)
+    return Sample(at=datetime.now(UTC).isoformat(timespec="milliseconds"), lag_bytes=size)
 
 
 def _value(conn: Connection, statement: LiteralString, *parameters: str) -> str:

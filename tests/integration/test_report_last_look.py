@@ -68,6 +68,7 @@ def test_in_a_plan_what_was_not_made_is_skipped_and_never_passed() -> None:
     (row,) = (row for row in answer.rows if row["object"] == PHASE.migration.name)
     assert row["leader"] == report.PLAN_ONLY
     assert of(answer, "standby_has_replayed", "replica")[0].verdict is Verdict.PASS
+    assert answer.facts["lag"]["replica"]["samples"][-1]["lag_bytes"] == 0
     assert answer.facts["targets"]["legacy"]["tables"] == {}
     tables = answer.facts["targets"]["replica"]["tables"]
     assert [table["rows"] for table in tables.values()] == [2, 5, 2, 5, 0]
@@ -177,6 +178,10 @@ def test_after_the_phase_everything_is_there_and_what_breaks_is_named(
         (replayed,) = of(answer, "standby_has_replayed", "replica")
         assert replayed.verdict is Verdict.FAIL
         assert replayed.have.endswith(" bytes behind")
+        first, *others = answer.facts["lag"]["replica"]["samples"]
+        assert others
+        assert {sample["lag_bytes"] for sample in others} == {first["lag_bytes"]}
+        assert first["at"] < others[-1]["at"]
         standby.execute("SELECT pg_wal_replay_resume()")
     assert of(look(), "standby_has_replayed", "replica")[0].verdict is Verdict.PASS
 

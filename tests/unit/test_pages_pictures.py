@@ -51,7 +51,9 @@ def texts(svg: str) -> list[str]:
 
 
 def with_two_samples(evidence: Json) -> Json:
-    lag = {"replica": {"lag_bytes": 4096, "receiver": "streaming"}}
+    samples = [("2026-11-24T09:00:00.000+00:00", 4096), ("2026-11-24T09:00:00.500+00:00", 0)]
+    seen = [{"at": at, "lag_bytes": size} for at, size in samples]
+    lag = {"replica": {"lag_bytes": 4096, "receiver": "streaming", "samples": seen}}
     evidence["report"]["answers"]["last_look"]["facts"]["lag"] = lag
     return evidence
 
@@ -207,3 +209,14 @@ def test_one_sample_of_lag_is_no_curve() -> None:
 def test_two_samples_of_lag_are_a_curve() -> None:
     said = texts(PICTURES["lag"](evidence_of(), "en"))
     assert {"replica", "4096 bytes", "0"} <= set(said)
+
+
+def test_a_standby_that_was_never_behind_is_a_flat_line() -> None:
+    evidence = with_two_samples(evidence_of())
+    for sample in facts(evidence, "report", "last_look")["lag"]["replica"]["samples"]:
+        sample["lag_bytes"] = 0
+    picture = lag_curve(evidence, "en") or ""
+    assert texts(picture).count("0") == 1
+    assert "0 bytes" not in texts(picture)
+    heights = {circle.get("cy") for circle in ET.fromstring(picture).iter(f"{SVG}circle")}
+    assert len(heights) == 1

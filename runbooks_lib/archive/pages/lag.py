@@ -50,12 +50,13 @@ def lag_curve(evidence: Evidence, lang: str) -> Markup | None:
 
 
 def _samples(evidence: Evidence) -> Iterator[tuple[str, float, int]]:
-    """Yield target, moment and bytes of each answer that has `lag` among its facts."""
+    """Yield target, moment (seconds since the epoch) and bytes of every sample that the run's answers have."""
     for record in evidence.values():
         for answer in record["answers"].values():
-            moment = datetime.fromisoformat(answer["started_at"]).timestamp()
             for target, lag in answer["facts"].get("lag", {}).items():
-                yield target, moment, int(lag["lag_bytes"])
+                for sample in lag.get("samples") or [{"at": answer["started_at"], **lag}]:
+                    moment = datetime.fromisoformat(sample["at"]).timestamp()
+                    yield target, moment, int(sample["lag_bytes"])
 
 
 def _x(share: float) -> float:
