@@ -204,7 +204,7 @@ def replication(phase: Phase, sessions: Sessions) -> Answer:
             findings.extend(_parity(phase, sessions, name, target))
         except RunbookError as error:
             findings.append(could_not_run("catalog_is_that_of_primary", name, "catalogue", error))
-    rows = tuple({"target": name, **lag} for name, lag in lags.items())
+    rows = tuple({"target": name, **lag, "samples": len(lag["samples"])} for name, lag in lags.items())
     return Answer(findings=tuple(findings), facts={"lag": lags}, rows=rows)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -33,24 +33,33 @@ def last_look(phase: Phase, sessions: Sessions, *, evidence: Evidence) -> Answer
 
     Waits until each standby has replayed, then reads catalogues, row counts and Prisma's table; writes nothing.
     In a run that only plans, objects that were not created are SKIP, never PASS.
-    Facts: per target what inspection.describe returns.
+    Facts: per target what inspection.describe returns, and per standby its Lag.
     """
     applied = was_applied(evidence)
     findings: list[Finding] = []
     facts: dict[str, Any] = {}
+    lags: dict[str, Any] = {}
     for name, target in phase.targets.items():
         try:
-            findings.extend(_look_at(phase, sessions, name, target, applied=applied, facts=facts))
+            findings.extend(_look_at(phase, sessions, name, target, applied=applied, facts=facts, lags=lags))
         except RunbookError as error:
             findings.append(could_not_run("has_table", name, "every object", error))
-    return Answer(findings=tuple(findings), facts={"targets": facts}, rows=by_object(findings))
+    return Answer(findings=tuple(findings), facts={"targets": facts, "lag": lags}, rows=by_object(findings))
 
 
 def _look_at(
-    phase: Phase, sessions: Sessions, name: str, target: Target, *, applied: bool, facts: dict[str, Any]
+    phase: Phase,
+    sessions: Sessions,
+    name: str,
+    target: Target,
+    *,
+    applied: bool,
+    facts: dict[str, Any],
+    lags: dict[str, Any],
 ) -> Iterator[Finding]:
     if target.role is Role.STANDBY:
         lag = measure_lag(sessions, name, target)
+        lags[name] = asdict(lag)
         yield judge(
             "standby_has_replayed",
             name,
