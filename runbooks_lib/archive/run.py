@@ -17,7 +17,7 @@ from runbooks_lib.archive.code import notebooks_folder
 from runbooks_lib.archive.files import read_json, write_json, write_text
 from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, alone, followers
 from runbooks_lib.errors import EvidenceError
-from runbooks_lib.phase import STEPS, Phase
+from runbooks_lib.phase import STEPS, Phase, reference
 
 HEADER = "run.json"
 SCHEMA_VERSION = 1
@@ -167,6 +167,7 @@ def _header(run_id: str, phase: Phase) -> dict[str, Any]:
             "id": phase.id,
             "title": {"fr": phase.title.fr, "en": phase.title.en},
             "digest": phase.digest,
+            "ref": reference(phase),
         },
         "mode": "plan",
         "started_at": now(),

@@ -14,10 +14,18 @@ from typing import Any
 from runbooks_lib.archive.code import code_digest
 from runbooks_lib.archive.files import sha256_of, write_json, write_text
 from runbooks_lib.archive.plans import find_plan, keep_plan
-from runbooks_lib.archive.run import SEALED_BY_RUNNER, Run, now, runs_folder, step_name, unfinished
+from runbooks_lib.archive.run import (
+    SEALED_BY_RUNNER,
+    Run,
+    all_runs,
+    now,
+    runs_folder,
+    step_name,
+    unfinished,
+)
 from runbooks_lib.errors import PreconditionFailed, RunbookError
-from runbooks_lib.findings import CLOSING, Answer, Finding, could_not_run, gate, worst
-from runbooks_lib.phase import STEPS, Phase, load_phase
+from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run, gate, worst
+from runbooks_lib.phase import STEPS, Phase, load_phase, shipped_ids
 from runbooks_lib.postgres.connect import Sessions
 
 SCHEMA_VERSION = 1
@@ -25,6 +33,8 @@ SCHEMA_VERSION = 1
 
 class Step:
     """A step of a run in progress. Notebooks get one from `open_step`."""
+
+    seals = True  # without the runner, closing the last step seals the run
 
     def __init__(self, name: str, phase: Phase, run: Run, *, apply: bool) -> None:
         self.name = name
@@ -49,6 +59,14 @@ class Step:
             "answers": {},
         }
         self._write()
+
+    def arm(self) -> None:
+        """Let this step write, and note in its record and in run.json that it may."""
+        self.apply = True
+        self._record["mode"] = "apply"
+        self._write()
+        if self.run.header()["mode"] != "apply":
+            self.run.update(mode="apply")
 
     def ask(self, question: Callable[..., Answer], /, **options: Any) -> Answer:
         """Ask one question of the step's module and record the answer before anybody judges it.
@@ -126,6 +144,18 @@ class Step:
         facts: Mapping[str, Any] = answers["plan"]["facts"]
         return facts
 
+    def rehearsed_plan(self) -> Mapping[str, Any] | None:
+        """Return the facts of the plan that this run has rehearsed and not applied; None where this step applies.
+
+        What it makes is not there yet: whoever looks for it in a run that only plans judges it later.
+        """
+        answers = (self.run.record("baseline_migration") or {}).get("answers", {})
+        rehearsed = answers.get("rehearse", {}).get("verdict", Verdict.ERROR) not in CLOSING
+        if self.apply or not rehearsed or answers.get("apply", {}).get("facts", {}).get("applied"):
+            return None
+        facts: Mapping[str, Any] = answers["plan"]["facts"]
+        return facts
+
     def folder(self, name: str) -> Path:
         """Return a folder of the run: backup or plan."""
         return self.run.path / name
@@ -145,7 +175,7 @@ class Step:
         }
         self._write()
         gate(self._findings)
-        if self.name == STEPS[-1] and os.environ.get(SEALED_BY_RUNNER) != self.run.id:
+        if self.seals and self.name == STEPS[-1] and os.environ.get(SEALED_BY_RUNNER) != self.run.id:
             from runbooks_lib.archive.finish import finish_by_hand
 
             finish_by_hand(self.run)
@@ -183,30 +213,70 @@ class Step:
         write_json(self.path, self._record)
 
 
-def open_step(name: str, *, phase: str, run: str = "", apply: bool = False) -> Step:
-    """Open a step for a notebook: load the phase, find or make the run folder, start the step's record.
+def take_part(name: str, *, phase: str, run: str = "", begin: bool = True) -> tuple[Phase, Run]:
+    """Load the phase and find the run that a step takes part in, or make it if the step may `begin` one.
 
-    `run` is the folder of the run to take part in; empty: preflight begins a new run, and every other step takes
-    part in the newest unfinished run of the phase, or begins one.
+    `run` is its folder; empty: the newest unfinished run of the phase, and for preflight a new one unless that has
+    only been begun. `phase` empty: that of the archive's newest unfinished run, else the only one that is shipped.
     Raises SpecError, PreconditionFailed or EvidenceError.
     """
-    if not isinstance(apply, bool):
-        raise PreconditionFailed(
-            f"The parameter apply is {apply!r}, which is no boolean.",
-            "Pass it as a boolean: papermill -p apply True; with -r it would be a text, and every text is true.",
-        )
-    loaded = load_phase(phase)
     found = Run.open(Path(run)) if run else None
-    if found is None and name != STEPS[0]:
-        found = unfinished(runs_folder(), loaded.id)
-    found = found or Run.create(runs_folder(), loaded)
+    loaded = load_phase(phase or phase_in_progress(found))
+    if found is None:
+        newest = unfinished(runs_folder(), loaded.id)
+        if newest is not None and (name != STEPS[0] or not newest.evidence()):
+            found = newest
+        elif begin:
+            found = Run.create(runs_folder(), loaded)
+        else:
+            raise PreconditionFailed(
+                f"No run of {loaded.id} is in progress in {runs_folder()}.",
+                f"Begin one: run {step_name(STEPS[0])}.ipynb.",
+            )
     header = found.header()
     if header["phase"]["digest"] != loaded.digest:
         raise PreconditionFailed(
             f"The run {found.id} was begun with another version of phase {header['phase']['id']}.",
             "Begin a new run: run 01_preflight.ipynb with an empty run parameter.",
         )
+    return loaded, found
+
+
+def phase_in_progress(run: Run | None = None) -> str:
+    """Return the phase of a run, else of the archive's newest run while it goes on, else the only one shipped.
+
+    Raises PreconditionFailed when neither says which.
+    """
+    newest = run or max(all_runs(runs_folder()), key=lambda each: each.id, default=None)
+    if newest is not None and (run or newest.header()["finished_at"] is None):
+        return str(newest.header()["phase"]["ref"])
+    if len(shipped_ids()) == 1:
+        return shipped_ids()[0]
+    raise PreconditionFailed(
+        "No phase is named, and no run is in progress.",
+        f"Name one in the parameter phase, or begin a run in 00_start.ipynb: {', '.join(shipped_ids())}.",
+    )
+
+
+def checked_apply(apply: object) -> bool:
+    """Return the parameter apply. Raises PreconditionFailed when it is no boolean."""
+    if not isinstance(apply, bool):
+        raise PreconditionFailed(
+            f"The parameter apply is {apply!r}, which is no boolean.",
+            "Pass it as a boolean: papermill -p apply True; with -r it would be a text, and every text is true.",
+        )
+    return apply
+
+
+def open_step(name: str, *, phase: str = "", run: str = "", apply: bool = False) -> Step:
+    """Open a step for a notebook that papermill executes: find its run, start the step's record.
+
+    Raises SpecError, PreconditionFailed or EvidenceError.
+    """
+    writes = checked_apply(apply)
+    loaded, found = take_part(name, phase=phase, run=run)
     found.reopen()  # nothing happens while it goes on
-    if apply and header["mode"] != "apply":
-        found.update(mode="apply")
-    return Step(name, loaded, found, apply=apply)
+    step = Step(name, loaded, found, apply=False)
+    if writes:
+        step.arm()
+    return step

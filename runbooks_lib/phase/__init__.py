@@ -1,6 +1,6 @@
 """A phase says what must be true: phase.toml, read into frozen dataclasses."""
 
-from runbooks_lib.phase.load import load_phase, shipped_ids
+from runbooks_lib.phase.load import load_phase, reference, shipped_ids
 from runbooks_lib.phase.model import (
     SPEC_VERSION,
     STEPS,
@@ -46,5 +46,6 @@ __all__ = [
     "Target",
     "Text",
     "load_phase",
+    "reference",
     "shipped_ids",
 ]

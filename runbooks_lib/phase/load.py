@@ -54,6 +54,11 @@ def shipped_ids() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in _shipped().glob(f"*/{_FILE_NAME}")))
 
 
+def reference(phase: Phase) -> str:
+    """Return what `load_phase` finds this very phase by: its id when it is shipped, else its folder."""
+    return phase.id if phase.folder == (_shipped() / phase.id).resolve() else str(phase.folder)
+
+
 def _shipped() -> Path:
     return Path(str(files("runbooks_lib") / "phases"))
 
@@ -61,7 +66,7 @@ def _shipped() -> Path:
 def _find(ref: str) -> Path:
     """Return the absolute path of the phase.toml that `ref` means."""
     if ref in shipped_ids():
-        return _shipped() / ref / _FILE_NAME
+        return (_shipped() / ref).resolve() / _FILE_NAME
     path = Path(ref)
     try:
         if path.is_dir():

@@ -1,8 +1,8 @@
-"""Who holds an advisory lock of a database?"""
+"""Who holds an advisory lock of a database, and who else is at work there?"""
 
 from __future__ import annotations
 
-from runbooks_lib.postgres.connect import Connection
+from runbooks_lib.postgres.connect import Connection, Row
 from runbooks_lib.postgres.queries import query
 
 
@@ -21,3 +21,17 @@ def lock_holder(conn: Connection, key: int) -> str | None:
         f"{holder['role_name']} ({holder['application'] or 'no application_name'}, "
         f"pid {holder['pid']}{address}){since}"
     )
+
+
+def other_runs(conn: Connection, run_id: str) -> tuple[str, ...]:
+    """Return who else carries a runbook out in this database: role, step and run, address, since when.
+
+    Reads pg_stat_activity: sessions whose application_name is that of a run other than `run_id`. A step keeps its
+    sessions until it is closed, so an operator who reads a plan is seen too.
+    """
+    return tuple(_in_words(row) for row in conn.execute(query("other_runs"), {"run": run_id}))
+
+
+def _in_words(row: Row) -> str:
+    address = f", from {row['address']}" if row["address"] else ""
+    return f"{row['role_name']} ({row['application']}{address}) since {row['since']:%Y-%m-%d %H:%M:%S} UTC"

@@ -74,6 +74,19 @@ def measure_lag(sessions: Sessions, name: str, target: Target) -> Lag:
     )
 
 
+def present_lag(sessions: Sessions, name: str, target: Target) -> int:
+    """Return how many bytes of WAL a standby has yet to replay, without waiting for it.
+
+    Raises ConnectionFailed when one of the two servers cannot be read.
+    """
+    assert target.primary is not None
+    try:
+        lsn = _value(sessions.read(target.primary), "SELECT pg_current_wal_lsn()::text AS value")
+        return _sample(sessions.read(name), lsn).lag_bytes
+    except psycopg.Error as error:
+        raise lost(target, error) from error
+
+
 def _until_replayed(standby: Connection, lsn: str) -> tuple[Sample, ...]:
     """Look at a standby until it has replayed an LSN, or REPLAY_TIMEOUT_S is over; return the samples."""
     started = time.monotonic()

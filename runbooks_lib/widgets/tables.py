@@ -4,33 +4,49 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 from IPython.display import Markdown, display
 
 from runbooks_lib.findings import Answer, Finding, Verdict
 from runbooks_lib.findings import gate as close_or_pass
+from runbooks_lib.widgets.explorer import explorer
+from runbooks_lib.widgets.front_end import front_end
+from runbooks_lib.widgets.verdicts import COLOURS, SYMBOLS
 
-SYMBOLS = {Verdict.PASS: "✔", Verdict.OPEN: "◌", Verdict.FAIL: "✘", Verdict.ERROR: "‼", Verdict.SKIP: "–"}
-# Dark enough on white and distinct without colour vision; the symbol and the word say the same.
-COLOURS = {
-    Verdict.PASS: "#00663d",
-    Verdict.OPEN: "#8a5a00",
-    Verdict.FAIL: "#b3001b",
-    Verdict.ERROR: "#7a0099",
-}
 TEXT_WIDTH = 160
+MANY = 10  # findings from which on one wants to search them
 
 
-def show(answer: Answer) -> None:
-    """Display an answer: the count of its verdicts, its one table, and below it every finding that is not PASS."""
-    display(Markdown(summary(answer.findings)))
+class Shows(Protocol):
+    """What displays itself: a decision, with its form."""
+
+    def show(self) -> None:
+        """Display it."""
+
+
+def show(answer: Answer | Shows) -> None:
+    """Display an answer: the count of its verdicts, its one table, and below it every finding that is not PASS.
+
+    At a front end all findings can be searched below.
+    """
+    if not isinstance(answer, Answer):
+        answer.show()
+        return
+    display(counts_of(answer.findings))
     if answer.rows:
         table(answer.rows)
     others = [f for f in answer.findings if f.verdict is not Verdict.PASS] if answer.rows else answer.findings
     if others:
-        table([_row(finding) for finding in others])
+        table(finding_rows(others))
+    if front_end() and len(answer.findings) > MANY:
+        display(explorer(answer.findings))
+
+
+def counts_of(findings: Iterable[Finding]) -> Markdown:
+    """Return the line that says how many findings there are of each verdict."""
+    return Markdown(summary(findings))
 
 
 def gate(findings: Iterable[Finding]) -> None:
@@ -51,7 +67,12 @@ def summary(findings: Iterable[Finding]) -> str:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Display rows as a table: HTML for a front end, aligned text for everything else.
+    """Display rows as a table: HTML for a front end, aligned text for everything else."""
+    display(bundle_of(rows), raw=True)
+
+
+def bundle_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return rows as a table in HTML and in plain text.
 
     What stands in a cell is text, wherever it comes from: no markup of it reaches the page.
     """
@@ -70,12 +91,14 @@ def table(rows: Sequence[Mapping[str, Any]]) -> None:
     styler = styler.format(escape="html").format_index(escape="html", axis="columns")
     # Every table of a page needs its own id, or the colours of one would be those of another.
     html = styler.set_uuid(hashlib.sha256(text.encode()).hexdigest()[:12]).to_html()
-    display({"text/html": html, "text/plain": text}, raw=True)
+    return {"text/html": html, "text/plain": text}
 
 
-def _row(finding: Finding) -> dict[str, str]:
-    row = finding.to_dict()
-    return {"verdict": f"{SYMBOLS[finding.verdict]} {row.pop('verdict')}", **row}
+def finding_rows(findings: Iterable[Finding]) -> list[dict[str, str]]:
+    """Return findings as rows of a table: the verdict with its symbol first."""
+    return [
+        {"verdict": "", **f.to_dict()} | {"verdict": f"{SYMBOLS[f.verdict]} {f.verdict}"} for f in findings
+    ]
 
 
 def _style(cell: str) -> str:
