@@ -15,7 +15,7 @@ HEADER = "run.json"
 def chain(phase_folder: Path) -> tuple[list[Sealed], list[Problem], list[str]]:
     """Follow the chain of a phase; return its runs in order, what is wrong with it, and the runs not sealed.
 
-    Whether the newest run was removed cannot be seen from the rest: keep its digest elsewhere.
+    Whether the newest run was removed cannot be seen from the rest: its digest must be kept elsewhere.
     """
     sealed: list[Sealed] = []
     problems: list[Problem] = []

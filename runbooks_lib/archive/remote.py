@@ -71,7 +71,7 @@ def prepare(url: str, phase: str) -> Path:
     folder = local_folder(url)
     with _telling(f"The archive {shown(url)} cannot be read"):
         fs, root = _open(url)
-        _fetch_chain(fs, root, phase, folder)
+        _fetch_chain(fs, root, phase, folder, whole=False)
     return folder
 
 
@@ -131,8 +131,8 @@ def _require_replaceable(manifest: bytes, run: Run, where: str) -> None:
 def download(url: str, *, chain: bool = False) -> Path:
     """Copy a run from its URL (ARCHIVE/PHASE/RUN) to a new temporary folder; return its folder there.
 
-    With `chain` also run.json, manifest and attestation of the phase's other runs, beside it. The caller removes
-    the folder's grandparent; `downloaded` does that.
+    With `chain` also the phase's other sealed runs, whole, beside it. The caller removes the folder's grandparent;
+    `downloaded` does that.
     Raises EvidenceError when no run is there or it cannot be read.
     """
     temporary = Path(tempfile.mkdtemp(prefix="runbooks-run-"))  # mode 0700
@@ -149,7 +149,7 @@ def download(url: str, *, chain: bool = False) -> Path:
             folder = temporary / phase / name
             _get(fs, root, sizes, folder)
             if chain:
-                _fetch_chain(fs, str(PurePosixPath(root).parent.parent), phase, temporary)
+                _fetch_chain(fs, str(PurePosixPath(root).parent.parent), phase, temporary, whole=True)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -207,15 +207,15 @@ def _listed(folder: PurePosixPath, where: str, content: Any, sealed: bool) -> Li
     return Listed(id=folder.name, phase=phase, where=where, sealed=sealed, header=header, problem=problem)
 
 
-def _fetch_chain(fs: Any, root: str, phase: str, into: Path) -> None:
+def _fetch_chain(fs: Any, root: str, phase: str, into: Path, *, whole: bool) -> None:
+    """Copy the sealed runs of a phase that are not here yet: whole, or only what the next seal must follow."""
     names = {f"{phase}/{name}": size for name, size in _sizes(fs, f"{root}/{phase}").items()}
     wanted = {
         name: size
         for name, size in names.items()
-        if name.count("/") == 2
-        and PurePosixPath(name).name in (HEADER, MANIFEST, ATTESTATION)
+        if (whole or (name.count("/") == 2 and PurePosixPath(name).name in (HEADER, MANIFEST, ATTESTATION)))
         and not (into / name).exists()
-        and f"{PurePosixPath(name).parent}/{MANIFEST}" in names
+        and "/".join((*PurePosixPath(name).parts[:2], MANIFEST)) in names
     }
     _get(fs, root, wanted, into)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,19 @@ NOT_UNDERSTOOD = (KeyError, TypeError, ValueError, AttributeError, IndexError, R
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """The sealed runs of a phase, oldest first, by their ids; `head` is the SHA-256 of the newest one's manifest."""
+
+    runs: tuple[str, ...]
+    head: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """What was found out about a run. `notes` do not speak against it; `manifest` is None when it is not sealed."""
+    """What was found out about a run. `notes` do not speak against it; `manifest` is None when it is not sealed.
+
+    With the chain, `problems` are also those of the phase's other runs, each with its run's name before the file's.
+    """
 
     folder: Path
     manifest: Mapping[str, Any] | None
@@ -28,6 +39,7 @@ class Verification:
     signed_by: str | None  # the id of the key, where the signature was checked
     problems: tuple[Problem, ...]
     notes: tuple[str, ...] = field(default=())
+    chain: Chain | None = None  # where it was asked for, and there is one
 
     @property
     def trusted(self) -> bool:
@@ -35,9 +47,13 @@ class Verification:
         return self.manifest is not None and not self.problems
 
 
-def verify(folder: Path, *, key: Path | None = None, chain: bool = False) -> Verification:
+def verify(
+    folder: Path, *, key: Path | None = None, chain: bool = False, head: str | None = None
+) -> Verification:
     """Verify a run; with `key` also its signature, with `chain` also all runs of its phase beside it.
 
+    `head` is the SHA-256 of a manifest that was the newest of the phase once, as it was noted then: the run that
+    has it must still be in the chain. With it the chain is followed.
     Raises EvidenceError when the folder is none, or the key cannot be read.
     """
     from runbooks_lib.archive.keys import load_public
@@ -46,6 +62,12 @@ def verify(folder: Path, *, key: Path | None = None, chain: bool = False) -> Ver
     if not folder.is_dir():
         raise EvidenceError(f"{folder} is no folder.", "Name the folder of a run: RUNS/PHASE/RUN.")
     public = load_public(key) if key else None
+    found = _alone(folder, public)
+    return _with_chain(found, public, head) if chain or head is not None else found
+
+
+def _alone(folder: Path, public: SSlibKey | None) -> Verification:
+    """Verify a run without the others."""
     notes: list[str] = []
     problems: list[Problem] = []
     sealed: Sealed | None = None
@@ -64,8 +86,6 @@ def verify(folder: Path, *, key: Path | None = None, chain: bool = False) -> Ver
         problems += said
         signed_by, said = _signature(sealed, public, notes, whole=not problems)
         problems += said
-    if chain:
-        problems += _chain(folder, notes)
     return Verification(
         folder=folder,
         manifest=sealed.content if sealed else None,
@@ -174,11 +194,21 @@ def _attested(sealed: Sealed, said: Mapping[str, Any], *, whole: bool) -> Iterat
         yield Problem(Kind.CHANGED, ATTESTATION, f"its Statement cannot be understood: {error!r}")
 
 
-def _chain(folder: Path, notes: list[str]) -> list[Problem]:
+def _with_chain(found: Verification, public: SSlibKey | None, head: str | None) -> Verification:
+    """Add to what was found about a run what is wrong with the chain of its phase, and with each other run in it."""
     from runbooks_lib.archive.chain import chain
 
-    runs, problems, unsealed = chain(folder.parent)
-    if runs:
-        notes.append(f"chain of {len(runs)}, the newest {runs[-1].path.name} with manifest {runs[-1].sha256}")
-    notes += [f"run {name} is not sealed, and so not in the chain" for name in unsealed]
-    return problems
+    phase_folder = found.folder.parent
+    runs, problems, unsealed = chain(phase_folder)
+    for other in (run.path for run in runs if run.path != found.folder):
+        said = _alone(other, public).problems
+        problems += [Problem(p.kind, f"{other.name}/{p.where}", p.what) for p in said]
+    if head is not None and head not in {run.sha256 for run in runs}:
+        gone = f"no run has the manifest {head}: the one that had it was removed, replaced or opened again"
+        problems.append(Problem(Kind.CHAIN, phase_folder.name, gone))
+    return replace(
+        found,
+        problems=tuple(dict.fromkeys((*found.problems, *problems))),
+        notes=(*found.notes, *(f"run {name} is not sealed, and so not in the chain" for name in unsealed)),
+        chain=Chain(runs=tuple(run.path.name for run in runs), head=runs[-1].sha256) if runs else None,
+    )

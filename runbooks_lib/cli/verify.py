@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,20 +19,31 @@ if TYPE_CHECKING:
 @click.option(
     "--key", metavar="PUB", type=click.Path(path_type=Path), help="Public key that must have signed the run."
 )
-@click.option("--chain", is_flag=True, help="Also follow the chain of the phase's runs, in the same folder.")
+@click.option(
+    "--chain", is_flag=True, help="Also verify all other runs of the phase, and that none is missing."
+)
+@click.option(
+    "--head",
+    metavar="SHA256",
+    help="Digest of the newest run's manifest, kept from an earlier --chain: that run must still be there.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-def verify(run: str, key: Path | None, chain: bool, as_json: bool) -> None:
+def verify(run: str, key: Path | None, chain: bool, head: str | None, as_json: bool) -> None:
     """Verify RUN (folder or URL), offline once it is here: is it sealed and whole, and do its files tell one story?
 
     Names each file that was changed, added, removed or reordered, each cell that was not executed in order, code that
     is not the shipped notebooks', records that say something else than the notebooks show. Ends with 0 only for a
     sealed run that is whole, whatever its verdict; else with 1.
+
+    A chain cannot show by itself that its newest runs were removed: keep the digest that --chain prints elsewhere,
+    and give it to --head the next time.
     """
     from runbooks_lib.archive.remote import located
     from runbooks_lib.archive.verify import verify as judge
 
+    chain = chain or head is not None
     with located(run, chain=chain) as folder:
-        found = judge(folder, key=key, chain=chain)
+        found = judge(folder, key=key, chain=chain, head=head and head.strip().lower())
     if as_json:
         click.echo(json.dumps(_as_json(found), indent=2))
     else:
@@ -67,6 +79,7 @@ def _as_json(found: Verification) -> dict[str, Any]:
         **{name: manifest.get(name) for name in ("phase", "verdict", "complete", "sealed_at")},
         "mode": found.mode,
         "signed_by": found.signed_by,
+        "chain": None if found.chain is None else asdict(found.chain),
         "problems": [problem.to_dict() for problem in found.problems],
         "notes": list(found.notes),
     }
@@ -82,13 +95,19 @@ def _print(found: Verification) -> None:
         click.echo(f"  {problem.kind:14} {_printable(problem.where)}: {_printable(problem.what)}")
     for note in found.notes:
         click.echo(f"  note: {_printable(note)}")
+    if found.chain:
+        click.echo(
+            f"  chain of {len(found.chain.runs)}, the newest {_printable(found.chain.runs[-1])}, "
+            f"its manifest {found.chain.head}: keep this digest elsewhere, for --head"
+        )
     signed = f", signed with key {found.signed_by}" if found.signed_by else ""
     if found.trusted:
         click.echo(f"{_printable(name)} is sealed and whole{signed}")
     elif found.manifest is None and [p.kind for p in found.problems] == ["incomplete"]:
         click.echo(f"{_printable(name)} is incomplete")
     else:
-        click.echo(f"{_printable(name)} cannot be trusted: {len(found.problems)} problem(s)")
+        which = f"{name}, or a run in its chain," if found.chain else name
+        click.echo(f"{_printable(which)} cannot be trusted: {len(found.problems)} problem(s)")
 
 
 def _printable(text: str) -> str:

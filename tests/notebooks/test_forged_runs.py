@@ -247,6 +247,39 @@ def test_a_run_removed_from_the_chain_is_named(plan: Path, apply: Path) -> None:
     assert "missing" in found.problems[0].what
 
 
+def test_the_files_of_every_run_in_the_chain_are_verified(plan: Path, apply: Path, odd_runs: Any) -> None:
+    """One that forges an older run, and leaves the seal as it is, is named by run and file."""
+    better_report = plan / "report.en.md"
+    better_report.write_text(better_report.read_text("utf-8") + "All is well.\n", "utf-8")
+    (plan / "run.json").unlink()
+    assert verify(apply, key=odd_runs.public).trusted
+    found = problems(verify(apply, key=odd_runs.public, chain=True))
+    assert {("changed", f"{plan.name}/report.en.md"), ("removed", f"{plan.name}/run.json")} <= set(found)
+    assert all(where.startswith(f"{plan.name}/") for _, where in found)
+    (plan / ATTESTATION).unlink()
+    assert ("unsigned", f"{plan.name}/{ATTESTATION}") in problems(
+        verify(apply, key=odd_runs.public, chain=True)
+    )
+
+
+def test_the_newest_run_removed_is_named_by_the_digest_that_was_kept(plan: Path, apply: Path) -> None:
+    def command(run: Path, *options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(RUNBOOKS), "verify", str(run), *options], capture_output=True, text=True, check=False
+        )
+
+    kept = json.loads(command(plan, "--chain", "--json").stdout)["chain"]
+    assert kept == {"runs": [plan.name, apply.name], "head": read(apply).sha256}
+    assert f"the newest {apply.name}, its manifest {kept['head']}" in command(plan, "--chain").stdout
+    for head in (kept["head"], kept["head"].upper(), read(plan).sha256):  # there may be newer ones by then
+        assert command(plan, "--head", head).returncode == 0
+    shutil.rmtree(apply)
+    assert command(plan, "--chain").returncode == 0
+    done = command(plan, "--head", kept["head"])
+    assert done.returncode == 1
+    assert f"no run has the manifest {kept['head']}" in done.stdout
+
+
 def test_a_run_replaced_by_itself_sealed_anew_is_named(plan: Path, apply: Path) -> None:
     (plan / MANIFEST).unlink()
     (plan / ATTESTATION).unlink()
