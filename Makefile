@@ -35,13 +35,8 @@ test: $(INSTALLED) ## run all tests
 bench: $(INSTALLED) ## measure against what one would use otherwise (half an hour); BENCH="--quick --json" are options
 	@$(BIN)/python tests/benchmarks/bench.py $(BENCH)
 
-lab: $(INSTALLED) ## start a lab to work in
-	@$(BIN)/runbooks lab up
-	@echo
-	@echo 'The lab is up. Next:'
-	@echo '  eval "$$($(BIN)/runbooks lab env)"     point this shell at it'
-	@echo '  $(BIN)/jupyter lab notebooks           walk through the notebooks'
-	@echo '  $(BIN)/runbooks lab down               stop it'
+lab: $(INSTALLED) ## start a lab, and JupyterLab on the notebooks
+	@$(BIN)/runbooks lab up --jupyter
 
 faults: $(INSTALLED) ## kill a demo twenty times, and two operators at once
 	@RUNBOOKS_FAULT_KILLS=20 $(BIN)/python -m pytest tests/faults

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,13 +27,27 @@ def lab() -> None:
 
 @lab.command()
 @DIRECTORY
-def up(directory: Path | None) -> None:
+@click.option("--jupyter", is_flag=True, help="Then run JupyterLab on the notebooks, until Ctrl-C.")
+def up(directory: Path | None, jupyter: bool) -> None:
     """Start the lab, or find it running; labs whose owner was killed are cleaned up."""
     from runbooks_lib.lab.lab import up as start
 
     started = start(directory)
     click.echo(f"the lab is up in {started.directory}", err=True)
     _print_rows(started.status())
+    if jupyter:
+        _run_jupyter(started)
+
+
+def _run_jupyter(lab: Lab) -> None:
+    """Become JupyterLab; the lab stays up when that ends."""
+    from runbooks_lib.archive.run import runs_folder
+    from runbooks_lib.lab.jupyter import command, environment, lay_out
+
+    runs = runs_folder()
+    words = command(lay_out(lab, runs))
+    click.echo(f"runs are archived in {runs}; Ctrl-C ends JupyterLab, `runbooks lab down` the lab", err=True)
+    os.execve(words[0], words, environment(lab, runs))
 
 
 @lab.command()
