@@ -1,0 +1,53 @@
+"""JupyterLab on a lab: the notebooks to walk through, and the archive beside them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from runbooks_lib.archive.code import notebooks_folder
+from runbooks_lib.errors import LabError, PreconditionFailed
+from runbooks_lib.lab.lab import WALKTHROUGH, Lab
+
+START = "notebooks/00_start.ipynb"
+
+
+def lay_out(lab: Lab, runs: Path) -> Path:
+    """Make the folder that JupyterLab serves: fresh copies of the notebooks, and a link to the archive.
+
+    Copies, so that the shipped ones stay as they are: what was run is archived in the run, not here.
+    Raises LabError when it cannot be made, PreconditionFailed when the archive is no folder.
+    """
+    folder = lab.directory / WALKTHROUGH
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PreconditionFailed(
+            f"The archive {runs} cannot be made: {error.strerror}.", "Let RUNBOOKS_RUNS name a folder of yours."
+        ) from error
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(
+            notebooks_folder(), folder / "notebooks", ignore=shutil.ignore_patterns(".*", "__pycache__")
+        )
+        (folder / "runs").symlink_to(runs, target_is_directory=True)
+    except OSError as error:
+        raise LabError(f"{folder} could not be made: {error}.", "Free space, or name another folder: --dir.") from error
+    return folder
+
+
+def command(folder: Path) -> list[str]:
+    """Return the command line of a JupyterLab that serves `folder` on this machine only, with its token on."""
+    return [
+        sys.executable, "-m", "jupyterlab", "--ip=127.0.0.1",
+        f"--ServerApp.root_dir={folder}", f"--LabApp.default_url=/lab/tree/{START}",
+        "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        *(["--allow-root"] if os.geteuid() == 0 else []),
+    ]  # fmt: skip
+
+
+def environment(lab: Lab, runs: Path) -> dict[str, str]:
+    """Return the environment of JupyterLab and of its kernels: the lab's services, and the archive."""
+    return {**os.environ, **lab.env(), "RUNBOOKS_RUNS": str(runs)}
