@@ -25,7 +25,7 @@ def inspect(
         counts = count_rows(conn, present)
     findings = check_schema(phase, name, catalog, created_by=created_by)
     if target.data:
-        findings += check_row_counts(phase, name, counts)
+        findings += check_row_counts(phase, name, counts, created_by=created_by)
     return findings, describe(phase, catalog, counts)
 
 

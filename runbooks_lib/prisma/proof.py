@@ -38,7 +38,11 @@ class ObjectState:
     @property
     def stands(self) -> bool:
         """Return whether the database has it as the migrations make it."""
-        return _same(self.kind, self.have, self.want)
+        return self.would_stand(self.have)
+
+    def would_stand(self, words: str | None) -> bool:
+        """Return whether an object of this description would be as the migrations make it."""
+        return _same(self.kind, words, self.want)
 
     @property
     def untouched(self) -> bool:

@@ -90,8 +90,8 @@ def plan(phase: Phase, sessions: Sessions, *, dumps: Mapping[str, Any], code: st
     `dumps` are the facts of backup.dump, `code` is the digest of the notebooks. Reads the baseline target's
     catalogue and the Prisma project's migrations, and runs the script in an empty scratch database; writes nothing
     to any target.
-    Facts: `statements`, `makes` (what the script makes on its own), `parts` (what the hash is made of), `hash` and
-    `confirmation` (DATABASE:HASH8).
+    Facts: `statements`, `makes` (what the script makes on its own), `pending` (what of that the target has not so),
+    `parts` (what the hash is made of), `hash` and `confirmation` (DATABASE:HASH8).
     """
     name = phase.baseline.target
     try:
@@ -115,7 +115,8 @@ def plan(phase: Phase, sessions: Sessions, *, dumps: Mapping[str, Any], code: st
         "prisma": migrations,
         "backup": {target: noted["sha256"] for target, noted in sorted(dumps.items())},
     }
-    planned = plan_statements(statements, expected.made, describe(catalog))
+    live = describe(catalog)
+    planned = plan_statements(statements, expected.made, live)
     rows = tuple(
         {
             "line": p.statement.line,
@@ -134,6 +135,11 @@ def plan(phase: Phase, sessions: Sessions, *, dumps: Mapping[str, Any], code: st
             "confirmation": f"{who.database}:{digest[:8]}",
             "statements": rows,
             "makes": [[kind, made, words] for (kind, made), words in sorted(expected.made.items())],
+            "pending": [
+                [kind, made]
+                for (kind, made), words in sorted(expected.made.items())
+                if live.get((kind, made)) != words
+            ],
             "scratch_version": expected.server_version,
         },
         rows=rows,

@@ -28,6 +28,7 @@ from runbooks_lib.postgres.readiness import (
     check_privileges,
 )
 from runbooks_lib.postgres.replication import Lag, measure_lag
+from runbooks_lib.steps.pending import Pending, filled_by, shows_baseline
 
 MIN_FREE_CONNECTIONS = 5
 DISK_FACTOR = 2  # a dump, and room to restore it
@@ -143,11 +144,11 @@ def _judge_places(phase: Phase, sessions: Sessions, name: str, places: dict[str,
     for target_name, target in phase.targets.items():
         try:
             place = f"{sessions.identity(target_name).server} {target.database}"
+            pending = shows_baseline(phase, sessions, target_name)
         except ConnectionFailed as error:
             yield could_not_run("object_is_found", target_name, name, error)
             continue
         have = places.get(place, f"{NOT_SEARCHED}: the database is not on this server")
-        pending = target_name == phase.baseline.target
         if have.startswith(NOT_SEARCHED):
             verdict = Verdict.ERROR
         elif have.startswith("there") or (have == ABSENT and pending):
@@ -168,16 +169,18 @@ def _judge_places(phase: Phase, sessions: Sessions, name: str, places: dict[str,
 def schema(phase: Phase, sessions: Sessions) -> Answer:
     """Compare each target's catalogue and row counts with the phase, before anything is done.
 
-    Objects that baseline_migration creates may be absent or equal at its target, never different.
+    Objects that baseline_migration creates may be absent or equal where it creates them, never different; the rows
+    of tables that it fills are counted after it.
     Facts: per target, what inspection.describe returns.
     """
+    filled = Pending(filled=filled_by(phase))
     findings: list[Finding] = []
     facts: dict[str, Any] = {}
     for name, target in phase.targets.items():
-        created_by = "baseline_migration" if name == phase.baseline.target else None
         try:
+            created_by = "baseline_migration" if shows_baseline(phase, sessions, name) else None
             found, facts[name] = inspect(phase, sessions, name, target, created_by=created_by)
-            findings.extend(found)
+            findings.extend(filled.later(found) if created_by else found)
         except RunbookError as error:
             findings.append(could_not_run("has_table", name, "every object", error))
     return Answer(findings=tuple(findings), facts={"targets": facts}, rows=by_object(findings))

@@ -12,6 +12,7 @@ from runbooks_lib.prisma.history import TABLE, folder_digest
 from runbooks_lib.prisma.lock import FREE, MIGRATION_LOCK, lock_state
 from runbooks_lib.prisma.proof import ObjectState
 from runbooks_lib.prisma.state import State
+from runbooks_lib.steps.pending import NOTHING_PENDING, Pending, judged_later, pending_at
 
 PLAN_ONLY = "not recorded: this run only plans"
 
@@ -68,24 +69,34 @@ def judge_table(target: str, state: State) -> Finding:
     )
 
 
-def judge_objects(target: str, objects: Sequence[ObjectState]) -> tuple[Finding, ...]:
-    """Judge each object: the target has it as the migrations make it."""
+def still_pending(
+    phase: Phase, sessions: Sessions, state: State, planned: Mapping[str, Any] | None
+) -> Pending:
+    """Return what the planned baseline is still to make. Of a migration that is recorded everything must stand."""
+    if phase.migration.name in state.history.applied:
+        return NOTHING_PENDING
+    return pending_at(phase, sessions, phase.migration.target, planned)
+
+
+def judge_objects(
+    target: str, objects: Sequence[ObjectState], pending: Pending = NOTHING_PENDING
+) -> tuple[Finding, ...]:
+    """Judge each object: the target has it as the migrations make it, or the planned baseline makes it just so."""
     findings = []
     for made in objects:
         have, want = made.words()
-        findings.append(
-            Finding(
-                check="migration_objects_stand",
-                target=target,
-                object=made.label,
-                have=have,
-                want=want,
-                verdict=Verdict.PASS if made.stands else Verdict.FAIL,
-                hint=""
-                if made.stands
-                else "The migrations make it so. Find out who changed it, and mend it or them.",
-            )
+        finding = Finding(
+            check="migration_objects_stand",
+            target=target,
+            object=made.label,
+            have=have,
+            want=want,
+            verdict=Verdict.PASS if made.stands else Verdict.FAIL,
+            hint=""
+            if made.stands
+            else "The migrations make it so. Find out who changed it, and mend it or them.",
         )
+        findings.append(judged_later(finding) if pending.still_makes(made) else finding)
     return tuple(findings)
 
 
@@ -102,9 +113,9 @@ def nothing_made(target: str, migration: str) -> Finding:
     )
 
 
-def planned(target: str, migration: str, command: str, *, failed: bool) -> Finding:
+def would_record(target: str, migration: str, command: str, *, failed: bool) -> Finding:
     """Return what a plan says instead of recording."""
-    why = "It is recorded as failed, but all that it makes stands. " if failed else ""
+    why = "It is recorded as failed, but all that it makes stands, or is planned. " if failed else ""
     return Finding(
         check="migration_is_recorded",
         target=target,

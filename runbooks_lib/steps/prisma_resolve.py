@@ -31,7 +31,8 @@ from runbooks_lib.steps.prisma_findings import (
     judge_table,
     judge_writing,
     nothing_made,
-    planned,
+    still_pending,
+    would_record,
 )
 
 ALREADY_APPLIED = "P3008"
@@ -140,21 +141,27 @@ def status(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
     return Answer(findings=(finding,), facts=facts, rows=_lines(said))
 
 
-def live_schema(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
+def live_schema(
+    phase: Phase, sessions: Sessions, *, prisma: Prisma, planned: Mapping[str, Any] | None = None
+) -> Answer:
     """Compare every object that the recorded migrations make with what the database holds.
 
     The applied migrations and the phase's own are replayed in a scratch database; the target is only read. Where the
-    phase's own is recorded as failed, its objects are judged by `resolve`. Facts: what was replayed and compared.
+    phase's own is recorded as failed, its objects are judged by `resolve`. `planned` are the facts of a plan that was
+    only rehearsed: what it is to make for a migration that is not recorded yet is SKIP.
+    Facts: what was replayed and compared, which objects are `different` and which of them are `planned`.
     """
     name, migration = phase.migration.target, phase.migration.name
     try:
         state, live, roles = _look_whole(phase, sessions, prisma)
         proof = _prove(phase, sessions, state, live, roles)
+        pending = still_pending(phase, sessions, state, planned)
     except RunbookError as error:
         return Answer(findings=(could_not_run("migration_objects_stand", name, migration, error),))
     failed = state.failed(migration)
-    judged = proof.others if failed else (*proof.own, *proof.others)
-    findings = [*judge_objects(name, judged)]
+    own = () if failed else proof.own
+    judged = (*own, *proof.others)
+    findings = [*judge_objects(name, own, pending), *judge_objects(name, proof.others)]
     if failed:
         findings.append(
             Finding(
@@ -175,6 +182,7 @@ def live_schema(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
             "scratch_version": proof.server_version,
             "objects": len(judged),
             "different": [state.label for state in judged if not state.stands],
+            "planned": [state.label for state in own if pending.still_makes(state)],
         },
         rows=tuple(
             {"objects": kind, "made by the migrations": counts[kind], "stand": standing[kind]}
@@ -184,7 +192,13 @@ def live_schema(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
 
 
 def resolve(
-    phase: Phase, sessions: Sessions, *, prisma: Prisma, plan: Mapping[str, Any] | None, apply: bool
+    phase: Phase,
+    sessions: Sessions,
+    *,
+    prisma: Prisma,
+    plan: Mapping[str, Any] | None,
+    planned: Mapping[str, Any] | None = None,
+    apply: bool,
 ) -> Answer:
     """Record the migration as applied, by `prisma migrate resolve --applied NAME`, if the database has its objects.
 
@@ -192,14 +206,16 @@ def resolve(
     migration makes, changes or removes is as after it. Already recorded with the same checksum is success. A migration
     that failed is recorded as applied when all its objects stand, and as rolled back when none does; half-way
     nothing is run. Writes through Prisma, only with apply=True and under the `plan` that this run has confirmed and
-    applied (its facts; None without one). Facts: `command`, `recorded`, `already`, its words.
+    applied (its facts; None without one). `planned` are the facts of a plan that was only rehearsed: what it is to
+    make is SKIP, as long as nothing is written. Facts: `command`, `recorded`, `already`, its words.
     """
     name, migration = phase.migration.target, phase.migration.name
     command = f"prisma migrate resolve --applied {migration}"
     facts: dict[str, Any] = {"command": command, "recorded": False, "already": False}
     try:
         state, live, roles = _look_whole(phase, sessions, prisma)
-        evidence = (judge_table(name, state), *check_schema(phase, name, live))
+        pending = still_pending(phase, sessions, state, None if apply else planned)
+        evidence = (judge_table(name, state), *pending.later(check_schema(phase, name, live)))
         if migration in state.history.applied:
             return Answer(findings=(*evidence, judge_row(phase, state)), facts={**facts, "already": True})
         try:
@@ -208,13 +224,14 @@ def resolve(
             unproved = could_not_run("migration_objects_stand", name, migration, error)
             return Answer(findings=(*evidence, unproved), facts=facts)
         failed = state.failed(migration)
-        evidence += judge_objects(name, own) or (nothing_made(name, migration),)
-        if failed and not all(made.stands for made in own):
+        evidence += judge_objects(name, own, pending) or (nothing_made(name, migration),)
+        if failed and not all(made.stands or pending.still_makes(made) for made in own):
             return _settle(phase, sessions, prisma, state, own, evidence, plan=plan, apply=apply)
         if any(f.verdict in CLOSING for f in evidence):
             return Answer(findings=evidence, facts=facts)
         if not apply:
-            return Answer(findings=(*evidence, planned(name, migration, command, failed=failed)), facts=facts)
+            would = would_record(name, migration, command, failed=failed)
+            return Answer(findings=(*evidence, would), facts=facts)
         allowed = judge_writing(phase, sessions, state, plan)
         if any(f.verdict in CLOSING for f in allowed):
             return Answer(findings=(*evidence, *allowed), facts=facts)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runbooks_lib.errors import EvidenceError, RunbookError
-from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, judge, worst
+from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run, judge, worst
 from runbooks_lib.phase import ChecklistItem, Phase, Role, Target
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.postgres.inspection import by_object, inspect
@@ -24,15 +24,19 @@ from runbooks_lib.prisma.history import read_rows
 from runbooks_lib.steps.document import Document, expected_sections, languages, render
 from runbooks_lib.steps.document.markdown import figures, headings
 from runbooks_lib.steps.document.seen import Evidence
+from runbooks_lib.steps.pending import pending_at, shows_baseline
 
 PLAN_ONLY = "not applied: this run only plans"
 
 
-def last_look(phase: Phase, sessions: Sessions, *, evidence: Evidence) -> Answer:
+def last_look(
+    phase: Phase, sessions: Sessions, *, evidence: Evidence, planned: Mapping[str, Any] | None = None
+) -> Answer:
     """Look at every target once more: does it hold what the phase declares, replica included?
 
     Waits until each standby has replayed, then reads catalogues, row counts and Prisma's table; writes nothing.
-    In a run that only plans, objects that were not created are SKIP, never PASS.
+    In a run that only plans, objects that were not created are SKIP, never PASS; so is what the plan that it has
+    rehearsed (`planned`, its facts) is to change.
     Facts: per target what inspection.describe returns, and per standby its Lag.
     """
     applied = was_applied(evidence)
@@ -41,7 +45,8 @@ def last_look(phase: Phase, sessions: Sessions, *, evidence: Evidence) -> Answer
     lags: dict[str, Any] = {}
     for name, target in phase.targets.items():
         try:
-            findings.extend(_look_at(phase, sessions, name, target, applied=applied, facts=facts, lags=lags))
+            found = _look_at(phase, sessions, name, target, applied=applied, facts=facts, lags=lags)
+            findings.extend(pending_at(phase, sessions, name, planned).later(found))
         except RunbookError as error:
             findings.append(could_not_run("has_table", name, "every object", error))
     return Answer(findings=tuple(findings), facts={"targets": facts, "lag": lags}, rows=by_object(findings))
@@ -68,9 +73,9 @@ def _look_at(
             want="replayed",
             hint="What follows would judge an old state: find out what holds the standby back.",
         )
-    pending = "baseline_migration" if name == phase.baseline.target and not applied else None
+    pending = "baseline_migration" if not applied and shows_baseline(phase, sessions, name) else None
     found, facts[name] = inspect(phase, sessions, name, target, created_by=pending)
-    yield from (_not_created(f) if f.have == "absent" and f.verdict is Verdict.PASS else f for f in found)
+    yield from (_not_created(f) if f.have == "absent" and f.verdict not in CLOSING else f for f in found)
     if target.database == phase.targets[phase.migration.target].database:
         yield _recorded(phase, sessions, name, applied=applied)
 

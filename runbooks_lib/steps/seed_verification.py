@@ -19,26 +19,33 @@ from runbooks_lib.phase import Phase, Seeds
 from runbooks_lib.postgres.catalog import count_rows, identifier, read_catalog
 from runbooks_lib.postgres.checks import check_row_counts
 from runbooks_lib.postgres.connect import Connection, Sessions
+from runbooks_lib.postgres.readiness import quoted
+from runbooks_lib.steps.pending import judged_later, pending_at
 
 MAX_UNEXPECTED = 20  # named in the finding; the rest is counted
 
 
-def rows(phase: Phase, sessions: Sessions) -> Answer:
+def rows(phase: Phase, sessions: Sessions, *, planned: Mapping[str, Any] | None = None) -> Answer:
     """Compare every declared row with the targets that hold data: missing, different, equal.
 
-    Reads the seed tables; writes nothing. Facts: `rows`, per target what stands in the table, with its tenant.
+    Reads the seed tables; writes nothing. `planned` are the facts of a plan that was only rehearsed: a row that is
+    missing from a table that it fills is SKIP. Facts: `rows`, per target what stands in the table, with its tenant.
     """
     findings: list[Finding] = []
     facts: list[dict[str, Any]] = []
     for name, seeds in _places(phase):
         try:
+            pending = pending_at(phase, sessions, name, planned)
             with sessions.snapshot(name) as conn:
-                compared = _compare(conn, seeds)
+                to_come = pending.makes_table(seeds.table) and not _exists(conn, seeds.table)
+                compared = _missing(seeds) if to_come else _compare(conn, seeds)
         except RunbookError as error:
             findings.append(could_not_run("seed_row_is", name, seeds.table, error))
             continue
         for line in compared:
-            findings.append(_judge_row(name, seeds, line))
+            finding = _judge_row(name, seeds, line)
+            later = line["have"] is None and seeds.table in pending.filled
+            findings.append(judged_later(finding) if later else finding)
             facts.append(
                 {
                     "target": name,
@@ -54,16 +61,20 @@ def rows(phase: Phase, sessions: Sessions) -> Answer:
     return Answer(findings=tuple(findings), facts={"rows": facts}, rows=table)
 
 
-def unexpected(phase: Phase, sessions: Sessions) -> Answer:
+def unexpected(phase: Phase, sessions: Sessions, *, planned: Mapping[str, Any] | None = None) -> Answer:
     """Look for rows of the declared tenants (of the whole table, where no tenant column is declared) that nobody
     declared.
 
-    Reads the seed tables; writes nothing.
+    Reads the seed tables; writes nothing. A table that is `planned` (see `rows`) is SKIP.
     """
     findings = []
     for name, seeds in _places(phase):
         try:
+            pending = pending_at(phase, sessions, name, planned)
             with sessions.snapshot(name) as conn:
+                if pending.makes_table(seeds.table) and not _exists(conn, seeds.table):
+                    findings.append(_not_there(name, seeds.table))
+                    continue
                 keys = _unexpected(conn, seeds)
         except RunbookError as error:
             findings.append(could_not_run("no_unexpected_seed_rows", name, seeds.table, error))
@@ -83,10 +94,10 @@ def unexpected(phase: Phase, sessions: Sessions) -> Answer:
     return Answer(findings=tuple(findings))
 
 
-def row_counts(phase: Phase, sessions: Sessions) -> Answer:
+def row_counts(phase: Phase, sessions: Sessions, *, planned: Mapping[str, Any] | None = None) -> Answer:
     """Count the rows of every declared table on every target that holds data.
 
-    Reads the tables; writes nothing. Facts: per target, table -> rows.
+    Reads the tables; writes nothing. A table that is `planned` (see `rows`) is SKIP. Facts: per target, table -> rows.
     """
     findings: list[Finding] = []
     facts: dict[str, dict[str, int]] = {}
@@ -94,13 +105,14 @@ def row_counts(phase: Phase, sessions: Sessions) -> Answer:
         if not target.data:
             continue
         try:
+            pending = pending_at(phase, sessions, name, planned)
             with sessions.snapshot(name) as conn:
                 there = set(read_catalog(conn).tables())
                 facts[name] = count_rows(conn, tuple(t.name for t in phase.tables if t.name in there))
         except RunbookError as error:
             findings.append(could_not_run("row_count_is", name, "every table", error))
             continue
-        findings.extend(check_row_counts(phase, name, facts[name]))
+        findings.extend(pending.later(check_row_counts(phase, name, facts[name])))
     return Answer(findings=tuple(findings), facts={"rows": facts})
 
 
@@ -109,6 +121,21 @@ def _places(phase: Phase) -> Iterator[tuple[str, Seeds]]:
         if target.data:
             for seeds in phase.seeds:
                 yield name, seeds
+
+
+def _exists(conn: Connection, table: str) -> bool:
+    row = conn.execute("SELECT to_regclass(%s) IS NOT NULL AS there", (quoted(table),)).fetchone()
+    return bool(row and row["there"])
+
+
+def _not_there(target: str, table: str) -> Finding:
+    check = "no_unexpected_seed_rows"
+    return judged_later(judge(check, target, table, have="table absent", want="none", hint=""))
+
+
+def _missing(seeds: Seeds) -> list[dict[str, Any]]:
+    """Return what `_compare` would of a table that is not there."""
+    return [{"want": dict(row), "have": None, "same": False} for row in seeds.rows]
 
 
 def _compare(conn: Connection, seeds: Seeds) -> list[dict[str, Any]]:

@@ -1,0 +1,104 @@
+"""What the baseline of this run is still to make: judged when it is there, and until then never passed.
+
+A run that only plans rehearses the baseline and leaves nothing of it. What the rehearsal has proved that it makes may
+be absent in the steps that follow, where its database is looked at; everything else must already be so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from runbooks_lib.errors import MigrationError
+from runbooks_lib.findings import Finding, Verdict
+from runbooks_lib.phase import Phase
+from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.script import parse_script
+from runbooks_lib.prisma.proof import ObjectState
+
+JUDGED_LATER = "judged after apply; planned by step 3"
+# Of what kind, in a description of a catalogue, is that which a check looks at?
+_LOOKS_AT = {
+    "has_table": "relation",
+    "columns_are": "columns",
+    "has_enum": "enum",
+    "enum_has_labels": "enum",
+    "has_index": "index",
+}
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """What is planned and not yet so: objects as they will be, and the tables that get rows."""
+
+    objects: Mapping[Key, str] = field(default_factory=dict)
+    filled: frozenset[str] = frozenset()
+
+    def makes_table(self, table: str) -> bool:
+        """Return whether the table is still to be made."""
+        return ("relation", table) in self.objects
+
+    def still_makes(self, made: ObjectState) -> bool:
+        """Return whether the baseline is still to make this object, and just as the migrations make it."""
+        planned = self.objects.get((made.kind, made.name))
+        return not made.stands and planned is not None and made.would_stand(planned)
+
+    def later(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+        """Return the findings, with SKIP for those that fail only because the baseline has not been applied."""
+        return tuple(judged_later(f) if self._explains(f) else f for f in findings)
+
+    def _explains(self, finding: Finding) -> bool:
+        if finding.verdict is not Verdict.FAIL:
+            return False
+        if finding.check == "row_count_is":
+            empty = self.makes_table(finding.object) and finding.want == "0"
+            return finding.object in self.filled or empty
+        return (_LOOKS_AT.get(finding.check, ""), finding.object) in self.objects
+
+
+NOTHING_PENDING = Pending()
+
+
+def pending_at(phase: Phase, sessions: Sessions, name: str, plan: Mapping[str, Any] | None) -> Pending:
+    """Return what a target still lacks of a plan: nothing without a plan, or where another database is looked at.
+
+    `plan` are the facts of a plan that this run has rehearsed and not applied.
+    Raises ConnectionFailed when it cannot be told whose database it is.
+    """
+    if plan is None or not shows_baseline(phase, sessions, name):
+        return NOTHING_PENDING
+    makes = {(kind, made): words for kind, made, words in plan["makes"]}
+    return Pending(
+        objects={(kind, made): makes[kind, made] for kind, made in plan["pending"]},
+        filled=frozenset(row["object"] for row in plan["statements"] if row["kind"] == "row"),
+    )
+
+
+def shows_baseline(phase: Phase, sessions: Sessions, name: str) -> bool:
+    """Return whether a target shows what the baseline makes: its own database, by any service, or a standby's copy.
+
+    Raises ConnectionFailed when one of the two does not answer.
+    """
+    target, baseline = phase.targets[name], phase.targets.get(phase.baseline.target)
+    if baseline is None or target.database != baseline.database:
+        return False
+    if name == baseline.name:
+        return True
+    return sessions.identity(name).system_identifier == sessions.identity(baseline.name).system_identifier
+
+
+def filled_by(phase: Phase) -> frozenset[str]:
+    """Return the tables into which the baseline inserts rows; none when it cannot be read, which step 3 says."""
+    try:
+        statements = parse_script((phase.folder / phase.baseline.file).read_text(encoding="utf-8"))
+    except (MigrationError, OSError, UnicodeDecodeError):
+        return frozenset()
+    return frozenset(statement.object for statement in statements if statement.kind == "row")
+
+
+def judged_later(finding: Finding) -> Finding:
+    """Return the finding as SKIP: what it looks at is planned, and judged when it has been applied."""
+    return replace(finding, have=f"{finding.have}; {JUDGED_LATER}", verdict=Verdict.SKIP, hint="")

@@ -1,0 +1,85 @@
+"""What is planned is judged later; what a plan does not explain stays red."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runbooks_lib.findings import Finding, Verdict
+from runbooks_lib.phase import load_phase
+from runbooks_lib.prisma.proof import ObjectState
+from runbooks_lib.steps.pending import JUDGED_LATER, Pending, filled_by
+from runbooks_lib.steps.prisma_findings import judge_objects
+
+PENDING = Pending(
+    objects={("relation", "public.a"): "kind r owner o", ("columns", "public.b"): "id text, n integer"},
+    filled=frozenset({"public.c"}),
+)
+
+
+def finding(check: str, name: str, verdict: Verdict = Verdict.FAIL, want: str = "there") -> Finding:
+    return Finding(check=check, target="t", object=name, have="absent", want=want, verdict=verdict, hint="h")
+
+
+@pytest.mark.parametrize(
+    ("check", "name", "want"),
+    [
+        ("has_table", "public.a", "there"),
+        ("columns_are", "public.b", "n integer"),
+        ("row_count_is", "public.a", "0"),
+        ("row_count_is", "public.c", "3"),
+    ],
+)
+def test_what_the_plan_explains_is_skipped_and_says_so(check: str, name: str, want: str) -> None:
+    (later,) = PENDING.later([finding(check, name, want=want)])
+    assert (later.verdict, later.have) == (Verdict.SKIP, f"absent; {JUDGED_LATER}")
+
+
+@pytest.mark.parametrize(
+    ("check", "name", "verdict"),
+    [
+        ("has_table", "public.b", Verdict.FAIL),  # only its columns are to change
+        ("has_table", "public.other", Verdict.FAIL),
+        ("table_owner_is", "public.a", Verdict.FAIL),
+        ("row_count_is", "public.a", Verdict.FAIL),  # made, but nobody fills it
+        ("has_table", "public.a", Verdict.ERROR),  # could not be looked at
+        ("has_table", "public.a", Verdict.PASS),
+    ],
+)
+def test_what_it_does_not_explain_stays_as_it_is(check: str, name: str, verdict: Verdict) -> None:
+    found = finding(check, name, verdict)
+    assert PENDING.later([found]) == (found,)
+
+
+@pytest.mark.parametrize(
+    ("have", "want", "verdict"),
+    [
+        (None, "kind r owner o", Verdict.SKIP),
+        (None, "kind r owner another", Verdict.FAIL),  # the baseline makes it otherwise than the migration
+        ("kind r owner o", "kind r owner o", Verdict.PASS),
+        ("kind r owner o", None, Verdict.FAIL),  # the migration drops it
+    ],
+)
+def test_a_migrations_object_is_planned_only_as_the_migration_makes_it(
+    have: str | None, want: str | None, verdict: Verdict
+) -> None:
+    made = ObjectState(kind="relation", name="public.a", have=have, want=want)
+    (judged,) = judge_objects("t", [made], PENDING)
+    assert judged.verdict is verdict
+    assert (JUDGED_LATER in judged.have) is (verdict is Verdict.SKIP)
+    (strict,) = judge_objects("t", [made])
+    assert strict.verdict is (Verdict.PASS if made.stands else Verdict.FAIL)
+
+
+def test_what_a_baseline_fills(tmp_path: Path) -> None:
+    phase = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
+    assert filled_by(phase) == frozenset()
+    phase = replace(phase, folder=tmp_path)
+    assert filled_by(phase) == frozenset(), "no file: step 3 says so"
+    file = tmp_path / phase.baseline.file
+    file.write_text("INSERT INTO a VALUES (1) ON CONFLICT DO NOTHING; CREATE TABLE IF NOT EXISTS b ()")
+    assert filled_by(phase) == {"public.a"}
+    file.write_text("no SQL")
+    assert filled_by(phase) == frozenset()
