@@ -18,6 +18,7 @@ from runbooks_lib.cli.doctor import doctor
 from runbooks_lib.cli.explain import explain
 from runbooks_lib.cli.lab import lab
 from runbooks_lib.cli.phase import phase
+from runbooks_lib.cli.report import report
 from runbooks_lib.cli.run import demo, run
 from runbooks_lib.cli.verify import keygen, verify
 from runbooks_lib.errors import RunbookError
@@ -35,7 +36,7 @@ def commands() -> None:
     """
 
 
-for command in (demo, run, lab, runs, verify, keygen, phase, doctor, explain):
+for command in (demo, run, lab, runs, report, verify, keygen, phase, doctor, explain):
     commands.add_command(command)
 
 

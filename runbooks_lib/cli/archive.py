@@ -79,9 +79,9 @@ def show(run: str, folder: str | None, as_json: bool) -> None:
     """
     from runbooks_lib.archive.run import step_name
 
-    with _opened(run, folder) as opened:
-        header, evidence = opened.header(), opened.evidence()
-        sealed = opened.sealed
+    with opened(run, folder) as found:
+        header, evidence = found.header(), found.evidence()
+        sealed = found.sealed
     if as_json:
         told = {"run": header, "sealed": sealed, "steps": evidence}
         click.echo(json.dumps(told, indent=2, ensure_ascii=False))
@@ -113,7 +113,7 @@ def diff_(a: str, b: str, folder: str | None, as_json: bool) -> None:
     """
     from runbooks_lib.archive.diff import diff
 
-    with _opened(a, folder) as before, _opened(b, folder) as after:
+    with opened(a, folder) as before, opened(b, folder) as after:
         told = diff(before, after)
     if as_json:
         click.echo(json.dumps(told, indent=2, ensure_ascii=False))
@@ -215,7 +215,7 @@ def _archive(folder: str | None) -> tuple[list[Listed], str]:
 
 
 @contextmanager
-def _opened(reference: str, folder: str | None) -> Iterator[Run]:
+def opened(reference: str, folder: str | None) -> Iterator[Run]:
     """Give the block the run that a folder, a URL, an id or the beginning of an id names."""
     from runbooks_lib.archive.listing import find_run, pick
     from runbooks_lib.archive.remote import archive_url, is_url, listed_at, located, shown

@@ -81,7 +81,7 @@ def test_every_notebook_and_the_report_have_a_page(run: Run) -> None:
     written = {path.name for path in write_pages(run)}
     notebooks = {path.with_suffix(".html").name for path in run.path.glob("*.ipynb")}
     assert len(notebooks) == len(STEPS)
-    assert written == notebooks | {"report.html", changes.FILE}
+    assert written == notebooks | {"report.html", "report.en.md", "report.fr.md", changes.FILE}
     assert written <= {path.name for path in run.path.iterdir()}
 
 
@@ -280,6 +280,8 @@ def test_a_run_that_stopped_has_pages_of_what_there_is(make_run: MakeRun, tmp_pa
         "01_preflight.html",
         "02_backup.html",
         "03_baseline_migration.html",
+        "report.en.md",
+        "report.fr.md",
         "report.html",
     ]
     pages = pages_of(run)

@@ -25,7 +25,7 @@ from runbooks_lib.steps.document import languages
 from runbooks_lib.steps.document import render as report
 from runbooks_lib.steps.document.seen import Seen
 
-__all__ = ["write_pages"]
+__all__ = ["markdown", "write_pages"]
 
 REPORT = "report.html"
 INDEX = "index.html"
@@ -35,6 +35,7 @@ Evidence = Mapping[str, Mapping[str, Any]]
 def write_pages(run: Run) -> tuple[Path, ...]:
     """Write the run's pages: NN_step.html for each archived notebook, report.html, and verdicts.json for the index.
 
+    Also report.LANG.md, where the step that writes and judges them has not: a run that was stopped has its report.
     Reads run.json, the steps' records, the archived notebooks and the copy of the phase; returns what was written.
     Raises EvidenceError when one of them cannot be read or the folder not be written, SpecError when this version
     cannot read the run's phase.
@@ -49,9 +50,19 @@ def write_pages(run: Run) -> tuple[Path, ...]:
             write_text(page, _notebook(run, step, header, evidence))
         else:
             page.unlink(missing_ok=True)  # of an earlier attempt
+    for lang in languages():
+        path = run.path / f"report.{lang}.md"
+        if not path.exists() or "write" not in evidence.get(STEPS[-1], {}).get("answers", {}):
+            written.append(path)
+            write_text(path, markdown(run, header, evidence, lang))
     written.append(run.path / REPORT)
     write_text(written[-1], _report(run, header, evidence))
     return tuple(written)
+
+
+def markdown(run: Run, header: Mapping[str, Any], evidence: Evidence, lang: str) -> str:
+    """Return the report of a run as Markdown in a language, as the report's own step writes it."""
+    return report(_phase(run, header), header, as_reported(evidence), lang).text
 
 
 def _notebook(run: Run, step: str, header: Mapping[str, Any], evidence: Evidence) -> str:

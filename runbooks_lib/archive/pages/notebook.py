@@ -18,7 +18,7 @@ from runbooks_lib.archive.pages.page import in_all_languages, render
 from runbooks_lib.errors import EvidenceError
 from runbooks_lib.findings import Verdict
 
-_ASKS = re.compile(r"\.ask\(\s*\w+\.(\w+)")
+_ASKS = re.compile(r"(?:\.ask\(|decide\(\s*step,)\s*\w+\.(\w+)")
 _LINK = re.compile(r"\[([^\]]*)\]\((\d\d_\w+)\.ipynb\)")
 _SCROLLING = Markup('<div class="scroll" tabindex="0" role="group" aria-label="Table">{}</div>')
 _WIDGET = "application/vnd.jupyter.widget-view+json"

@@ -1,0 +1,48 @@
+"""A run's report written anew from its evidence, by this version of the templates; the run itself stays as it is."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from runbooks_lib.archive.manifest import SEAL
+from runbooks_lib.archive.pages import markdown, write_pages
+from runbooks_lib.archive.run import Run
+from runbooks_lib.errors import EvidenceError
+from runbooks_lib.steps.document import languages
+
+
+def report_anew(run: Run, lang: str) -> str:
+    """Return the Markdown of a run's report in a language, of any run: complete, stopped or killed.
+
+    Raises EvidenceError when the run cannot be read, PreconditionFailed for a language without a catalogue.
+    """
+    return markdown(run, run.header(), run.evidence(), lang)
+
+
+def write_anew(run: Run, folder: Path) -> tuple[Path, ...]:
+    """Copy a run to a folder, without its seal, and write its reports and pages there anew; return what was written.
+
+    A copy, so that every link of the pages leads somewhere; without the seal, so that nobody takes it for the run.
+    Raises EvidenceError when there is something in the folder already, when it is the run's own or within it, and
+    when it cannot be written.
+    """
+    folder = folder.absolute()
+    if folder.resolve().is_relative_to(run.path.resolve()):
+        raise EvidenceError(f"{folder} is in the run's own folder.", "Name another folder: --out DIR.")
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise EvidenceError(
+                f"{folder} is not empty; nothing was overwritten.", "Name a new folder: --out DIR."
+            )
+        left_out = shutil.ignore_patterns(*SEAL)
+        shutil.copytree(run.path, folder, ignore=left_out, dirs_exist_ok=True, symlinks=True)
+    except OSError as error:
+        raise EvidenceError(
+            f"{run.path} could not be copied to {folder}: {error}.",
+            "Free space, or choose a folder that you may write to: --out DIR.",
+        ) from error
+    copy = Run(folder)
+    for lang in languages():
+        (folder / f"report.{lang}.md").unlink(missing_ok=True)
+    return write_pages(copy)
