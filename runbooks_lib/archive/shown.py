@@ -11,7 +11,7 @@ from runbooks_lib.archive.executed import Cell, code_cells_of, source, stop_of
 from runbooks_lib.archive.problem import Kind, Problem
 from runbooks_lib.findings import CLOSING, Finding, Verdict, worst
 
-_ASK = re.compile(r"^(\w+) = step\.ask\(\s*\w+\.(\w+)", re.MULTILINE)
+_ASK = re.compile(r"^(\w+) = (?:step\.ask\(|decide\(\s*step,)\s*\w+\.(\w+)", re.MULTILINE)
 _GATE = re.compile(r"^gate\((\w+)\.findings\)$", re.MULTILINE)
 _CLOSE = re.compile(r"^show\(step\.close\(\)\)$", re.MULTILINE)
 _COUNT = re.compile(rf"(\d+) ({'|'.join(Verdict)})\b")

@@ -6,8 +6,7 @@ with apply=True and the plan's confirmation.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict
 from typing import Any
@@ -25,21 +24,22 @@ from runbooks_lib.postgres.differences import describe
 from runbooks_lib.postgres.expected import expect
 from runbooks_lib.postgres.inspection import by_object
 from runbooks_lib.postgres.lint import lint
-from runbooks_lib.postgres.script import Statement, parse_script
+from runbooks_lib.postgres.script import Statement
 from runbooks_lib.postgres.state import moved_sequences, read_state, state_in_words
 from runbooks_lib.prisma.history import folder_digest, read_folder
 from runbooks_lib.prisma.project import find_project
+from runbooks_lib.steps.baseline_file import read_sql, read_statements, runnable, sql_sha256
 from runbooks_lib.steps.planning import (
+    judge_alone,
     judge_confirmation,
     judge_lint,
     judge_made,
     judge_planned,
+    not_confirmed,
     plan_hash,
+    plan_only,
     plan_statements,
 )
-
-PLAN_ONLY = "not applied: this run only plans"
-
 
 _NO_PLAN = MigrationError("There is no plan.", "Mend what the plan's findings name; plan again.")
 
@@ -56,16 +56,16 @@ def parse(phase: Phase, sessions: Sessions) -> Answer:
     """
     name, file = phase.baseline.target, phase.baseline.file
     try:
-        statements = _statements(phase)
+        statements = read_statements(phase)
     except MigrationError as error:
         return Answer(findings=(could_not_run("statement_is_idempotent", "-", file, error),))
     findings = [_judge_statement(name, statement) for statement in statements]
     try:
-        warnings = lint(_sql(phase), name=file, server_major=sessions.identity(name).major)
+        warnings = lint(read_sql(phase), name=file, server_major=sessions.identity(name).major)
         findings.extend(judge_lint(name, file, warnings, phase.baseline.lint))
     except RunbookError as error:
         findings.append(could_not_run("script_is_lint_free", name, file, error))
-    facts = {"file": file, "sha256": _sql_sha256(phase), "statements": len(statements)}
+    facts = {"file": file, "sha256": sql_sha256(phase), "statements": len(statements)}
     rows = tuple(
         {"line": s.line, "kind": s.kind, "object": s.object, "twice": s.refused or "same"} for s in statements
     )
@@ -95,12 +95,12 @@ def plan(phase: Phase, sessions: Sessions, *, dumps: Mapping[str, Any], code: st
     """
     name = phase.baseline.target
     try:
-        statements = _statements(phase)
+        statements = read_statements(phase)
         _require_dumps(phase, dumps)
         with sessions.snapshot(name) as conn:
             catalog = read_catalog(conn)
         who = sessions.identity(name)
-        script = [(phase.baseline.file, _sql(phase))]
+        script = [(phase.baseline.file, read_sql(phase))]
         expected = expect(script, owner=phase.owner, server_major=who.major)
         migrations = folder_digest(read_folder(find_project()))
     except RunbookError as error:
@@ -111,7 +111,7 @@ def plan(phase: Phase, sessions: Sessions, *, dumps: Mapping[str, Any], code: st
         "system_identifier": who.system_identifier,
         "database": who.database,
         "catalogue": catalog.fingerprint(),
-        "sql": _sql_sha256(phase),
+        "sql": sql_sha256(phase),
         "prisma": migrations,
         "backup": {target: noted["sha256"] for target, noted in sorted(dumps.items())},
     }
@@ -161,7 +161,7 @@ def rehearse(phase: Phase, sessions: Sessions, *, plan: Mapping[str, Any]) -> An
         with _writing(phase, sessions) as conn, suppress(_Undo), conn.transaction():
             take_lock(conn)
             before = read_state(conn)  # under the lock: what another run did until then is not ours
-            run_script(conn, _runnable(phase), owner=phase.owner)
+            run_script(conn, runnable(phase), owner=phase.owner)
             made = _judge_result(phase, read_catalog(conn), plan)
             raise _Undo
         after = _state(sessions, name)
@@ -181,6 +181,36 @@ def rehearse(phase: Phase, sessions: Sessions, *, plan: Mapping[str, Any]) -> An
     )
     facts = {"before": before, "after": after, "sequences": moved}
     return Answer(findings=(*made, inert), facts=facts, rows=by_object(made))
+
+
+def confirmation(
+    phase: Phase,
+    sessions: Sessions,
+    *,
+    plan: Mapping[str, Any],
+    planned: Callable[[str], Mapping[str, Any] | None],
+    confirm: str,
+    apply: bool,
+    by: str = "",
+    at: str = "",
+) -> Answer:
+    """Ask whether the plan as it is now is confirmed, and who else is at work in its database.
+
+    `planned` finds the facts of the kept plan that a confirmation names; `by` and `at` say who decided, and when.
+    Facts: `confirmed`, with the confirmation and who gave it when; None when nothing is to be written.
+    """
+    name = phase.baseline.target
+    findings = [judge_alone(name, sessions)]
+    confirmed = None
+    if "confirmation" not in plan:
+        findings.append(could_not_run("plan_is_confirmed", name, "confirmation", _NO_PLAN))
+    elif not apply:
+        findings.append(not_confirmed(name, plan["confirmation"]))
+    else:
+        findings.append(judge_confirmation(name, plan, planned(confirm), confirm))
+        if findings[-1].verdict is Verdict.PASS:
+            confirmed = {"confirmation": confirm, "by": by, "at": at}
+    return Answer(findings=tuple(findings), facts={"confirmed": confirmed})
 
 
 def apply(
@@ -203,16 +233,8 @@ def apply(
         failed = could_not_run("baseline_is_applied", name, phase.baseline.file, _NO_PLAN)
         return Answer(findings=(failed,), facts={"applied": False})
     if not apply:
-        finding = Finding(
-            check="baseline_is_applied",
-            target=name,
-            object=phase.baseline.file,
-            have=PLAN_ONLY,
-            want="applied",
-            verdict=Verdict.SKIP,
-            hint=f"To apply: --apply --confirm {plan['confirmation']}",
-        )
-        return Answer(findings=(finding,), facts={"applied": False})
+        skipped = plan_only("baseline_is_applied", name, phase.baseline.file, want="applied")
+        return Answer(findings=(skipped,), facts={"applied": False})
     confirmed = judge_confirmation(name, plan, planned, confirm)
     if confirmed.verdict in CLOSING:
         return Answer(findings=(confirmed,), facts={"applied": False})
@@ -247,15 +269,8 @@ def second_run(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
     """
     name = phase.baseline.target
     if not apply:
-        finding = Finding(
-            check="second_run_changes_nothing",
-            target=name,
-            object="catalogue and row counts",
-            have=PLAN_ONLY,
-            want="no change",
-            verdict=Verdict.SKIP,
-        )
-        return Answer(findings=(finding,))
+        skipped = plan_only("second_run_changes_nothing", name, "catalogue and row counts", want="no change")
+        return Answer(findings=(skipped,))
     try:
         before, after, outcomes = _apply_again(phase, sessions)
     except (RunbookError, psycopg.Error) as error:
@@ -285,7 +300,7 @@ def _apply(
         try:
             with conn.transaction():
                 take_lock(conn)
-                statements = _runnable(phase)
+                statements = runnable(phase)
                 _require_planned(phase, plan["parts"], read_catalog(conn))
                 outcomes = run_script(conn, statements, owner=phase.owner)
                 made = _judge_result(phase, read_catalog(conn), plan)
@@ -312,7 +327,7 @@ def _apply_again(
     with _writing(phase, sessions) as conn, suppress(_Undo), conn.transaction():
         take_lock(conn)
         before = read_state(conn)
-        outcomes = run_script(conn, _runnable(phase), owner=phase.owner)
+        outcomes = run_script(conn, runnable(phase), owner=phase.owner)
         after = read_state(conn)
         if state_in_words(after) != state_in_words(before):
             raise _Undo
@@ -324,7 +339,7 @@ def _require_planned(phase: Phase, parts: Mapping[str, Any], catalog: Catalog) -
     present = {
         ("phase", "phase file"): phase.digest,
         ("database", "database"): phase.targets[phase.baseline.target].database,
-        ("sql", "SQL file"): _sql_sha256(phase),
+        ("sql", "SQL file"): sql_sha256(phase),
         ("catalogue", "database's catalogue"): catalog.fingerprint(),
     }
     changed = [words for (part, words), value in present.items() if value != parts[part]]
@@ -342,35 +357,6 @@ def _require_dumps(phase: Phase, dumps: Mapping[str, Any]) -> None:
             f"There is no whole backup of target {', '.join(missing)}, and without one nothing is planned.",
             "Run the step backup first, in this run.",
         )
-
-
-def _statements(phase: Phase) -> tuple[Statement, ...]:
-    return parse_script(_sql(phase))
-
-
-def _runnable(phase: Phase) -> tuple[Statement, ...]:
-    statements = _statements(phase)
-    refused = [f"line {s.line}: {s.refused}" for s in statements if s.refused]
-    if refused:
-        raise MigrationError(
-            f"The baseline is not run, since it is not idempotent ({'; '.join(refused)}).",
-            "Use the idempotent forms that the first question of this step names.",
-        )
-    return statements
-
-
-def _sql(phase: Phase) -> str:
-    file = phase.folder / phase.baseline.file
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MigrationError(
-            f"The baseline {file} cannot be read: {error}", "Put the file back, as UTF-8."
-        ) from error
-
-
-def _sql_sha256(phase: Phase) -> str:
-    return hashlib.sha256(_sql(phase).encode()).hexdigest()
 
 
 def _writing(

@@ -13,10 +13,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from runbooks_lib.findings import Finding, Verdict, judge
+import psycopg
+
+from runbooks_lib.errors import RunbookError
+from runbooks_lib.findings import Finding, Verdict, could_not_run, judge
 from runbooks_lib.phase import LintRule, LintVerdict
+from runbooks_lib.postgres.connect import Sessions, lost
 from runbooks_lib.postgres.differences import Described, compare
 from runbooks_lib.postgres.lint import LintWarning
+from runbooks_lib.postgres.locks import other_runs
 from runbooks_lib.postgres.script import Statement
 
 # What makes up an object of a kind, as (kind, name) of a description. A name taken by another kind counts too:
@@ -32,6 +37,7 @@ _OWN = {
     "extension": ("extension",),
 }
 MAX_NAMED = 5
+PLAN_ONLY = "not applied: this run only plans"
 
 
 class State(StrEnum):
@@ -192,6 +198,42 @@ def judge_confirmation(
         want=plan["confirmation"],
         verdict=Verdict.PASS if passed else Verdict.FAIL,
         hint="" if passed else hint,
+    )
+
+
+def not_confirmed(target: str, wanted: str) -> Finding:
+    """Return the finding plan_is_confirmed of a run that only plans: SKIP, with what would confirm the plan."""
+    return plan_only(
+        "plan_is_confirmed", target, "confirmation", want=wanted, hint=f"To apply: --apply --confirm {wanted}"
+    )
+
+
+def plan_only(check: str, target: str, object: str, *, want: str, hint: str = "") -> Finding:
+    """Return the finding of what a run that only plans does not do."""
+    return Finding(
+        check=check, target=target, object=object, have=PLAN_ONLY, want=want, verdict=Verdict.SKIP, hint=hint
+    )
+
+
+def judge_alone(target: str, sessions: Sessions) -> Finding:
+    """Judge nobody_else_is_at_work: no other run has a session in the target's database. Never closes the gate.
+
+    The advisory lock keeps two writers apart; this says with whom to talk before.
+    """
+    run = sessions.application_name.rpartition(" ")[2]
+    try:
+        others = other_runs(sessions.read(target), run)
+    except (RunbookError, psycopg.Error) as error:
+        wrapped = error if isinstance(error, RunbookError) else lost(sessions.targets[target], error)
+        return could_not_run("nobody_else_is_at_work", target, "sessions of other runs", wrapped)
+    return judge(
+        "nobody_else_is_at_work",
+        target,
+        "sessions of other runs",
+        have="; ".join(others) or "none",
+        want="none",
+        hint="Talk to them before you write: what they change makes your plan stale.",
+        blocking=False,
     )
 
 

@@ -25,6 +25,13 @@ from runbooks_lib.steps.document import Document, expected_sections, languages, 
 from runbooks_lib.steps.document.markdown import figures, headings
 from runbooks_lib.steps.document.seen import Evidence
 from runbooks_lib.steps.pending import pending_at, shows_baseline
+from runbooks_lib.steps.signatures import (
+    in_words,
+    judge_signatures,
+    manual_items,
+    recorded_signatures,
+    signature_facts,
+)
 
 PLAN_ONLY = "not applied: this run only plans"
 
@@ -108,16 +115,35 @@ def was_applied(evidence: Evidence) -> bool:
     return bool(answers.get("apply", {}).get("facts", {}).get("applied", False))
 
 
+def sign_off(
+    phase: Phase, sessions: Sessions, *, signed: Mapping[int, str] | None, by: str = "", at: str = ""
+) -> Answer:
+    """Ask which of the items that no program can see were verified, by whom, and what was seen; reads nothing.
+
+    `signed` has a note per number of a manual item of the checklist, counted from 0; None: not decided yet.
+    Facts: `signed`, per item its number and text, who signed it, when, and the note.
+    """
+    items = manual_items(phase)
+    return Answer(
+        findings=judge_signatures(items, signed, by=by, at=at),
+        facts={"signed": signature_facts(items, signed, by=by, at=at)},
+    )
+
+
 def checklist(phase: Phase, sessions: Sessions, *, evidence: Evidence) -> Answer:
     """Tick the phase's checklist from the findings of this run; `sessions` is not used.
 
     A box is ticked when each finding that it selects is PASS, and there is at least one of each check and of each
-    target that it names. Manual items are OPEN.
+    target that it names. Manual items are OPEN unless this run has them signed off.
     Facts: `items`, each with its text in both languages, verdict and reason, how many findings it was `judged` by
     and how many of them `passed`, those that did not, and the checks and targets that no finding is of (`unseen`).
     """
     selected = [_selected(item, evidence) for item in phase.checklist]
-    findings = [_tick(item, chosen) for item, chosen in zip(phase.checklist, selected, strict=True)]
+    signed = recorded_signatures(evidence)
+    findings = [
+        _tick(item, chosen, signed.get(number))
+        for number, (item, chosen) in enumerate(zip(phase.checklist, selected, strict=True))
+    ]
     items = [
         {
             "text": {"fr": item.text.fr, "en": item.text.en},
@@ -148,7 +174,9 @@ def _selected(item: ChecklistItem, evidence: Evidence) -> tuple[Finding, ...]:
     return tuple(f for step in item.steps for f in _findings(evidence, step) if _selects(item, f))
 
 
-def _tick(item: ChecklistItem, selected: tuple[Finding, ...]) -> Finding:
+def _tick(item: ChecklistItem, selected: tuple[Finding, ...], signature: Mapping[str, Any] | None) -> Finding:
+    if item.manual and signature is not None:
+        return _item(item, Verdict.PASS, have=in_words(signature), hint="")
     if item.manual:
         reason = item.reason.en if item.reason else "to be verified by hand"
         return _item(

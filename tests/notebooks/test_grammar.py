@@ -18,6 +18,8 @@ from runbooks_lib.phase import STEPS
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NAMES = tuple(f"{number:02d}_{step}" for number, step in enumerate(STEPS, start=1))
+START = "00_start"
+WALK = (START, *NAMES)
 MAX_CELLS = 30
 MAX_CODE_LINES = 12
 QUESTIONS = range(3, 7)
@@ -31,6 +33,7 @@ FORBIDDEN = (
 SQL = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|ALTER|DROP|GRANT)\s+\S", re.IGNORECASE)
 
 notebook = pytest.mark.parametrize("name", NAMES)
+every = pytest.mark.parametrize("name", WALK)
 
 
 @cache
@@ -63,34 +66,39 @@ def step_module(name: str) -> Any:
 
 
 def asked(cell: dict[str, Any], name: str) -> list[str]:
-    """Return the functions of the step's module that a cell hands to step.ask."""
-    calls = [node for node in ast.walk(ast.parse(text(cell))) if isinstance(node, ast.Call)]
+    """Return the functions of the step's module that a cell hands to step.ask, or has decided."""
     return [
-        call.args[0].attr
-        for call in calls
-        if ast.unparse(call.func) == "step.ask"
-        and isinstance(call.args[0], ast.Attribute)
-        and ast.unparse(call.args[0].value) == name[3:]
+        question.attr
+        for question, _ in put(cell)
+        if isinstance(question, ast.Attribute) and ast.unparse(question.value) == name[3:]
     ]
+
+
+def put(cell: dict[str, Any]) -> list[tuple[ast.expr, ast.Call]]:
+    """Return the questions that a cell puts: to the step, or to whoever decides."""
+    calls = [node for node in ast.walk(ast.parse(text(cell))) if isinstance(node, ast.Call)]
+    asking = [(call.args[0], call) for call in calls if ast.unparse(call.func) == "step.ask"]
+    deciding = [(call.args[1], call) for call in calls if ast.unparse(call.func) == "decide"]
+    return [*asking, *deciding]
 
 
 def links(name: str) -> str:
     """Return the line of links that a notebook must have."""
-    place = NAMES.index(name)
-    words = {n: f"{n[:2]} {n[3:].replace('_', ' ').capitalize().replace('Api', 'API')}" for n in NAMES}
+    place = WALK.index(name)
+    words = {n: f"{n[:2]} {n[3:].replace('_', ' ').capitalize().replace('Api', 'API')}" for n in WALK}
     around = []
     if place > 0:
-        around.append(f"[← {words[NAMES[place - 1]]}]({NAMES[place - 1]}.ipynb)")
-    if place + 1 < len(NAMES):
-        around.append(f"[{words[NAMES[place + 1]]} →]({NAMES[place + 1]}.ipynb)")
+        around.append(f"[← {words[WALK[place - 1]]}]({WALK[place - 1]}.ipynb)")
+    if place + 1 < len(WALK):
+        around.append(f"[{words[WALK[place + 1]]} →]({WALK[place + 1]}.ipynb)")
     return " | ".join(around)
 
 
 def test_there_is_a_notebook_for_each_step_and_no_other() -> None:
-    assert tuple(sorted(file.stem for file in FOLDER.glob("*.ipynb"))) == NAMES
+    assert tuple(sorted(file.stem for file in FOLDER.glob("*.ipynb"))) == WALK
 
 
-@notebook
+@every
 def test_it_opens_with_a_promise_and_a_table(name: str) -> None:
     first, *others = cells(name, "markdown")
     title, promise, head, rule, row, navigation = [line for line in text(first).splitlines() if line.strip()]
@@ -113,7 +121,7 @@ def test_it_ends_with_the_verdict_and_the_same_links(name: str) -> None:
     assert (last["cell_type"], text(last)) == ("code", "show(step.close())")
 
 
-@notebook
+@every
 def test_every_link_leads_to_a_notebook(name: str) -> None:
     found = re.findall(r"\]\(([^)]+)\)", "\n".join(map(text, cells(name, "markdown"))))
     assert [link for link in found if not (FOLDER / link).is_file()] == []
@@ -142,10 +150,10 @@ def test_it_imports_in_one_cell(name: str) -> None:
     ]
     assert importing == [cells(name)[2]]
     imported = [line for line in text(importing[0]).splitlines() if "import" in line]
+    decides = "decide, " if any("decide(" in text(cell) for cell in cells(name, "code")) else ""
     assert imported == [
-        "from runbooks_lib.archive.step import open_step",
         f"from runbooks_lib.steps import {name[3:]}",
-        "from runbooks_lib.widgets import gate, show",
+        f"from runbooks_lib.widgets import {decides}gate, open_step, show",
     ]
     assert f'step = open_step("{name[3:]}", phase=phase, run=run, apply=apply)' in text(importing[0])
 
@@ -162,7 +170,7 @@ def test_every_question_is_four_cells(name: str) -> None:
         assert len(ask.splitlines()) <= MAX_CODE_LINES
         answer = re.fullmatch(r"show\(([a-z]+)\)", ask.splitlines()[-1])
         assert answer is not None, ask
-        assert f"{answer[1]} = step.ask(" in ask
+        assert re.search(rf"^{answer[1]} = (step\.ask|decide)\(", ask, re.MULTILINE)
         assert close == f"gate({answer[1]}.findings)"
         assert len(asked(question[1], name)) == 1
 
@@ -196,7 +204,7 @@ def test_cells_that_write_say_so(name: str) -> None:
         assert set(tags(cell)) <= {"parameters", "writes"}
 
 
-@notebook
+@every
 def test_it_is_committed_without_outputs(name: str) -> None:
     content = load(name)
     assert (content["nbformat"], content["metadata"]["kernelspec"]["name"]) == (4, "python3")
@@ -218,9 +226,9 @@ def test_it_asks_every_question_of_its_step_once_in_order(name: str) -> None:
         and not function.startswith("_")
         and value.__annotations__.get("return") == "Answer"
     }
-    put = [function for cell in cells(name, "code") for function in asked(cell, name)]
-    assert sorted(put) == sorted(answering), "asked, and public functions that answer"
-    assert put == [function for function in answering if function in put], "in the module's order"
+    questions = [function for cell in cells(name, "code") for function in asked(cell, name)]
+    assert sorted(questions) == sorted(answering), "asked, and public functions that answer"
+    assert questions == [function for function in answering if function in questions], "in the module's order"
     for function, signature in answering.items():
         first = [(p.name, p.annotation) for p in list(signature.parameters.values())[:2]]
         assert first == [("phase", "Phase"), ("sessions", "Sessions")], function
@@ -232,11 +240,10 @@ def test_it_asks_every_question_of_its_step_once_in_order(name: str) -> None:
 def test_a_question_gets_the_options_that_its_function_takes(name: str) -> None:
     module = step_module(name)
     for cell in cells(name, "code"):
-        for node in ast.walk(ast.parse(text(cell))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "step.ask":
-                function = getattr(module, ast.unparse(node.args[0]).split(".")[1])
-                given = {keyword.arg: None for keyword in node.keywords}
-                inspect.signature(function).bind(None, None, **given)
+        for question, call in put(cell):
+            function = getattr(module, ast.unparse(question).split(".")[1])
+            given = {keyword.arg: None for keyword in call.keywords}
+            inspect.signature(function).bind(None, None, **given)
 
 
 @notebook

@@ -1,0 +1,89 @@
+"""What no program can see: manual items of the checklist, signed off by a person with a note."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from runbooks_lib.findings import Finding, Verdict
+from runbooks_lib.phase import ChecklistItem, Phase
+
+NOBODY = "not signed off"
+
+
+def manual_items(phase: Phase) -> dict[int, ChecklistItem]:
+    """Return the manual items of the phase's checklist by their place in it, counted from 0."""
+    return {number: item for number, item in enumerate(phase.checklist) if item.manual}
+
+
+def judge_signatures(
+    items: Mapping[int, ChecklistItem], signed: Mapping[int, str] | None, *, by: str, at: str
+) -> tuple[Finding, ...]:
+    """Judge item_is_signed_off of each manual item.
+
+    `signed` has a note for each item that was verified; None: nobody has decided yet, and the gate stays closed.
+    What is left open is SKIP here and an open box of the checklist. A phase without manual items gives one SKIP.
+    """
+    if not items:
+        return (_finding("manual items", "none", Verdict.SKIP),)
+    return tuple(_judge(item, number, signed, by=by, at=at) for number, item in items.items())
+
+
+def _judge(
+    item: ChecklistItem, number: int, signed: Mapping[int, str] | None, *, by: str, at: str
+) -> Finding:
+    if signed is None:
+        hint = (
+            "Tick what you have verified above, with a note, and press Done: what is not ticked stays open."
+        )
+        return _finding(item.text.en, "not decided yet", Verdict.FAIL, hint)
+    if number not in signed:
+        return _finding(item.text.en, NOBODY, Verdict.SKIP)
+    if not (by and signed[number]):
+        lacking = "a name" if not by else "a note"
+        return _finding(
+            item.text.en, f"signed without {lacking}", Verdict.FAIL, "Say who you are, and what you saw."
+        )
+    return _finding(item.text.en, in_words({"by": by, "at": at, "note": signed[number]}), Verdict.PASS)
+
+
+def in_words(signature: Mapping[str, Any]) -> str:
+    """Return who signed an item, when, and what they saw."""
+    return f"signed off by {signature['by']} at {signature['at']}: {signature['note']}"
+
+
+def signature_facts(
+    items: Mapping[int, ChecklistItem], signed: Mapping[int, str] | None, *, by: str, at: str
+) -> list[dict[str, Any]]:
+    """Return each signature with the number and the text of its item, for the report."""
+    return [
+        {
+            "item": number,
+            "text": {"fr": item.text.fr, "en": item.text.en},
+            "by": by,
+            "note": signed[number],
+            "at": at,
+        }
+        for number, item in items.items()
+        if signed is not None and signed.get(number) and by
+    ]
+
+
+def recorded_signatures(evidence: Mapping[str, Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
+    """Return the signatures that this run has recorded, by the number of their item."""
+    answer = evidence.get("report", {}).get("answers", {}).get("sign_off", {})
+    found: Iterable[Mapping[str, Any]] = answer.get("facts", {}).get("signed", ())
+    return {signature["item"]: signature for signature in found}
+
+
+def _finding(object: str, have: str, verdict: Verdict, hint: str = "") -> Finding:
+    want = "signed off, or left open"
+    return Finding(
+        check="item_is_signed_off",
+        target="-",
+        object=object,
+        have=have,
+        want=want,
+        verdict=verdict,
+        hint=hint,
+    )
