@@ -13,9 +13,10 @@ from typing import Any
 
 from runbooks_lib.errors import SpecError
 from runbooks_lib.phase.mistakes import Mistakes, below, nearest, shown, suggestion
-from runbooks_lib.phase.model import SPEC_VERSION, Phase, Role, Target
+from runbooks_lib.phase.model import OLDEST_SPEC_VERSION, SPEC_VERSION, Phase, Role, Target
 from runbooks_lib.phase.reader import Reader
-from runbooks_lib.phase.references import check_references
+from runbooks_lib.phase.references import check_references, check_seed_file
+from runbooks_lib.phase.seed_file import SeedFile
 
 _FILE_NAME = "phase.toml"
 
@@ -30,7 +31,7 @@ class _Owners:
 def load_phase(ref: str) -> Phase:
     """Read the phase with the shipped id `ref`, or at the path `ref` (phase.toml or its folder).
 
-    Reads phase.toml and the baseline file beside it; writes nothing.
+    Reads phase.toml, the baseline file and the files of seeds beside it; writes nothing.
 
     Raises SpecError: with every mistake of the file, each with its key path; or because there
     is no such phase, or the file is no TOML.
@@ -43,10 +44,11 @@ def load_phase(ref: str) -> Phase:
     phase = _build(raw, file.parent, mistakes)
     check_references(phase, mistakes)
     targets = {name: _follow(target, phase.targets, mistakes) for name, target in phase.targets.items()}
-    baseline = _read_baseline(phase, mistakes)
+    digest = hashlib.sha256(content + b"\0" + _read_baseline(phase, mistakes))
+    for seed_digest in _read_seed_files(phase, mistakes):
+        digest.update(b"\0" + seed_digest.encode())
     mistakes.raise_all(file)
-    digest = hashlib.sha256(content + b"\0" + baseline).hexdigest()
-    return replace(phase, targets=targets, digest=digest)
+    return replace(phase, targets=targets, digest=digest.hexdigest())
 
 
 def shipped_ids() -> tuple[str, ...]:
@@ -117,11 +119,12 @@ def _build(raw: Mapping[str, Any], folder: Path, mistakes: Mistakes) -> Phase:
         for key, value in raw.items()
     }
     phase = reader.table(Phase, with_owners, "", also=("owners",), folder=folder, digest="", owner=owner)
-    if type(version := raw.get("spec_version")) is int and version != SPEC_VERSION:
+    version = raw.get("spec_version")
+    if type(version) is int and not OLDEST_SPEC_VERSION <= version <= SPEC_VERSION:
         mistakes.add(
             "spec_version",
             f"is {version}",
-            f"this version of runbooks reads spec_version {SPEC_VERSION}",
+            f"this version of runbooks reads spec_version {OLDEST_SPEC_VERSION} to {SPEC_VERSION}",
         )
     if phase.id and phase.id != folder.name:
         mistakes.add("id", f"is {shown(phase.id)}, but the folder is {shown(folder.name)}", "they are equal")
@@ -180,3 +183,22 @@ def _read_baseline(phase: Phase, mistakes: Mistakes) -> bytes:
             "accepted is the name of a file in the folder of phase.toml",
         )
         return b""
+
+
+def _read_seed_files(phase: Phase, mistakes: Mistakes) -> list[str]:
+    """Return the digest of each file of seeds; note what cannot be read, and what its header lacks."""
+    digests: list[str] = []
+    for number, seeds in enumerate(phase.seeds):
+        if seeds.file:
+            path = f"seeds[{number}].file"
+            if phase.spec_version < 2:
+                mistakes.add(path, "is a key of spec_version 2", "say spec_version = 2")
+            try:
+                file = SeedFile(phase.folder / seeds.file)
+                check_seed_file(phase, seeds, file.columns, path, mistakes)
+                digests.append(file.digest())
+            except SpecError as error:
+                mistakes.add(
+                    path, f"is {shown(seeds.file)}: {error.what_happened.rstrip('.')}", error.what_to_do
+                )
+    return digests

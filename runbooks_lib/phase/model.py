@@ -15,7 +15,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-SPEC_VERSION = 1
+SPEC_VERSION = 2  # 2: seeds may name a file
+OLDEST_SPEC_VERSION = 1
 
 # The steps of a phase in their order; a checklist item names those it looks at.
 STEPS = (
@@ -153,11 +154,15 @@ class Index:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seeds:
-    """Rows that a table must hold, found by `key`; `tenant` is the column that names the tenant."""
+    """Rows that a table must hold, found by `key`; `tenant` is the column that names the tenant.
+
+    They stand in `rows`, or in a `file` beside phase.toml (CSV or TSV, see `seed_file`) where they are many.
+    """
 
     table: QualifiedName
     key: Annotated[tuple[str, ...], AtLeast(1)]
-    rows: Annotated[tuple[Mapping[str, object], ...], AtLeast(1)]
+    rows: Annotated[tuple[Mapping[str, object], ...], AtLeast(1)] = ()
+    file: FileName | None = None
     tenant: str | None = None
 
 
@@ -273,8 +278,9 @@ class File:
 class Phase:
     """One operation, declared as data.
 
-    `folder` is where phase.toml lies; `digest` is the SHA-256 (hex) of phase.toml and the
-    baseline file; `owner` is the default owner. These three are not keys of the file's top level.
+    `folder` is where phase.toml lies; `digest` is the SHA-256 (hex) of phase.toml, the baseline
+    file and the files of seeds; `owner` is the default owner. These three are not keys of the
+    file's top level.
     """
 
     spec_version: int

@@ -30,6 +30,7 @@ def check_references(phase: Phase, mistakes: Mistakes) -> None:
         if index.table in tables:
             _check_definition(index, f"indexes[{number}].definition", mistakes)
     for number, seeds in enumerate(phase.seeds):
+        _check_source(seeds, f"seeds[{number}]", mistakes)
         if seeds.table in tables:
             _check_rows(seeds, f"seeds[{number}]", tables[seeds.table], mistakes)
     _check_checklist(phase, mistakes)
@@ -138,6 +139,15 @@ def _check_definition(index: Index, path: str, mistakes: Mistakes) -> None:
             mistakes.add(path, f"speaks of {shown(bare)}", f"{here} is {shown(name)}")
 
 
+def _check_source(seeds: Seeds, path: str, mistakes: Mistakes) -> None:
+    """Rows stand in the phase file or in a file beside it."""
+    rows, file = f"{path}.rows", f"{path}.file"
+    if seeds.rows and seeds.file:
+        mistakes.add(file, "is given beside rows", "leave out one of them")
+    elif not (seeds.rows or seeds.file or rows in mistakes or file in mistakes):
+        mistakes.add(rows, "is missing", "accepted is an array, each entry a table; or file")
+
+
 def _check_rows(seeds: Seeds, path: str, columns: tuple[str, ...], mistakes: Mistakes) -> None:
     """Each seed row has the columns of the key and the tenant; no two rows have the same key."""
     key = [column for column in seeds.key if column in columns]
@@ -150,6 +160,24 @@ def _check_rows(seeds: Seeds, path: str, columns: tuple[str, ...], mistakes: Mis
                 mistakes.add(below(here, column), "is missing", f"each row has {', '.join(needed)}")
         elif key and (known := first.setdefault(tuple(row[c] for c in key), here)) != here:
             mistakes.add(here, f"has the same {', '.join(key)} as {known}", "each key may stand once")
+
+
+def check_seed_file(
+    phase: Phase, seeds: Seeds, header: tuple[str, ...], path: str, mistakes: Mistakes
+) -> None:
+    """The header of a file of seeds names columns of the table, those of the key and the tenant among them."""
+    columns = _columns(phase).get(seeds.table)
+    if columns is None:
+        return  # noted already
+    for name in header:
+        if name not in columns:
+            wrong = f"names no column of {seeds.table} in its header: {shown(name)}"
+            mistakes.add(path, wrong, suggestion(name, columns))
+    for needed in (*seeds.key, seeds.tenant):
+        if needed in columns and needed not in header:
+            mistakes.add(
+                path, f"has no column {shown(str(needed))}", "key and tenant are columns of the file"
+            )
 
 
 def _check_checklist(phase: Phase, mistakes: Mistakes) -> None:

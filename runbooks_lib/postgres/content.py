@@ -21,6 +21,18 @@ _PRINTED_ALIKE = {
 _WORDS = (1, 17)  # where the two words of 64 bits begin in the hexadecimal digest of a row
 
 
+def print_alike(conn: Connection) -> None:
+    """Have this session print values as every other one does that was told so, whatever its server's settings."""
+    conn.execute(
+        sql.SQL("SELECT {}").format(
+            sql.SQL(", ").join(
+                sql.SQL("set_config({}, {}, false)").format(sql.Literal(name), sql.Literal(value))
+                for name, value in _PRINTED_ALIKE.items()
+            )
+        )
+    )
+
+
 def content_hash(conn: Connection, relation: str) -> tuple[int, str]:
     """Return the number of a relation's rows and a digest (SHA-256, hex) of them that does not know their order.
 
@@ -29,8 +41,7 @@ def content_hash(conn: Connection, relation: str) -> tuple[int, str]:
     say that two relations hold the same rows; call it inside `Sessions.snapshot` where that is to be said of one
     moment. `relation` is a `schema.relation` name. Raises psycopg errors as they come.
     """
-    for name, value in _PRINTED_ALIKE.items():
-        conn.execute("SELECT set_config(%s, %s, false)", (name, value))
+    print_alike(conn)
     words = sql.SQL(", ").join(
         sql.SQL("sum(('x' || substr(hash, {}, 16))::bit(64)::bigint) AS {}").format(
             sql.Literal(start), sql.Identifier(f"word_{start}")

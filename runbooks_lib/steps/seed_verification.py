@@ -1,67 +1,88 @@
 """Step 5, seed verification: are the declared rows there, as declared, on the leader and on its replica?
 
-Each function answers one question of `05_seed_verification.ipynb`. The rows are compared in the server, which knows
-the types: the declared rows travel there as one JSON document and become rows of the table's own type.
+Each function answers one question of `05_seed_verification.ipynb`. Rows that stand in the phase file are told one by
+one (`seed_rows`), those of a file beside it together (`seed_sets`).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
-
-from psycopg import sql
-from psycopg.types.json import Jsonb
 
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, judge
 from runbooks_lib.phase import Phase, Seeds
-from runbooks_lib.postgres.catalog import count_rows, identifier, read_catalog
+from runbooks_lib.postgres.catalog import count_rows, read_catalog
 from runbooks_lib.postgres.checks import check_row_counts
 from runbooks_lib.postgres.connect import Connection, Sessions
 from runbooks_lib.postgres.readiness import quoted
+from runbooks_lib.steps import seed_sets
 from runbooks_lib.steps.pending import judged_later, pending_at
+from runbooks_lib.steps.seed_rows import compare, unexpected_keys
 
 MAX_UNEXPECTED = 20  # named in the finding; the rest is counted
 
+Plan = Mapping[str, Any] | None
+Judged = tuple[Finding, dict[str, Any] | None]
 
-def rows(phase: Phase, sessions: Sessions, *, planned: Mapping[str, Any] | None = None) -> Answer:
+
+def rows(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Answer:
     """Compare every declared row with the targets that hold data: missing, different, equal.
 
     Reads the seed tables; writes nothing. `planned` are the facts of a plan that was only rehearsed: a row that is
-    missing from a table that it fills is SKIP. Facts: `rows`, per target what stands in the table, with its tenant.
+    missing from a table that it fills is SKIP. Facts: `rows`, per target what stands in the table, with its tenant;
+    `sets`, per target and tenant of a file, how many rows of which kind there are.
     """
     findings: list[Finding] = []
-    facts: list[dict[str, Any]] = []
+    facts: dict[str, list[dict[str, Any]]] = {"rows": [], "sets": []}
     for name, seeds in _places(phase):
-        try:
-            pending = pending_at(phase, sessions, name, planned)
-            with sessions.snapshot(name) as conn:
-                to_come = pending.makes_table(seeds.table) and not _exists(conn, seeds.table)
-                compared = _missing(seeds) if to_come else _compare(conn, seeds)
-        except RunbookError as error:
-            findings.append(could_not_run("seed_row_is", name, seeds.table, error))
-            continue
-        for line in compared:
-            finding = _judge_row(name, seeds, line)
-            later = line["have"] is None and seeds.table in pending.filled
-            findings.append(judged_later(finding) if later else finding)
-            facts.append(
-                {
-                    "target": name,
-                    "table": seeds.table,
-                    "tenant": line["want"].get(seeds.tenant) if seeds.tenant else None,
-                    "row": line["have"],
-                }
-            )
+        ask, key = (_ask_set, "sets") if seeds.file else (_ask_rows, "rows")
+        for finding, fact in ask(phase, sessions, name, seeds, planned):
+            findings.append(finding)
+            facts[key] += [fact] if fact else []
     table = tuple(
         {"target": f.target, "row": f.object, "have": f.have, "want": f.want, "verdict": f.verdict.value}
         for f in findings
     )
-    return Answer(findings=tuple(findings), facts={"rows": facts}, rows=table)
+    return Answer(findings=tuple(findings), facts=facts, rows=table)
 
 
-def unexpected(phase: Phase, sessions: Sessions, *, planned: Mapping[str, Any] | None = None) -> Answer:
+def _ask_rows(phase: Phase, sessions: Sessions, name: str, seeds: Seeds, planned: Plan) -> Iterator[Judged]:
+    """Yield, for each row that stands in the phase file, its finding and what stands in the table."""
+    try:
+        pending = pending_at(phase, sessions, name, planned)
+        with sessions.snapshot(name) as conn:
+            to_come = pending.makes_table(seeds.table) and not _exists(conn, seeds.table)
+            compared = _missing(seeds) if to_come else compare(conn, seeds, seeds.rows)
+    except RunbookError as error:
+        yield could_not_run("seed_row_is", name, seeds.table, error), None
+        return
+    for line in compared:
+        finding = _judge_row(name, seeds, line)
+        later = line["have"] is None and seeds.table in pending.filled
+        tenant = line["want"].get(seeds.tenant) if seeds.tenant else None
+        fact = {"target": name, "table": seeds.table, "tenant": tenant, "row": line["have"]}
+        yield judged_later(finding) if later else finding, fact
+
+
+def _ask_set(phase: Phase, sessions: Sessions, name: str, seeds: Seeds, planned: Plan) -> Iterator[Judged]:
+    """Yield, for each tenant of a file of rows, one finding and the numbers."""
+    try:
+        pending = pending_at(phase, sessions, name, planned)
+        with sessions.snapshot(name) as conn:
+            to_come = pending.makes_table(seeds.table) and not _exists(conn, seeds.table)
+        tallies = seed_sets.seen_first(phase, sessions, name, seeds, to_come=to_come)
+    except RunbookError as error:
+        yield could_not_run("seed_rows_are", name, seeds.table, error), None
+        return
+    for tenant, tally in tallies.items():
+        finding = seed_sets.judge_rows(name, seeds, tenant, tally)
+        later = set(tally.counts) == {"missing"} and seeds.table in pending.filled
+        fact = {"target": name, "table": seeds.table, "tenant": tenant, **tally.facts()}
+        yield judged_later(finding) if later else finding, fact
+
+
+def unexpected(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Answer:
     """Look for rows of the declared tenants (of the whole table, where no tenant column is declared) that nobody
     declared.
 
@@ -75,18 +96,18 @@ def unexpected(phase: Phase, sessions: Sessions, *, planned: Mapping[str, Any] |
                 if pending.makes_table(seeds.table) and not _exists(conn, seeds.table):
                     findings.append(_not_there(name, seeds.table))
                     continue
-                keys = _unexpected(conn, seeds)
+                have = "" if seeds.file else _named(unexpected_keys(conn, seeds, seeds.rows))
+            if seeds.file:
+                have = seed_sets.unexpected_words(phase, sessions, name, seeds)
         except RunbookError as error:
             findings.append(could_not_run("no_unexpected_seed_rows", name, seeds.table, error))
             continue
-        named = ", ".join(f"[{key}]" for key in keys[:MAX_UNEXPECTED])
-        more = f" and {len(keys) - MAX_UNEXPECTED} more" if len(keys) > MAX_UNEXPECTED else ""
         findings.append(
             judge(
                 "no_unexpected_seed_rows",
                 name,
                 seeds.table,
-                have=f"{named}{more}" or "none",
+                have=have or "none",
                 want="none",
                 hint="Somebody added rows since the phase was written: declare them, or have them removed.",
             )
@@ -94,7 +115,7 @@ def unexpected(phase: Phase, sessions: Sessions, *, planned: Mapping[str, Any] |
     return Answer(findings=tuple(findings))
 
 
-def row_counts(phase: Phase, sessions: Sessions, *, planned: Mapping[str, Any] | None = None) -> Answer:
+def row_counts(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Answer:
     """Count the rows of every declared table on every target that holds data.
 
     Reads the tables; writes nothing. A table that is `planned` (see `rows`) is SKIP. Facts: per target, table -> rows.
@@ -134,78 +155,13 @@ def _not_there(target: str, table: str) -> Finding:
 
 
 def _missing(seeds: Seeds) -> list[dict[str, Any]]:
-    """Return what `_compare` would of a table that is not there."""
+    """Return what `compare` would of a table that is not there."""
     return [{"want": dict(row), "have": None, "same": False} for row in seeds.rows]
 
 
-def _compare(conn: Connection, seeds: Seeds) -> list[dict[str, Any]]:
-    """Return, per declared row, what is declared (`want`), what the table holds (`have`) and whether it is the `same`.
-
-    `want` and `have` are JSON objects of the columns that the row declares, made by the server from rows of the
-    table's own type; `have` is None when the row is missing.
-    """
-    return [
-        pair
-        for columns, rows in _by_columns(seeds).items()
-        for pair in conn.execute(_pairs(seeds, columns), (_document(rows),)).fetchall()
-    ]
-
-
-def _by_columns(seeds: Seeds) -> dict[frozenset[str], list[Mapping[str, object]]]:
-    """Group the rows by the columns that they declare: a column that a row leaves out is not judged."""
-    groups: dict[frozenset[str], list[Mapping[str, object]]] = {}
-    for row in seeds.rows:
-        groups.setdefault(frozenset(row), []).append(row)
-    return groups
-
-
-def _pairs(seeds: Seeds, columns: Iterable[str]) -> sql.Composed:
-    return sql.SQL(
-        "SELECT want, have, coalesce(want = have, false) AS same FROM ("
-        "SELECT {want} AS want, CASE WHEN have.{first} IS NOT NULL THEN {have} END AS have "
-        "FROM jsonb_populate_recordset(NULL::{table}, %s) AS want LEFT JOIN {table} AS have ON {on}"
-        ") AS pairs"
-    ).format(
-        want=_object("want", columns),
-        have=_object("have", columns),
-        first=sql.Identifier(seeds.key[0]),
-        table=identifier(seeds.table),
-        on=_same_key(seeds),
-    )
-
-
-def _unexpected(conn: Connection, seeds: Seeds) -> list[str]:
-    """Return the keys, as text, of rows that are not declared, within the declared tenants where there are any."""
-    scope = (
-        sql.SQL("have.{0} IN (SELECT DISTINCT {0} FROM declared)").format(sql.Identifier(seeds.tenant))
-        if seeds.tenant
-        else sql.SQL("true")
-    )
-    statement = sql.SQL(
-        "WITH declared AS MATERIALIZED (SELECT * FROM jsonb_populate_recordset(NULL::{table}, %s)) "
-        "SELECT concat_ws(', ', {key}) AS key FROM {table} AS have "
-        "WHERE {scope} AND NOT EXISTS (SELECT FROM declared AS want WHERE {on}) ORDER BY 1"
-    ).format(
-        table=identifier(seeds.table),
-        key=sql.SQL(", ").join(sql.Identifier("have", column) for column in seeds.key),
-        scope=scope,
-        on=_same_key(seeds),
-    )
-    return [row["key"] for row in conn.execute(statement, (_document(seeds.rows),)).fetchall()]
-
-
-def _object(alias: str, columns: Iterable[str]) -> sql.Composable:
-    pairs = (sql.SQL("{}, {}").format(sql.Literal(c), sql.Identifier(alias, c)) for c in columns)
-    return sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs))
-
-
-def _same_key(seeds: Seeds) -> sql.Composable:
-    equal = (sql.SQL("have.{0} = want.{0}").format(sql.Identifier(column)) for column in seeds.key)
-    return sql.SQL(" AND ").join(equal)
-
-
-def _document(rows: Iterable[Mapping[str, object]]) -> Jsonb:
-    return Jsonb([dict(row) for row in rows], dumps=lambda rows: json.dumps(rows, default=str))
+def _named(keys: list[str]) -> str:
+    more = f" and {len(keys) - MAX_UNEXPECTED} more" if len(keys) > MAX_UNEXPECTED else ""
+    return ", ".join(f"[{key}]" for key in keys[:MAX_UNEXPECTED]) + more
 
 
 def _judge_row(target: str, seeds: Seeds, line: Mapping[str, Any]) -> Finding:

@@ -437,10 +437,10 @@ MISTAKES = {
         "targets.old.max_lag_bytes: is given for a primary; leave it out",
     ),
     "bad target name": ("old = {", '"o l d" = {', 'targets."o l d": is no name'),
-    "spec_version 2": (
+    "spec_version 3": (
         "spec_version = 1",
-        "spec_version = 2",
-        "spec_version: is 2; this version of runbooks reads spec_version 1",
+        "spec_version = 3",
+        "spec_version: is 3; this version of runbooks reads spec_version 1 to 2",
     ),
     "id of another folder": (
         'id = "SMALL"',
@@ -744,3 +744,46 @@ def test_ph15_checklist_and_texts(ph15: Phase) -> None:
     ]
     assert ph15.background is not None
     assert "PH-RESTORE" in ph15.background.fr
+
+
+# --- seeds in a file ---------------------------------------------------------------------------------------------
+
+IN_A_FILE = changed('rows = [{ id = 1, colour = "RED" }, { id = 2, colour = "GREEN" }]', 'file = "items.csv"')
+IN_A_FILE = IN_A_FILE.replace("spec_version = 1", "spec_version = 2")
+
+
+def write_with_rows(write: Write, rows: str, content: str = IN_A_FILE) -> Path:
+    file = write(content)
+    (file.parent / "items.csv").write_text(rows, encoding="utf-8")
+    return file
+
+
+def test_seeds_may_stand_in_a_file_which_the_digest_covers(write: Write) -> None:
+    file = write_with_rows(write, "id,colour\n1,RED\n")
+    phase = load_phase(str(file))
+    assert (phase.seeds[0].file, phase.seeds[0].rows) == ("items.csv", ())
+    (file.parent / "items.csv").write_text("id,colour\n1,GREEN\n", encoding="utf-8")
+    assert load_phase(str(file)).digest != phase.digest
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rows", "expected"),
+    [
+        ("", "", None, "seeds[0].file: is \"items.csv\": The file"),
+        ("", "", "id,colours\n", 'seeds[0].file: names no column of public.Item in its header: "colours"; did you'),
+        ("", "", "id\n", 'seeds[0].file: has no column "colour"; key and tenant are columns of the file'),
+        ("", "", "id,id\n", "seeds[0].file: is \"items.csv\": The header of items.csv has a column without"),
+        ("spec_version = 2", "spec_version = 1", "id,colour\n", "seeds[0].file: is a key of spec_version 2"),
+        ("items.csv", "../items.csv", "", "seeds[0].file: is \"../items.csv\"; accepted is the name of a file"),
+        ('file = "items.csv"', 'file = "items.csv"\nrows = [{ id = 1, colour = "RED" }]', "id,colour\n",
+         "seeds[0].file: is given beside rows; leave out one of them"),
+        ('file = "items.csv"', "", "", "seeds[0].rows: is missing; accepted is an array, each entry a table; or file"),
+    ],
+)  # fmt: skip
+def test_a_mistake_about_a_file_of_seeds(
+    write: Write, old: str, new: str, rows: str | None, expected: str
+) -> None:
+    file = write(IN_A_FILE.replace(old, new, 1))
+    if rows is not None:
+        (file.parent / "items.csv").write_text(rows, encoding="utf-8")
+    assert [m for m in mistakes_of(file) if m.startswith(expected)], mistakes_of(file)

@@ -1,0 +1,177 @@
+"""Seed rows in a file beside phase.toml: CSV as PostgreSQL's COPY writes and reads it, or TSV by the same rules.
+
+The header names the columns. An empty value without quotes is NULL, with quotes the empty text. Files may have
+millions of rows: nothing here holds more than one of them, but for the sorted copy, which is made on disk.
+
+Source: https://www.postgresql.org/docs/current/sql-copy.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from io import BufferedReader
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from runbooks_lib.errors import SpecError
+
+SORTED_IN_MEMORY = 100_000  # rows
+LONGEST_RECORD = 64 * 2**20  # bytes: beyond that, a quote was not closed
+
+Fields = list[str | None]
+Key = Callable[[bytes], Any]
+
+
+@dataclass(frozen=True)
+class SeedFile:
+    """A file of seed rows. Every method raises SpecError when the file is not what it should be."""
+
+    path: Path
+
+    @property
+    def separator(self) -> bytes:
+        """Return the byte between two values: a tab in .tsv files, else a comma."""
+        return b"\t" if self.path.suffix.lower() == ".tsv" else b","
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Return the names in the header."""
+        with self._open() as file:
+            header = file.readline().removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+        names = self.parse(header if header.endswith(b"\n") else header + b"\n")
+        if None in names or len(set(names)) != len(names):
+            raise SpecError(
+                f"The header of {self.path.name} has a column without a name, or a name twice.",
+                "The first line names the columns of the table, each once.",
+            )
+        return tuple(name for name in names if name is not None)
+
+    def digest(self) -> str:
+        """Return the SHA-256 (hex) of the file."""
+        with self._open() as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def records(self) -> Iterator[bytes]:
+        """Yield each row as it stands, ended by a line feed; line ends within quotes belong to the row."""
+        with self._open() as file:
+            feeds_only = not file.readline().endswith(b"\r\n")
+            for record in records_of(file):
+                if feeds_only and record.endswith(b"\n"):
+                    yield record
+                else:
+                    yield record.removesuffix(b"\n").removesuffix(b"\r") + b"\n"
+
+    def sorted_records(self, key: Key, folder: Path) -> Iterator[bytes]:
+        """Yield each row in the order of `key`, by way of sorted parts of the file in `folder`."""
+        source = self.records()
+        parts: list[Path] = []
+        while part := sorted(islice(source, SORTED_IN_MEMORY), key=key):
+            parts.append(folder / f"{len(parts)}{self.path.suffix}")
+            with parts[-1].open("wb") as file:
+                file.write(b"\n")  # in the header's place
+                file.writelines(part)
+        return heapq.merge(*(SeedFile(part).records() for part in parts), key=key)
+
+    def values_of(self, column: str) -> Counter[str | None]:
+        """Return each value of a column and how many rows have it."""
+        place = self.columns.index(column)
+        found: Counter[bytes] = Counter()
+        quoted: Counter[str | None] = Counter()
+        for record in self.records():
+            if b'"' in record:
+                quoted[self.parse(record)[place]] += 1
+            elif len(fields := record.split(self.separator, place + 1)) > place:
+                found[fields[place].rstrip(b"\n")] += 1
+            else:
+                self.row(record)  # says what is wrong
+        for raw, rows in found.items():
+            quoted[self._text(raw) or None] += rows
+        return quoted
+
+    def parse(self, record: bytes) -> Fields:
+        """Return the values of a row; None is NULL."""
+        fields: Fields = []
+        position = 0
+        while position < len(record):
+            match = _FIELDS[self.separator].match(record, position)
+            if match is None:
+                raise SpecError(
+                    f"{self.path.name} has a row that is no CSV: {_shown(record)}",
+                    "A value that holds a quote, the separator or a line end stands in quotes, its quotes doubled: "
+                    "COPY … TO … WITH (FORMAT csv, HEADER) writes such files.",
+                )
+            quoted, plain, end = match.groups()
+            if quoted is not None:
+                fields.append(self._text(quoted.replace(b'""', b'"')))
+            else:
+                fields.append(self._text(plain) if plain else None)
+            position = match.end()
+            if end == b"\n":
+                break
+        return fields
+
+    def row(self, record: bytes) -> dict[str, str | None]:
+        """Return the values of a row by the names of their columns."""
+        fields = self.parse(record)
+        if len(fields) != len(self.columns):
+            raise SpecError(
+                f"{self.path.name} has a row of {len(fields)} values under a header of {len(self.columns)}: "
+                f"{_shown(record)}",
+                "Each row has as many values as the header has names.",
+            )
+        return dict(zip(self.columns, fields, strict=True))
+
+    def _open(self) -> BufferedReader:
+        try:
+            return self.path.open("rb")
+        except OSError as error:
+            raise SpecError(
+                f"The file {self.path} cannot be read: {error.strerror}.", "Make it readable for this user."
+            ) from error
+
+    def _text(self, raw: bytes) -> str:
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise SpecError(f"{self.path.name} is not UTF-8: {_shown(raw)}", "Save it as UTF-8.") from error
+
+
+def records_of(file: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the rows of a file as they stand: a line each, and more where a line end stands within quotes.
+
+    Raises SpecError when a quote is not closed.
+    """
+    lines = iter(file)
+    for line in lines:
+        yield line if b'"' not in line or line.count(b'"') % 2 == 0 else _whole(line, lines)
+
+
+def _whole(line: bytes, lines: Iterator[bytes]) -> bytes:
+    parts, size = [line], len(line)
+    for more in lines:
+        parts.append(more)
+        size += len(more)
+        if more.count(b'"') % 2:
+            return b"".join(parts)
+        if size > LONGEST_RECORD:
+            break
+    raise SpecError(
+        f"There is a quote that is not closed: {_shown(line)}", "Close it, or double it within quotes."
+    )
+
+
+_FIELDS = {
+    separator: re.compile(rb'(?:"((?:[^"]|"")*)"|([^"\n' + separator + rb"]*))(" + separator + rb"|\n)")
+    for separator in (b",", b"\t")
+}
+
+
+def _shown(record: bytes) -> str:
+    return record[:100].decode("utf-8", "replace").rstrip("\n")
