@@ -1,6 +1,7 @@
 """Archives in object stores (s3, gs, abfs, …), through fsspec: a run is made here, and copied there once sealed.
 
-The manifest is written last and, when a run is replaced, removed first: what has one there is whole.
+The manifest is written last and, when a run is replaced, removed first: what has one there is whole. The copy here
+stays: a stopped run is taken up from it, and the next seal follows it whatever became of the archive.
 Source: https://filesystem-spec.readthedocs.io/
 """
 
@@ -12,27 +13,22 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from runbooks_lib.archive.listing import Listed
-from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST
+from runbooks_lib.archive.manifest import MANIFEST
 from runbooks_lib.archive.redaction import redact
-from runbooks_lib.archive.run import HEADER, Run, runs_folder
+from runbooks_lib.archive.run import HEADER, Run, is_url, runs_folder
 from runbooks_lib.errors import EvidenceError, PreconditionFailed, RunbookError
 from runbooks_lib.postgres.storage import cache_directory
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "abfs": "abfs", "abfss": "abfs", "az": "abfs"}
 WITHOUT_FOLDERS = frozenset({*EXTRAS, "memory"})  # making a folder there would make a bucket
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
-
-
-def is_url(text: str | None) -> bool:
-    """Tell whether an archive is named by a URL: s3://bucket/runs and the like, file:// and memory:// too."""
-    return bool(text and _URL.match(text))
+_CHAIN = re.compile(r"[^/]+/[^/]+/(run\.json|manifest\.json|attestation\.dsse\.json|plan/plan_\w+\.json)")
 
 
 def archive_url(named: str | Path | None = None) -> str | None:
@@ -64,7 +60,7 @@ def local_folder(url: str) -> Path:
 def prepare(url: str, phase: str) -> Path:
     """Return `local_folder(url)` with the chain of the phase's runs in it, so that the next run's seal follows it.
 
-    Reads run.json and the manifest of each run that is there and not here.
+    Reads run.json, seal and plans of each run that is there and not here: a plan may have been made elsewhere.
     Raises PreconditionFailed when the driver is missing, EvidenceError when the archive cannot be read: before a
     run begins, not at its end.
     """
@@ -196,6 +192,31 @@ def listed_at(url: str) -> list[Listed]:
     ]
 
 
+@contextmanager
+def fetched(
+    url: str, choose: Callable[[frozenset[str]], Iterable[str]]
+) -> Iterator[tuple[Path, frozenset[str]]]:
+    """Give the block a temporary folder with files of the archive at a URL, and the names of all that are there.
+
+    `choose` returns, of the names, those to copy. Raises PreconditionFailed or EvidenceError.
+    """
+    with tempfile.TemporaryDirectory(prefix="runbooks-archive-") as temporary:
+        with _telling(f"The archive {shown(url)} cannot be read"):
+            fs, root = _open(url)
+            sizes = _sizes(fs, root)
+            names = frozenset(sizes)
+            _get(fs, root, {name: sizes[name] for name in choose(names)}, Path(temporary))
+        yield Path(temporary), names
+
+
+def put(path: Path, url: str) -> str:
+    """Copy a file to a URL, over what is there; return the URL. Raises PreconditionFailed or EvidenceError."""
+    with _telling(f"{shown(url)} could not be written"):
+        fs, root = _open(url)
+        fs.put_file(str(path), root)
+    return url
+
+
 def _listed(folder: PurePosixPath, where: str, content: Any, sealed: bool) -> Listed:
     header: dict[str, Any] = {}
     problem = ""
@@ -213,7 +234,7 @@ def _fetch_chain(fs: Any, root: str, phase: str, into: Path, *, whole: bool) -> 
     wanted = {
         name: size
         for name, size in names.items()
-        if (whole or (name.count("/") == 2 and PurePosixPath(name).name in (HEADER, MANIFEST, ATTESTATION)))
+        if (whole or _CHAIN.fullmatch(name))
         and not (into / name).exists()
         and "/".join((*PurePosixPath(name).parts[:2], MANIFEST)) in names
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import platform
+import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ from typing import Any
 from runbooks_lib.archive.code import notebooks_folder
 from runbooks_lib.archive.files import read_json, write_json, write_text
 from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, alone, followers
-from runbooks_lib.errors import EvidenceError
+from runbooks_lib.errors import EvidenceError, PreconditionFailed
 from runbooks_lib.phase import STEPS, Phase, reference
 
 HEADER = "run.json"
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
 SCHEMA_VERSION = 1
 SEALED_BY_RUNNER = "RUNBOOKS_SEALED_BY_RUNNER"  # the id of the run that the runner itself will seal
 RECORDED_PACKAGES = ("runbooks", "papermill", "psycopg", "jupyterlab", "ipykernel", "pandas")
@@ -40,12 +42,23 @@ def step_name(step: str) -> str:
     return f"{STEPS.index(step) + 1:02d}_{step}"
 
 
+def is_url(text: str | None) -> bool:
+    """Tell whether an archive is named by a URL: s3://bucket/runs and the like, file:// and memory:// too."""
+    return bool(text and _URL.match(text))
+
+
 def runs_folder(explicit: str | Path | None = None) -> Path:
     """Return where runs are kept: `explicit`, else RUNBOOKS_RUNS, else ./runs.
 
     A kernel started by JupyterLab works in the notebooks' own folder: there it is ../runs, as for a shell.
+    Raises PreconditionFailed when that is a URL: a run is made in a folder, and copied when it is sealed.
     """
     given = explicit or os.environ.get("RUNBOOKS_RUNS")
+    if given and is_url(str(given)):
+        raise PreconditionFailed(
+            "RUNBOOKS_RUNS names a URL, and notebooks that are run one by one need a folder.",
+            "Set RUNBOOKS_RUNS to a folder; when the run is sealed: runbooks runs upload RUN --runs URL.",
+        )
     if given:
         return Path(given).expanduser().absolute()
     here = Path.cwd()

@@ -129,9 +129,9 @@ def diff_(a: str, b: str, folder: str | None, as_json: bool) -> None:
 )
 def upload(run: Path, url: str) -> None:
     """Copy a sealed RUN, by its folder, to an object store; its own URL there is printed."""
-    from runbooks_lib.archive.remote import is_url, shown
+    from runbooks_lib.archive.remote import shown
     from runbooks_lib.archive.remote import upload as copy
-    from runbooks_lib.archive.run import Run
+    from runbooks_lib.archive.run import Run, is_url
 
     if not is_url(url):
         raise click.UsageError(f"--runs {url} is no URL.")
@@ -149,17 +149,24 @@ def upload(run: Path, url: str) -> None:
 def site(folder: str | None, out: Path | None) -> None:
     """Write index.html: all runs, filters, what changed since the run before, links to the reports.
 
-    Prints its path. It is one file that opens from the disk; write it again when there are new runs.
+    Prints its path, or its URL. It is one file that opens from the disk; write it again when there are new runs.
     """
-    from runbooks_lib.archive.pages.site import write_site
-    from runbooks_lib.archive.remote import archive_url
+    from runbooks_lib.archive.pages.site import write_site, write_site_at
+    from runbooks_lib.archive.remote import archive_url, shown
     from runbooks_lib.archive.run import runs_folder
 
-    if archive_url(folder):
-        raise click.UsageError("The site is written over runs in a folder: give --runs DIR.")
-    path, number = write_site(runs_folder(folder), out.absolute() if out else None)
+    if url := archive_url(folder):
+        if out:
+            raise click.UsageError(
+                "--out is for runs in a folder: at a URL index.html is written beside them."
+            )
+        address, number = write_site_at(url)
+        where = shown(address)
+    else:
+        path, number = write_site(runs_folder(folder), out.absolute() if out else None)
+        where = str(path)
     click.echo(f"{number} runs", err=True)
-    click.echo(path)
+    click.echo(where)
 
 
 _HEADINGS = ("run", "phase", "mode", "verdict", "begun (UTC)", "seconds", "state", "sealed")
@@ -218,8 +225,8 @@ def _archive(folder: str | None) -> tuple[list[Listed], str]:
 def opened(reference: str, folder: str | None) -> Iterator[Run]:
     """Give the block the run that a folder, a URL, an id or the beginning of an id names."""
     from runbooks_lib.archive.listing import find_run, pick
-    from runbooks_lib.archive.remote import archive_url, is_url, listed_at, located, shown
-    from runbooks_lib.archive.run import Run, runs_folder
+    from runbooks_lib.archive.remote import archive_url, listed_at, located, shown
+    from runbooks_lib.archive.run import Run, is_url, runs_folder
 
     url = archive_url(folder)
     if url and not is_url(reference) and not Path(reference).is_dir():

@@ -11,7 +11,7 @@ import pytest
 from runbooks_lib.archive import run as module
 from runbooks_lib.archive.files import read_json, write_json
 from runbooks_lib.archive.run import Run, all_runs, runs_folder, step_name, unfinished
-from runbooks_lib.errors import EvidenceError
+from runbooks_lib.errors import EvidenceError, PreconditionFailed
 from runbooks_lib.phase import Phase, load_phase
 
 PASSWORD = "p@ss/w:rd'\"$é\\"
@@ -161,6 +161,10 @@ def test_where_runs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("RUNBOOKS_RUNS")
     assert runs_folder().name == "runs"
     assert runs_folder().is_absolute()
+    monkeypatch.setenv("RUNBOOKS_RUNS", "s3://bucket/runs")
+    with pytest.raises(PreconditionFailed, match="names a URL"):
+        runs_folder()
+    assert not any(tmp_path.iterdir())
 
 
 def test_the_header_is_whole_json(tmp_path: Path, phase: Phase) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import re
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from fsspec.implementations.memory import MemoryFileSystem
 
+from runbooks_lib.archive.files import write_json
 from runbooks_lib.archive.pages import changes
-from runbooks_lib.archive.pages.site import write_site
-from runbooks_lib.archive.run import Run
+from runbooks_lib.archive.pages.site import write_site, write_site_at
+from runbooks_lib.archive.run import Run, all_runs
 from runbooks_lib.cli import commands
 from runbooks_lib.errors import EvidenceError
 
@@ -157,3 +160,36 @@ def test_a_thousand_runs_take_less_than_five_seconds(make_run: MakeRun, tmp_path
     assert number == 1001
     assert len(rows(path)) == 1001
     assert path.stat().st_size < 2_000_000
+
+
+# An archive at a URL
+
+
+@pytest.mark.parametrize("summed_up", [True, False])
+def test_the_index_of_an_archive_at_a_url_is_the_same(
+    archive: Path, tmp_path: Path, summed_up: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for run in all_runs(archive):
+        (run.path / "report.html").write_text("<!DOCTYPE html>")
+        if summed_up:
+            write_json(run.path / changes.FILE, changes.summary(run.evidence()))
+    expected = write_site(archive)[0].read_bytes()
+    name = uuid.uuid4().hex
+    store = MemoryFileSystem()
+    try:
+        store.put(f"{archive}/", f"/{name}/runs", recursive=True)
+        store.rm(f"/{name}/runs/index.html")
+        for number in (1, 2):  # twice is once
+            assert write_site_at(f"memory://{name}/runs/") == (f"memory://{name}/runs/index.html", 3), number
+        assert store.cat(f"/{name}/runs/index.html") == expected
+        assert b"/report.html" in expected
+    finally:
+        store.rm(f"/{name}", recursive=True)
+    assert not list(tmp_path.glob("runbooks-archive-*"))
+
+
+def test_the_index_of_an_archive_that_cannot_be_written_is_an_evidence_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EvidenceError, match="could not be written"):
+        write_site_at(f"file://{tmp_path}/file/runs")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,13 +12,15 @@ from typing import Any
 from urllib.parse import quote
 
 from runbooks_lib.archive.files import write_text
-from runbooks_lib.archive.pages.changes import Changes, Key, compare, verdicts_of
+from runbooks_lib.archive.pages.changes import FILE, Changes, Key, compare, verdicts_of
 from runbooks_lib.archive.pages.page import in_all_languages, render, source
-from runbooks_lib.archive.run import Run, all_runs
+from runbooks_lib.archive.remote import fetched, put
+from runbooks_lib.archive.run import HEADER, Run, all_runs
 from runbooks_lib.errors import EvidenceError
 from runbooks_lib.findings import Verdict
 
 INDEX = "index.html"
+_RECORD = re.compile(r"\d\d_\w+\.json")  # of a step
 SHOWN_CHANGES = 12  # of each kind and run; the page stays small
 
 
@@ -38,10 +41,33 @@ class Entry:
     unread: str | None
 
 
-def write_site(runs: Path, out: Path | None = None) -> tuple[Path, int]:
+def write_site_at(url: str) -> tuple[str, int]:
+    """Write index.html over all runs of the archive at a URL, beside them; return its URL and how many runs.
+
+    Copies run.json and verdicts.json of each run here meanwhile, without the latter its evidence.
+    Raises PreconditionFailed or EvidenceError when the archive cannot be read or written.
+    """
+    with fetched(url, _to_read) as (folder, names):
+        path, number = write_site(folder, is_there=lambda p: p.relative_to(folder).as_posix() in names)
+        return put(path, f"{url.rstrip('/')}/{INDEX}"), number
+
+
+def _to_read(names: frozenset[str]) -> Iterator[str]:
+    """Yield the files of an archive that its index is made of."""
+    for name in names:
+        *folder, file = name.split("/")
+        summed_up = "/".join((*folder, FILE)) in names
+        if len(folder) == 2 and (file in (HEADER, FILE) or (_RECORD.fullmatch(file) and not summed_up)):
+            yield name
+
+
+def write_site(
+    runs: Path, out: Path | None = None, *, is_there: Callable[[Path], bool] = Path.exists
+) -> tuple[Path, int]:
     """Write index.html over all runs below `runs` to `out` (default: `runs`); return its path and how many runs.
 
-    Reads run.json and verdicts.json of each run (without the latter its evidence), one run after the other.
+    Reads run.json and verdicts.json of each run (without the latter its evidence), one run after the other; what
+    `is_there` says of a run's reports decides which ones are linked.
     Raises EvidenceError when the folder cannot be written.
     """
     folder = out or runs
@@ -52,7 +78,9 @@ def write_site(runs: Path, out: Path | None = None) -> tuple[Path, int]:
             f"{folder} cannot be made: {error.strerror or error}.",
             "Choose a folder that you may write to: --out DIR.",
         ) from error
-    entries = sorted(_entries(runs, folder), key=lambda entry: str(entry.header["started_at"]), reverse=True)
+    entries = sorted(
+        _entries(runs, folder, is_there), key=lambda entry: str(entry.header["started_at"]), reverse=True
+    )
     text = render(
         "site.html.j2",
         in_all_languages(),
@@ -66,7 +94,7 @@ def write_site(runs: Path, out: Path | None = None) -> tuple[Path, int]:
     return folder / INDEX, len(entries)
 
 
-def _entries(runs: Path, folder: Path) -> Iterator[Entry]:
+def _entries(runs: Path, folder: Path, is_there: Callable[[Path], bool]) -> Iterator[Entry]:
     """Yield the runs, oldest first; only the last verdicts of each phase are kept in memory."""
     last: dict[str, tuple[str, dict[Key, Verdict]]] = {}
     for run in all_runs(runs):
@@ -82,7 +110,7 @@ def _entries(runs: Path, folder: Path) -> Iterator[Entry]:
         before = last.get(series)
         yield Entry(
             header=header,
-            links=_links(run, folder),
+            links=_links(run, folder, is_there),
             duration_s=_duration(header),
             counts=_counts(found),
             previous=before[0] if before else None,
@@ -106,10 +134,10 @@ def _unreadable(run: Run) -> dict[str, Any]:
     }
 
 
-def _links(run: Run, folder: Path) -> dict[str, str]:
+def _links(run: Run, folder: Path, is_there: Callable[[Path], bool]) -> dict[str, str]:
     way = os.path.relpath(run.path, folder)
     names = ("report.html", "report.fr.md", "report.en.md", "run.json")
-    return {name: quote(f"{way}/{name}") for name in names if (run.path / name).exists()}
+    return {name: quote(f"{way}/{name}") for name in names if is_there(run.path / name)}
 
 
 def _counts(found: Mapping[Key, Verdict]) -> dict[Verdict, int]:

@@ -20,7 +20,6 @@ from runbooks_lib.archive.remote import (
     archive_url,
     download,
     downloaded,
-    is_url,
     listed_at,
     local_folder,
     located,
@@ -29,7 +28,7 @@ from runbooks_lib.archive.remote import (
     shown,
     upload,
 )
-from runbooks_lib.archive.run import Run
+from runbooks_lib.archive.run import Run, is_url
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
@@ -239,15 +238,20 @@ def test_the_runs_of_an_archive(make_run: Any, url: str) -> None:
 
 
 def test_the_chain_comes_along(make_run: Any, url: str, cache: Path) -> None:
-    """A machine with an empty cache gets what the next seal must follow, and nothing else."""
+    """A machine with an empty cache gets what the next seal must follow and the plans, and nothing else."""
     for id_ in IDS:
-        upload(make_run(STEPS, id=id_, sealed=True), url)
+        made = make_run(STEPS, id=id_, sealed=True)
+        (made.path / "plan").mkdir()
+        (made.path / "plan" / "plan_1a2b3c4d.json").write_text("{}")
+        (made.path / "plan" / "phase.toml").touch()
+        upload(made, url)
     fs, root = at(f"{url}/{PHASE}")
     fs.rm_file(f"{root}/{IDS[1]}/manifest.json")
     folder = prepare(url, PHASE)
     assert folder == local_folder(url)
     assert folder.is_relative_to(cache)
-    expected = {f"{PHASE}/{id_}/{name}" for id_ in (IDS[0], IDS[2]) for name in ("run.json", "manifest.json")}
+    wanted = ("run.json", "manifest.json", "plan/plan_1a2b3c4d.json")
+    expected = {f"{PHASE}/{id_}/{name}" for id_ in (IDS[0], IDS[2]) for name in wanted}
     assert set(contents(folder)) == expected
     assert prepare(url, PHASE) == folder
     assert prepare(url, "ANOTHER") == folder

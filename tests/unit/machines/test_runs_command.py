@@ -142,9 +142,15 @@ def test_at_a_url(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert ids() == [FIRST, SECOND]
 
 
-def test_the_site_is_not_written_at_a_url(tmp_path: Path) -> None:
-    done = CliRunner().invoke(commands, ["runs", "site", "--runs", f"file://{tmp_path}"])
+def test_the_site_of_an_archive_at_a_url_is_written_there_and_not_elsewhere(archive: Path) -> None:
+    done = CliRunner().invoke(
+        commands, ["runs", "site", "--runs", f"file://{archive}", "--out", str(archive)]
+    )
     assert done.exit_code == 2
+    done = call("site", "--runs", f"file://{archive}")
+    assert done.stdout == f"file://{archive}/index.html\n"
+    assert done.stderr == "3 runs\n"
+    assert FIRST in (archive / "index.html").read_text("utf-8")
 
 
 def test_upload_wants_a_url(archive: Path) -> None:
