@@ -338,16 +338,16 @@ class Comparison:
         if tenant is None or self.declared.tenants is None:
             return sql.SQL("true")
         document = Jsonb([{tenant: value} for value in self.declared.tenants])
-        return sql.SQL(
-            "have.{tenant} IN (SELECT {tenant} FROM jsonb_populate_recordset(NULL::{table}, {document})){null}"
-        ).format(
+        declared = sql.SQL("SELECT {tenant} FROM jsonb_populate_recordset(NULL::{table}, {document})").format(
             tenant=sql.Identifier(tenant),
             table=identifier(self.declared.seeds.table),
             document=sql.Literal(document),
-            null=sql.SQL(" OR have.{} IS NULL").format(sql.Identifier(tenant))
-            if None in self.declared.tenants
-            else sql.SQL(""),
         )
+        few = len(self.declared.tenants) <= MOST_TENANTS  # an array leaves the planner the index of the key
+        scope = "have.{tenant} = ANY (ARRAY({declared}))" if few else "have.{tenant} IN ({declared})"
+        if None in self.declared.tenants:
+            scope += " OR have.{tenant} IS NULL"
+        return sql.SQL(scope).format(tenant=sql.Identifier(tenant), declared=declared)
 
 
 def _name(key: Key) -> str:
