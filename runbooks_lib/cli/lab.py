@@ -45,9 +45,10 @@ def _run_jupyter(lab: Lab) -> None:
     from runbooks_lib.lab.jupyter import command, environment, lay_out
 
     runs = runs_folder()
-    words = command(lay_out(lab, runs))
+    folder = lay_out(lab, runs)
+    words = command(folder)
     click.echo(f"runs are archived in {runs}; Ctrl-C ends JupyterLab, `runbooks lab down` the lab", err=True)
-    os.execve(words[0], words, environment(lab, runs))
+    os.execve(words[0], words, environment(lab, folder, runs))
 
 
 @lab.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -11,6 +12,11 @@ from runbooks_lib.archive.code import notebooks_folder
 from runbooks_lib.errors import LabError, PreconditionFailed
 from runbooks_lib.lab.lab import WALKTHROUGH, Lab
 
+CONFIG = ".config"
+# The machine may be on a closed network, and an operator on call is not to be asked about news.
+SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+}
 START = "notebooks/00_start.ipynb"
 
 
@@ -25,7 +31,8 @@ def lay_out(lab: Lab, runs: Path) -> Path:
         runs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PreconditionFailed(
-            f"The archive {runs} cannot be made: {error.strerror}.", "Let RUNBOOKS_RUNS name a folder of yours."
+            f"The archive {runs} cannot be made: {error.strerror}.",
+            "Let RUNBOOKS_RUNS name a folder of yours.",
         ) from error
     try:
         shutil.rmtree(folder, ignore_errors=True)
@@ -33,8 +40,13 @@ def lay_out(lab: Lab, runs: Path) -> Path:
             notebooks_folder(), folder / "notebooks", ignore=shutil.ignore_patterns(".*", "__pycache__")
         )
         (folder / "runs").symlink_to(runs, target_is_directory=True)
+        settings = folder / CONFIG / "labconfig"
+        settings.mkdir(parents=True)
+        (settings / "default_setting_overrides.json").write_text(json.dumps(SETTINGS), encoding="utf-8")
     except OSError as error:
-        raise LabError(f"{folder} could not be made: {error}.", "Free space, or name another folder: --dir.") from error
+        raise LabError(
+            f"{folder} could not be made: {error}.", "Free space, or name another folder: --dir."
+        ) from error
     return folder
 
 
@@ -48,6 +60,7 @@ def command(folder: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def environment(lab: Lab, runs: Path) -> dict[str, str]:
-    """Return the environment of JupyterLab and of its kernels: the lab's services, and the archive."""
-    return {**os.environ, **lab.env(), "RUNBOOKS_RUNS": str(runs)}
+def environment(lab: Lab, folder: Path, runs: Path) -> dict[str, str]:
+    """Return the environment of JupyterLab and of its kernels: the lab's services, our settings, and the archive."""
+    paths = os.pathsep.join(filter(None, (str(folder / CONFIG), os.environ.get("JUPYTER_CONFIG_PATH"))))
+    return {**os.environ, **lab.env(), "RUNBOOKS_RUNS": str(runs), "JUPYTER_CONFIG_PATH": paths}

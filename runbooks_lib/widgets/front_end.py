@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from IPython import get_ipython
 
@@ -16,3 +17,8 @@ def front_end() -> bool:
     """
     kernel = getattr(get_ipython(), "kernel", None)
     return bool(getattr(kernel, "_allow_stdin", False)) and SEALED_BY_RUNNER not in os.environ
+
+
+def link_to(path: Path) -> str:
+    """Return a path as a link in a notebook: seen from the folder that the notebook is in, the kernel's own."""
+    return os.path.relpath(path)

@@ -10,7 +10,7 @@ import ipywidgets
 from IPython.display import Markdown, display
 
 from runbooks_lib.archive.finish import finish_by_hand
-from runbooks_lib.archive.run import Run, runs_folder, step_name, unfinished
+from runbooks_lib.archive.run import Run, all_runs, runs_folder, step_name, unfinished
 from runbooks_lib.archive.step import phase_in_progress
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import CLOSING, Verdict
@@ -18,7 +18,7 @@ from runbooks_lib.phase import STEPS, Role, Target, load_phase, shipped_ids
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.postgres.locks import other_runs
 from runbooks_lib.postgres.replication import present_lag
-from runbooks_lib.widgets.front_end import front_end
+from runbooks_lib.widgets.front_end import front_end, link_to
 from runbooks_lib.widgets.tables import bundle_of
 from runbooks_lib.widgets.verdicts import SYMBOLS
 
@@ -35,8 +35,8 @@ class Start:
 
     @property
     def run(self) -> Run | None:
-        """Return the phase's run in progress."""
-        return unfinished(runs_folder(), self.phase.id)
+        """Return the phase's newest run, in progress or at its end."""
+        return max(all_runs(runs_folder(), self.phase.id), key=lambda run: run.id, default=None)
 
     def choose(self) -> None:
         """Show which phase this is; at a front end another can be chosen, and a run begun or ended."""
@@ -71,7 +71,7 @@ class Start:
         return [
             {"what": "phase", "is": self.phase.id},
             {"what": "title", "is": self.phase.title.en},
-            {"what": "run in progress", "is": run.id if run else "none"},
+            {"what": "newest run", "is": f"{run.id}, {_state(run)}" if run else "none"},
             {"what": "archive", "is": str(runs_folder())},
         ]
 
@@ -91,7 +91,9 @@ class Start:
             verdict = evidence.get(step, {}).get("verdict")
             if verdict is None or Verdict(verdict) in CLOSING:
                 return f"Next: [{step_name(step)}]({step_name(step)}.ipynb)"
-        return "Every step of this run has passed."
+        assert self.run is not None
+        report = link_to(self.run.path / "report.html")
+        return f"Every step of this run has passed: [read its report]({report}), or begin another run above."
 
     def _chooser(self) -> Any:
         phases = ipywidgets.Combobox(
@@ -137,11 +139,17 @@ class Start:
         return f"Run {run.id} is begun: open the notebook below."
 
     def _end(self) -> str:
-        run = self.run
+        run = unfinished(runs_folder(), self.phase.id)
         if run is None:
             return "No run is in progress."
         finish_by_hand(run)
         return f"Run {run.id} is sealed as {run.header()['verdict']}."
+
+
+def _state(run: Run) -> str:
+    """Return whether a run goes on, or how it ended."""
+    header = run.header()
+    return f"{header['verdict']} at {header['finished_at']}" if header["finished_at"] else "in progress"
 
 
 def _server_row(name: str, target: Target, sessions: Sessions, run: Run | None) -> dict[str, str]:

@@ -16,6 +16,7 @@ from runbooks_lib.widgets.front_end import front_end
 from runbooks_lib.widgets.verdicts import COLOURS, SYMBOLS
 
 TEXT_WIDTH = 160
+LONG = 40  # characters from which on a word, such as a hash, may be broken over lines
 MANY = 10  # findings from which on one wants to search them
 
 
@@ -88,6 +89,10 @@ def bundle_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     styler = styler.set_table_styles([{"selector": "th", "props": "text-align: left"}])
     if "verdict" in frame:
         styler = styler.map(_style, subset=["verdict"])
+    if long := [
+        c for c in range(len(columns)) if any(len(w) > LONG for row in cells for w in row[c].split())
+    ]:
+        styler = styler.set_properties(subset=[columns[c] for c in long], **{"overflow-wrap": "anywhere"})
     styler = styler.format(escape="html").format_index(escape="html", axis="columns")
     # Every table of a page needs its own id, or the colours of one would be those of another.
     html = styler.set_uuid(hashlib.sha256(text.encode()).hexdigest()[:12]).to_html()
@@ -103,4 +108,4 @@ def finding_rows(findings: Iterable[Finding]) -> list[dict[str, str]]:
 
 def _style(cell: str) -> str:
     colour = next((c for verdict, c in COLOURS.items() if cell.endswith(verdict)), "inherit")
-    return f"color: {colour}; font-weight: bold"
+    return f"color: {colour}; font-weight: bold; white-space: nowrap"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from IPython import get_ipython
@@ -17,7 +15,7 @@ from runbooks_lib.archive.step import Step, checked_apply, take_part
 from runbooks_lib.errors import EvidenceError, PreconditionFailed, RunbookError
 from runbooks_lib.findings import CLOSING, Answer, Verdict
 from runbooks_lib.phase import STEPS, Phase
-from runbooks_lib.widgets.front_end import front_end
+from runbooks_lib.widgets.front_end import front_end, link_to
 from runbooks_lib.widgets.recorder import Recorder
 
 _current: dict[str, Recorder] = {}  # the recorder of this kernel
@@ -132,17 +130,12 @@ def _seal(run: Run) -> None:
     except RunbookError as error:
         display(Markdown(f"**The run is not sealed.** {error}"))
         return
-    link = _link(run.path / "report.html")
+    link = link_to(run.path / "report.html")
     display(
         Markdown(
             f"**The run is sealed**: [read its report]({link}). To verify it: `runbooks verify {run.path}`"
         )
     )
-
-
-def _link(path: Path) -> str:
-    """Return a path as seen from the folder of the notebooks, which is the kernel's own."""
-    return os.path.relpath(path)
 
 
 def _greet(step: WalkedStep, before: Mapping[str, Any] | None) -> None:
