@@ -204,6 +204,21 @@ def test_cells_that_write_say_so(name: str) -> None:
         assert set(tags(cell)) <= {"parameters", "writes"}
 
 
+@notebook
+def test_prose_above_a_cell_that_writes_says_what(name: str) -> None:
+    for why, ask, _, _ in questions(name):
+        assert ("\n\n**Writes**: " in text(why)) is ("writes" in tags(ask)), text(ask)
+
+
+def test_the_landing_page_only_looks() -> None:
+    parameters, imports, *others = cells(START, "code")
+    assert text(parameters).startswith('phase: str = ""  # ')
+    assert text(imports) == "from runbooks_lib.widgets import Start\n\nstart = Start(phase)"
+    assert [text(cell) for cell in others] == [
+        f"start.{panel}()" for panel in ("choose", "servers", "steps", "following")
+    ]
+
+
 @every
 def test_it_is_committed_without_outputs(name: str) -> None:
     content = load(name)
