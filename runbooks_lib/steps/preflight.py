@@ -28,6 +28,7 @@ from runbooks_lib.postgres.readiness import (
     check_privileges,
 )
 from runbooks_lib.postgres.replication import Lag, measure_lag
+from runbooks_lib.steps.parity import check_rows
 from runbooks_lib.steps.pending import Pending, filled_by, shows_baseline
 
 MIN_FREE_CONNECTIONS = 5
@@ -189,7 +190,7 @@ def schema(phase: Phase, sessions: Sessions) -> Answer:
 def replication(phase: Phase, sessions: Sessions) -> Answer:
     """Measure how far each standby is behind, wait until it has replayed what its primary holds, compare both.
 
-    Reads pg_stat_wal_receiver, and the catalogues and row counts of both; writes nothing.
+    Reads pg_stat_wal_receiver, and the catalogues and rows of both; writes nothing.
     Facts: per standby its Lag.
     """
     standbys = {name: target for name, target in phase.targets.items() if target.role is Role.STANDBY}
@@ -207,6 +208,11 @@ def replication(phase: Phase, sessions: Sessions) -> Answer:
             findings.extend(_parity(phase, sessions, name, target))
         except RunbookError as error:
             findings.append(could_not_run("catalog_is_that_of_primary", name, "catalogue", error))
+        if target.data and lag.replayed:
+            try:
+                findings.append(check_rows(phase, sessions, name, target))
+            except RunbookError as error:
+                findings.append(could_not_run("rows_are_those_of_primary", name, "declared tables", error))
     rows = tuple({"target": name, **lag, "samples": len(lag["samples"])} for name, lag in lags.items())
     return Answer(findings=tuple(findings), facts={"lag": lags}, rows=rows)
 

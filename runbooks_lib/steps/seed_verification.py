@@ -150,8 +150,8 @@ def _exists(conn: Connection, table: str) -> bool:
 
 
 def _not_there(target: str, table: str) -> Finding:
-    check = "no_unexpected_seed_rows"
-    return judged_later(judge(check, target, table, have="table absent", want="none", hint=""))
+    absent = judge("no_unexpected_seed_rows", target, table, have="table absent", want="none", hint="")
+    return judged_later(absent)
 
 
 def _missing(seeds: Seeds) -> list[dict[str, Any]]:

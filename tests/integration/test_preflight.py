@@ -480,7 +480,7 @@ def test_replication_passes(lab: Lab) -> None:
     assert passes(answer)
     assert {f.check for f in answer.findings} == {
         "standby_is_streaming", "standby_has_replayed", "replication_lag_is", "catalog_is_that_of_primary",
-        "row_counts_are_those_of_primary",
+        "row_counts_are_those_of_primary", "rows_are_those_of_primary",
     }  # fmt: skip
     assert answer.facts["lag"]["replica"]["receiver"] == "streaming"
 
@@ -555,7 +555,10 @@ def test_parity_that_cannot_be_compared_is_error(lab: Lab) -> None:
     revoke, grant = "REVOKE SELECT ON {} FROM keybuzz_operator", "GRANT SELECT ON {} TO keybuzz_operator"
     with undone(lab, "keybuzz_backend", revoke.format('"OAuthState"'), grant.format('"OAuthState"')):
         answer = ask(preflight.replication)
-    assert failed(answer, Verdict.ERROR) == {("catalog_is_that_of_primary", "replica", "catalogue")}
+    assert failed(answer, Verdict.ERROR) == {
+        ("catalog_is_that_of_primary", "replica", "catalogue"),
+        ("rows_are_those_of_primary", "replica", "declared tables"),
+    }
     assert_closed(answer, "permission denied for table OAuthState")
 
 
