@@ -38,8 +38,7 @@ def restore_schema(dump: Path, *, server_major: int, roles: Iterable[str]) -> Re
     LabError when there is no scratch to restore it into.
     """
     with scratch(find_server_for(server_major)) as copy:
-        copy.create_database(DATABASE, roles=roles)
-        _run_psql(copy, dump)
+        restore_into(copy, dump, DATABASE, roles=roles)
         with copy.connect(DATABASE) as conn:
             return Restored(
                 server_version=copy.version,
@@ -48,7 +47,16 @@ def restore_schema(dump: Path, *, server_major: int, roles: Iterable[str]) -> Re
             )
 
 
-def _run_psql(copy: Scratch, dump: Path) -> None:
+def restore_into(copy: Scratch, dump: Path, database: str, *, roles: Iterable[str]) -> None:
+    """Restore a plain schema dump into a new database of a scratch cluster, whole or not at all.
+
+    Raises BackupError with psql's own words.
+    """
+    copy.create_database(database, roles=roles)
+    _run_psql(copy, dump, database)
+
+
+def _run_psql(copy: Scratch, dump: Path, database: str) -> None:
     address = copy.cluster.address()
     psql = choose(find_clients(), copy.cluster.programs.major).psql
     command = [
@@ -64,7 +72,7 @@ def _run_psql(copy: Scratch, dump: Path) -> None:
             "PATH": os.environ.get("PATH", os.defpath),
             "PGHOST": address["host"],
             "PGPORT": address["port"],
-            "PGDATABASE": DATABASE,
+            "PGDATABASE": database,
             "PGUSER": "postgres",
             "PGPASSWORD": copy.password,
             "PGSSLMODE": "disable",

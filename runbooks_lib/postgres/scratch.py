@@ -70,6 +70,12 @@ class Scratch:
         )
 
 
+def role_names(conn: Connection) -> tuple[str, ...]:
+    """Return the roles of a server: what a scratch needs before it can take a copy of what they own."""
+    rows = conn.execute("SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1").fetchall()
+    return tuple(row["rolname"] for row in rows)
+
+
 @contextmanager
 def scratch(programs: ServerPrograms | None = None) -> Iterator[Scratch]:
     """Run an empty cluster; everything of it is gone at the end, also after an error or Ctrl-C.

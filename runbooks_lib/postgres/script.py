@@ -27,7 +27,8 @@ class Statement:
 
     `kind` and `object` say what it makes ("table", "public.OAuthState"); "statement" and the tag when it makes
     nothing that has a name. `refused` says why it may not be run here, "" when it may, and `remedy` what to
-    write instead.
+    write instead. `alters` tells a statement that changes its object from one that creates it; `adds` names the
+    columns or labels that it adds.
     """
 
     line: int
@@ -36,6 +37,8 @@ class Statement:
     object: str
     refused: str = ""
     remedy: str = ""
+    alters: bool = False
+    adds: tuple[str, ...] = ()
 
 
 def parse_script(text: str) -> tuple[Statement, ...]:
@@ -65,8 +68,30 @@ def _statement(text: str, node: Any) -> Statement:
     end = start + node.stmt_len if node.stmt_len else len(text)
     kind, name, refused, remedy = _judge(node.stmt)
     return Statement(
-        line=_line(text, start), text=text[start:end], kind=kind, object=name, refused=refused, remedy=remedy
+        line=_line(text, start),
+        text=text[start:end],
+        kind=kind,
+        object=name,
+        refused=refused,
+        remedy=remedy,
+        alters=isinstance(node.stmt, ast.AlterTableStmt | ast.AlterEnumStmt),
+        adds=_added(node.stmt),
     )
+
+
+def _added(node: Any) -> tuple[str, ...]:
+    """Return the columns that ALTER TABLE adds, or the label that ALTER TYPE does."""
+    match node:
+        case ast.AlterTableStmt():
+            return tuple(
+                command.def_.colname
+                for command in node.cmds or ()
+                if command.subtype == enums.AlterTableType.AT_AddColumn
+            )
+        case ast.AlterEnumStmt() if node.newVal is not None and node.oldVal is None:
+            return (node.newVal,)
+        case _:
+            return ()
 
 
 def _judge(node: Any) -> tuple[str, str, str, str]:

@@ -22,6 +22,7 @@ from runbooks_lib.postgres.dump import DumpFile, dump_schema, read_dump
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.readiness import quoted
 from runbooks_lib.postgres.restore import restore_schema
+from runbooks_lib.postgres.scratch import role_names
 
 MAX_DIFFERENCES = 5  # named in the finding; the rest is counted
 
@@ -125,7 +126,7 @@ def _prove_target(
     major = sessions.identity(name).major
     with sessions.snapshot(name) as conn:
         source = read_catalog(conn)
-        roles = [row["rolname"] for row in conn.execute("SELECT rolname FROM pg_roles").fetchall()]
+        roles = role_names(conn)
     copy = restore_schema(file, server_major=major, roles=roles)
     fingerprint = copy.catalog.fingerprint()
     same = fingerprint == noted["fingerprint"]

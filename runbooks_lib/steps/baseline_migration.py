@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -21,9 +22,10 @@ from runbooks_lib.postgres.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.checks import check_schema
 from runbooks_lib.postgres.connect import Connection, Sessions, lost
 from runbooks_lib.postgres.differences import describe
-from runbooks_lib.postgres.expected import expect
 from runbooks_lib.postgres.inspection import by_object
 from runbooks_lib.postgres.lint import lint
+from runbooks_lib.postgres.made import IN_EMPTY, Source, made_by
+from runbooks_lib.postgres.scratch import role_names
 from runbooks_lib.postgres.script import Statement
 from runbooks_lib.postgres.state import moved_sequences, read_state, state_in_words
 from runbooks_lib.prisma.history import folder_digest, read_folder
@@ -84,12 +86,14 @@ def _judge_statement(target: str, statement: Statement) -> Finding:
     )
 
 
-def plan(phase: Phase, sessions: Sessions, *, dumps: Mapping[str, Any], code: str) -> Answer:
+def plan(
+    phase: Phase, sessions: Sessions, *, dumps: Mapping[str, Any], code: str, folder: Path | None = None
+) -> Answer:
     """Say what each statement would do, and hash everything that the plan depends on.
 
-    `dumps` are the facts of backup.dump, `code` is the digest of the notebooks. Reads the baseline target's
-    catalogue and the Prisma project's migrations, and runs the script in an empty scratch database; writes nothing
-    to any target.
+    `dumps` are the facts of backup.dump and `folder` is where they lie, `code` is the digest of the notebooks. Reads
+    the baseline target's catalogue and the Prisma project's migrations, and runs the script in an empty scratch
+    database, or, where it needs what the target has, in a copy made of its dump; writes nothing to any target.
     Facts: `statements`, `makes` (what the script makes on its own), `pending` (what of that the target has not so),
     `parts` (what the hash is made of), `hash` and `confirmation` (DATABASE:HASH8).
     """
@@ -98,10 +102,15 @@ def plan(phase: Phase, sessions: Sessions, *, dumps: Mapping[str, Any], code: st
         statements = read_statements(phase)
         _require_dumps(phase, dumps)
         with sessions.snapshot(name) as conn:
-            catalog = read_catalog(conn)
+            catalog, roles = read_catalog(conn), role_names(conn)
         who = sessions.identity(name)
-        script = [(phase.baseline.file, read_sql(phase))]
-        expected = expect(script, owner=phase.owner, server_major=who.major)
+        dump = folder / dumps[name]["path"] if folder and name in dumps else None
+        made = made_by(
+            (phase.baseline.file, read_sql(phase), statements),
+            owner=phase.owner,
+            server_major=who.major,
+            source=Source(dump=dump, fingerprint=catalog.fingerprint(), roles=roles),
+        )
         migrations = folder_digest(read_folder(find_project()))
     except RunbookError as error:
         return Answer(findings=(could_not_run("object_is_absent_or_equal", name, "plan", error),))
@@ -116,7 +125,7 @@ def plan(phase: Phase, sessions: Sessions, *, dumps: Mapping[str, Any], code: st
         "backup": {target: noted["sha256"] for target, noted in sorted(dumps.items())},
     }
     live = describe(catalog)
-    planned = plan_statements(statements, expected.made, live)
+    planned = plan_statements(statements, made.objects, catalog)
     rows = tuple(
         {
             "line": p.statement.line,
@@ -128,19 +137,16 @@ def plan(phase: Phase, sessions: Sessions, *, dumps: Mapping[str, Any], code: st
     )
     digest = plan_hash(parts)
     return Answer(
-        findings=tuple(f for p in planned if (f := judge_planned(name, p)) is not None),
+        findings=tuple(f for p in planned if (f := judge_planned(name, p, made.where)) is not None),
         facts={
             "parts": parts,
             "hash": digest,
             "confirmation": f"{who.database}:{digest[:8]}",
             "statements": rows,
-            "makes": [[kind, made, words] for (kind, made), words in sorted(expected.made.items())],
-            "pending": [
-                [kind, made]
-                for (kind, made), words in sorted(expected.made.items())
-                if live.get((kind, made)) != words
-            ],
-            "scratch_version": expected.server_version,
+            "makes": [[*key, words] for key, words in sorted(made.objects.items())],
+            "pending": [list(key) for key, words in sorted(made.objects.items()) if live.get(key) != words],
+            "where": made.where,
+            "scratch_version": made.server_version,
         },
         rows=rows,
     )
@@ -315,7 +321,8 @@ def _judge_result(phase: Phase, catalog: Catalog, plan: Mapping[str, Any]) -> tu
     """Judge what stands after the script, still in its transaction: as declared, and as the script makes it."""
     name = phase.baseline.target
     makes = {(kind, made): words for kind, made, words in plan["makes"]}
-    return (*check_schema(phase, name, catalog), judge_made(name, makes, describe(catalog)))
+    where = plan.get("where", IN_EMPTY)
+    return (*check_schema(phase, name, catalog), judge_made(name, makes, describe(catalog), where))
 
 
 def _apply_again(

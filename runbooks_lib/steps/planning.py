@@ -1,7 +1,7 @@
 """The plan of a baseline: what each statement would do, and the hash over everything that it depends on.
 
-What an object should be like is not read from the SQL: the script runs in an empty scratch database, and what it
-makes there is compared with what the target has.
+What an object should be like is not read from the SQL: the script runs in a scratch database, and what it makes
+there is compared with what the target has.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ import psycopg
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import Finding, Verdict, could_not_run, judge
 from runbooks_lib.phase import LintRule, LintVerdict
+from runbooks_lib.postgres.catalog import Catalog
 from runbooks_lib.postgres.connect import Sessions, lost
-from runbooks_lib.postgres.differences import Described, compare
+from runbooks_lib.postgres.differences import Described, compare, describe
 from runbooks_lib.postgres.lint import LintWarning
 from runbooks_lib.postgres.locks import other_runs
+from runbooks_lib.postgres.made import function_name
 from runbooks_lib.postgres.script import Statement
 
 # What makes up an object of a kind, as (kind, name) of a description. A name taken by another kind counts too:
@@ -37,6 +39,8 @@ _OWN = {
     "extension": ("extension",),
 }
 MAX_NAMED = 5
+
+Key = tuple[str, str]
 PLAN_ONLY = "not applied: this run only plans"
 
 
@@ -60,51 +64,69 @@ class Planned:
 
 
 def plan_statements(
-    statements: Sequence[Statement], made: Mapping[tuple[str, str], str], live: Mapping[tuple[str, str], str]
+    statements: Sequence[Statement], made: Mapping[Key, str], catalog: Catalog
 ) -> tuple[Planned, ...]:
-    """Compare what the script makes with what the target has, statement by statement.
+    """Compare what the script makes (`made`, as describe says it) with what the target has, statement by statement."""
+    live = describe(catalog)
+    created = {s.object for s in statements if not s.alters}
+    lacking = {s.object for s in statements if set(s.adds) - _parts(catalog, s.object)}
+    return tuple(
+        _plan(s, made, live, created=s.object in created, lacking=s.object in lacking) for s in statements
+    )
 
-    `made` and `live` are descriptions as differences.describe makes them.
-    """
-    altered = {s.object for s in statements if s.text[:5].upper() == "ALTER"}
-    return tuple(_plan(s, made, live, altered=s.object in altered) for s in statements)
+
+def _parts(catalog: Catalog, name: str) -> set[str]:
+    """Return the columns of a table, or the labels of an enum."""
+    enum = catalog.enums.get(name)
+    return {column.name for column in catalog.columns.get(name, ())} | set(enum.labels if enum else ())
 
 
 def _plan(
-    statement: Statement,
-    made: Mapping[tuple[str, str], str],
-    live: Mapping[tuple[str, str], str],
-    *,
-    altered: bool,
+    statement: Statement, made: Mapping[Key, str], live: Mapping[Key, str], *, created: bool, lacking: bool
 ) -> Planned:
-    kinds = _OWN.get(statement.kind)
-    if kinds is None:
+    """Plan one statement. `created`: the script makes its object; `lacking`: the target's has not all that it adds."""
+    if statement.kind not in _OWN:
         return Planned(statement=statement, state=State.RUN)
     wanted = {key: words for key, words in made.items() if _belongs(key, statement)}
-    have = {key: live[key] for key in wanted if key in live}
-    taken = {
-        (kind, statement.object): live[kind, statement.object]
-        for kind in kinds
-        if (kind, statement.object) in live
+    # of an object that is only altered, what the script does not touch is not its matter
+    have = {
+        key: words for key, words in live.items() if key in wanted or (created and _takes(key, statement))
     }
-    if not have and not taken:
+    if not have:
         return Planned(statement=statement, state=State.CREATE)
-    differing = "; ".join(compare({**taken, **have}, wanted))
+    differing = "; ".join(compare(have, wanted))
     if not differing:
         return Planned(statement=statement, state=State.SAME)
-    state = State.CHANGE if altered else State.DIFFERENT
+    state = State.CHANGE if lacking else State.DIFFERENT
     return Planned(statement=statement, state=state, difference=differing)
 
 
-def _belongs(key: tuple[str, str], statement: Statement) -> bool:
+def _belongs(key: Key, statement: Statement) -> bool:
     kind, name = key
     if kind == "constraint":
         return statement.kind == "table" and name.startswith(f"{statement.object}.")
-    return kind in _OWN[statement.kind] and name == statement.object
+    return _takes(key, statement)
 
 
-def judge_planned(target: str, planned: Planned) -> Finding | None:
-    """Return the finding object_is_absent_or_equal; None for a statement that makes nothing with a name."""
+def _takes(key: Key, statement: Statement) -> bool:
+    """Return whether something of this kind and name is in the place of the statement's object."""
+    kind, name = key
+    if kind not in _OWN[statement.kind]:
+        return False
+    match kind:
+        case "function":
+            return function_name(name) == statement.object
+        case "schema" | "extension":
+            return name.split(".", 1)[1] == statement.object
+        case _:
+            return name == statement.object
+
+
+def judge_planned(target: str, planned: Planned, where: str) -> Finding | None:
+    """Return the finding object_is_absent_or_equal; None for a statement that makes nothing with a name.
+
+    `where` says where it was seen what the script makes.
+    """
     if planned.state is State.RUN:
         return None
     passed = planned.state is not State.DIFFERENT
@@ -113,25 +135,35 @@ def judge_planned(target: str, planned: Planned) -> Finding | None:
         target=target,
         object=planned.statement.object,
         have=f"{planned.state}: {planned.difference}" if planned.difference else planned.state.value,
-        want="absent, or equal to what the script makes",
+        want=f"absent, or equal to what the script makes {where}",
         verdict=Verdict.PASS if passed else Verdict.FAIL,
         hint="" if passed else "IF NOT EXISTS would hide this: bring the object or the script in line first.",
     )
 
 
-def judge_made(target: str, made: Mapping[tuple[str, str], str], live: Described) -> Finding:
-    """Judge script_makes_what_it_says: after the script, the target holds what the script makes on its own."""
-    differing = tuple(compare({key: live[key] for key in made if key in live}, made))
+def judge_made(target: str, made: Mapping[Key, str], live: Described, where: str) -> Finding:
+    """Judge script_makes_what_it_says: after the script, the target holds what the script makes on its own.
+
+    Others' privileges may be more than it grants: those come from the target's default privileges, or from others.
+    """
+    have = {
+        key: made[key] if _grants(key, made[key], live[key]) else live[key] for key in made if key in live
+    }
+    differing = tuple(compare(have, made))
     more = f" and {len(differing) - MAX_NAMED} more" if len(differing) > MAX_NAMED else ""
     said = f"; {'; '.join(differing[:MAX_NAMED])}{more}" if differing else ""
     return judge(
         "script_makes_what_it_says",
         target,
         "objects of the script",
-        have=f"{len(made) - len(differing)} of {len(made)} as in an empty database{said}",
-        want=f"{len(made)} of {len(made)} as in an empty database",
+        have=f"{len(made) - len(differing)} of {len(made)} as {where}{said}",
+        want=f"{len(made)} of {len(made)} as {where}",
         hint="IF NOT EXISTS skipped objects of another shape: bring them in line by a migration of its own.",
     )
+
+
+def _grants(key: Key, made: str, live: str) -> bool:
+    return key[0] == "privileges" and set(made.split(", ")) <= set(live.split(", "))
 
 
 def judge_lint(
@@ -188,7 +220,10 @@ def judge_confirmation(
         why = f"No plan of this archive is named {confirm}." if confirm else "Nothing is confirmed yet."
     else:
         why = f"Since the plan {confirm} of run {planned['run']} there changed: {'; '.join(changed)}."
-    hint = f"{why} Read the plan above; if it is what you want, confirm it with {plan['confirmation']}."
+    hint = (
+        f"{why} Read the plan above; if it is what you want, confirm it with {plan['confirmation']}: "
+        "type it in the form and press Confirm, or pass it as the parameter confirm."
+    )
     passed = taken_up or confirm == plan["confirmation"]
     return Finding(
         check="plan_is_confirmed",

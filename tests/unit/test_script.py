@@ -20,6 +20,21 @@ def only(text: str) -> Statement:
 
 
 @pytest.mark.parametrize(
+    ("text", "adds"),
+    [
+        ('ALTER TABLE t ADD COLUMN IF NOT EXISTS c int, ADD IF NOT EXISTS "D" int', ("c", "D")),
+        ("ALTER TYPE e ADD VALUE IF NOT EXISTS 'c' AFTER 'b'", ("c",)),
+        ("-- first\nALTER TABLE t OWNER TO o", ()),
+    ],
+)
+def test_what_alters_is_told_from_what_creates(text: str, adds: tuple[str, ...]) -> None:
+    altering = only(text)
+    assert (altering.alters, altering.adds) == (True, adds)
+    creating = only("CREATE TABLE IF NOT EXISTS t (c int)")
+    assert (creating.alters, creating.adds) == (False, ())
+
+
+@pytest.mark.parametrize(
     ("text", "kind", "name"),
     [
         ("CREATE TABLE IF NOT EXISTS t (id int)", "table", "public.t"),

@@ -1,0 +1,192 @@
+"""What does a baseline make? Found out by running it where nothing can hide behind IF NOT EXISTS.
+
+In an empty database, as long as the script needs nothing that it does not make itself. Else in a copy of the target's
+schema, restored from its dump, out of which everything that the script makes was taken first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from runbooks_lib.errors import MigrationError
+from runbooks_lib.postgres.catalog import Catalog, identifier, read_catalog
+from runbooks_lib.postgres.connect import Connection
+from runbooks_lib.postgres.differences import Described, describe
+from runbooks_lib.postgres.expected import expect
+from runbooks_lib.postgres.restore import restore_into
+from runbooks_lib.postgres.scratch import Scratch, scratch
+from runbooks_lib.postgres.script import Statement
+from runbooks_lib.postgres.server import find_server_for
+
+IN_EMPTY = "in an empty database"
+IN_COPY = "in a copy of the target's schema without them"
+COPY, ALONE = "copy", "alone"
+# The SQLSTATEs of a script that misses something: relation, column, type or role, function, schema, a row referred to.
+_MISSES = {"42P01", "42703", "42704", "42883", "3F000", "23503"}
+# What needs nothing but its schema is made in an empty database: in the copy it may have to stay, being used there.
+_ALONE = ("enum", "sequence", "schema", "extension")
+_DROP = {
+    "r": "TABLE",
+    "p": "TABLE",
+    "f": "FOREIGN TABLE",
+    "v": "VIEW",
+    "m": "MATERIALIZED VIEW",
+    "S": "SEQUENCE",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The target's schema: its dump, the fingerprint that it must have, and the roles that it names."""
+
+    dump: Path | None
+    fingerprint: str
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What a script makes, as `describe` says it, and `where` that was seen: IN_EMPTY or IN_COPY."""
+
+    objects: Described
+    where: str
+    server_version: str
+
+
+def made_by(
+    script: tuple[str, str, Sequence[Statement]], *, owner: str, server_major: int, source: Source
+) -> Made:
+    """Run a script (name, text, statements), as `owner`, in scratch databases; say what it makes, and where.
+
+    Raises MigrationError when PostgreSQL refuses it in either, or when the dump is not the target's schema as it is;
+    BackupError when the dump does not restore; PreconditionFailed or LabError without a scratch.
+    """
+    name, text, statements = script
+    try:
+        alone = expect([(name, text)], owner=owner, server_major=server_major, roles=source.roles)
+        return Made(objects=alone.made, where=IN_EMPTY, server_version=alone.server_version)
+    except MigrationError as error:
+        if error.sqlstate not in _MISSES or source.dump is None:
+            raise
+    with scratch(find_server_for(server_major)) as copy:
+        restore_into(copy, source.dump, COPY, roles={owner, *source.roles})
+        try:
+            objects = {
+                **_made_in_copy(copy, text, statements, owner, source),
+                **_made_alone(copy, statements, owner),
+            }
+        except psycopg.Error as error:
+            raise MigrationError(
+                f"{name} runs neither {IN_EMPTY} nor {IN_COPY}: {' '.join(str(error).split())}",
+                "What it makes cannot be compared with what the target has. Correct the SQL, or make what it needs "
+                "part of it.",
+                sqlstate=error.sqlstate,
+            ) from error
+        return Made(objects=objects, where=IN_COPY, server_version=copy.version)
+
+
+def _made_in_copy(
+    copy: Scratch, script: str, statements: Sequence[Statement], owner: str, source: Source
+) -> Described:
+    with copy.connect(COPY) as conn:
+        restored = read_catalog(conn)
+        if restored.fingerprint() != source.fingerprint:
+            raise MigrationError(
+                "The dump is not the target's schema as it is now.", "Run the step backup again, in this run."
+            )
+        _take_out(conn, statements, restored)
+        before = read_catalog(conn)
+        conn.execute("DELETE FROM pg_default_acl")  # what others may do is not the script's
+        # No row is here that another could refer to.
+        conn.execute(
+            sql.SQL("ALTER DATABASE {} SET session_replication_role = replica").format(sql.Identifier(COPY))
+        )
+    copy.run(COPY, script.encode(), owner=owner)
+    with copy.connect(COPY) as conn:
+        after = read_catalog(conn)
+    replaced = {s.object for s in statements if s.kind == "function"}
+    was, now = describe(before), describe(_in_order(after, restored))
+    return {
+        key: words
+        for key, words in now.items()
+        if was.get(key) != words or (key[0] == "function" and function_name(key[1]) in replaced)
+    }
+
+
+def _take_out(conn: Connection, statements: Sequence[Statement], restored: Catalog) -> None:
+    """Drop from the copy what the script makes there, with all that hangs on it: it is to be made anew."""
+    created = {s.object for s in statements if s.kind == "table" and not s.alters}
+    for statement in statements:
+        if statement.kind in ("table", "view", "index") and not statement.alters:
+            for command in _drops(statement.object, restored):
+                conn.execute(command)
+        elif (
+            statement.kind == "table"
+            and statement.object not in created
+            and statement.object in restored.relations
+        ):
+            for column in statement.adds:
+                dropping = sql.SQL("ALTER TABLE IF EXISTS {} DROP COLUMN IF EXISTS {} CASCADE")
+                conn.execute(dropping.format(identifier(statement.object), sql.Identifier(column)))
+
+
+def _drops(name: str, restored: Catalog) -> Iterator[sql.Composed]:
+    """Yield what drops whatever has this name: a second CREATE of another kind would be skipped as well."""
+    relation, index = restored.relations.get(name), restored.indexes.get(name)
+    if relation is not None and relation.kind in _DROP:
+        what = sql.SQL(_DROP[relation.kind])
+        yield sql.SQL("DROP {} IF EXISTS {} CASCADE").format(what, identifier(name))
+    if index is not None:
+        constraint = "ALTER TABLE IF EXISTS {} DROP CONSTRAINT IF EXISTS {} CASCADE"
+        bare = sql.Identifier(name.split(".", 1)[1])
+        yield sql.SQL(constraint).format(identifier(index.relation), bare)
+        yield sql.SQL("DROP INDEX IF EXISTS {} CASCADE").format(identifier(name))
+
+
+def _in_order(catalog: Catalog, restored: Catalog) -> Catalog:
+    """Return the catalogue with each table's columns in the order that they have in the target; new ones come last."""
+    columns = {}
+    for table, found in catalog.columns.items():
+        places = {column.name: place for place, column in enumerate(restored.columns.get(table, ()))}
+        columns[table] = tuple(sorted(found, key=lambda column: places.get(column.name, len(places))))
+    return replace(catalog, columns=columns)
+
+
+def _made_alone(copy: Scratch, statements: Sequence[Statement], owner: str) -> Described:
+    """Run what needs nothing but its schema in an empty database; of an enum that is changed, after making it there."""
+    ours = [s for s in statements if s.kind in _ALONE]
+    copy.create_database(ALONE)
+    with copy.connect(COPY) as conn:
+        restored = read_catalog(conn)
+    made = {s.object for s in ours if s.kind in ("schema", "enum") and not s.alters}
+    with copy.connect(ALONE) as conn:
+        for kind, name in restored.definitions:
+            schema = name.split(".", 1)[0]
+            if kind == "schema" and schema not in made and schema != "public":
+                conn.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+        for name in dict.fromkeys(s.object for s in ours if s.alters and s.object not in made):
+            _make_enum(conn, restored, name, {label for s in ours if s.object == name for label in s.adds})
+        before = describe(read_catalog(conn))
+    copy.run(ALONE, ";\n".join(s.text for s in ours).encode(), owner=owner)
+    with copy.connect(ALONE) as conn:
+        after = describe(read_catalog(conn))
+    return {key: words for key, words in after.items() if before.get(key) != words}
+
+
+def _make_enum(conn: Connection, restored: Catalog, name: str, without: Iterable[str]) -> None:
+    enum = restored.enums.get(name)
+    if enum is None:
+        return
+    labels = sql.SQL(", ").join(sql.Literal(label) for label in enum.labels if label not in set(without))
+    conn.execute(sql.SQL("CREATE TYPE {} AS ENUM ({})").format(identifier(name), labels))
+    conn.execute(sql.SQL("ALTER TYPE {} OWNER TO {}").format(identifier(name), sql.Identifier(enum.owner)))
+
+
+def function_name(described: str) -> str:
+    """Return schema.name of a function as a description names it, with its arguments and quotes taken away."""
+    return described.partition("(")[0].replace('"', "").split(".", 1)[1]
