@@ -6,27 +6,26 @@ python floor.py RUN_FOLDER [apply]
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 from runbooks_lib.archive.code import code_cells, notebooks_folder
-from runbooks_lib.archive.run import Run
+from runbooks_lib.archive.run import Run, now
+from runbooks_lib.archive.step import Step, open_step
 from runbooks_lib.execution.confirmation import confirmation_of
-from runbooks_lib.findings import gate
-from runbooks_lib.phase import load_phase
+from runbooks_lib.findings import Answer, gate
+from runbooks_lib.phase import STEPS, load_phase
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
 
 
 def main(folder: str, *, apply: bool, steps: Collection[str]) -> None:
     """Execute the code cells of each notebook (of these steps, if any), in order, with these parameters."""
-    silent = ModuleType("runbooks_lib.widgets")
-    silent.__getattr__ = lambda name: lambda *args, **kwargs: None  # type: ignore[method-assign]
-    silent.gate = gate  # type: ignore[attr-defined]
-    sys.modules["runbooks_lib.widgets"] = silent
+    sys.modules["runbooks_lib.widgets"] = _silent()
     for notebook in sorted(notebooks_folder().glob("*.ipynb")):
-        if steps and notebook.stem[3:] not in steps:
+        if notebook.stem[3:] not in (steps or STEPS):
             continue
         parameters, *cells = code_cells(notebook)
         names: dict[str, object] = {}
@@ -36,6 +35,19 @@ def main(folder: str, *, apply: bool, steps: Collection[str]) -> None:
             names["confirm"] = confirmation_of(load_phase(PHASE), Run.open(Path(folder)))
         for cell in cells:
             exec(cell, names)
+
+
+def _silent() -> ModuleType:
+    """Return widgets that ask and judge as those of the notebooks do, and show nothing."""
+    silent = ModuleType("runbooks_lib.widgets")
+    parts = {"gate": gate, "open_step": open_step, "decide": _decide, "show": lambda shown: None}
+    silent.__dict__.update(parts)
+    return silent
+
+
+def _decide(step: Step, question: Callable[..., Answer], **options: Any) -> SimpleNamespace:
+    answer = step.ask(question, **options, by="benchmark", at=now())
+    return SimpleNamespace(answer=answer, findings=answer.findings, **options)
 
 
 if __name__ == "__main__":
