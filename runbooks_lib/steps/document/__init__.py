@@ -155,7 +155,7 @@ def _view(phase: Phase, header: Mapping[str, Any], evidence: Evidence) -> dict[s
         "seeds": content.seeds(phase, seen),
         "services": content.services(phase, seen),
         "routes": content.routes(phase, seen),
-        "boxes": seen.facts("report", "checklist").get("items", ()),
+        "boxes": content.boxes(seen),
         "languages": languages(),
     }
 

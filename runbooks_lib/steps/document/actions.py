@@ -51,6 +51,8 @@ class Migration:
     idempotent: Verdict | None
     hash: str | None
     confirmation: str | None
+    confirmed: Mapping[str, str] | None  # the confirmation that was given, by whom and at what moment
+    decided: Verdict | None
     lines: tuple[StatementLine, ...]
     rehearsed: Verdict | None
     applied: bool
@@ -120,6 +122,8 @@ def migration(phase: Phase, seen: Seen) -> Migration:
         idempotent=judged(seen.findings(step, "parse")),
         hash=planned.get("hash"),
         confirmation=planned.get("confirmation"),
+        confirmed=_complete(seen.facts(step, "confirmation").get("confirmed")),
+        decided=judged(seen.findings(step, "confirmation")),
         lines=tuple(_line(row, said) for row in planned.get("statements", ())),
         rehearsed=judged(seen.findings(step, "rehearse")),
         applied=bool(applied.get("applied")),
@@ -128,6 +132,11 @@ def migration(phase: Phase, seen: Seen) -> Migration:
         second=judged(seen.findings(step, "second_run")),
         second_facts=seen.facts(step, "second_run"),
     )
+
+
+def _complete(confirmed: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """Return who confirmed what and when, if all of that was recorded."""
+    return confirmed if confirmed and confirmed.get("by") and confirmed.get("at") else None
 
 
 def _line(row: Mapping[str, Any], said: Mapping[int, Mapping[str, Any]]) -> StatementLine:

@@ -77,6 +77,16 @@ class RouteView:
         return f"{self.method} {self.path}"
 
 
+def boxes(seen: Seen) -> tuple[Mapping[str, Any], ...]:
+    """Return the items of the checklist as they were judged, each with its signature (None: it has none).
+
+    A signature is shown on a ticked box only: the checklist, not the signature, says whether the item holds.
+    """
+    signed = {s["item"]: s for s in seen.facts("report", "sign_off").get("signed", ())}
+    items = enumerate(seen.facts("report", "checklist").get("items", ()))
+    return tuple({**item, "signed": signed.get(n) if item["ticked"] else None} for n, item in items)
+
+
 def seeds(phase: Phase, seen: Seen) -> tuple[SeedTable, ...]:
     """Return the declared rows in tables to show: by tenant where a tenant has several rows, else all in one."""
     found = _found(seen)
