@@ -9,6 +9,7 @@ from typing import Any
 import ipywidgets
 
 from runbooks_lib.archive.step import Step
+from runbooks_lib.steps.signatures import manual_items
 
 WIDE = ipywidgets.Layout(width="100%")
 TEXT = ipywidgets.Layout(width="22em")
@@ -20,7 +21,7 @@ class _Form:
     undecided: Mapping[str, Any]
 
     def __init__(self, *rows: Any) -> None:
-        self._inputs: list[Any] = []
+        self.inputs: list[Any] = []
         self._said = ipywidgets.HTML(layout=WIDE)
         self._said.add_class("runbooks-said")
         self.widget = ipywidgets.VBox([*rows, self._said], layout=ipywidgets.Layout(margin="0 0 1em 0"))
@@ -32,7 +33,7 @@ class _Form:
 
     def lock(self) -> None:
         """Take no more input."""
-        for each in self._inputs:
+        for each in self.inputs:
             each.disabled = True
 
 
@@ -48,15 +49,15 @@ class ConfirmationForm(_Form):
             "To write nothing, press <i>Only plan</i>.",
             layout=WIDE,
         )
-        typed = ipywidgets.Text(placeholder="DATABASE:HASH8", value=options["confirm"], layout=TEXT)
-        confirm = ipywidgets.Button(description="Confirm", button_style="danger")
-        plan = ipywidgets.Button(description="Only plan")
-        for widget, name in ((typed, "typed"), (confirm, "confirm"), (plan, "only-plan")):
-            widget.add_class(f"runbooks-{name}")
-        super().__init__(prompt, ipywidgets.HBox([typed, confirm, plan]))
-        self._inputs = [typed, confirm, plan]
-        confirm.on_click(lambda _: decided(confirm=typed.value.strip(), apply=True))
-        plan.on_click(lambda _: decided(confirm="", apply=False))
+        self.typed = ipywidgets.Text(placeholder="DATABASE:HASH8", value=options["confirm"], layout=TEXT)
+        self.confirm = ipywidgets.Button(description="Confirm", button_style="danger")
+        self.only_plan = ipywidgets.Button(description="Only plan")
+        for name in ("typed", "confirm", "only_plan"):
+            getattr(self, name).add_class(f"runbooks-{name}")
+        super().__init__(prompt, ipywidgets.HBox([self.typed, self.confirm, self.only_plan]))
+        self.inputs = [self.typed, self.confirm, self.only_plan]
+        self.confirm.on_click(lambda _: decided(confirm=self.typed.value.strip(), apply=True))
+        self.only_plan.on_click(lambda _: decided(confirm="", apply=False))
 
 
 class SignOffForm(_Form):
@@ -65,22 +66,22 @@ class SignOffForm(_Form):
     undecided: Mapping[str, Any] = {"signed": None}
 
     def __init__(self, step: Step, options: Mapping[str, Any], *, decided: Callable[..., None]) -> None:
-        manual = [(n, item) for n, item in enumerate(step.phase.checklist) if item.manual]
-        by = ipywidgets.Text(value=options["by"], description="Signed by", layout=TEXT)
-        lines = [_SignedItem(number, item.text.en) for number, item in manual]
-        done = ipywidgets.Button(description="Done", button_style="primary")
-        by.add_class("runbooks-by")
-        done.add_class("runbooks-done")
+        self.by = ipywidgets.Text(value=options["by"], description="Signed by", layout=TEXT)
+        self.done = ipywidgets.Button(description="Done", button_style="primary")
+        self.lines = [_SignedItem(number, item.text.en) for number, item in manual_items(step.phase).items()]
+        self.by.add_class("runbooks-by")
+        self.done.add_class("runbooks-done")
         prompt = ipywidgets.HTML(
             "Tick what you have verified yourself, and say how. What is not ticked stays open.", layout=WIDE
         )
-        super().__init__(prompt, *(line.widget for line in lines), ipywidgets.HBox([by, done]))
-        self._inputs = [by, done, *(each for line in lines for each in line.inputs)]
-        done.on_click(
-            lambda _: decided(
-                signed={line.number: line.note for line in lines if line.ticked}, by=by.value.strip()
-            )
-        )
+        rows = [line.widget for line in self.lines]
+        super().__init__(prompt, *rows, ipywidgets.HBox([self.by, self.done]))
+        self.inputs = [self.by, self.done, *(each for line in self.lines for each in (line.tick, line.note))]
+        self.done.on_click(lambda _: decided(signed=self._signed(), by=self.by.value.strip()))
+
+    def _signed(self) -> dict[int, str]:
+        """Return the note of each item that is ticked."""
+        return {line.number: line.note.value.strip() for line in self.lines if line.tick.value}
 
 
 class _SignedItem:
@@ -88,20 +89,9 @@ class _SignedItem:
 
     def __init__(self, number: int, text: str) -> None:
         self.number = number
-        tick = ipywidgets.Checkbox(indent=False, layout=ipywidgets.Layout(width="2em"))
-        note = ipywidgets.Text(placeholder="what you saw", layout=TEXT)
-        tick.add_class("runbooks-tick")
-        note.add_class("runbooks-note")
-        self.inputs = (tick, note)
+        self.tick = ipywidgets.Checkbox(indent=False, layout=ipywidgets.Layout(width="2em"))
+        self.note = ipywidgets.Text(placeholder="what you saw", layout=TEXT)
+        self.tick.add_class("runbooks-tick")
+        self.note.add_class("runbooks-note")
         label = ipywidgets.HTML(escape(text), layout=ipywidgets.Layout(width="30em"))
-        self.widget = ipywidgets.HBox([tick, label, note])
-
-    @property
-    def ticked(self) -> bool:
-        """Return whether the item was verified."""
-        return bool(self.inputs[0].value)
-
-    @property
-    def note(self) -> str:
-        """Return what was seen, in the operator's words."""
-        return str(self.inputs[1].value).strip()
+        self.widget = ipywidgets.HBox([self.tick, label, self.note])

@@ -24,7 +24,8 @@ OWN = "own"  # the tag of a cell that the operator added
 class Recorder:
     """Writes the archived notebook of one step after every cell that was run.
 
-    `parameters` are the values that the step was opened with; `after` is called when a cell has been written.
+    `parameters` are the values that the step was opened with. Nothing is written once `current` says that the run
+    went on without this kernel. `after` is called when a cell that ended well has been written.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class Recorder:
         target: Path,
         *,
         parameters: Mapping[str, Any],
-        after: Callable[[], None] = lambda: None,
+        current: Callable[[], bool],
+        after: Callable[[], None],
     ) -> None:
         self._shell = shell
         self._target = target
         self._parameters = dict(parameters)
+        self._current = current
         self._after = after
         self._notebook = _blank(read_json(notebooks_folder() / f"{step_name(step)}.ipynb"))
         self._displays: dict[str, dict[str, Any]] = {}
@@ -70,7 +73,8 @@ class Recorder:
 
     def write(self) -> None:
         """Write the archived notebook as it is now, with secrets masked."""
-        write_notebook(self._target, self._notebook)
+        if self._current():
+            write_notebook(self._target, self._notebook)
 
     def _code_cells(self) -> list[dict[str, Any]]:
         return [cell for cell in self._notebook["cells"] if cell["cell_type"] == "code"]

@@ -44,25 +44,31 @@ class WalkedStep(Step):
         self._require_current()
         return super().close()
 
-    def _require_current(self) -> None:
+    def superseded(self) -> RunbookError | None:
+        """Return why this kernel's run or record is no longer the one in progress; None while it is."""
         again = "Restart the kernel and run all cells (Kernel ▸ Restart Kernel and Run All Cells)."
         if not self.run.path.is_dir():
-            raise EvidenceError(
+            return EvidenceError(
                 f"The run folder {self.run.path} is gone.", f"Put it back, or begin a new run. {again}"
             )
         if self.run.sealed:
-            raise EvidenceError(f"The run {self.run.id} is sealed meanwhile.", f"Begin a new run. {again}")
+            return EvidenceError(f"The run {self.run.id} is sealed meanwhile.", f"Begin a new run. {again}")
         newest = unfinished(runs_folder(), self.phase.id)
         if not self.chosen and newest is not None and newest.id != self.run.id:
-            raise PreconditionFailed(
+            return PreconditionFailed(
                 f"This kernel takes part in run {self.run.id}, and run {newest.id} was begun since.", again
             )
         record = self.run.record(self.name)
         if record is None or record["started_at"] != self._record["started_at"]:
-            raise PreconditionFailed(
+            return PreconditionFailed(
                 f"This kernel is stale: step {self.name} of run {self.run.id} was opened again elsewhere.",
                 again,
             )
+        return None
+
+    def _require_current(self) -> None:
+        if (why := self.superseded()) is not None:
+            raise why
 
 
 def open_step(name: str, *, phase: str = "", run: str = "", apply: bool = False) -> Step:
@@ -118,7 +124,14 @@ def _record(step: WalkedStep, parameters: dict[str, Any]) -> None:
             _current.pop("recorder").stop()
             _seal(step.run)
 
-    recorder = Recorder(shell, step.name, step.run.notebook(step.name), parameters=parameters, after=after)
+    recorder = Recorder(
+        shell,
+        step.name,
+        step.run.notebook(step.name),
+        parameters=parameters,
+        current=lambda: step.superseded() is None,
+        after=after,
+    )
     recorder.start()
     step.recorder = _current["recorder"] = recorder
 

@@ -1,7 +1,10 @@
-"""Two signed runs, a plan and its apply, in a lab whose passwords hold everything that needs quoting somewhere."""
+"""An operator who sends cells to a kernel; and two signed runs, a plan and its apply, in a lab with odd passwords:
+they hold everything that needs quoting somewhere.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,9 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty
+from typing import Any
 
 import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.manager import KernelManager
 
+from runbooks_lib.archive.code import notebooks_folder
 from runbooks_lib.archive.keys import generate
 from runbooks_lib.lab.lab import Lab, running
 
@@ -26,6 +34,98 @@ PASSWORDS = {
     "kb_backend": "tab\\tnot{one}`ü`|!*",
 }
 TOKEN = "tok/en+'é\"=="  # in the environment, under a name that looks secret
+
+
+PATIENCE_S = 120
+
+
+class Operator:
+    """A person at a front end, without the front end: sends a notebook's cells to a kernel as JupyterLab does.
+
+    What JupyterLab adds to that, its drawing and its clicks, is tested in tests/browser. `with` ends the kernel.
+    """
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.cells = [
+            cell
+            for cell in json.loads((notebooks_folder() / f"{name}.ipynb").read_text("utf-8"))["cells"]
+            if cell["cell_type"] == "code"
+        ]
+        self.shown: list[dict[str, Any]] = []
+        self._folder = folder
+
+    def __enter__(self) -> Operator:
+        self._manager = KernelManager(kernel_name="python3")
+        self._manager.start_kernel(cwd=str(self._folder))
+        self._client: BlockingKernelClient = self._manager.blocking_client()
+        self._client.start_channels()
+        self._client.wait_for_ready(timeout=PATIENCE_S)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.stop_channels()
+        self._manager.shutdown_kernel(now=True)
+        self._manager.cleanup_resources()
+
+    def cell(self, text: str) -> int:
+        """Return the place of the cell that holds a text."""
+        (place,) = [n for n, cell in enumerate(self.cells) if text in "".join(cell["source"])]
+        return place
+
+    def run_all(self, *, start: int = 0, changed: dict[int, str] | None = None) -> str | None:
+        """Run the cells one by one from `start` on; stop at the first error and return what it says."""
+        for place, cell in enumerate(self.cells[start:], start=start):
+            source = (changed or {}).get(place, "".join(cell["source"]))
+            if said := self.execute(source, cell_id=cell["id"]):
+                return said
+        return None
+
+    def execute(self, source: str, *, cell_id: str = "", silent: bool = False) -> str | None:
+        """Run one cell, as somebody who can answer; return what its error says, None when it ended well."""
+        session = self._client.session
+        content = {
+            "code": source,
+            "silent": silent,
+            "store_history": not silent,
+            "user_expressions": {},
+            "allow_stdin": True,
+            "stop_on_error": True,
+        }
+        message = session.msg("execute_request", content, metadata={"cellId": cell_id})
+        self._client.shell_channel.send(message)
+        return self._listen(message["header"]["msg_id"])
+
+    def form(self, name: str, action: str) -> None:
+        """Do something with the form of a decision, as a click would: between two cells."""
+        assert self.execute(f"{name}.form.{action}", silent=True) is None
+
+    def text(self) -> str:
+        """Return everything that was shown as plain text and as Markdown."""
+        kinds = ("text/plain", "text/markdown")
+        return "\n".join(data.get(kind, "") for data in self.shown for kind in kinds)
+
+    def _listen(self, request: str) -> str | None:
+        said: str | None = None
+        while True:
+            try:
+                message = self._client.get_iopub_msg(timeout=PATIENCE_S)
+            except Empty as silence:
+                raise AssertionError("the kernel says nothing") from silence
+            if message["parent_header"].get("msg_id") != request:
+                continue
+            content = message["content"]
+            if message["msg_type"] in ("display_data", "update_display_data"):
+                self.shown.append(content["data"])
+            elif message["msg_type"] == "error":
+                said = f"{content['ename']}: {content['evalue']}"
+            elif message["msg_type"] == "status" and content["execution_state"] == "idle":
+                return said
+
+
+@pytest.fixture(scope="session")
+def operator() -> type[Operator]:
+    """The class: `with operator("01_preflight", folder) as me: me.run_all()`."""
+    return Operator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

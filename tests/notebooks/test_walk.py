@@ -1,0 +1,262 @@
+"""A walk-through: its order is guarded, its decisions are a person's, and its archive verifies like any other."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from runbooks_lib.archive.run import Run, all_runs, runs_folder, step_name
+from runbooks_lib.archive.verify import verify
+from runbooks_lib.lab.lab import Lab
+from runbooks_lib.phase import STEPS, load_phase
+
+PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
+WRONG = "keybuzz:00000000"
+NOTE = "opened the Admin UI: three connections"
+Operators = Callable[..., Any]
+
+
+@pytest.fixture
+def runs(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty archive."""
+    monkeypatch.setenv("RUNBOOKS_RUNS", str(tmp_path / "runs"))
+    monkeypatch.delenv("RUNBOOKS_SIGNING_KEY", raising=False)
+    return tmp_path / "runs"
+
+
+@pytest.fixture(scope="module")
+def walked(
+    lab: Lab, operator: Operators, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Run, dict[str, str]]]:
+    """A whole walk-through, and what each notebook showed: its plan is confirmed at the second attempt."""
+    folder = tmp_path_factory.mktemp("walk")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNBOOKS_RUNS", str(folder))
+        patch.delenv("RUNBOOKS_SIGNING_KEY", raising=False)
+        shown = {step: walk(operator, step, folder) for step in STEPS}
+        (run,) = all_runs(folder)
+        yield run, shown
+
+
+def walk(operator: Operators, step: str, folder: Path) -> str:
+    with operator(step_name(step), folder) as me:
+        said = me.run_all()
+        if step == "baseline_migration":
+            type_in(me, WRONG)
+            type_in(me, wanted(said))
+            said = me.run_all(start=me.cell("gate(decision"))
+        if step == "report":
+            assert "not decided yet" in said
+            me.form("signatures", "lines[0].tick.value = True")
+            me.form("signatures", "done.click()")
+            assert "signed without a note" in me.text()
+            me.form("signatures", f"lines[0].note.value = {NOTE!r}")
+            me.form("signatures", "done.click()")
+            said = me.run_all(start=me.cell("gate(signatures"))
+        assert said is None
+        return str(me.text())
+
+
+def wanted(said: str | None) -> str:
+    found = re.search(r"confirm it with (keybuzz:[0-9a-f]{8}): type it in the form", said or "")
+    assert found is not None, said
+    return found[1]
+
+
+def type_in(me: Any, text: str) -> None:
+    me.form("decision", f"typed.value = {text!r}")
+    me.form("decision", "confirm.click()")
+
+
+def record(run: Run, step: str) -> dict[str, Any]:
+    found = run.record(step)
+    assert found is not None
+    return found
+
+
+def archived(run: Run, step: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(run.notebook(step).read_text("utf-8"))
+    return content
+
+
+def only_run(runs: Path) -> Run:
+    (run,) = all_runs(runs)
+    return run
+
+
+def test_what_was_walked_through_is_archived_sealed_and_verifies(walked: tuple[Run, dict[str, str]]) -> None:
+    run, _ = walked
+    found = verify(run.path)
+    assert found.problems == ()
+    assert found.trusted
+    assert found.mode == "apply"
+    assert [step for step in STEPS if not run.notebook(step).exists()] == []
+    assert run.header()["finished_at"] is not None
+
+
+def test_who_confirmed_what_and_when_is_evidence(walked: tuple[Run, dict[str, str]]) -> None:
+    run, shown = walked
+    answers = record(run, "baseline_migration")["answers"]
+    confirmed = answers["confirmation"]["facts"]["confirmed"]
+    assert confirmed["confirmation"] == answers["plan"]["facts"]["confirmation"]
+    assert confirmed["by"] == run.header()["operator"]["user"]
+    assert confirmed["at"] >= answers["confirmation"]["started_at"][:19]
+    assert answers["apply"]["facts"]["applied"] is True
+    assert f"No plan of this archive is named {WRONG}" in shown["baseline_migration"]
+
+
+def test_a_signed_item_is_ticked_and_its_note_is_in_the_report(walked: tuple[Run, dict[str, str]]) -> None:
+    run, _ = walked
+    (signature,) = record(run, "report")["answers"]["sign_off"]["facts"]["signed"]
+    assert signature["note"] == NOTE
+    item = record(run, "report")["answers"]["checklist"]["facts"]["items"][signature["item"]]
+    assert item["ticked"] is True
+    assert NOTE in (run.path / "report.en.md").read_text("utf-8")
+    assert NOTE in (run.path / "report.fr.md").read_text("utf-8")
+
+
+def test_the_archived_notebook_shows_what_was_decided_without_its_form(
+    walked: tuple[Run, dict[str, str]],
+) -> None:
+    run, _ = walked
+    content = archived(run, "baseline_migration")
+    (cell,) = [c for c in content["cells"] if "show(decision)" in "".join(c["source"])]
+    confirmation = record(run, "baseline_migration")["answers"]["plan"]["facts"]["confirmation"]
+    assert [set(output["data"]) for output in cell["outputs"]] == [
+        {"text/markdown", "text/plain"},
+        {"text/html", "text/plain"},
+    ]
+    assert confirmation in cell["outputs"][1]["data"]["text/html"]
+    assert "FAIL" not in json.dumps(cell["outputs"])
+    page = (run.path / "03_baseline_migration.html").read_text("utf-8")
+    assert confirmation in page
+
+
+def test_counts_rise_where_a_cell_was_run_again(walked: tuple[Run, dict[str, str]]) -> None:
+    run, _ = walked
+    counts = [
+        c["execution_count"] for c in archived(run, "baseline_migration")["cells"] if c["cell_type"] == "code"
+    ]
+    assert counts == sorted(counts)
+    assert counts != list(range(1, len(counts) + 1))
+
+
+def test_a_forged_order_of_a_walk_through_is_named(
+    walked: tuple[Run, dict[str, str]], tmp_path: Path
+) -> None:
+    run, _ = walked
+    forged = Run(tmp_path / run.path.parent.name / run.id)
+    shutil.copytree(run.path, forged.path)
+    content = archived(forged, "preflight")
+    code = [c for c in content["cells"] if c["cell_type"] == "code"]
+    code[4]["execution_count"], code[6]["execution_count"] = (
+        code[6]["execution_count"],
+        code[4]["execution_count"],
+    )
+    forged.notebook("preflight").write_text(json.dumps(content), "utf-8")
+    assert [p for p in verify(forged.path).problems if "execut" in p.what] != []
+
+
+def test_a_step_that_is_opened_too_early_names_the_notebook_to_run(
+    runs: Path, operator: Operators, tmp_path: Path
+) -> None:
+    with operator("02_backup", tmp_path) as me:
+        said = me.run_all()
+        assert "No run of PH15-AMAZON-DB-FOUNDATION-01 is in progress" in said
+        assert "Begin one: run 01_preflight.ipynb" in said
+        Run.create(runs_folder(), load_phase(PHASE))
+        said = me.run_all()
+    assert said.startswith("PreconditionFailed: Step preflight has not been run in run ")
+    assert said.endswith("Run 01_preflight.ipynb first, then this notebook.")
+
+
+def test_preflight_takes_part_in_a_run_that_was_only_begun(
+    runs: Path, operator: Operators, tmp_path: Path
+) -> None:
+    begun = Run.create(runs_folder(), load_phase(PHASE))
+    with operator("01_preflight", tmp_path) as me:
+        assert me.run_all() is None
+    assert only_run(runs).id == begun.id
+    assert record(begun, "preflight")["verdict"] == "PASS"
+
+
+def test_a_kernel_notices_that_its_run_is_no_longer_the_one(
+    runs: Path, operator: Operators, tmp_path: Path
+) -> None:
+    with operator("01_preflight", tmp_path) as me:
+        assert me.run_all() is None
+        first = only_run(runs)
+        ask = me.cell("preflight.schema")
+        me.execute("open('x', 'w').close()")  # a cell of the operator's own
+        with operator("01_preflight", tmp_path) as other:
+            assert other.run_all() is None
+        said = me.run_all(start=ask)
+        assert f"This kernel takes part in run {first.id}, and run " in said
+        shutil.rmtree(max(all_runs(runs), key=lambda run: run.id).path)
+        stale = record(first, "preflight") | {"started_at": "2026-01-07T17:47:59.000Z"}
+        (first.path / "01_preflight.json").write_text(json.dumps(stale), "utf-8")
+        assert "This kernel is stale: step preflight" in me.run_all(start=ask)
+        first.update(finished_at="2026-01-07T17:47:59.000Z")
+        (first.path / "manifest.json").write_text("{}", "utf-8")
+        before = first.notebook("preflight").read_bytes()
+        assert "is sealed meanwhile" in me.run_all(start=ask)
+        assert first.notebook("preflight").read_bytes() == before
+        shutil.rmtree(first.path)
+        assert "is gone" in me.run_all(start=ask)
+    assert (tmp_path / "x").exists()
+
+
+def test_parameters_that_were_changed_are_archived_beside_the_shipped_ones(
+    runs: Path, operator: Operators, tmp_path: Path
+) -> None:
+    with operator("01_preflight", tmp_path) as me:
+        source = "".join(me.cells[0]["source"]).replace('phase: str = ""', f'phase: str = "{PHASE}"')
+        assert me.run_all(changed={0: source}) is None
+        assert me.execute("1 + 1", cell_id="mine") is None
+    content = archived(only_run(runs), "preflight")
+    (injected,) = [c for c in content["cells"] if "injected-parameters" in c["metadata"].get("tags", ())]
+    assert f"phase = '{PHASE}'" in injected["source"]
+    (own,) = [c for c in content["cells"] if c["cell_type"] == "raw"]
+    assert own["source"].endswith("1 + 1")
+
+
+def test_a_broken_lab_stops_at_its_gate_and_the_notebook_is_archived_up_to_there(
+    fresh_lab: Lab, operator: Operators, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNBOOKS_RUNS", str(tmp_path / "runs"))
+    with fresh_lab.admin("keybuzz_backend") as conn:
+        conn.execute("DROP INDEX oauth_states_state_key")
+    with operator("01_preflight", tmp_path) as me:
+        said = me.run_all()
+    assert "FAIL has_index leader public.oauth_states_state_key" in said
+    content = archived(only_run(tmp_path / "runs"), "preflight")
+    stopped = [c for c in content["cells"] if any(o["output_type"] == "error" for o in c.get("outputs", ()))]
+    assert ["".join(c["source"]) for c in stopped] == ["gate(what.findings)"]
+
+
+def test_only_plan_writes_nothing_and_says_so(runs: Path, operator: Operators, tmp_path: Path) -> None:
+    for step in ("preflight", "backup"):
+        with operator(step_name(step), tmp_path) as me:
+            assert me.run_all() is None
+    with (
+        psycopg.connect("service=keybuzz_legacy", application_name="runbooks backup 20260107T174759Z-3f9c2a"),
+        operator("03_baseline_migration", tmp_path) as me,
+    ):
+        wanted(me.run_all())
+        me.form("decision", "only_plan.click()")
+        assert me.run_all(start=me.cell("gate(decision")) is None
+        assert me.execute("decision.form.confirm.disabled or 1 / 0", silent=True) is None
+    answers = record(only_run(runs), "baseline_migration")["answers"]
+    verdicts = {f["check"]: f["verdict"] for f in answers["confirmation"]["findings"]}
+    assert verdicts == {"nobody_else_is_at_work": "OPEN", "plan_is_confirmed": "SKIP"}
+    (other,) = [f for f in answers["confirmation"]["findings"] if f["check"] == "nobody_else_is_at_work"]
+    assert "keybuzz_operator (runbooks backup 20260107T174759Z-3f9c2a" in other["have"]
+    assert answers["apply"]["facts"]["applied"] is False
+    assert only_run(runs).header()["mode"] == "plan"
