@@ -24,7 +24,11 @@ def confirmation_of(phase: Phase, run: Run) -> str:
         )
     with Sessions(phase.targets, application_name=f"runbooks plan {run.id}") as sessions:
         plan = baseline_migration.plan(
-            phase, sessions, dumps=record["answers"]["dump"]["facts"]["dumps"], code=code_digest()
+            phase,
+            sessions,
+            dumps=record["answers"]["dump"]["facts"]["dumps"],
+            code=code_digest(),
+            folder=run.path / "backup",
         )
     if plan.verdict in CLOSING:
         raise GateClosed("There is no plan to confirm.", "; ".join(f.have for f in plan.findings))
