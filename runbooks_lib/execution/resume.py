@@ -18,6 +18,7 @@ from runbooks_lib.findings import CLOSING, Verdict
 from runbooks_lib.phase import STEPS, Phase
 from runbooks_lib.postgres.catalog import read_catalog
 from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.data_dump import read_data_dump
 from runbooks_lib.postgres.differences import compare, describe
 from runbooks_lib.prisma.history import read_rows
 
@@ -91,6 +92,9 @@ def _dumps_stand(run: Run, phase: Phase, sessions: Sessions, record: Record) -> 
         file = run.path / "backup" / noted["path"]
         if not file.is_file() or sha256_of(file) != noted["sha256"]:
             return f"the dump {noted['path']} is not there as it was made"
+        data = noted.get("data")
+        if data and read_data_dump(run.path / "backup" / data["path"]).sha256 != data["sha256"]:
+            return f"the dump {data['path']} is not there as it was made"
         with sessions.snapshot(name) as conn:
             catalog = read_catalog(conn)
         if catalog.fingerprint() == noted["fingerprint"]:

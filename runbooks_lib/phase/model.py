@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-SPEC_VERSION = 2  # 2: seeds may name a file
+SPEC_VERSION = 2  # 2: seeds may name a file; backup may have data
 OLDEST_SPEC_VERSION = 1
 
 # The steps of a phase in their order; a checklist item names those it looks at.
@@ -168,9 +168,10 @@ class Seeds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
-    """The targets whose schema is dumped before anything is written."""
+    """The targets whose schema is dumped before anything is written; of those in `data` the rows, too."""
 
     targets: Annotated[tuple[str, ...], AtLeast(1)]
+    data: tuple[str, ...] = ()
 
 
 class LintVerdict(StrEnum):

@@ -49,6 +49,8 @@ def _references(phase: Phase) -> Iterator[tuple[str, str, Collection[str], str]]
     yield "migration.target", phase.migration.target, targets, "target"
     for n, name in enumerate(phase.backup.targets):
         yield f"backup.targets[{n}]", name, targets, "target"
+    for n, name in enumerate(phase.backup.data):
+        yield f"backup.data[{n}]", name, phase.backup.targets, "target of the backup"
     for n, table in enumerate(phase.tables):
         for k, column in enumerate(table.primary_key):
             yield (
@@ -100,6 +102,7 @@ def _sets_of_names(phase: Phase) -> Iterator[list[tuple[str, str]]]:
     ]
     yield [(f"files[{n}].path", file.path) for n, file in enumerate(phase.files)]
     yield [(f"backup.targets[{n}]", name) for n, name in enumerate(phase.backup.targets)]
+    yield [(f"backup.data[{n}]", name) for n, name in enumerate(phase.backup.data)]
     for n, enum in enumerate(phase.enums):
         yield [(f"enums[{n}].labels[{k}]", label) for k, label in enumerate(enum.labels)]
     for n, table in enumerate(phase.tables):

@@ -32,6 +32,11 @@ class Client:
         return self.bindir / "pg_dump"
 
     @property
+    def pg_restore(self) -> Path:
+        """Path of pg_restore."""
+        return self.bindir / "pg_restore"
+
+    @property
     def psql(self) -> Path:
         """Path of psql."""
         return self.bindir / "psql"

@@ -17,6 +17,7 @@ _PRINTED_ALIKE = {
     "bytea_output": "hex",
     "timezone": "UTC",
     "xmloption": "content",
+    "lc_monetary": "C",
 }
 _WORDS = (1, 17)  # where the two words of 64 bits begin in the hexadecimal digest of a row
 

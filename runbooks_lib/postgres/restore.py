@@ -56,8 +56,23 @@ def restore_into(copy: Scratch, dump: Path, database: str, *, roles: Iterable[st
     _run_psql(copy, dump, database)
 
 
-def _run_psql(copy: Scratch, dump: Path, database: str) -> None:
+def environment_of(copy: Scratch, **more: str) -> dict[str, str]:
+    """Return the environment of a client program that is to work in a scratch cluster, as its superuser."""
     address = copy.cluster.address()
+    return clean_environment(
+        {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "PGHOST": address["host"],
+            "PGPORT": address["port"],
+            "PGUSER": "postgres",
+            "PGPASSWORD": copy.password,
+            "PGSSLMODE": "disable",
+            **more,
+        }
+    )
+
+
+def _run_psql(copy: Scratch, dump: Path, database: str) -> None:
     psql = choose(find_clients(), copy.cluster.programs.major).psql
     command = [
         str(psql),
@@ -67,21 +82,10 @@ def _run_psql(copy: Scratch, dump: Path, database: str) -> None:
         "--single-transaction",
         f"--file={dump}",
     ]
-    environment = clean_environment(
-        {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "PGHOST": address["host"],
-            "PGPORT": address["port"],
-            "PGDATABASE": database,
-            "PGUSER": "postgres",
-            "PGPASSWORD": copy.password,
-            "PGSSLMODE": "disable",
-        }
-    )
     try:
         done = subprocess.run(
             command,
-            env=environment,
+            env=environment_of(copy, PGDATABASE=database),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

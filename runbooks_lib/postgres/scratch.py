@@ -77,14 +77,15 @@ def role_names(conn: Connection) -> tuple[str, ...]:
 
 
 @contextmanager
-def scratch(programs: ServerPrograms | None = None) -> Iterator[Scratch]:
+def scratch(programs: ServerPrograms | None = None, *, in_memory: bool = True) -> Iterator[Scratch]:
     """Run an empty cluster; everything of it is gone at the end, also after an error or Ctrl-C.
 
+    `in_memory` False keeps it on disk: for rows, which may be many.
     After a kill it is gone when the next one starts. Raises LabError when it does not start.
     """
     programs = programs or find_server()
     source = template("scratch", _ingredients(programs), lambda folder: _build(programs, folder))
-    with temporary_home(programs.account, in_memory=True) as home:
+    with temporary_home(programs.account, in_memory=in_memory) as home:
         cluster = Cluster(programs=programs, home=home, name="scratch")
         copy_data(source / "data", [cluster.data])
         cluster.configure()

@@ -23,6 +23,7 @@ from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.readiness import quoted
 from runbooks_lib.postgres.restore import restore_schema
 from runbooks_lib.postgres.scratch import role_names
+from runbooks_lib.steps.backup_data import judge_whole, prove_data, save_data, verify_data
 
 MAX_DIFFERENCES = 5  # named in the finding; the rest is counted
 
@@ -58,8 +59,10 @@ def client(phase: Phase, sessions: Sessions) -> Answer:
 def dump(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
     """Dump the schema of each backup target into `folder`, under one snapshot each; write nothing else.
 
-    Files are named schema_backup_YYYYMMDD_HHMMSS.sql (UTC); from the second target on, the database is added.
-    Facts: `dumps`, per target the file's name, size in bytes, SHA-256 and the catalogue's fingerprint.
+    Files are named schema_backup_YYYYMMDD_HHMMSS.sql (UTC); from the second target on, the database is added. Where
+    the phase asks for the rows, too, they go to a directory data_backup_…, under the same snapshot.
+    Facts: `dumps`, per target the file's name, size in bytes, SHA-256 and the catalogue's fingerprint; `data` of it
+    has the same of the directory, and what each table holds.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%d_%H%M%S")
     findings: list[Finding] = []
@@ -68,15 +71,20 @@ def dump(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
         database = phase.targets[name].database
         file = folder / f"schema_backup_{stamp}{f'_{database}' if position else ''}.sql"
         try:
-            fingerprint, made = _dump_target(phase, sessions, name, file)
+            fingerprint, made, data = _dump_target(phase, sessions, name, file)
         except RunbookError as error:
             findings.append(could_not_run("dump_is_whole", name, file.name, error))
             continue
         dumps[name] = asdict(made) | {"path": file.name, "database": database, "fingerprint": fingerprint}
         findings.append(_whole(name, made))
+        if data:
+            dumps[name]["data"] = data
+            findings.append(judge_whole(name, data))
     rows = tuple(
-        {"target": name, **{key: dumps[name][key] for key in ("path", "size_bytes", "sha256")}}
+        {"target": name, **{key: each[key] for key in ("path", "size_bytes", "sha256")}}
         for name in dumps
+        for each in (dumps[name], dumps[name].get("data"))
+        if each
     )
     return Answer(findings=tuple(findings), facts={"dumps": dumps}, rows=rows)
 
@@ -93,6 +101,8 @@ def verify(phase: Phase, sessions: Sessions, *, folder: Path, dumps: Mapping[str
                 raise BackupError(f"There is no dump of target {name!r}.", "Run the dump again.")
             file = folder / dumps[name]["path"]
             findings.extend(_verify_target(sessions, name, file, dumps[name]))
+            if data := dumps[name].get("data"):
+                findings.extend(verify_data(name, folder, data))
         except RunbookError as error:
             findings.append(could_not_run("dump_names_every_table", name, "dump", error))
     return Answer(findings=tuple(findings))
@@ -102,7 +112,8 @@ def prove(phase: Phase, sessions: Sessions, *, folder: Path, dumps: Mapping[str,
     """Restore each dump into a scratch cluster of our own and compare its catalogue with the source's.
 
     `dumps` are the facts of `dump`. The scratch has the server's major version where its programs are found, else
-    the lowest newer; the finding says which. Writes nothing to any target.
+    the lowest newer; the finding says which. Of a dump of the rows, what each table holds is compared as well.
+    Writes nothing to any target.
     Facts: `restored`, per target the scratch server's version and the restored catalogue's fingerprint.
     """
     findings: list[Finding] = []
@@ -117,7 +128,16 @@ def prove(phase: Phase, sessions: Sessions, *, folder: Path, dumps: Mapping[str,
                 "dump_restores", name, str(dumps.get(name, {}).get("path", "dump")), error
             )
         findings.append(finding)
+        if data := dumps.get(name, {}).get("data"):
+            findings.append(_prove_data(sessions, name, folder, data))
     return Answer(findings=tuple(findings), facts={"restored": restored})
+
+
+def _prove_data(sessions: Sessions, name: str, folder: Path, data: Mapping[str, Any]) -> Finding:
+    try:
+        return prove_data(sessions, name, folder, data)
+    except RunbookError as error:
+        return could_not_run("data_restores", name, str(data["path"]), error)
 
 
 def _prove_target(
@@ -155,7 +175,9 @@ def _client_for(sessions: Sessions, target: str) -> Client:
     return choose(find_clients(), sessions.identity(target).major)
 
 
-def _dump_target(phase: Phase, sessions: Sessions, name: str, file: Path) -> tuple[str, DumpFile]:
+def _dump_target(
+    phase: Phase, sessions: Sessions, name: str, file: Path
+) -> tuple[str, DumpFile, dict[str, Any] | None]:
     chosen = _client_for(sessions, name)
     with sessions.snapshot(name) as conn:
         conn.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # idle for as long as pg_dump works
@@ -165,7 +187,11 @@ def _dump_target(phase: Phase, sessions: Sessions, name: str, file: Path) -> tup
         dump_schema(
             chosen, phase.targets[name], file, snapshot=exported["id"], restrict_key=phase.digest[:32]
         )
-    return fingerprint, read_dump(file)
+        data = None
+        if name in phase.backup.data:
+            rows = file.with_name(file.stem.replace("schema_", "data_", 1))
+            data = save_data(chosen, phase.targets[name], rows, conn, snapshot=exported["id"])
+    return fingerprint, read_dump(file), data
 
 
 def _whole(name: str, made: DumpFile) -> Finding:

@@ -46,7 +46,7 @@ CREATE INDEX IF NOT EXISTS "Parcel_state_idx" ON public."Parcel" (state);
 INSERT INTO public."Parcel" (id, state) VALUES ('first', 'SENT') ON CONFLICT DO NOTHING;
 """
 PHASE = """
-spec_version = 1
+spec_version = 2
 id = "PH16-PARCELS"
 title = { fr = "Colis", en = "Parcels" }
 objective = { fr = "Créer la table des colis", en = "Make the table of parcels" }
@@ -83,6 +83,7 @@ rows = [{ id = "first", state = "SENT" }]
 
 [backup]
 targets = ["leader"]
+data = ["leader"]
 
 [baseline]
 file = "baseline.sql"
@@ -178,6 +179,11 @@ def test_plan_apply_and_again(fresh_lab: Lab, parcels: Path) -> None:
     assert stand["relation public.OAuthState"]["verdict"] == "PASS"
     (box,) = (f for f in seen["report"] if f["check"] == "checklist_item_holds")
     assert box["verdict"] == "SKIP"
+
+    rows = next((planned.path / "backup").glob("data_backup_*"))
+    assert (rows / "toc.dat").exists()
+    (finding,) = (f for f in seen["backup"] if f["check"] == "data_restores")
+    assert (finding["verdict"], finding["object"]) == ("PASS", rows.name)
 
     confirm = re.search(r"--confirm (\S+)", done.stdout)
     assert confirm, done.stdout

@@ -183,7 +183,7 @@ MISTAKES = {
     "unknown key, none near": (
         "[backup]\n",
         "[backup]\nzzz = 1\n",
-        "backup.zzz: is an unknown key; accepted: targets",
+        "backup.zzz: is an unknown key; accepted: targets, data",
     ),
     "unknown table": (
         "[backup]\n",
@@ -370,6 +370,16 @@ MISTAKES = {
         'targets = ["leader", "old"]',
         'targets = ["leader", "odl"]',
         'backup.targets[1]: names no target: "odl"; did you mean "old"?',
+    ),
+    "rows of no target of the backup": (
+        'targets = ["leader", "old"]',
+        'targets = ["leader", "old"]\ndata = ["replica"]',
+        'backup.data[0]: names no target of the backup: "replica"; accepted: leader, old',
+    ),
+    "rows of a target twice": (
+        'targets = ["leader", "old"]',
+        'targets = ["leader", "old"]\ndata = ["old", "old"]',
+        'backup.data[1]: repeats backup.data[0], "old"',
     ),
     "baseline on no target": (
         'target = "old"',
@@ -685,6 +695,7 @@ def test_ph15_indexes(ph15: Phase) -> None:
 
 def test_ph15_actions(ph15: Phase) -> None:
     assert ph15.backup.targets == ("leader", "legacy")
+    assert ph15.backup.data == ()
     assert (ph15.baseline.file, ph15.baseline.target) == ("baseline.sql", "legacy")
     assert ph15.baseline.published_as == "keybuzz-infra/docs/sql/PH15_AMAZON_BASELINE_TABLES.sql"
     assert (ph15.migration.name, ph15.migration.target) == ("20251220235148_add_oauth_state_table", "leader")

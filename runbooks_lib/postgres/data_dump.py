@@ -1,0 +1,164 @@
+"""A dump of all rows: pg_dump's directory format, by several processes, under one snapshot; and its way back."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from psycopg.conninfo import make_conninfo
+
+from runbooks_lib.errors import BackupError, PreconditionFailed
+from runbooks_lib.phase import Target
+from runbooks_lib.postgres.clients import Client, choose, find_clients
+from runbooks_lib.postgres.contents import Contents, read_contents
+from runbooks_lib.postgres.dump import LOCK_WAIT_TIMEOUT_MS, read_dump
+from runbooks_lib.postgres.restore import environment_of
+from runbooks_lib.postgres.scratch import scratch
+from runbooks_lib.postgres.server import find_server_for
+
+DATABASE = "restored"
+TABLE_OF_CONTENTS = "toc.dat"
+TIMEOUT_S = 24 * 3600
+MAX_JOBS = 4
+HIDDEN_ROWS = "row-level security"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataDump:
+    """A directory of a dump: how many files and bytes, and a SHA-256 over the names and hashes of all files."""
+
+    path: Path
+    files: int
+    size_bytes: int
+    sha256: str
+    complete: bool
+
+
+def dump_data(client: Client, target: Target, folder: Path, *, snapshot: str) -> None:
+    """Write a target's schema and rows to a new directory, as of an exported snapshot; whole, or not under that name.
+
+    Reads the target through pg_dump, by several sessions at once, which take ACCESS SHARE locks.
+    Raises BackupError with pg_dump's own words.
+    Source: https://www.postgresql.org/docs/current/app-pgdump.html
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    command = [
+        str(client.pg_dump),
+        "--format=directory",
+        f"--jobs={jobs()}",
+        "--no-password",
+        "--encoding=UTF8",
+        f"--lock-wait-timeout={LOCK_WAIT_TIMEOUT_MS}",
+        f"--snapshot={snapshot}",
+        f"--file={partial}",
+        f"--dbname={make_conninfo(service=target.service, dbname=target.database)}",
+    ]
+    try:
+        if folder.exists():
+            raise BackupError(f"{folder} exists already.", "Dumps are never overwritten; run the step again.")
+        _run(command, f"pg_dump {client.version} of the rows of target {target.name!r}", environment=None)
+        for file in partial.iterdir():
+            file.chmod(0o600)
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+        partial.chmod(0o700)
+        os.replace(partial, folder)
+    except OSError as error:
+        raise BackupError(
+            f"The dump of the rows of target {target.name!r} could not be made: {error}",
+            "Check the disk and pg_dump; nothing was left under the backup's name.",
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def read_data_dump(folder: Path) -> DataDump:
+    """Read a dump's directory back: every file hashed, names and hashes together hashed once more.
+
+    Raises BackupError when the directory, or a file in it, cannot be read.
+    """
+    digest, size_bytes = hashlib.sha256(), 0
+    try:
+        names = sorted(file.name for file in folder.iterdir())
+    except OSError as error:
+        raise BackupError(f"The dump {folder} cannot be read: {error}", "Make the backup again.") from error
+    for name in names:
+        found = read_dump(folder / name)
+        digest.update(f"{name} {found.sha256}\n".encode())
+        size_bytes += found.size_bytes
+    return DataDump(
+        path=folder,
+        files=len(names),
+        size_bytes=size_bytes,
+        sha256=digest.hexdigest(),
+        complete=TABLE_OF_CONTENTS in names,
+    )
+
+
+def restore_data(
+    folder: Path, *, server_major: int, roles: Iterable[str], database_bytes: int
+) -> tuple[str, Contents]:
+    """Restore a dump's directory into a scratch cluster on disk; return its version and what stands there.
+
+    Raises BackupError with pg_restore's own words; PreconditionFailed when there is no room for `database_bytes`, or
+    no scratch; LabError when that does not start.
+    """
+    with scratch(find_server_for(server_major), in_memory=False) as copy:
+        free = shutil.disk_usage(copy.cluster.home).free
+        if free < database_bytes:
+            raise PreconditionFailed(
+                f"{copy.cluster.home.parent} has {free} bytes free, and the restored database takes {database_bytes}.",
+                "Free space, or let TMPDIR name a folder that has room.",
+            )
+        copy.create_database(DATABASE, roles=roles)
+        client = choose(find_clients(), copy.cluster.programs.major)
+        command = [
+            str(client.pg_restore),
+            "--exit-on-error",
+            f"--jobs={jobs()}",
+            f"--dbname={DATABASE}",
+            str(folder),
+        ]
+        _run(
+            command,
+            f"{folder.name} into PostgreSQL {copy.version}: pg_restore",
+            environment=environment_of(copy),
+        )
+        with copy.connect(DATABASE) as conn:
+            return copy.version, read_contents(conn)
+
+
+def jobs() -> int:
+    """Return how many processes dump or restore at once."""
+    return max(1, min(MAX_JOBS, os.cpu_count() or 1))
+
+
+def _run(command: list[str], what: str, *, environment: dict[str, str] | None) -> None:
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BackupError(f"{what} failed: {error}.", "Make the backup again.") from error
+    if done.returncode != 0:
+        words = " ".join(done.stderr.split())[:1000]
+        raise BackupError(
+            f"{what} failed: {words}",
+            "Policies hide rows of that table from this role, and a dump without them is none: give the role "
+            "BYPASSRLS, or leave the target out of backup.data."
+            if HIDDEN_ROWS in words
+            else "Mend what it says (a missing privilege, a lock, a full disk, a damaged file), "
+            "then run the step again.",
+        )

@@ -1,0 +1,101 @@
+"""The part of step 2 that takes the rows, too, where the phase asks for it: dump, and proof by a whole restore."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from runbooks_lib.findings import Finding, Verdict, judge
+from runbooks_lib.phase import Target
+from runbooks_lib.postgres.clients import Client
+from runbooks_lib.postgres.connect import Connection, Sessions
+from runbooks_lib.postgres.contents import compare_contents, noted, read_contents, read_sequence_values
+from runbooks_lib.postgres.data_dump import dump_data, read_data_dump, restore_data
+from runbooks_lib.postgres.scratch import role_names
+
+MAX_NAMED = 5  # named in the finding; the rest is counted
+
+
+def save_data(
+    client: Client, target: Target, folder: Path, conn: Connection, *, snapshot: str
+) -> dict[str, Any]:
+    """Dump a target's rows to `folder` under the session's exported snapshot; note what they are, in the same one.
+
+    `conn` is inside `Sessions.snapshot`. Returns the directory's name, files, size, hash, and per table the number
+    of rows and their digest.
+    """
+    conn.execute("SET LOCAL statement_timeout = 0")  # every row is read
+    before = read_sequence_values(conn)
+    dump_data(client, target, folder, snapshot=snapshot)
+    contents = noted(read_contents(conn), before)
+    size = conn.execute("SELECT pg_database_size(current_database()) AS bytes").fetchone()
+    assert size is not None
+    made = read_data_dump(folder)
+    return asdict(made) | {"path": folder.name, "database_bytes": size["bytes"], **contents}
+
+
+def judge_whole(name: str, data: Mapping[str, Any]) -> Finding:
+    """Judge dump_is_whole for a directory: pg_dump writes its table of contents last."""
+    return judge(
+        "dump_is_whole",
+        name,
+        data["path"],
+        have="whole" if data["complete"] else f"{data['files']} files without a table of contents",
+        want="whole",
+        hint="Do not trust this directory, run the step again.",
+    )
+
+
+def verify_data(name: str, folder: Path, data: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """Judge dump_hash_is for a directory: the same files, each with the same bytes. Raises BackupError."""
+    found = read_data_dump(folder / data["path"])
+    return (
+        judge(
+            "dump_hash_is",
+            name,
+            data["path"],
+            have=_in_words(found.files, found.sha256),
+            want=_in_words(data["files"], data["sha256"]),
+            hint="A file was added, removed or changed since it was written: find out who did it, and dump again.",
+        ),
+        judge_whole(name, asdict(found) | {"path": data["path"]}),
+    )
+
+
+def prove_data(sessions: Sessions, name: str, folder: Path, data: Mapping[str, Any]) -> Finding:
+    """Restore a directory into a scratch cluster, and judge data_restores: the rows of every table are the source's.
+
+    Raises BackupError, PreconditionFailed or LabError when it cannot be restored.
+    """
+    with sessions.snapshot(name) as conn:
+        roles = role_names(conn)
+    version, restored = restore_data(
+        folder / data["path"],
+        server_major=sessions.identity(name).major,
+        roles=roles,
+        database_bytes=data["database_bytes"],
+    )
+    differing = tuple(compare_contents(restored, data))
+    more = f" and {len(differing) - MAX_NAMED} more" if len(differing) > MAX_NAMED else ""
+    said = f"; not {'; '.join(differing[:MAX_NAMED])}{more}" if differing else ""
+    tables, sequences = (
+        len(data["tables"]) - 1,
+        len(data["sequences"]),
+    )  # large objects are counted as a table
+    return Finding(
+        check="data_restores",
+        target=name,
+        object=str(data["path"]),
+        have=f"restored in PostgreSQL {version}{said}",
+        want=f"the rows of {tables} tables, the large objects and the values of {sequences} sequences as in the source",
+        verdict=Verdict.FAIL if differing else Verdict.PASS,
+        hint="The dump does not bring back what was dumped: do not go on with it, and make it again."
+        if differing
+        else "",
+    )
+
+
+def _in_words(files: int, sha256: str) -> str:
+    return f"{files} files, {sha256}"
