@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from runbooks_lib.archive.secret_forms import Form, forms, in_one_piece
+from runbooks_lib.archive.secret_forms import Form, forms, squeezed
 from runbooks_lib.archive.secret_sources import secret_sources
 
 MASK = "***"
@@ -93,18 +93,14 @@ def _streams_joined(outputs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]
     return joined
 
 
-def holds(text: str, secret: str) -> bool:
-    """Tell whether a secret stands in a text, in any of its forms."""
-    whole = in_one_piece(text)
-    return any(form.pattern.search(text) for form in _possible(text, whole, forms(secret)))
+def holds(text: str, small: bytes, secret: str) -> bool:
+    """Tell whether a secret stands in a text, in any of its forms; `small` is the text squeezed."""
+    return any(form.core in small and form.pattern.search(text) for form in forms(secret))
 
 
 def _masked(text: str, known: list[Form]) -> str:
-    whole = in_one_piece(text)
-    for form in _possible(text, whole, known):
-        text = form.pattern.sub(MASK, text)
+    small = squeezed(text)
+    for form in known:
+        if form.core in small:
+            text = form.pattern.sub(MASK, text)
     return text
-
-
-def _possible(text: str, whole: str, known: Iterable[Form]) -> Iterable[Form]:
-    return (form for form in known if form.core in whole or form.core in text)

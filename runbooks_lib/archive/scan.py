@@ -7,7 +7,7 @@ import html
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote
@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from runbooks_lib.archive.manifest import names
 from runbooks_lib.archive.redaction import MASK, holds, redact
 from runbooks_lib.archive.run import Run
+from runbooks_lib.archive.secret_forms import squeezed
 from runbooks_lib.archive.secret_sources import secret_sources
 from runbooks_lib.errors import EvidenceError
 
@@ -48,17 +49,24 @@ def scan(run: Run) -> None:
 def _found(path: Path, name: str, sources: dict[str, str]) -> Iterator[str]:
     left = dict(sources)
     for text, words in _texts(path, name):
-        for secret in [secret for secret in left if _stands_in(text, words, secret)]:
+        layers = _layers(text)
+        for secret in [secret for secret in left if _stands_in(layers, words, secret)]:
             yield left.pop(secret)
 
 
-def _stands_in(text: str, words: str, secret: str) -> bool:
+def _stands_in(layers: Iterable[tuple[str, bytes]], words: str, secret: str) -> bool:
     """Tell whether a secret is in a text; a weak one must be a word, and of JSON only the strings count."""
     if secret == MASK:
         return False
     if len(secret) < SHORTEST_STRONG and secret.isalnum():
         return re.search(rf"(?<![\w.-]){re.escape(secret)}(?![\w-])", words) is not None
-    return any(holds(each, secret) for each in {text, _decoded(text), _decoded(_decoded(text))})
+    return any(holds(text, small, secret) for text, small in layers)
+
+
+def _layers(text: str) -> list[tuple[str, bytes]]:
+    """Return the text as it is and with one and two layers of escaping taken off, each with itself squeezed."""
+    once = _decoded(text)
+    return [(each, squeezed(each)) for each in dict.fromkeys((text, once, _decoded(once)))]
 
 
 def _decoded(text: str) -> str:

@@ -19,16 +19,30 @@ SHORTEST_FRAGMENT = 6  # base64 digits: fewer meet by chance in a picture
 _COLOUR = r"(?:\x1b|\\u001b|\\x1b|\\033)\[[0-9;]*m"
 _LINE_END = r"[\r\n][ \t]*+|[ \t]++(?=[\r\n])"
 _WRITTEN_LINE_END = r"\\[rn][ \t]*+"
-_NOT_IN_ONE_PIECE = re.compile(rf"{_COLOUR}|{_WRITTEN_LINE_END}|\\|{_LINE_END}")
+_COLOURS = re.compile(_COLOUR.encode())
+_COLOUR_MARKS = (b"\x1b[", b"001b[", b"x1b[", b"033[")
+_BETWEEN = (
+    b" \t\r\n\\nr"  # all other characters that may stand there; n and r are those of a written line end
+)
 _WORDS = re.compile(r"[0-9A-Za-z]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A pattern, and a text without which it cannot match: looking for that is quick."""
+    """A pattern, and octets without which it cannot match in a text that was squeezed: looking for them is quick."""
 
-    core: str
-    pattern: re.Pattern[str]
+    core: bytes
+    source: str
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """Return the pattern: compiled when it is first needed, which most never are."""
+        return _compiled(self.source)
+
+
+@lru_cache(maxsize=4096)
+def _compiled(source: str) -> re.Pattern[str]:
+    return re.compile(source)
 
 
 @lru_cache(maxsize=256)
@@ -40,17 +54,23 @@ def forms(secret: str) -> tuple[Form, ...]:
     return tuple(written)
 
 
-def in_one_piece(text: str) -> str:
-    """Return the text without what may stand between two characters of a secret."""
-    return _NOT_IN_ONE_PIECE.sub("", text)
+def squeezed(text: str) -> bytes:
+    """Return the text without any character that may stand between two of a secret, wherever such a one stands.
+
+    A secret's own n and r go as well, and so do those of a core: a backslash before them tells nothing.
+    """
+    octets = text.encode("utf-8", "surrogatepass")
+    if any(mark in octets for mark in _COLOUR_MARKS):
+        octets = _COLOURS.sub(b"", octets)
+    return octets.translate(None, _BETWEEN)
 
 
 def _form(text: str, characters: list[str]) -> Form:
-    core = max(_WORDS.findall(text), key=len, default="")
+    core = max((squeezed(word) for word in _WORDS.findall(text)), key=len, default=b"")
     pieces = [pattern for pair in zip(map(_before, text), characters, strict=True) for pattern in pair][1:]
     if len(text) < SHORTEST_SPLIT:
         pieces[1::2] = [r"\\*+"] * (len(text) - 1)
-    return Form(core, re.compile("".join(pieces)))
+    return Form(core, "".join(pieces))
 
 
 def _before(c: str) -> str:
