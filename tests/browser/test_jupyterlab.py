@@ -1,4 +1,4 @@
-"""`Run All Cells` in JupyterLab, by real clicks: the notebooks are good for a person too."""
+"""The walk-through in JupyterLab, by real clicks and typing: all seven notebooks, and a replica that stops half-way."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import json
 import os
 import re
 import secrets
-import shutil
+import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -19,44 +18,109 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runbooks_lib.archive.code import notebooks_folder
+from runbooks_lib.archive.run import Run, all_runs, step_name
+from runbooks_lib.archive.verify import verify
+from runbooks_lib.lab.jupyter import command, environment, lay_out
 from runbooks_lib.lab.lab import Lab
+from runbooks_lib.phase import STEPS
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage
 
 TIMEOUT_MS = 60_000
+NOTE = "opened the Admin UI: three connections"
+
+
+class Desk:
+    """A page of JupyterLab, and what an operator does there."""
+
+    def __init__(self, browser: Browser, address: str, lab: Lab, runs: Path) -> None:
+        self.page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        self.lab = lab
+        self.runs = runs
+        self.complaints: list[str] = []
+        self._address = address
+        self.page.on("console", self._hear)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.complaints.append(message.text)
+
+    def open(self, name: str) -> None:
+        """Open a notebook and wait until its kernel and the widgets are there."""
+        self.page.goto(self._address.format(name))
+        self.page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=TIMEOUT_MS)
+        self.page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=TIMEOUT_MS)
+        self.page.wait_for_timeout(2500)  # late extensions; a kernel dialog shows by now
+        if self.page.locator(".jp-Dialog .jp-mod-accept").count():
+            self.page.locator(".jp-Dialog .jp-mod-accept").first.click()
+
+    def run(self, item: str = "Run All Cells") -> None:
+        """Choose an item of the menu Run."""
+        self.page.locator(".lm-MenuBar-itemLabel", has_text="Run").click()
+        self.page.locator(".lm-Menu-itemLabel", has_text=item).first.click()
+
+    def run_from(self, text: str) -> None:
+        """Run the cell that holds a text, and all below."""
+        self.page.locator(".jp-CodeCell", has_text=text).locator(".jp-InputArea-prompt").first.click()
+        self.run("Run Selected Cell and All Below")
+
+    def see(self, text: str) -> str:
+        """Wait until a text is shown; return the whole of its element."""
+        return str(self.page.locator(f":text({json.dumps(text)})").first.inner_text(timeout=TIMEOUT_MS))
+
+    def the_run(self) -> Run:
+        """Return the only run of the archive."""
+        (run,) = all_runs(self.runs)
+        return run
+
+    def closed(self, step: str) -> dict[str, Any]:
+        """Wait until the step's record is closed and return it: not every cell is in the page, but the record is."""
+        return self._wait(lambda: self._record(step, closed=True))
+
+    def answered(self, step: str, question: str) -> dict[str, Any]:
+        """Wait until the step has answered a question; return the answer."""
+        return self._wait(lambda: self._record(step)["answers"].get(question))
+
+    def _record(self, step: str, *, closed: bool = False) -> dict[str, Any]:
+        record = next((run.record(step) for run in all_runs(self.runs)), None) or {"answers": {}}
+        return {} if closed and not record.get("finished_at") else record
+
+    def _wait(self, look: Any) -> dict[str, Any]:
+        deadline = time.monotonic() + TIMEOUT_MS / 1000
+        while not (found := look()):
+            assert time.monotonic() < deadline, self.page.locator(".jp-Notebook").inner_text()
+            self.page.wait_for_timeout(100)
+        return dict(found)
 
 
 @pytest.fixture
-def jupyterlab(fresh_lab: Lab, tmp_path: Path) -> Iterator[str]:
-    """The address of a JupyterLab on a copy of the notebooks, with a token and nothing of the user's own."""
-    folder = tmp_path / "notebooks"
-    shutil.copytree(notebooks_folder(), folder)
+def desk(browser: Browser, fresh_lab: Lab, tmp_path: Path) -> Iterator[Desk]:
+    """JupyterLab as `runbooks lab up --jupyter` starts it, with a token and nothing of the user's own."""
+    runs = tmp_path / "runs"
+    folder = lay_out(fresh_lab, runs)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     token = secrets.token_hex(16)
-    places = ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR", "LAB_SETTINGS_DIR", "LAB_WORKSPACES_DIR")
-    own = {
-        f"JUPYTER{'LAB' if p.startswith('LAB') else ''}_{p.removeprefix('LAB_')}": str(tmp_path / p)
-        for p in places
-    }
+    own = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR",
+           "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR")  # fmt: skip
+    env = environment(fresh_lab, folder, runs) | {name: str(tmp_path / name) for name in own}
     process = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ip=127.0.0.1",
-         f"--ServerApp.root_dir={folder}", "--LabApp.news_url=None",
-         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"],
-        env={**os.environ, **own, "JUPYTER_TOKEN": token, "IPYTHONDIR": str(tmp_path / "ipython"),
-             "RUNBOOKS_RUNS": str(tmp_path / "runs")},
+        [*command(folder), "--no-browser", f"--port={port}"],
+        env={**env, "JUPYTER_TOKEN": token},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-    )  # fmt: skip
+    )
     try:
         wait_until_up(f"http://127.0.0.1:{port}/api/status?token={token}")
-        yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token={token}&reset"
+        refused(f"http://127.0.0.1:{port}/api/contents")
+        address = f"http://127.0.0.1:{port}/lab/tree/notebooks/{{}}.ipynb?token={token}&reset"
+        yield Desk(browser, address, fresh_lab, runs)
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
 
 
@@ -71,53 +135,129 @@ def wait_until_up(url: str) -> None:
             time.sleep(0.1)
 
 
-def run_all(page: Page, address: str) -> None:
-    page.goto(address)
-    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=TIMEOUT_MS)
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=TIMEOUT_MS)
-    page.wait_for_timeout(2500)  # late extensions; a kernel dialog shows by now
-    if page.locator(".jp-Dialog .jp-mod-accept").count():
-        page.locator(".jp-Dialog .jp-mod-accept").first.click()
-    page.locator(".lm-MenuBar-itemLabel", has_text="Run").click()
-    page.locator(".lm-Menu-itemLabel", has_text="Run All Cells").first.click()
+def refused(url: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as said:
+        urllib.request.urlopen(url, timeout=5)
+    assert said.value.code == 403
+    said.value.close()
 
 
-def test_run_all_cells(browser: Browser, jupyterlab: str, tmp_path: Path) -> None:
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    try:
-        run_all(page, jupyterlab.format("01_preflight.ipynb"))
-        record = wait_for_record(tmp_path / "runs")
-        page.wait_for_selector("text=242 PASS", timeout=TIMEOUT_MS)
-    finally:
-        page.close()
+def test_all_seven_notebooks_are_walked_through(desk: Desk) -> None:
+    page = desk.page
+    desk.open("00_start")
+    desk.run()
+    page.locator("button.runbooks-begin").click(timeout=TIMEOUT_MS)
+    desk.see("is begun: open the notebook below")
+    run = desk.the_run()
+    desk.see("Next: 01_preflight")
+    for step in ("preflight", "backup"):
+        desk.open(step_name(step))
+        desk.run()
+        assert desk.closed(step)["verdict"] == "PASS"
+    confirm(desk)
+    for step in ("prisma_resolve", "seed_verification", "api_routes"):
+        desk.open(step_name(step))
+        desk.run()
+        assert desk.closed(step)["verdict"] in ("PASS", "OPEN")
+    sign(desk)
+    desk.see("The run is sealed")
+    found = verify(run.path)
+    assert found.problems == ()
+    assert (found.trusted, found.mode) == (True, "apply")
+    desk.open("00_start")
+    desk.run()
+    desk.see("Every step of this run has passed")
+    assert desk.complaints == []
+    page.goto(f"file://{run.path}/report.html")
+    assert NOTE in page.locator("body").inner_text()
+
+
+def confirm(desk: Desk) -> None:
+    """Refuse to be confirmed with a wrong word, accept the right one."""
+    page = desk.page
+    desk.open("03_baseline_migration")
+    desk.run()
+    desk.answered("baseline_migration", "confirmation")
+    wanted = re.search(r"keybuzz:[0-9a-f]{8}", desk.see("type keybuzz:"))
+    assert wanted is not None
+    page.locator(".runbooks-typed input").fill("keybuzz:00000000")
+    page.locator("button.runbooks-confirm").click()
+    desk.see("No plan of this archive is named keybuzz:00000000")
+    assert "apply" not in desk.answered("baseline_migration", "confirmation")
+    page.locator(".runbooks-typed input").fill(wanted[0])
+    page.locator("button.runbooks-confirm").click()
+    desk.see("Decided. Go on")
+    assert page.locator(".runbooks-typed input").is_disabled()
+    desk.run_from("gate(decision.findings)")
+    record = desk.closed("baseline_migration")
     assert record["verdict"] == "PASS"
-    assert len(record["answers"]) == 5
+    assert record["answers"]["apply"]["facts"]["applied"] is True
 
 
-def wait_for_record(runs: Path) -> dict[str, Any]:
-    """Wait until the preflight of the only run below `runs` is closed."""
-    deadline = time.monotonic() + TIMEOUT_MS / 1000
-    while True:
-        for path in runs.glob("*/*/01_preflight.json"):
-            record: dict[str, Any] = json.loads(path.read_text("utf-8"))
-            if record["finished_at"] is not None:
-                return record
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+def sign(desk: Desk) -> None:
+    """Sign the manual item with a note."""
+    page = desk.page
+    desk.open("07_report")
+    desk.run()
+    desk.answered("report", "sign_off")
+    page.locator(".runbooks-tick input").first.check(timeout=TIMEOUT_MS)
+    page.locator(".runbooks-note input").first.fill(NOTE)
+    page.locator("button.runbooks-done").click()
+    desk.see("Decided. Go on")
+    desk.run_from("gate(signatures.findings)")
+    assert desk.closed("report")["verdict"] == "OPEN"
 
 
-def test_a_closed_gate_stops_run_all_with_a_sentence(
-    browser: Browser, jupyterlab: str, fresh_lab: Lab
-) -> None:
-    with fresh_lab.admin("keybuzz_backend") as conn:
+def test_a_replica_that_stops_half_way_is_red_with_its_hint(desk: Desk) -> None:
+    for step in ("preflight", "backup"):
+        desk.open(step_name(step))
+        desk.run()
+        assert desk.closed(step)["verdict"] == "PASS"
+    desk.lab.stop_replica()
+    desk.open("05_seed_verification")
+    desk.run()
+    said = desk.see("PreconditionFailed: Step baseline_migration has not been run")
+    assert "Run 03_baseline_migration.ipynb first" in said
+    desk.open("03_baseline_migration")
+    desk.run()
+    desk.answered("baseline_migration", "confirmation")
+    desk.page.locator("button.runbooks-only_plan").click(timeout=TIMEOUT_MS)
+    desk.see("Decided. Go on")
+    desk.run_from("gate(decision.findings)")
+    assert desk.closed("baseline_migration")["verdict"] == "PASS"
+    desk.open("04_prisma_resolve")
+    desk.run()
+    desk.closed("prisma_resolve")
+    desk.open("05_seed_verification")
+    desk.run()
+    said = desk.see("GateClosed: The gate stays closed")
+    assert re.search(r"ERROR \w+ replica .*does not answer", said)
+    assert "Check that the server runs" in said
+    assert "Traceback" not in desk.page.locator(".jp-Notebook").inner_text()
+    desk.open("00_start")
+    desk.run()
+    desk.see("Target 'replica' (service keybuzz_replica, database keybuzz_backend) does not answer")
+    desk.page.locator("button.runbooks-end").click()
+    desk.see("is sealed as ERROR")
+    run = desk.the_run()
+    found = verify(run.path)
+    assert found.problems == ()
+    assert run.header()["finished_at"] is None
+    assert [s for s in STEPS if run.notebook(s).exists()] == list(STEPS[:5])
+
+
+def test_a_closed_gate_stops_run_all_with_a_sentence(desk: Desk) -> None:
+    with desk.lab.admin("keybuzz_backend") as conn:
         conn.execute("DROP INDEX oauth_states_state_key")
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    try:
-        run_all(page, jupyterlab.format("01_preflight.ipynb"))
-        said = page.wait_for_selector("text=GateClosed: The gate stays closed", timeout=TIMEOUT_MS)
-        assert said is not None
-        text = page.locator(".jp-Notebook").inner_text()
-        assert re.search(r"FAIL has_index leader public\.oauth_states_state_key", text)
-        assert "Traceback" not in text
-    finally:
-        page.close()
+    desk.open("01_preflight")
+    desk.run()
+    said = desk.see("GateClosed: The gate stays closed")
+    assert re.search(r"FAIL has_index leader public\.oauth_states_state_key", said)
+    assert "Traceback" not in desk.page.locator(".jp-Notebook").inner_text()
+    desk.page.locator(".runbooks-explorer").last.locator(
+        "button, .jupyter-widget-Collapse-header"
+    ).first.click()
+    desk.page.locator(".runbooks-verdict select").last.select_option("FAIL")
+    detail = desk.page.locator(".runbooks-findings details").last
+    detail.locator("summary").click()
+    assert "pg_index" in detail.inner_text()
