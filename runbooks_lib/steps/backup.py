@@ -15,7 +15,7 @@ from runbooks_lib.errors import BackupError, RunbookError
 from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, judge
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.catalog import read_catalog
-from runbooks_lib.postgres.clients import Client, choose, find_clients
+from runbooks_lib.postgres.clients import Client, choose, demands_tls, find_clients
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.postgres.differences import differences
 from runbooks_lib.postgres.dump import DumpFile, dump_schema, read_dump
@@ -29,7 +29,7 @@ MAX_DIFFERENCES = 5  # named in the finding; the rest is counted
 
 
 def client(phase: Phase, sessions: Sessions) -> Answer:
-    """Choose pg_dump for each server: the same major version, else the lowest newer one.
+    """Choose pg_dump for each server: the same major version, else the lowest newer one; with TLS where it must be.
 
     Runs every pg_dump found for its version. Facts: per target the client's version and folder.
     """
@@ -39,6 +39,7 @@ def client(phase: Phase, sessions: Sessions) -> Answer:
         try:
             major = sessions.identity(name).major
             chosen = _client_for(sessions, name)
+            tls = ", that speaks TLS" if demands_tls(sessions.read(name)) else ""
         except RunbookError as error:
             findings.append(could_not_run("client_can_dump", name, "pg_dump", error))
             continue
@@ -49,7 +50,7 @@ def client(phase: Phase, sessions: Sessions) -> Answer:
                 target=name,
                 object="pg_dump",
                 have=f"{chosen.version} in {chosen.bindir}",
-                want=f"{major}, or the lowest newer",
+                want=f"{major}, or the lowest newer{tls}",
                 verdict=Verdict.PASS,
             )
         )
@@ -172,7 +173,8 @@ def _prove_target(
 
 
 def _client_for(sessions: Sessions, target: str) -> Client:
-    return choose(find_clients(), sessions.identity(target).major)
+    tls = demands_tls(sessions.read(target))
+    return choose(find_clients(), sessions.identity(target).major, tls=tls)
 
 
 def _dump_target(

