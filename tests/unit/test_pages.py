@@ -272,6 +272,50 @@ def stopped(files: Json) -> None:
     record["answers"] = {"parse": record["answers"]["parse"]}
 
 
+def test_what_did_not_pass_comes_first_with_what_to_do(make_run: MakeRun, tmp_path: Path) -> None:
+    def fail(files: Json) -> None:
+        for finding in files["05_seed_verification.json"]["answers"]["rows"]["findings"][:1]:
+            finding |= {"verdict": "FAIL", "have": HOSTILE, "hint": "Put public.a_row_back."}
+
+    run = make_run(tmp_path, change=fail)
+    write_pages(run)
+    pages = pages_of(run)
+    said = pages["05_seed_verification.html"].text
+    assert said.index("What did not pass") < said.index("Put public.a_row_back.") < said.index("5. Seed")
+    assert HOSTILE in said
+    assert "What did not pass" not in pages["06_api_routes.html"].text
+
+
+def test_what_papermill_puts_into_a_stopped_notebook_is_in_the_style_of_the_page(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path)
+    path = run.notebook("preflight")
+    content = json.loads(path.read_text("utf-8"))
+    for number, words in enumerate((
+        "An Exception was encountered at '<a href=\"#papermill-error-cell\">In [9]</a>'.",
+        "Execution using papermill encountered an exception here and stopped:",
+    )):  # fmt: skip
+        source = f'<span style="color:red; font-size:2em;">{words}</span>'
+        tags = {"tags": ["papermill-error-cell-tag"]}
+        cell = {"cell_type": "markdown", "id": f"stopped-{number}", "metadata": tags, "source": source}
+        content["cells"].insert(number * 5, cell)
+    path.write_text(json.dumps(content), "utf-8")
+    write_pages(run)
+    page = pages_of(run)["01_preflight.html"]
+    assert "Stopped at In [9]" in page.text
+    assert "The notebook was stopped here:" in page.text
+    assert "papermill encountered" not in page.text
+    assert "#stopped" in page.all("a", "href")
+    assert "stopped" in page.ids
+    assert not [style for style in page.all("span", "style") if "color:red" in style]
+
+
+def test_long_names_in_tables_may_be_broken() -> None:
+    html = "<table><tr><td>public.a_long_name</td><td><b>a_b</b></td></tr></table><p>a_b</p>"
+    assert cleaned(html) == html.replace("public.a_long_name", "public.<wbr>a_<wbr>long_<wbr>name")
+
+
 def test_a_run_that_stopped_has_pages_of_what_there_is(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run(tmp_path, change=stopped)
     names = [path.name for path in write_pages(run)]

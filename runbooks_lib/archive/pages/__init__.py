@@ -161,4 +161,4 @@ def _phase(run: Run, header: Mapping[str, Any]) -> Phase:
         for path in (run.path / "plan").iterdir():
             if path.is_file():
                 (home / path.name).write_bytes(path.read_bytes())
-        return load_phase(str(home))
+        return load_phase(str(home), kept=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from html import escape
 from html.parser import HTMLParser
 
+from runbooks_lib.archive.pages.page import breakable
+
 _TABLE = frozenset(("table", "thead", "tbody", "tr", "th", "td"))
 _KEPT = _TABLE | frozenset(("p", "b", "strong", "em", "code", "pre", "br", "ul", "ol", "li"))
 _LEFT_OUT = frozenset(("style", "script", "template", "title"))  # with what is in them
@@ -13,6 +15,7 @@ _LEFT_OUT = frozenset(("style", "script", "template", "title"))  # with what is 
 def cleaned(html: str) -> str:
     """Return only the text and the plain elements of some HTML, without attributes and with the text escaped.
 
+    Long names in tables may be broken over lines: they would make the page wider than the window.
     The result is built of our own tags: no script, link, picture or style of the input can be in it.
     """
     cleaner = _Cleaner()
@@ -45,4 +48,5 @@ class _Cleaner(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self._inside is None:
-            self.parts.append(escape(data, quote=False))
+            in_table = self.parts and self.parts[-1] in ("<td>", "<th>")
+            self.parts.append(str(breakable(data)) if in_table else escape(data, quote=False))

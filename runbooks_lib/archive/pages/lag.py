@@ -11,7 +11,8 @@ from markupsafe import Markup
 from runbooks_lib.archive.pages.page import in_language, render
 from runbooks_lib.steps.document.seen import Evidence
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 220, 110, 20, 30, 40
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 860, 110, 20, 48, 34
+HEIGHT, FLAT = 160, 30  # of the curve; where no standby was ever behind it needs little
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,18 +35,19 @@ def lag_curve(evidence: Evidence, lang: str) -> Markup | None:
     first = min(samples[0][0] for samples in several.values())
     length_s = max(max(samples[-1][0] for samples in several.values()) - first, 1e-3)
     most = max(size for samples in several.values() for _, size in samples)
+    height = HEIGHT if most else FLAT
     curves = tuple(
         Curve(
             target=target,
             samples=tuple((round(second - first, 1), size) for second, size in samples),
-            points=tuple((_x((s - first) / length_s), _y(size / (most or 1))) for s, size in samples),
+            points=tuple((_x((s - first) / length_s), _y(size / (most or 1), height)) for s, size in samples),
         )
         for target, samples in several.items()
     )
     words = in_language(lang)
     return Markup(
         render("lag.svg.j2", words, curves=curves, most=most, length_s=round(length_s, 1),
-               width=WIDTH, height=HEIGHT, left=LEFT, top=TOP, floor=HEIGHT - BOTTOM)
+               width=WIDTH, height=TOP + height + BOTTOM, left=LEFT, top=TOP, floor=TOP + height)
     )  # fmt: skip
 
 
@@ -63,5 +65,5 @@ def _x(share: float) -> float:
     return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
 
 
-def _y(share: float) -> float:
-    return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
+def _y(share: float, height: int) -> float:
+    return round(TOP + (1 - share) * height, 1)

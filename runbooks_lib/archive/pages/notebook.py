@@ -16,10 +16,12 @@ from runbooks_lib.archive.files import read_json
 from runbooks_lib.archive.pages.cleaner import cleaned
 from runbooks_lib.archive.pages.page import in_all_languages, render
 from runbooks_lib.errors import EvidenceError
-from runbooks_lib.findings import Verdict
+from runbooks_lib.findings import CLOSING, Verdict
 
 _ASKS = re.compile(r"(?:\.ask\(|decide\(\s*step,)\s*\w+\.(\w+)")
 _LINK = re.compile(r"\[([^\]]*)\]\((\d\d_\w+)\.ipynb\)")
+_PAPERMILL = "papermill-error-cell-tag"
+_STOPPED_AT = re.compile(r"In \[\d+\]")
 _SCROLLING = Markup('<div class="scroll" tabindex="0" role="group" aria-label="Table">{}</div>')
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _SHOWN = ("text/html", "text/markdown", "image/png", "text/plain")
@@ -58,6 +60,7 @@ def notebook_page(
         header=header,
         body=_body(path, answers),
         answers=answers,
+        failures=[f for answer in answers.values() for f in answer["findings"] if f["verdict"] in CLOSING],
         anchored=_first_of_each_check(answers),
         previous=previous,
         following=following,
@@ -85,7 +88,9 @@ def _body(path: Path, answers: Mapping[str, Any]) -> Markup:
     notebook.metadata.pop("widgets", None)
     questions: dict[str, str] = {}
     for cell in notebook.cells:
-        if cell.cell_type == "markdown":
+        if _PAPERMILL in cell.metadata.get("tags", ()):
+            cell.source = _banner(cell.source)
+        elif cell.cell_type == "markdown":
             cell.source = _LINK.sub(_to_page(path.parent), cell.source)
         elif cell.cell_type == "code":
             cell.outputs = [output for output in map(_quiet, cell.outputs) if output is not None]
@@ -96,6 +101,13 @@ def _body(path: Path, answers: Mapping[str, Any]) -> Markup:
     for cell_id, question in questions.items():
         body = body.replace(f'id="cell-id={escape(cell_id)}"', f'id="{escape(question)}"', 1)
     return Markup(body)
+
+
+def _banner(source: str) -> str:
+    """Return what papermill puts in where a notebook was stopped, in the style of the page."""
+    if place := _STOPPED_AT.search(source):
+        return f'<p class="stopped">Stopped at <a href="#stopped">{place[0]}</a></p>'
+    return '<p class="stopped" id="stopped">The notebook was stopped here:</p>'
 
 
 def _to_page(folder: Path) -> Callable[[re.Match[str]], str]:

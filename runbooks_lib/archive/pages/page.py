@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -19,6 +20,7 @@ from runbooks_lib.steps.document.language import languages, texts, translations
 
 # Beside the colour, which is of a palette for colour-blind people, symbol and word say the same.
 SYMBOLS = {Verdict.PASS: "✔", Verdict.OPEN: "◌", Verdict.FAIL: "✘", Verdict.ERROR: "‼", Verdict.SKIP: "–"}
+_BREAKS = re.compile(r"(?<=\w[._/:@\[])(?=\w)|(?<=[0-9a-f]{32})(?=[0-9a-f]{32})")
 
 
 def render(template: str, words: Mapping[str, Any], **values: Any) -> str:
@@ -75,6 +77,11 @@ def clipped(text: object, length: int) -> str:
     return said if len(said) <= length else said[: length - 1] + "…"
 
 
+def breakable(text: object) -> Markup:
+    """Return a text whose long names may be broken where a reader would: after a dot, an underscore, a slash."""
+    return Markup("<wbr>").join(escape(part) for part in _BREAKS.split(str(text)))
+
+
 def _digest(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
 
@@ -95,6 +102,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["clip"] = clipped
+    environment.filters["breakable"] = breakable
     environment.globals.update(
         languages=languages(),
         symbol=lambda verdict: SYMBOLS.get(verdict, "?"),

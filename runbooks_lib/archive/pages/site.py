@@ -142,7 +142,8 @@ def _links(run: Run, folder: Path, is_there: Callable[[Path], bool]) -> dict[str
 
 def _counts(found: Mapping[Key, Verdict]) -> dict[Verdict, int]:
     values = list(found.values())
-    return {verdict: number for verdict in Verdict if (number := values.count(verdict))}
+    order = (Verdict.PASS, *(verdict for verdict in Verdict if verdict is not Verdict.PASS))
+    return {verdict: number for verdict in order if (number := values.count(verdict))}
 
 
 def _duration(header: Mapping[str, Any]) -> float | None:
