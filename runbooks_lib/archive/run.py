@@ -19,6 +19,7 @@ from runbooks_lib.archive.files import read_json, write_json, write_text
 from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, alone, followers
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
 from runbooks_lib.phase import STEPS, Phase, reference
+from runbooks_lib.phase.seed_file import SeedFile
 
 HEADER = "run.json"
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://")
@@ -90,6 +91,9 @@ class Run:
         run = cls(path)
         for name in ("phase.toml", phase.baseline.file):
             write_text(path / "plan" / name, (phase.folder / name).read_text(encoding="utf-8"))
+        for name in [seeds.file for seeds in phase.seeds if seeds.file]:  # too large to keep, maybe
+            digest = SeedFile(phase.folder / name).digest()
+            write_text(path / "plan" / f"{name}.sha256", f"{digest}  {name}\n")
         write_json(path / HEADER, _header(path.name, phase))
         return run
 

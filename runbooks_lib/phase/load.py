@@ -28,10 +28,11 @@ class _Owners:
     default: str
 
 
-def load_phase(ref: str) -> Phase:
+def load_phase(ref: str, *, kept: bool = False) -> Phase:
     """Read the phase with the shipped id `ref`, or at the path `ref` (phase.toml or its folder).
 
-    Reads phase.toml, the baseline file and the files of seeds beside it; writes nothing.
+    Reads phase.toml, the baseline file and the files of seeds beside it; writes nothing. `kept` is a run's copy, which
+    is without the files of seeds: its digest is not the phase's.
 
     Raises SpecError: with every mistake of the file, each with its key path; or because there
     is no such phase, or the file is no TOML.
@@ -45,7 +46,7 @@ def load_phase(ref: str) -> Phase:
     check_references(phase, mistakes)
     targets = {name: _follow(target, phase.targets, mistakes) for name, target in phase.targets.items()}
     digest = hashlib.sha256(content + b"\0" + _read_baseline(phase, mistakes))
-    for seed_digest in _read_seed_files(phase, mistakes):
+    for seed_digest in () if kept else _read_seed_files(phase, mistakes):
         digest.update(b"\0" + seed_digest.encode())
     mistakes.raise_all(file)
     return replace(phase, targets=targets, digest=digest.hexdigest())

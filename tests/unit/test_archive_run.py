@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from runbooks_lib.archive import run as module
 from runbooks_lib.archive.files import read_json, write_json
+from runbooks_lib.archive.pages import write_pages
 from runbooks_lib.archive.run import Run, all_runs, runs_folder, step_name, unfinished
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
 from runbooks_lib.phase import Phase, load_phase
@@ -169,3 +172,21 @@ def test_where_runs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_header_is_whole_json(tmp_path: Path, phase: Phase) -> None:
     assert read_json(Run.create(tmp_path, phase).path / "run.json")["schema_version"] == module.SCHEMA_VERSION
+
+
+def test_a_file_of_seeds_is_kept_by_its_digest(tmp_path: Path, phase: Phase) -> None:
+    home = tmp_path / "phases" / phase.id
+    shutil.copytree(phase.folder, home)
+    text = (home / "phase.toml").read_text(encoding="utf-8").replace("spec_version = 1", "spec_version = 2", 1)
+    seeds = '[[seeds]]\ntable = "public.OAuthState"\nkey = ["id"]\nfile = "states.csv"\n'
+    (home / "phase.toml").write_text(f"{text}\n{seeds}", encoding="utf-8")
+    (home / "states.csv").write_text("id\n1\n", encoding="utf-8")
+    loaded = load_phase(str(home))
+    assert [seeds.file for seeds in loaded.seeds if seeds.file] == ["states.csv"]
+    run = Run.create(tmp_path / "runs", loaded)
+    assert not (run.path / "plan" / "states.csv").exists()
+    assert (run.path / "plan" / "states.csv.sha256").read_text(encoding="utf-8").split() == [
+        hashlib.sha256(b"id\n1\n").hexdigest(),
+        "states.csv",
+    ]
+    assert run.path / "report.html" in write_pages(run)
