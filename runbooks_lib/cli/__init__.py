@@ -16,6 +16,7 @@ import click
 from runbooks_lib.cli.archive import runs
 from runbooks_lib.cli.doctor import doctor
 from runbooks_lib.cli.explain import explain
+from runbooks_lib.cli.jupyter import jupyter
 from runbooks_lib.cli.lab import lab
 from runbooks_lib.cli.phase import phase
 from runbooks_lib.cli.report import report
@@ -36,7 +37,7 @@ def commands() -> None:
     """
 
 
-for command in (demo, run, lab, runs, report, verify, keygen, phase, doctor, explain):
+for command in (demo, run, jupyter, lab, runs, report, verify, keygen, phase, doctor, explain):
     commands.add_command(command)
 
 

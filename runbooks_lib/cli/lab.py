@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,19 +35,11 @@ def up(directory: Path | None, jupyter: bool) -> None:
     click.echo(f"the lab is up in {started.directory}", err=True)
     _print_rows(started.status())
     if jupyter:
-        _run_jupyter(started)
+        from runbooks_lib.archive.run import runs_folder
+        from runbooks_lib.execution.jupyter import become_jupyterlab
 
-
-def _run_jupyter(lab: Lab) -> None:
-    """Become JupyterLab; the lab stays up when that ends."""
-    from runbooks_lib.archive.run import runs_folder
-    from runbooks_lib.lab.jupyter import command, environment, lay_out
-
-    runs = runs_folder()
-    folder = lay_out(lab, runs)
-    words = command(folder)
-    click.echo(f"runs are archived in {runs}; Ctrl-C ends JupyterLab, `runbooks lab down` the lab", err=True)
-    os.execve(words[0], words, environment(lab, folder, runs))
+        click.echo("Ctrl-C ends JupyterLab, and `runbooks lab down` the lab", err=True)
+        become_jupyterlab(runs_folder(), started.env())
 
 
 @lab.command()

@@ -31,8 +31,7 @@ from runbooks_lib.postgres.storage import cache_directory, choose_home, create_h
 from runbooks_lib.prisma.cli import install_project
 
 ATTEMPTS = 3  # a port chosen free may be taken a moment later
-WALKTHROUGH = "walkthrough"  # what JupyterLab serves: see lab.jupyter
-OURS = (services.SERVICE_FILE, services.PASS_FILE, services.API_LOG, PROJECT.name, WALKTHROUGH, STATE_FILE)
+OURS = (services.SERVICE_FILE, services.PASS_FILE, services.API_LOG, PROJECT.name, STATE_FILE)
 API_STOPPING = ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 
 

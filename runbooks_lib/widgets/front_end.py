@@ -20,5 +20,10 @@ def front_end() -> bool:
 
 
 def link_to(path: Path) -> str:
-    """Return a path as a link in a notebook: seen from the folder that the notebook is in, the kernel's own."""
-    return os.path.relpath(path)
+    """Return a file of the archive as a link in a notebook: seen from the notebook's folder, the kernel's own.
+
+    JupyterLab serves nothing above its own folder, which has the archive as `runs` beside the notebooks.
+    """
+    beside = Path.cwd().parent / "runs"
+    archive, whole = beside.resolve(), path.resolve()
+    return os.path.relpath(beside / whole.relative_to(archive) if whole.is_relative_to(archive) else whole)

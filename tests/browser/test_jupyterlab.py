@@ -20,7 +20,7 @@ import pytest
 
 from runbooks_lib.archive.run import Run, all_runs, step_name
 from runbooks_lib.archive.verify import verify
-from runbooks_lib.lab.jupyter import command, environment, lay_out
+from runbooks_lib.execution.jupyter import command, environment, lay_out
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import STEPS
 
@@ -99,14 +99,14 @@ class Desk:
 def desk(browser: Browser, fresh_lab: Lab, tmp_path: Path) -> Iterator[Desk]:
     """JupyterLab as `runbooks lab up --jupyter` starts it, with a token and nothing of the user's own."""
     runs = tmp_path / "runs"
-    folder = lay_out(fresh_lab, runs)
+    folder = lay_out(runs)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     token = secrets.token_hex(16)
     own = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR",
            "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR")  # fmt: skip
-    env = environment(fresh_lab, folder, runs) | {name: str(tmp_path / name) for name in own}
+    env = environment(folder, fresh_lab.env()) | {name: str(tmp_path / name) for name in own}
     process = subprocess.Popen(
         [*command(folder), "--no-browser", f"--port={port}"],
         env={**env, "JUPYTER_TOKEN": token},
@@ -167,6 +167,8 @@ def test_all_seven_notebooks_are_walked_through(desk: Desk) -> None:
     desk.open("00_start")
     desk.run()
     desk.see("Every step of this run has passed")
+    page.get_by_role("link", name="read its report").click()
+    page.wait_for_selector(".jp-HTMLViewer iframe, .jp-HTMLViewer-container iframe", timeout=TIMEOUT_MS)
     assert desk.complaints == []
     page.goto(f"file://{run.path}/report.html")
     assert NOTE in page.locator("body").inner_text()

@@ -1,0 +1,20 @@
+"""`runbooks jupyter`: walk through the notebooks."""
+
+from __future__ import annotations
+
+import click
+
+from runbooks_lib.cli.run import RUNS_HELP
+
+
+@click.command()
+@click.option("--runs", metavar="DIR", help=RUNS_HELP.replace("Folder or URL (s3://…)", "Folder"))
+def jupyter(runs: str | None) -> None:
+    """Run JupyterLab on fresh copies of the notebooks, against the servers of your service file; Ctrl-C ends it.
+
+    What you do is archived like any other run. For a lab of your own: `runbooks lab up --jupyter`.
+    """
+    from runbooks_lib.archive.run import runs_folder
+    from runbooks_lib.execution.jupyter import become_jupyterlab
+
+    become_jupyterlab(runs_folder(runs), {})
