@@ -153,6 +153,8 @@ def _view(phase: Phase, header: Mapping[str, Any], evidence: Evidence) -> dict[s
         "migration": migration,
         "prisma": prisma,
         "seeds": content.seeds(phase, seen),
+        "seed_sets": content.seed_sets(phase, seen),
+        "rows_as_declared": content.rows_as_declared(seen),
         "services": content.services(phase, seen),
         "routes": content.routes(phase, seen),
         "boxes": content.boxes(seen),

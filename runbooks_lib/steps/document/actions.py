@@ -13,8 +13,22 @@ from runbooks_lib.steps.document.seen import Seen, judged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DataDump:
+    """A dump of the rows: its directory, and what its restore showed (None: it was not restored)."""
+
+    path: str
+    files: int
+    size_bytes: int
+    sha256: str
+    restored: Finding | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dump:
-    """A schema dump: its file, and where it was taken (server None: the server did not say who it is)."""
+    """A schema dump: its file, and where it was taken (server None: the server did not say who it is).
+
+    `restored` is what its restore showed (None: it was not restored), `data` the dump of the rows beside it.
+    """
 
     target: str
     database: str
@@ -25,6 +39,8 @@ class Dump:
     sha256: str
     verdict: Verdict | None
     tables: str | None
+    restored: Finding | None
+    data: DataDump | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,19 +107,32 @@ def dumps(phase: Phase, seen: Seen) -> tuple[Dump, ...]:
             size_bytes=made[target]["size_bytes"],
             sha256=made[target]["sha256"],
             verdict=judged(seen.findings("backup", "verify", targets=(target,))),
-            tables=next(
-                (
-                    f.have
-                    for f in seen.findings(
-                        "backup", "verify", checks=("dump_names_every_table",), targets=(target,)
-                    )
-                ),
-                None,
-            ),
+            tables=named.have
+            if (named := _first(seen, "verify", "dump_names_every_table", target))
+            else None,
+            restored=_first(seen, "prove", "dump_restores", target),
+            data=_data(seen, target, made[target].get("data")),
         )
         for target in phase.backup.targets
         if target in made
     )
+
+
+def _data(seen: Seen, target: str, made: Mapping[str, Any] | None) -> DataDump | None:
+    if made is None:
+        return None
+    return DataDump(
+        path=f"backup/{made['path']}",
+        files=made["files"],
+        size_bytes=made["size_bytes"],
+        sha256=made["sha256"],
+        restored=_first(seen, "prove", "data_restores", target),
+    )
+
+
+def _first(seen: Seen, question: str, check: str, target: str) -> Finding | None:
+    found = seen.findings("backup", question, checks=(check,), targets=(target,))
+    return found[0] if found else None
 
 
 def migration(phase: Phase, seen: Seen) -> Migration:

@@ -38,6 +38,18 @@ class SeedTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeedSet:
+    """The rows of a table that a file declares, in short: per tenant (None: all), how many, and what was found.
+
+    `lines` are tenant, number of rows (None: they could not be compared), and the finding at each target.
+    """
+
+    table: str
+    file: str
+    lines: tuple[tuple[str | None, int | None, Mapping[str, Finding]], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceView:
     """A service: what it answered (`state` None: it was not asked), and how many of its routes it has.
 
@@ -93,6 +105,8 @@ def seeds(phase: Phase, seen: Seen) -> tuple[SeedTable, ...]:
     split: list[SeedTable] = []
     whole: list[SeedTable] = []
     for declared in phase.seeds:
+        if declared.file:
+            continue
         columns = tuple(dict.fromkeys(column for row in declared.rows for column in row))
         rows = tuple(_row(declared, row, found) for row in declared.rows)
         tenants = tuple(dict.fromkeys(row.tenant for row in rows if row.tenant is not None))
@@ -104,6 +118,34 @@ def seeds(phase: Phase, seen: Seen) -> tuple[SeedTable, ...]:
         else:
             whole.append(SeedTable(table=declared.table, tenant=None, columns=columns, rows=rows))
     return (*split, *whole)
+
+
+def seed_sets(phase: Phase, seen: Seen) -> tuple[SeedSet, ...]:
+    """Return the rows that files declare, by table and tenant."""
+    findings = seen.findings("seed_verification", "rows", checks=("seed_rows_are",))
+    facts = seen.facts("seed_verification", "rows").get("sets", ())
+    sets = []
+    for declared in phase.seeds:
+        if not declared.file:
+            continue
+        numbers = {f["tenant"]: f["declared"] for f in facts if f["table"] == declared.table}
+        names = {t: declared.table if t is None else f"{declared.table}[{t}]" for t in (*numbers, None)}
+        lines = [
+            (tenant, numbers.get(tenant), {f.target: f for f in findings if f.object == name})
+            for tenant, name in names.items()
+        ]
+        told = tuple(line for line in lines if line[2])
+        sets.append(SeedSet(table=declared.table, file=declared.file, lines=told))
+    return tuple(sets)
+
+
+def rows_as_declared(seen: Seen) -> tuple[int, int]:
+    """Return how many declared rows are as declared, over all targets, and how many there are."""
+    single = seen.findings("seed_verification", "rows", checks=("seed_row_is",))
+    sets = seen.facts("seed_verification", "rows").get("sets", ())
+    wrong = sum(f.get(kind, 0) for f in sets for kind in ("missing", "different", "declared twice"))
+    declared = sum(f["declared"] for f in sets)
+    return passed(single) + max(declared - wrong, 0), len(single) + declared
 
 
 def _found(seen: Seen) -> dict[str, list[tuple[Finding, Mapping[str, Any]]]]:
