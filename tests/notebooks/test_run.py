@@ -9,14 +9,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from click.testing import CliRunner
 
+from runbooks_lib.archive.keys import generate
 from runbooks_lib.archive.run import Run
-from runbooks_lib.execution import runner
+from runbooks_lib.cli.run import run as run_command
+from runbooks_lib.execution import runner, warm
 from runbooks_lib.execution.confirmation import confirmation_of
 from runbooks_lib.execution.runner import Outcome, Result, run_notebooks
 from runbooks_lib.execution.warm import KIND_VARIABLE, can_fork
@@ -195,19 +200,64 @@ def command(
 
 def test_no_combination_of_options_writes_without_apply(fresh_lab: Lab, tmp_path: Path) -> None:
     """Whatever else is asked for, every database's full dump stays byte-identical."""
-    before = dumps(fresh_lab)
-    combinations = [
-        ("--json", "--lang", "fr"),
-        ("--from", "prisma_resolve"),
-        ("--only", "baseline_migration"),
+    before, (key, _) = dumps(fresh_lab), generate(tmp_path / "keys")
+    signed = ("--key", str(key))
+    combinations: list[tuple[tuple[str, ...], int]] = [
+        (("--json", "--lang", "fr", *signed), 0),
+        (("--from", "prisma_resolve", "--lang", "fr"), 0),
+        (("--only", "baseline_migration", "--json", *signed), 3),
+        (("--confirm", "keybuzz:00000000"), 2),
+        (("--only", "prisma_resolve", "--confirm", "keybuzz:00000000"), 2),
     ]
-    for options in combinations:
-        done = command("run", PHASE, "--runs", str(tmp_path), *options)
+    for options, exit_code in combinations:
+        done = command("run", PHASE, "--runs", str(tmp_path / "runs"), *options)
+        assert done.returncode == exit_code, (options, done.stderr)
         assert "Traceback" not in done.stderr, options
         assert dumps(fresh_lab) == before, options
-    stopped = max(tmp_path.glob("*/*"), key=lambda path: path.stat().st_mtime)
-    command("run", PHASE, "--resume", str(stopped))
+    stopped = max(
+        tmp_path.glob("runs/*/*"), key=lambda path: path.name
+    )  # the newest: no other is chained to it
+    done = command("run", PHASE, "--resume", str(stopped), "--json", "--lang", "fr", *signed)
+    assert done.returncode == 0, done.stderr
     assert dumps(fresh_lab) == before
+
+
+FLAGS: tuple[tuple[tuple[str, ...], ...], ...] = (
+    ((), ("--json",)),
+    ((), ("--lang", "fr")),
+    ((), ("--key", "KEY")),
+    ((), ("--confirm", "keybuzz:00000000")),
+    ((), ("--resume", "RUN")),
+    ((), *(("--only", step) for step in STEPS), *(("--from", step) for step in STEPS)),
+)
+
+
+def test_every_combination_of_options_plans_or_is_refused(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is handed to the runner, which is not let to run: two hundred runs would take an hour."""
+    asked: list[bool] = []
+
+    def note(run: Run, *, apply: bool, confirm: Callable[[], str], **options: Any) -> Result:
+        asked.append(apply)
+        assert confirm() == ""
+        raise KeyboardInterrupt
+
+    key, _ = generate(tmp_path / "keys")
+    run = Run.create(tmp_path / "runs", load_phase(PHASE))
+    given = {"KEY": str(key), "RUN": str(run.path)}
+    monkeypatch.setattr(runner, "run_notebooks", note)
+    monkeypatch.setattr(warm, "warm_kernels", nullcontext)
+    combinations = list(product(*FLAGS))
+    refused = 0
+    for combination in combinations:
+        options = [given.get(word, word) for flags in combination for word in flags]
+        done = CliRunner().invoke(run_command, [PHASE, "--runs", str(tmp_path / "more"), *options])
+        assert "--apply" not in options
+        refused += done.exit_code == 2
+    assert len(combinations) == 2**5 * 15
+    assert refused == 2**4 * 15 + 2**3 * 14  # --confirm, and of the rest --resume with --only or --from
+    assert asked == [False] * (len(combinations) - refused)
 
 
 @pytest.mark.parametrize("confirm", ["nonsense:00000000", "keybuzz:00000000"])
