@@ -50,6 +50,7 @@ def story_problems(sealed: Sealed, notes: list[str]) -> Iterator[Problem]:
             yield Problem(Kind.REMOVED, f"{step_name(step)}.json", "its notebook came to its end")
     yield from _code(run, evidence, notebooks, notes)
     yield from _verdict_problems(header, evidence, notebooks)
+    yield from _recorded_file_problems(sealed, evidence)
 
 
 def _header_problems(sealed: Sealed, header: Mapping[str, Any], evidence: Evidence) -> Iterator[Problem]:
@@ -97,6 +98,25 @@ def _verdict_problems(
             yield Problem(
                 Kind.CONTRADICTS, HEADER, f"its step {step} is {verdict}, and by its record {recorded}"
             )
+
+
+def _recorded_file_problems(sealed: Sealed, evidence: Evidence) -> Iterator[Problem]:
+    """Yield the dumps and reports whose SHA-256 is not the one that the step which made them recorded."""
+    facts = {
+        (step, question): evidence.get(step, {}).get("answers", {}).get(question, {}).get("facts", {})
+        for step, question in (("backup", "dump"), ("report", "write"))
+    }
+    recorded = {
+        f"backup/{d['path']}": ("backup", d) for d in facts["backup", "dump"].get("dumps", {}).values()
+    }
+    recorded |= {f["file"]: ("report", f) for f in facts["report", "write"].get("files", {}).values()}
+    for name, (step, file) in recorded.items():
+        listed = sealed.content["files"].get(name)
+        said = f"{step_name(step)}.json says that its SHA-256 is {file['sha256']}"
+        if listed is None:
+            yield Problem(Kind.REMOVED, name, said)
+        elif listed["sha256"] != file["sha256"]:
+            yield Problem(Kind.CONTRADICTS, name, said)
 
 
 def _code(
