@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from runbooks_lib.findings import Answer, Verdict
 from runbooks_lib.phase import load_phase
 from runbooks_lib.postgres.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.clients import choose, find_clients
-from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.connect import Connection, Sessions
 from runbooks_lib.postgres.differences import differences
 from runbooks_lib.postgres.restore import restore_schema
 from runbooks_lib.postgres.scratch import Scratch, scratch
@@ -158,6 +159,44 @@ def test_twice_through_a_dump_is_once(server: Scratch, tmp_path: Path) -> None:
         there = conn.execute(text).fetchone()
     assert here != there
     assert catalog_of(server, "again").fingerprint() == catalog_of(server, "rich").fingerprint()
+
+
+@settings(deadline=None, max_examples=6, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(chosen=st.permutations(MUTATIONS), number=st.integers(5, len(MUTATIONS)))
+def test_a_changed_schema_restores_to_its_source(
+    server: Scratch, tmp_path: Path, chosen: list[str], number: int
+) -> None:
+    """Whatever was done to a schema, in whatever order, comes back from its dump with the same fingerprint."""
+    database = f"changed_{secrets.token_hex(4)}"
+    with server.connect("postgres") as conn:
+        conn.execute(f"CREATE DATABASE {database} TEMPLATE rich".encode())
+    try:
+        with server.connect(database) as conn:
+            conn.execute("SET search_path = public")
+            done = [mutation for mutation in chosen[:number] if applies(conn, mutation)]
+        source = catalog_of(server, database)
+        assert done
+        assert source.fingerprint() != catalog_of(server, "rich").fingerprint()
+        restored = restore_schema(
+            dump_of(server, database, tmp_path / f"{database}.sql"),
+            server_major=server.cluster.programs.major,
+            roles=("keeper", "reader"),
+        )
+        assert differences(restored.catalog, source) == (), done
+        assert restored.catalog.fingerprint() == source.fingerprint()
+    finally:
+        with server.connect("postgres") as conn:
+            conn.execute(f"DROP DATABASE {database}".encode())
+
+
+def applies(conn: Connection, mutation: str) -> bool:
+    """Apply a mutation; False when one before it has taken away what it needs."""
+    try:
+        with conn.transaction():
+            conn.execute(mutation.encode())
+    except psycopg.Error:
+        return False
+    return True
 
 
 @settings(deadline=None, max_examples=len(MUTATIONS) + 8, suppress_health_check=list(HealthCheck))
