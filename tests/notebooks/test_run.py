@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -133,6 +134,13 @@ def test_demo_report_has_every_picture_the_curve_of_the_lag_too(demo_run: Run) -
     for step, question in (("preflight", "replication"), ("report", "last_look")):
         samples = demo_run.evidence()[step]["answers"][question]["facts"]["lag"]["replica"]["samples"]
         assert samples[-1]["lag_bytes"] == 0
+
+
+def test_demo_report_in_french_has_no_english_prose(demo_run: Run) -> None:
+    text = (demo_run.path / "report.fr.md").read_text("utf-8")
+    prose = re.sub(r"```.*?```|`[^`]*`|\*\([^)]*\)\*", "", text, flags=re.DOTALL)
+    assert "Rapport" in prose
+    assert re.findall(r"\b(?:the|of|this|not|was|would|with|and|are|is)\b", prose) == []
 
 
 def test_demo_leaves_nothing_running(applied: subprocess.CompletedProcess[str], demo_run: Run) -> None:

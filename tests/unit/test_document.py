@@ -28,6 +28,7 @@ from runbooks_lib.phase import STEPS, Phase, load_phase
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.steps import document, report
 from runbooks_lib.steps.document import language, markdown
+from runbooks_lib.steps.planning import State
 
 EVIDENCE = Path(__file__).parent / "evidence"
 PAGES = language.texts().parent / "archive" / "pages"
@@ -267,6 +268,17 @@ def test_english_says_the_same_in_english() -> None:
 def test_no_prose_of_the_french_report_is_left_in_english(run: str) -> None:
     prose = re.sub(r"`[^`]*`|\*\([^)]*\)\*", "", composed(run))
     assert not re.search(r"\b(the|of|this run|absent:|was|not)\b", prose)
+
+
+@pytest.mark.parametrize("state", State)
+def test_what_a_statement_would_do_is_said_in_both_languages(state: State) -> None:
+    evidence = evidence_of("applied")
+    facts(evidence, "baseline_migration", "plan")["statements"][0]["would"] = state.value
+    row = "| 13 | `MarketplaceType` | "
+    (english,) = [line for line in composed(lang="en", evidence=evidence).splitlines() if row in line]
+    assert state.value.lower() in english.lower()
+    (french,) = [line for line in composed(lang="fr", evidence=evidence).splitlines() if row in line]
+    assert not re.search(r"would|exists", french)
 
 
 # A run that only plans
