@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from runbooks_lib.archive.files import sha256_of
 from runbooks_lib.archive.keys import generate
 from runbooks_lib.archive.verify import verify
 
+README = Path(__file__).resolve().parents[2] / "README.md"
 RUNBOOKS = Path(sys.executable).with_name("runbooks")
 
 
@@ -137,16 +137,32 @@ def test_without_a_manifest_a_run_is_incomplete(copied: Path) -> None:
     assert done.returncode == 1
 
 
-def test_openssl_verifies_the_signature_too(sealed: Path, keys: tuple[Path, Path], tmp_path: Path) -> None:
-    """By a public tool: ed25519 over the DSSE pre-authentication encoding."""
+def public_tools(folder: Path, public: Path, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """Do as the README says: python3 without our code, openssl, sha256sum."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
-    envelope = json.loads((sealed / "attestation.dsse.json").read_text("utf-8"))
-    payload, kind = base64.b64decode(envelope["payload"]), envelope["payloadType"].encode()
-    pae = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
-    (tmp_path / "pae").write_bytes(pae)
-    (tmp_path / "sig").write_bytes(base64.b64decode(envelope["signatures"][0]["sig"]))
-    command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", str(keys[1]), "-rawin"]
-    command += ["-in", str(tmp_path / "pae"), "-sigfile", str(tmp_path / "sig")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
-    assert "Signature Verified Successfully" in done.stdout, done.stdout + done.stderr
+    (block,) = re.findall(r"```\n(python3 -c .*?)```", README.read_text("utf-8"), re.DOTALL)
+    commands = block.replace("/tmp/", f"{tmp_path}/").replace(" PUB ", f" {public} ")
+    return subprocess.run(
+        ["bash", "-e", "-c", commands], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def test_public_tools_verify_it_as_the_readme_says(
+    sealed: Path, keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    done = public_tools(sealed, keys[1], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == "Signature Verified Successfully\n"
+
+
+def test_public_tools_name_a_changed_file_and_another_key(
+    copied: Path, keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (copied / "report.fr.md").write_text("all is well")
+    done = public_tools(copied, keys[1], tmp_path)
+    assert done.returncode != 0
+    assert "report.fr.md: FAILED" in done.stdout
+    done = public_tools(copied, generate(tmp_path)[1], tmp_path)
+    assert done.returncode != 0
+    assert "Signature Verification Failure" in done.stdout
