@@ -16,7 +16,7 @@ from runbooks_lib.archive.step import Step
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import CLOSING, Answer, Finding
 from runbooks_lib.widgets.forms import ConfirmationForm, SignOffForm
-from runbooks_lib.widgets.tables import bundle_of, counts_of, finding_rows
+from runbooks_lib.widgets.tables import bundle_of, finding_rows, prose, summary
 from runbooks_lib.widgets.walk import WalkedStep
 
 
@@ -71,7 +71,7 @@ class Decision:
         if self.form is not None:
             display(self.form.widget)
         self._shown = (
-            display(counts_of(self.findings), display_id=True),
+            display(prose(summary(self.findings)), raw=True, display_id=True),
             display(bundle_of(finding_rows(self.findings)), raw=True, display_id=True),
         )
 
@@ -101,13 +101,11 @@ class Decision:
             return
         counts, table = self._shown
         recorder = self._step.recorder if isinstance(self._step, WalkedStep) else None
-        new = {"text/markdown": counts_of(self.findings).data, "text/plain": counts_of(self.findings).data}
-        counts.update(counts_of(self.findings))
-        bundle = bundle_of(finding_rows(self.findings))
-        table.update(bundle, raw=True)
-        if recorder is not None:
-            recorder.update(counts.display_id, new)
-            recorder.update(table.display_id, bundle)
+        news = (prose(summary(self.findings)), bundle_of(finding_rows(self.findings)))
+        for handle, bundle in zip((counts, table), news, strict=True):
+            handle.update(bundle, raw=True)
+            if recorder is not None:
+                recorder.update(handle.display_id, bundle)
 
 
 def decide(step: Step, question: Callable[..., Answer], /, **options: Any) -> Decision:

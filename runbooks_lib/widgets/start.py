@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 import ipywidgets
-from IPython.display import Markdown, display
+from IPython.display import display
 
 from runbooks_lib.archive.finish import finish_by_hand
 from runbooks_lib.archive.run import Run, all_runs, runs_folder, step_name, unfinished
@@ -19,7 +19,7 @@ from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.postgres.locks import other_runs
 from runbooks_lib.postgres.replication import present_lag
 from runbooks_lib.widgets.front_end import front_end, link_to
-from runbooks_lib.widgets.tables import bundle_of
+from runbooks_lib.widgets.tables import bundle_of, prose
 from runbooks_lib.widgets.verdicts import SYMBOLS
 
 NOT_YET = "not yet"
@@ -54,8 +54,8 @@ class Start:
 
     def following(self) -> None:
         """Show a link to the notebook that is to be run next."""
-        handle = display(Markdown(self._next()), display_id=True)
-        self._panels.append((handle, lambda: {"text/markdown": self._next(), "text/plain": self._next()}))
+        handle = display(prose(self._next()), raw=True, display_id=True)
+        self._panels.append((handle, lambda: prose(self._next())))
 
     def refresh(self) -> None:
         """Look again, and show everything anew where it stands."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import pandas as pd
-from IPython.display import Markdown, display
+from IPython.display import display
 
 from runbooks_lib.findings import Answer, Finding, Verdict
 from runbooks_lib.findings import gate as close_or_pass
@@ -35,7 +35,7 @@ def show(answer: Answer | Shows) -> None:
     if not isinstance(answer, Answer):
         answer.show()
         return
-    display(counts_of(answer.findings))
+    display(prose(summary(answer.findings)), raw=True)
     if answer.rows:
         table(answer.rows)
     others = [f for f in answer.findings if f.verdict is not Verdict.PASS] if answer.rows else answer.findings
@@ -45,9 +45,9 @@ def show(answer: Answer | Shows) -> None:
         display(explorer(answer.findings))
 
 
-def counts_of(findings: Iterable[Finding]) -> Markdown:
-    """Return the line that says how many findings there are of each verdict."""
-    return Markdown(summary(findings))
+def prose(text: str) -> dict[str, str]:
+    """Return Markdown for a front end, and the same as plain text."""
+    return {"text/markdown": text, "text/plain": text}
 
 
 def gate(findings: Iterable[Finding]) -> None:
@@ -57,7 +57,7 @@ def gate(findings: Iterable[Finding]) -> None:
     """
     judged = tuple(findings)
     close_or_pass(judged)
-    display(Markdown(f"**Gate open** — {summary(judged)}"))
+    display(prose(f"**Gate open** — {summary(judged)}"), raw=True)
 
 
 def summary(findings: Iterable[Finding]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from IPython import get_ipython
-from IPython.display import Markdown, display
+from IPython.display import display
 
 from runbooks_lib.archive import step as headless
 from runbooks_lib.archive.finish import finish_by_hand
@@ -17,6 +17,7 @@ from runbooks_lib.findings import CLOSING, Answer, Verdict
 from runbooks_lib.phase import STEPS, Phase
 from runbooks_lib.widgets.front_end import front_end, link_to
 from runbooks_lib.widgets.recorder import Recorder
+from runbooks_lib.widgets.tables import prose
 
 _current: dict[str, Recorder] = {}  # the recorder of this kernel
 
@@ -141,13 +142,14 @@ def _seal(run: Run) -> None:
     try:
         finish_by_hand(run)
     except RunbookError as error:
-        display(Markdown(f"**The run is not sealed.** {error}"))
+        display(prose(f"**The run is not sealed.** {error}"), raw=True)
         return
     link = link_to(run.path / "report.html")
     display(
-        Markdown(
+        prose(
             f"**The run is sealed**: [read its report]({link}). To verify it: `runbooks verify {run.path}`"
-        )
+        ),
+        raw=True,
     )
 
 
@@ -159,4 +161,4 @@ def _greet(step: WalkedStep, before: Mapping[str, Any] | None) -> None:
             f"This step was {before['verdict']} in this run at {before['finished_at']}; what follows replaces that "
             "evidence. What was applied stays: the second time changes nothing, and says so."
         )
-    display(Markdown("  \n".join(lines)))
+    display(prose("  \n".join(lines)), raw=True)

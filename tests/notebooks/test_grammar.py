@@ -220,14 +220,25 @@ def test_the_landing_page_only_looks() -> None:
 
 
 @every
-def test_it_is_committed_without_outputs(name: str) -> None:
+def test_it_is_committed_with_the_outputs_of_a_whole_run_and_no_metadata(name: str) -> None:
     content = load(name)
     assert (content["nbformat"], content["metadata"]["kernelspec"]["name"]) == (4, "python3")
-    assert set(content["metadata"]) <= {"kernelspec", "language_info"}
-    for cell in cells(name, "code"):
-        assert cell["outputs"] == []
-        assert cell["execution_count"] is None
+    assert content["metadata"]["language_info"] == {"name": "python"}
+    assert set(content["metadata"]) == {"kernelspec", "language_info"}
+    code = cells(name, "code")
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    assert {output["output_type"] for cell in code for output in cell["outputs"]} == {"display_data"}
+    assert [cell["metadata"] for cell in cells(name) if set(cell["metadata"]) > {"tags"}] == []
     assert len({cell["id"] for cell in cells(name)}) == len(cells(name))
+
+
+@every
+def test_its_outputs_read_well_and_name_no_folder_of_who_made_them(name: str) -> None:
+    data = [output["data"] for cell in cells(name, "code") for output in cell["outputs"]]
+    plain = "\n".join("".join(each["text/plain"]) for each in data)
+    assert not re.search(r"<[\w.]+ object|object at 0x", plain), "a raw repr"
+    paths = re.findall(r"(?<![\w.>:/])/(?:[\w.-]+/)+[\w.-]*", plain)
+    assert [path for path in paths if not path.startswith(("/tmp/runs", "/api/"))] == []
 
 
 @notebook

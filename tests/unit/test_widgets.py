@@ -31,7 +31,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Collect what is displayed: what `display` does with it is IPython's."""
     everything: list[Any] = []
     monkeypatch.setattr(
-        widgets, "display", lambda what, raw=False: everything.append(what if raw else what.data)
+        widgets, "display", lambda what, raw: everything.append(what.get("text/markdown", what))
     )
     return everything
 

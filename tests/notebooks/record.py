@@ -1,0 +1,76 @@
+"""`make notebooks`: executes the shipped notebooks against a lab and writes down what they showed.
+
+What is committed is a real run that only plans; `tests/notebooks/test_nbval.py` runs them again and compares. The
+links between the notebooks are written anew too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+
+from runbooks_lib.archive.code import notebooks_folder
+from runbooks_lib.execution.warm import warm_kernels
+from runbooks_lib.lab.lab import running
+from runbooks_lib.postgres.server import find_server
+
+RUNS = Path(tempfile.gettempdir()) / "runs"  # what the reader of the outputs sees as the archive
+TAGS = ("parameters", "writes")
+
+
+def main() -> None:
+    """Execute all notebooks in their order, and write each back with its outputs."""
+    folder = notebooks_folder()
+    names = sorted(path.stem for path in folder.glob("*.ipynb"))
+    with tempfile.TemporaryDirectory() as place, running() as lab, warm_kernels():
+        os.environ |= lab.env() | {
+            "RUNBOOKS_RUNS": f"{place}/runs",
+            "RUNBOOKS_PG_BIN": str(find_server().bindir),
+        }
+        for name in names:
+            path, executed = folder / f"{name}.ipynb", Path(place, f"{name}.ipynb")
+            nbformat.write(linked(nbformat.read(path, as_version=4), name, names), path)
+            papermill.execute_notebook(str(path), str(executed), engine_name="runbooks", progress_bar=False)
+            text = (
+                executed.read_text("utf-8")
+                .replace(f"{place}/runs", str(RUNS))
+                .replace(f"{folder.parent}/", "")
+            )
+            nbformat.write(cleaned(nbformat.reads(text, as_version=4)), path)
+            print(name, file=sys.stderr)
+
+
+def links(name: str, names: list[str]) -> str:
+    """Return the line of links to the notebooks before and after one."""
+    place = names.index(name)
+    words = {n: f"{n[:2]} {n[3:].replace('_', ' ').capitalize().replace('Api', 'API')}" for n in names}
+    before = [f"[← {words[n]}]({n}.ipynb)" for n in names[:place][-1:]]
+    after = [f"[{words[n]} →]({n}.ipynb)" for n in names[place + 1 :][:1]]
+    return " | ".join([*before, *after])
+
+
+def linked(notebook: Any, name: str, names: list[str]) -> Any:
+    """Write the links anew: the last line of the first cell of prose, and of the last."""
+    prose = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+    for cell in (prose[0], prose[-1]):
+        cell.source = "\n".join([*cell.source.splitlines()[:-1], links(name, names)])
+    return notebook
+
+
+def cleaned(notebook: Any) -> Any:
+    """Take out what is papermill's or of this moment: metadata, and when what was executed."""
+    notebook.metadata = {"kernelspec": notebook.metadata.kernelspec, "language_info": {"name": "python"}}
+    for cell in notebook.cells:
+        tags = [tag for tag in cell.metadata.get("tags", ()) if tag in TAGS]
+        cell.metadata = {"tags": tags} if tags else {}
+    return notebook
+
+
+if __name__ == "__main__":
+    main()
