@@ -384,6 +384,16 @@ def test_what_did_not_pass_is_near_the_top_and_in_red(verdict: str) -> None:
     assert "n'est pas une preuve de réussite" in section(text, "📝")
 
 
+def test_tables_with_other_rows_than_declared_are_not_green_in_the_summary() -> None:
+    evidence = evidence_of("applied")
+    row = finding("FAIL", check="row_count_is", have="4", want="5")
+    evidence["report"]["answers"]["last_look"]["findings"].append(row)
+    (line,) = [
+        line for line in section(composed(evidence=evidence), "📋").splitlines() if "| Tables DB |" in line
+    ]
+    assert "❌ `leader` 5 sur 5 · ✅ `replica` 5 sur 5" in line
+
+
 def test_an_open_item_is_no_failure() -> None:
     assert "🔴" not in composed()
 

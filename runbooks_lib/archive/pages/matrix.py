@@ -91,7 +91,7 @@ def _cell(seen: Seen, kind: str, name: str, target: str) -> Cell:
 
 
 def _findings(seen: Seen, look: tuple[str, str], kind: str, name: str, target: str) -> tuple[Finding, ...]:
-    checks = KINDS[kind] | ({"row_count_is"} if kind == "tables" else set())
+    checks = KINDS[kind]
     return seen.findings(*look, checks=checks, targets=(target,), object=name)
 
 

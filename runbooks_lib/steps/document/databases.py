@@ -14,7 +14,7 @@ from runbooks_lib.steps.document.seen import Seen, judged
 BEFORE = ("preflight", "schema")
 NOW = ("report", "last_look")
 KINDS = {
-    "tables": frozenset({"has_table", "table_owner_is", "columns_are", "col_is_pk"}),
+    "tables": frozenset({"has_table", "table_owner_is", "columns_are", "col_is_pk", "row_count_is"}),
     "enums": frozenset({"has_enum", "enum_owner_is", "enum_has_labels"}),
     "indexes": frozenset({"has_index", "index_is", "index_owner_is", "index_is_valid"}),
 }
