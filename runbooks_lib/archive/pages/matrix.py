@@ -91,8 +91,7 @@ def _cell(seen: Seen, kind: str, name: str, target: str) -> Cell:
 
 
 def _findings(seen: Seen, look: tuple[str, str], kind: str, name: str, target: str) -> tuple[Finding, ...]:
-    checks = KINDS[kind]
-    return seen.findings(*look, checks=checks, targets=(target,), object=name)
+    return seen.findings(*look, checks=KINDS[kind], targets=(target,), object=name)
 
 
 def _other_places(shown: tuple[Place, ...], seen: Seen) -> tuple[str, ...]:
