@@ -269,7 +269,7 @@ def apply(
 
 
 def second_run(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
-    """Apply the baseline a second time and prove that it changed nothing: same catalogue, same row counts.
+    """Apply the baseline a second time and prove that it changed nothing: same catalogue, row counts, no row written.
 
     Only with apply=True; and what does change something, this or a baseline never applied, is rolled back.
     """
@@ -286,7 +286,7 @@ def second_run(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
         "second_run_changes_nothing",
         name,
         "catalogue and row counts",
-        have=state_in_words(after),
+        have=state_in_words(after) + _wrote(outcomes),
         want=state_in_words(before),
         hint="Rolled back. The baseline was never applied here or is not idempotent, or somebody else writes here: "
         "see what differs before going on.",
@@ -294,7 +294,8 @@ def second_run(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
     rows = tuple(
         {"line": o.line, "object": o.object, "tag": o.tag, "notice": "; ".join(o.notices)} for o in outcomes
     )
-    return Answer(findings=(finding,), facts={"before": before, "after": after}, rows=rows)
+    said = [asdict(o) for o in outcomes]
+    return Answer(findings=(finding,), facts={"before": before, "after": after, "outcomes": said}, rows=rows)
 
 
 def _apply(
@@ -336,9 +337,17 @@ def _apply_again(
         before = read_state(conn)
         outcomes = run_script(conn, runnable(phase), owner=phase.owner)
         after = read_state(conn)
-        if state_in_words(after) != state_in_words(before):
+        if state_in_words(after) != state_in_words(before) or _wrote(outcomes):
             raise _Undo
     return before, after, outcomes
+
+
+def _wrote(outcomes: tuple[Outcome, ...]) -> str:
+    """Return the statements whose tags say that rows were written, for the words of a state; empty without any."""
+    wrote = [
+        f"line {o.line}: {o.tag}" for o in outcomes if o.tag.startswith("INSERT") and o.tag != "INSERT 0 0"
+    ]
+    return f"; {', '.join(wrote)}" if wrote else ""
 
 
 def _require_planned(phase: Phase, parts: Mapping[str, Any], catalog: Catalog) -> None:
