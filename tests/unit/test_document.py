@@ -394,6 +394,19 @@ def test_tables_with_other_rows_than_declared_are_not_green_in_the_summary() -> 
     assert "❌ `leader` 5 sur 5 · ✅ `replica` 5 sur 5" in line
 
 
+@pytest.mark.parametrize(("lang", "when"), [("fr", "au début du run"), ("en", "when the run began")])
+def test_what_is_still_to_be_made_is_not_green_before_it_is_made(lang: str, when: str) -> None:
+    evidence = evidence_of("applied")
+    del evidence["report"]
+    (line,) = [
+        line
+        for line in section(composed(lang=lang, evidence=evidence), "📋").splitlines()
+        if "Enums" in line or "enums" in line
+    ]
+    of = {"fr": "sur", "en": "of"}[lang]
+    assert f"✅ `leader` 4 {of} 4 · ✅ `replica` 4 {of} 4 · ➖ `legacy` 0 {of} 4 — {when} |" in line
+
+
 def test_an_open_item_is_no_failure() -> None:
     assert "🔴" not in composed()
 
