@@ -21,6 +21,7 @@ from runbooks_lib.archive.code import notebooks_folder
 from runbooks_lib.archive.files import read_json, write_notebook
 from runbooks_lib.archive.run import SEALED_BY_RUNNER, Run, now, step_name
 from runbooks_lib.errors import EvidenceError, ExecutionError, RunbookError
+from runbooks_lib.execution.ahead import Ahead
 from runbooks_lib.execution.warm import warm_kernels, without_iri_grammar
 from runbooks_lib.findings import CLOSING, Finding, Verdict, worst, worst_of
 from runbooks_lib.phase import STEPS
@@ -93,20 +94,22 @@ def run_notebooks(
     run.reopen()
     os.environ[SEALED_BY_RUNNER] = run.id  # the last notebook leaves the seal to us
     outcomes: list[Outcome] = []
-    for step in steps:
-        if step in keep:
-            outcomes.append(_kept(run, step, keep[step]))
-            on_end(outcomes[-1])
-            continue
-        on_start(step)
-        parameters: dict[str, Any] = {"phase": phase, "run": str(run.path), "apply": apply}
-        if step == "baseline_migration":
-            parameters["confirm"] = confirm() if apply else ""
-        outcome = execute_step(run, step, parameters, cell_timeout_s=cell_timeout_s)
-        outcomes.append(outcome)
-        on_end(outcome)
-        if outcome.exit_code:
-            break
+    with Ahead(run, phase, [step for step in steps if step not in keep]) as ahead:
+        for step in steps:
+            if step in keep:
+                outcomes.append(_kept(run, step, keep[step]))
+                on_end(outcomes[-1])
+                continue
+            on_start(step)
+            parameters: dict[str, Any] = {"phase": phase, "run": str(run.path), "apply": apply}
+            if step == "baseline_migration":
+                parameters["confirm"] = confirm() if apply else ""
+            outcome = execute_step(run, step, parameters, cell_timeout_s=cell_timeout_s)
+            outcomes.append(outcome)
+            on_end(outcome)
+            if outcome.exit_code:
+                break
+            ahead.after(step)
     result = Result(run=run, outcomes=tuple(outcomes))
     _note_end(run, result)
     from runbooks_lib.archive.finish import finish

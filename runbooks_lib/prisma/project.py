@@ -87,6 +87,14 @@ def read_project(folder: Path) -> PrismaProject:
     )
 
 
+def own_files(project: PrismaProject) -> tuple[Path, ...]:
+    """Return the files, but the migrations, that say how Prisma works in this project."""
+    folder = project.folder
+    fixed = (folder / "package.json", folder / ".env", project.migrations / "migration_lock.toml")
+    found = (*fixed, *filter(None, [_config(folder)]), *_schema_files(folder))
+    return tuple(path for path in found if path.is_file())
+
+
 def migrations_folder(folder: Path) -> Path:
     """Return the project's migrations folder: where its configuration says, else beside the schema.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from runbooks_lib.prisma.history import (
     MigrationRow,
     checksum_matches,
     diagnose,
+    folder_digest,
     read_folder,
     read_rows,
 )
@@ -25,6 +27,11 @@ class State:
     files: tuple[MigrationFile, ...]
     rows: tuple[MigrationRow, ...] | None
     history: History
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 (hex) of the migrations and the history."""
+        return hashlib.sha256(f"{folder_digest(self.files)} {self.rows!r}".encode()).hexdigest()
 
     def row(self, name: str) -> MigrationRow | None:
         """Return the row by which a migration counts as applied."""

@@ -121,8 +121,7 @@ def status(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
     """
     name = phase.migration.target
     try:
-        _look(phase, sessions, prisma)
-        said = prisma.status()
+        said = prisma.status(state=_look(phase, sessions, prisma).digest)
     except RunbookError as error:
         return Answer(findings=(could_not_run("prisma_answers", name, "prisma migrate status", error),))
     # a crash ends 1 without a code too: only a status says how many migrations it found
@@ -259,7 +258,7 @@ def confirm(phase: Phase, sessions: Sessions, *, prisma: Prisma, apply: bool) ->
                 verdict=Verdict.SKIP,
             )
             return Answer(findings=(skipped,))
-        said = prisma.status()
+        said = prisma.status(state=state.digest)
     except RunbookError as error:
         return Answer(findings=(could_not_run("prisma_is_up_to_date", name, migration, error),))
     findings = (

@@ -31,7 +31,8 @@ class Remembering(Prisma):
 
     remembered: CliResult
 
-    def status(self) -> CliResult:
+    def status(self, *, state: str = "") -> CliResult:
+        del state
         return self.remembered
 
 

@@ -15,8 +15,8 @@ from runbooks_lib.archive.pages import changes
 from runbooks_lib.archive.pages.document import Article, article
 from runbooks_lib.archive.pages.lag import lag_curve
 from runbooks_lib.archive.pages.matrix import matrix
-from runbooks_lib.archive.pages.notebook import Page, anchor, notebook_page
-from runbooks_lib.archive.pages.page import in_all_languages, in_language, render, source
+from runbooks_lib.archive.pages.notebook import Page, anchor, exporter, notebook_page
+from runbooks_lib.archive.pages.page import compile_templates, in_all_languages, in_language, render, source
 from runbooks_lib.archive.pages.timeline import timeline
 from runbooks_lib.archive.pages.topology import topology
 from runbooks_lib.archive.run import Run, step_name
@@ -58,6 +58,12 @@ def write_pages(run: Run) -> tuple[Path, ...]:
     written.append(run.path / REPORT)
     write_text(written[-1], _report(run, header, evidence))
     return tuple(written)
+
+
+def preload() -> None:
+    """Import and compile what the first pages would have to wait for."""
+    exporter()
+    compile_templates("notebook.html.j2", "report.html.j2")
 
 
 def markdown(run: Run, header: Mapping[str, Any], evidence: Evidence, lang: str) -> str:

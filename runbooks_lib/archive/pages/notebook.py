@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup, escape
 
-from runbooks_lib.archive.files import read_json
+from runbooks_lib.archive.files import read_json, sha256_of
 from runbooks_lib.archive.pages.cleaner import cleaned
 from runbooks_lib.archive.pages.page import in_all_languages, render
 from runbooks_lib.errors import EvidenceError
@@ -82,8 +82,33 @@ def _first_of_each_check(answers: Mapping[str, Any]) -> dict[tuple[str, str], st
     return {place: anchor(check) for check, place in found.items()}
 
 
+def draw(path: Path, record: Mapping[str, Any] | None, *, expected: Collection[str]) -> None:
+    """Draw an archived notebook ahead, for a folder in which the `expected` ones are still to come.
+
+    What is drawn is remembered, and used if all that it was made from is still the same then.
+    """
+    _drawn(path, _digest(path), tuple((record or {}).get("answers", {})), _archived(path) | set(expected))
+
+
 def _body(path: Path, answers: Mapping[str, Any]) -> Markup:
     """Return the cells as HTML; the cell that asks a question has the question's name as its anchor."""
+    return _drawn(path, _digest(path), tuple(answers), _archived(path))
+
+
+def _archived(path: Path) -> frozenset[str]:
+    return frozenset(other.stem for other in path.parent.glob("[0-9][0-9]_*.ipynb"))
+
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError:
+        return ""  # reading it says why
+
+
+@lru_cache(maxsize=16)
+def _drawn(path: Path, digest: str, answers: tuple[str, ...], archived: frozenset[str]) -> Markup:
+    del digest  # only tells this content from another one of the same file
     notebook = _read(path)
     notebook.metadata.pop("widgets", None)
     questions: dict[str, str] = {}
@@ -91,13 +116,13 @@ def _body(path: Path, answers: Mapping[str, Any]) -> Markup:
         if _PAPERMILL in cell.metadata.get("tags", ()):
             cell.source = _banner(cell.source)
         elif cell.cell_type == "markdown":
-            cell.source = _LINK.sub(_to_page(path.parent), cell.source)
+            cell.source = _LINK.sub(_to_page(archived), cell.source)
         elif cell.cell_type == "code":
             cell.outputs = [output for output in map(_quiet, cell.outputs) if output is not None]
             asked = _ASKS.search(cell.source)
             if asked and asked[1] in answers and asked[1] not in questions.values():
                 questions[cell.get("id", "")] = asked[1]
-    body, _ = _exporter().from_notebook_node(notebook)
+    body, _ = exporter().from_notebook_node(notebook)
     for cell_id, question in questions.items():
         body = body.replace(f'id="cell-id={escape(cell_id)}"', f'id="{escape(question)}"', 1)
     return Markup(body)
@@ -110,11 +135,9 @@ def _banner(source: str) -> str:
     return '<p class="stopped" id="stopped">The notebook was stopped here:</p>'
 
 
-def _to_page(folder: Path) -> Callable[[re.Match[str]], str]:
+def _to_page(archived: Collection[str]) -> Callable[[re.Match[str]], str]:
     """Return what a link to another notebook becomes: one to its page; its text where it is not archived."""
-    return lambda link: (
-        f"[{link[1]}]({link[2]}.html)" if (folder / f"{link[2]}.ipynb").exists() else str(link[1])
-    )
+    return lambda link: f"[{link[1]}]({link[2]}.html)" if link[2] in archived else str(link[1])
 
 
 def _quiet(output: Any) -> Any:
@@ -157,7 +180,7 @@ def _without_slow_import() -> None:
 
 
 @cache
-def _exporter() -> Any:
+def exporter() -> Any:
     """Return nbconvert's HTML exporter, with the plain template: no style sheet of 300 KB, no script."""
     _without_slow_import()
     from nbconvert.exporters.html import HTMLExporter

@@ -28,6 +28,12 @@ def render(template: str, words: Mapping[str, Any], **values: Any) -> str:
     return _environment().get_template(template).render(**words, **values)
 
 
+def compile_templates(*templates: str) -> None:
+    """Compile templates that will be filled in later."""
+    for template in templates:
+        _environment().get_template(template)
+
+
 def in_language(lang: str) -> dict[str, Any]:
     """Return what a template needs to speak one language."""
     messages = translations(lang)

@@ -1,0 +1,115 @@
+"""What can be done while notebooks run, so that nobody waits for it later: Prisma's status, and the notebooks' pages.
+
+It only saves time. Whatever fails here is done again where it belongs, and judged there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+from runbooks_lib.archive.run import Run, step_name
+from runbooks_lib.errors import RunbookError
+
+PRISMA_TIMEOUT_S = 20.0  # as long as a run that is stopped may have to wait for it
+SWITCH_INTERVAL_S = (
+    0.0005  # how long the thread that carries the run may have to wait for the one that works ahead
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Ahead:
+    """One thread beside a run of `steps`, which does one thing at a time and is gone when the block is left."""
+
+    def __init__(self, run: Run, phase: str, steps: Sequence[str]) -> None:
+        self._run = run
+        self._phase = phase
+        self._steps = steps
+        self._stack = ExitStack()
+        self._begun = False
+
+    def __enter__(self) -> Ahead:
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ahead")
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        self._stack.callback(sys.setswitchinterval, interval)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        finally:
+            self._stack.close()
+
+    def after(self, step: str) -> None:
+        """Begin what can be done now that a step has ended well and others follow."""
+        following = self._steps[self._steps.index(step) + 1 :]
+        if not self._begun:
+            self._begun = True
+            if "prisma_resolve" in following and os.name == "posix":
+                folder = self._answers()
+                self._submit(lambda: _ask_prisma(self._phase, self._run.id, folder))
+            self._submit(_preload_pages)
+        self._submit(lambda: _draw(self._run, step, following))
+
+    def _answers(self) -> Path:
+        """Make the folder in which the step will find Prisma's answer, and tell the kernels of it."""
+        from runbooks_lib.prisma.ahead import VARIABLE
+
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="runbooks-ahead-"))
+        os.environ[VARIABLE] = folder
+        self._stack.callback(os.environ.pop, VARIABLE, None)
+        return Path(folder)
+
+    def _submit(self, work: Callable[[], None]) -> None:
+        self._pool.submit(_try, work)
+
+
+def _try(work: Callable[[], None]) -> None:
+    try:
+        work()
+    except (RunbookError, OSError) as error:
+        logger.debug("Nothing was gained: %s", error)
+    except Exception:
+        logger.exception("What was done ahead failed; it is done again in its place.")
+
+
+def _ask_prisma(reference: str, run_id: str, folder: Path) -> None:
+    from runbooks_lib.phase import load_phase
+    from runbooks_lib.postgres.connect import Sessions
+    from runbooks_lib.prisma.ahead import ask
+    from runbooks_lib.prisma.state import look
+    from runbooks_lib.steps.prisma_resolve import command_line
+
+    phase = load_phase(reference)
+    with Sessions(phase.targets, application_name=f"runbooks prisma_resolve {run_id}") as sessions:
+        prisma = command_line(phase, sessions)
+        prisma.timeout_s = PRISMA_TIMEOUT_S
+
+        def state() -> str:
+            with sessions.snapshot(phase.migration.target) as conn:
+                return look(conn, prisma.project.folder).digest
+
+        ask(prisma, state, folder)
+
+
+def _preload_pages() -> None:
+    from runbooks_lib.archive.pages import preload
+
+    preload()
+
+
+def _draw(run: Run, step: str, following: Sequence[str]) -> None:
+    from runbooks_lib.archive.pages.notebook import draw
+
+    draw(run.notebook(step), run.record(step), expected=[step_name(each) for each in following])
