@@ -16,6 +16,9 @@ from psycopg import sql
 from runbooks_lib.postgres.canonical import canonical
 from runbooks_lib.postgres.connect import Connection, Row
 from runbooks_lib.postgres.queries import query
+from runbooks_lib.progress import report
+
+COUNTED_AT_ONCE = 50  # tables in one query: one more than that, and somebody may want to know how far it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,13 +172,16 @@ def count_rows(conn: Connection, tables: tuple[str, ...]) -> dict[str, int]:
 
     `tables` are `schema.relation` names. Raises psycopg errors as they come: a missing table, a missing SELECT.
     """
-    if not tables:
-        return {}
     parts = [
         sql.SQL("SELECT {} AS name, count(*) AS n FROM {}").format(sql.Literal(name), identifier(name))
         for name in tables
     ]
-    return {row["name"]: row["n"] for row in conn.execute(sql.SQL(" UNION ALL ").join(parts))}
+    counts: dict[str, int] = {}
+    for start in range(0, len(parts), COUNTED_AT_ONCE):
+        some = sql.SQL(" UNION ALL ").join(parts[start : start + COUNTED_AT_ONCE])
+        counts.update((row["name"], row["n"]) for row in conn.execute(some))
+        report("rows counted", done=len(counts), total=len(tables), unit="tables")
+    return counts
 
 
 def read_sequences(conn: Connection) -> dict[str, int | None]:

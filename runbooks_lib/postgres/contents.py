@@ -12,6 +12,7 @@ from runbooks_lib.postgres.catalog import identifier
 from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.content import content_hash
 from runbooks_lib.postgres.queries import query
+from runbooks_lib.progress import report
 
 LARGE_OBJECTS = "large objects"
 
@@ -30,8 +31,10 @@ def read_contents(conn: Connection) -> Contents:
     Raises psycopg errors as they come, naming the table: a missing SELECT, policies that would hide rows.
     """
     tables: dict[str, tuple[int, str]] = {}
-    for name in _names(conn, "dumped_tables"):
+    names = _names(conn, "dumped_tables")
+    for number, name in enumerate(names, start=1):
         tables[name] = content_hash(conn, name)
+        report("rows read", done=number, total=len(names), unit="tables")
     tables[LARGE_OBJECTS] = _large_objects(conn)
     return Contents(tables=tables, sequences=read_sequence_values(conn))
 

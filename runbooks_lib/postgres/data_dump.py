@@ -20,6 +20,7 @@ from runbooks_lib.postgres.dump import LOCK_WAIT_TIMEOUT_MS, read_dump
 from runbooks_lib.postgres.restore import environment_of
 from runbooks_lib.postgres.scratch import scratch
 from runbooks_lib.postgres.server import find_server_for
+from runbooks_lib.progress import growing
 
 DATABASE = "restored"
 TABLE_OF_CONTENTS = "toc.dat"
@@ -61,7 +62,8 @@ def dump_data(client: Client, target: Target, folder: Path, *, snapshot: str) ->
     try:
         if folder.exists():
             raise BackupError(f"{folder} exists already.", "Dumps are never overwritten; run the step again.")
-        _run(command, f"pg_dump {client.version} of the rows of target {target.name!r}", environment=None)
+        with growing(f"dump of {target.name}", partial):
+            _run(command, f"pg_dump {client.version} of the rows of target {target.name!r}", environment=None)
         for file in partial.iterdir():
             file.chmod(0o600)
             with file.open("rb") as stream:
@@ -124,11 +126,12 @@ def restore_data(
             f"--dbname={DATABASE}",
             str(folder),
         ]
-        _run(
-            command,
-            f"{folder.name} into PostgreSQL {copy.version}: pg_restore",
-            environment=environment_of(copy),
-        )
+        with growing(f"restore of {folder.name}", copy.cluster.home, total_bytes=database_bytes):
+            _run(
+                command,
+                f"{folder.name} into PostgreSQL {copy.version}: pg_restore",
+                environment=environment_of(copy),
+            )
         with copy.connect(DATABASE) as conn:
             return copy.version, read_contents(conn)
 

@@ -14,6 +14,7 @@ from psycopg.conninfo import make_conninfo
 from runbooks_lib.errors import BackupError
 from runbooks_lib.phase import Target
 from runbooks_lib.postgres.clients import Client
+from runbooks_lib.progress import growing
 
 # The end of a whole dump: nothing may follow but the line that belongs to --restrict-key.
 COMPLETE = re.compile(
@@ -60,15 +61,16 @@ def dump_schema(client: Client, target: Target, file: Path, *, snapshot: str, re
             *([f"--restrict-key={restrict_key}"] if _knows_restrict_key(client) else []),
             f"--dbname={make_conninfo(service=target.service, dbname=target.database)}",
         ]
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=DUMP_TIMEOUT_S,
-            check=False,
-        )
+        with growing(f"dump of {target.name}", partial):
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=DUMP_TIMEOUT_S,
+                check=False,
+            )
         if done.returncode != 0:
             raise BackupError(
                 f"pg_dump {client.version} of target {target.name!r} failed: {' '.join(done.stderr.split())}",

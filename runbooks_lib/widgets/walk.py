@@ -15,7 +15,9 @@ from runbooks_lib.archive.step import Step, checked_apply, take_part
 from runbooks_lib.errors import EvidenceError, PreconditionFailed, RunbookError
 from runbooks_lib.findings import CLOSING, Answer, Verdict
 from runbooks_lib.phase import STEPS, Phase
+from runbooks_lib.progress import listening
 from runbooks_lib.widgets.front_end import front_end, link_to
+from runbooks_lib.widgets.progress import ProgressLine
 from runbooks_lib.widgets.recorder import Recorder
 from runbooks_lib.widgets.tables import prose
 
@@ -38,7 +40,12 @@ class WalkedStep(Step):
         Raises PreconditionFailed or EvidenceError.
         """
         self._require_current()
-        return super().ask(question, **options)
+        line = ProgressLine()
+        try:
+            with listening(line.tell):
+                return super().ask(question, **options)
+        finally:
+            line.close()
 
     def close(self) -> Answer:
         """Close as `Step.close` does, unless this kernel's run is no longer the one in progress."""
