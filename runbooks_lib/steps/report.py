@@ -256,7 +256,7 @@ def write(
     for lang in languages():
         name = f"report.{lang}.md"
         try:
-            document = render(phase, header, evidence, lang)
+            document = render(phase, {**header, "verdict": None}, evidence, lang)  # it is not known yet
             path = save(name, document.text)
             content = _read_back(path)
         except RunbookError as error:

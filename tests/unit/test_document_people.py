@@ -159,10 +159,29 @@ def test_a_run_that_was_stopped_after_it_had_applied_says_both(lang: str) -> Non
     assert "🛑" not in composed(evidence_of(), lang).split("## ")[0]
 
 
+def test_a_step_that_died_without_a_finding_is_no_good_end() -> None:
+    evidence = evidence_of()
+    evidence["api_routes"] |= {"finished_at": None, "verdict": None}
+    text = composed(evidence, "en")
+    assert "**NOT COMPLETE**" in text
+    assert "🟠 **incomplete**" in text
+    assert "Steps that did not come to their end: `api_routes`." in text
+    assert "Étapes qui ne sont pas allées à leur terme : `api_routes`." in composed(evidence, "fr")
+    assert "did not come to their end" not in composed(evidence_of(), "en")
+
+
+def test_a_run_that_ended_as_an_error_is_not_done_whatever_its_findings_say() -> None:
+    header = stored("applied")["run"] | {"verdict": "ERROR", "finished_at": None}
+    assert "**NOT COMPLETE**" in document.compose(PHASE, header, evidence_of(), "en")
+
+
 def test_the_page_tells_it_in_both_languages(make_run: Callable[..., Run], tmp_path: Path) -> None:
     def by_people(files: Json) -> None:
         answers = signed(confirmed(evidence_of()))
-        for step, name in (("report", "07_report.json"), ("baseline_migration", "03_baseline_migration.json")):
+        for step, name in (
+            ("report", "07_report.json"),
+            ("baseline_migration", "03_baseline_migration.json"),
+        ):
             files[name]["answers"] = answers[step]["answers"]
 
     run = make_run(tmp_path, change=by_people)

@@ -15,7 +15,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from runbooks_lib.findings import Verdict, worst
+from runbooks_lib.findings import CLOSING, Verdict, worst
 from runbooks_lib.phase import Phase, Text
 from runbooks_lib.steps.document import actions, content, databases, markdown
 from runbooks_lib.steps.document.language import dated, in_language, languages, texts, translations
@@ -139,6 +139,7 @@ def _view(phase: Phase, header: Mapping[str, Any], evidence: Evidence) -> dict[s
         "header": header,
         "seen": seen,
         "stand": _stand(header, migration, prisma),
+        "whole": _whole(header, seen),
         "overall": worst(every),
         "verdicts": Counter(finding.verdict for finding in every),
         "places": databases.places(phase, seen),
@@ -160,6 +161,15 @@ def _view(phase: Phase, header: Mapping[str, Any], evidence: Evidence) -> dict[s
         "boxes": content.boxes(seen),
         "languages": languages(),
     }
+
+
+def _whole(header: Mapping[str, Any], seen: Seen) -> bool:
+    """Tell whether the run came to a good end; as far as is known while its last step writes the report."""
+    return (
+        header.get("verdict") not in CLOSING
+        and not (seen.failures or seen.missing_steps or seen.unfinished_steps)
+        and seen.asked("report", "last_look")
+    )
 
 
 def _stand(header: Mapping[str, Any], migration: actions.Migration, prisma: actions.PrismaView) -> str:

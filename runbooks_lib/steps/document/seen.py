@@ -81,6 +81,12 @@ class Seen:
         """Return the steps that left no record in this run."""
         return tuple(step for step in STEPS if step not in self._evidence)
 
+    @property
+    def unfinished_steps(self) -> tuple[str, ...]:
+        """Return the steps that began and did not come to their end; the last one is still writing the report."""
+        begun = (step for step in self.steps if step != STEPS[-1])
+        return tuple(step for step in begun if self._evidence[step].get("finished_at", "") is None)
+
     def _answers(self, step: str) -> Mapping[str, Any]:
         answers: Mapping[str, Any] = self._evidence.get(step, {}).get("answers", {})
         return answers
