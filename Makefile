@@ -5,6 +5,11 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
+# The outputs stay, since tests/notebooks/test_nbval.py proves them; .pre-commit-config.yaml has the same words.
+NBSTRIPOUT := --keep-output --keep-count --keep-id --drop-empty-cells \
+  --extra-keys "metadata.papermill metadata.widgets cell.metadata.papermill cell.metadata.execution \
+cell.metadata.collapsed cell.metadata.scrolled cell.metadata.jp-MarkdownHeadingCollapsed"
+
 # Byte-code is wanted in .venv whatever the environment says: kernels start twice as fast with it.
 unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV
@@ -19,7 +24,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test bench lab faults lint clean
+.PHONY: help install demo test bench lab notebooks faults lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(firstword $(MAKEFILE_LIST))
@@ -41,10 +46,14 @@ lab: $(INSTALLED) ## start a lab, and JupyterLab on the notebooks
 faults: $(INSTALLED) ## kill a demo twenty times, and two operators at once
 	@RUNBOOKS_FAULT_KILLS=20 $(BIN)/python -m pytest tests/faults
 
-lint: $(INSTALLED) ## check style and types
+notebooks: $(INSTALLED) ## run the notebooks in a lab, and write down what they show: commit that with them
+	@$(BIN)/python tests/notebooks/record.py
+
+lint: $(INSTALLED) ## check style and types, and that notebooks hold no metadata of who ran them
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/nbstripout --verify $(NBSTRIPOUT) notebooks/*.ipynb
 
 clean: ## remove .venv, build results and caches; runs/ stays
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -195,3 +195,13 @@ def test_the_phase_workflow_keeps_secrets_out_of_scripts_and_the_run_folder_alwa
     (upload,) = [step for step in steps if "upload-artifact" in step.get("uses", "")]
     assert upload["if"] == "always()"
     assert upload["with"]["path"].endswith("/runs")
+
+
+def test_the_hook_cleans_notebooks_as_the_check_of_lint_wants_them() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))["repos"][0]["hooks"]
+    entries = {hook["id"]: hook["entry"].split() for hook in hooks}
+    makefile = (ROOT / "Makefile").read_text("utf-8").replace("\\\n", " ")
+    words = re.search(r"^NBSTRIPOUT := (.+)$", makefile, re.MULTILINE)
+    assert words is not None
+    assert entries["notebooks"] == [".venv/bin/nbstripout", *words[1].split()]
+    assert all(entry[0].startswith(".venv/bin/") for entry in entries.values())
