@@ -177,7 +177,9 @@ def test_the_header_is_whole_json(tmp_path: Path, phase: Phase) -> None:
 def test_a_file_of_seeds_is_kept_by_its_digest(tmp_path: Path, phase: Phase) -> None:
     home = tmp_path / "phases" / phase.id
     shutil.copytree(phase.folder, home)
-    text = (home / "phase.toml").read_text(encoding="utf-8").replace("spec_version = 1", "spec_version = 2", 1)
+    text = (
+        (home / "phase.toml").read_text(encoding="utf-8").replace("spec_version = 1", "spec_version = 2", 1)
+    )
     seeds = '[[seeds]]\ntable = "public.OAuthState"\nkey = ["id"]\nfile = "states.csv"\n'
     (home / "phase.toml").write_text(f"{text}\n{seeds}", encoding="utf-8")
     (home / "states.csv").write_text("id\n1\n", encoding="utf-8")
