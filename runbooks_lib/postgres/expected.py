@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import psycopg
 
@@ -12,7 +13,7 @@ from runbooks_lib.errors import MigrationError
 from runbooks_lib.postgres.catalog import read_catalog
 from runbooks_lib.postgres.differences import Described, compare, describe
 from runbooks_lib.postgres.scratch import Scratch, scratch
-from runbooks_lib.postgres.server import find_server_for
+from runbooks_lib.postgres.server import ServerPrograms, find_server_for
 
 DATABASE = "expected"
 _TAKES_AWAY = re.compile(r"\b(?:drop|rename|set\s+schema)\b", re.IGNORECASE)
@@ -53,12 +54,24 @@ def expect(
 
     That one is `of`, by default the last. `roles` are others that the scripts name, in grants for instance: they
     are created there without a password.
+    The answer depends on nothing else, and so one process works it out once.
     Raises MigrationError naming the script that PostgreSQL refuses there; PreconditionFailed or LabError when
     there is no scratch to run it in.
     """
     of = of or (scripts[-1][0] if scripts else None)
+    return _expect(tuple(scripts), owner, find_server_for(server_major), of, tuple(sorted(set(roles))))
+
+
+@lru_cache(maxsize=8)
+def _expect(
+    scripts: tuple[tuple[str, str], ...],
+    owner: str,
+    programs: ServerPrograms,
+    of: str | None,
+    roles: tuple[str, ...],
+) -> Expected:
     seen: set[tuple[str, str]] = set()
-    with scratch(find_server_for(server_major)) as copy:
+    with scratch(programs) as copy:
         copy.create_database(DATABASE, roles=(owner, *roles))
         empty = before = after = end = _described(copy)
         for name, script in scripts:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 from runbooks_lib.errors import BackupError
 from runbooks_lib.postgres.binaries import clean_environment
@@ -15,7 +18,6 @@ from runbooks_lib.postgres.clients import choose, find_clients
 from runbooks_lib.postgres.scratch import Scratch, scratch
 from runbooks_lib.postgres.server import find_server_for
 
-DATABASE = "restored"
 RESTORE_TIMEOUT_S = 3600
 
 
@@ -28,18 +30,36 @@ class Restored:
     catalog: Catalog
 
 
-def restore_schema(dump: Path, *, server_major: int, roles: Iterable[str]) -> Restored:
-    """Restore a plain schema dump into a scratch cluster and read back what it made.
+class Restores:
+    """Scratch clusters for several restores, one for each major version; all are gone when the block ends."""
 
-    The scratch has the source's major version, else the lowest newer one found. `roles` are the source's: they
-    are created there without a password, so that owners and grants can be restored. Everything is gone afterwards.
+    def __init__(self) -> None:
+        self._open = ExitStack()
+        self._copies: dict[int, Scratch] = {}
 
-    Raises BackupError with psql's own words when the dump does not restore as a whole; PreconditionFailed or
-    LabError when there is no scratch to restore it into.
-    """
-    with scratch(find_server_for(server_major)) as copy:
-        restore_into(copy, dump, DATABASE, roles=roles)
-        with copy.connect(DATABASE) as conn:
+    def __enter__(self) -> Restores:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def restore_schema(self, dump: Path, *, server_major: int, roles: Iterable[str]) -> Restored:
+        """Restore a plain schema dump into a database of its own in a scratch cluster, and read back what it made.
+
+        The scratch has the source's major version, else the lowest newer one found. `roles` are the source's: they
+        are created there without a password, so that owners and grants can be restored.
+
+        Raises BackupError with psql's own words when the dump does not restore as a whole; PreconditionFailed or
+        LabError when there is no scratch to restore it into.
+        """
+        if server_major not in self._copies:
+            self._copies[server_major] = self._open.enter_context(scratch(find_server_for(server_major)))
+        copy = self._copies[server_major]
+        database = f"restored_{secrets.token_hex(4)}"
+        restore_into(copy, dump, database, roles=roles)
+        with copy.connect(database) as conn:
             return Restored(
                 server_version=copy.version,
                 server_major=copy.cluster.programs.major,

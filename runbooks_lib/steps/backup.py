@@ -21,7 +21,7 @@ from runbooks_lib.postgres.differences import differences
 from runbooks_lib.postgres.dump import DumpFile, dump_schema, read_dump
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.readiness import quoted
-from runbooks_lib.postgres.restore import restore_schema
+from runbooks_lib.postgres.restore import Restores
 from runbooks_lib.postgres.scratch import role_names
 from runbooks_lib.steps.backup_data import judge_whole, prove_data, save_data, verify_data
 
@@ -119,18 +119,19 @@ def prove(phase: Phase, sessions: Sessions, *, folder: Path, dumps: Mapping[str,
     """
     findings: list[Finding] = []
     restored: dict[str, Any] = {}
-    for name in phase.backup.targets:
-        try:
-            if name not in dumps:
-                raise BackupError(f"There is no dump of target {name!r}.", "Run the dump again.")
-            finding, restored[name] = _prove_target(sessions, name, folder / dumps[name]["path"], dumps[name])
-        except RunbookError as error:
-            finding = could_not_run(
-                "dump_restores", name, str(dumps.get(name, {}).get("path", "dump")), error
-            )
-        findings.append(finding)
-        if data := dumps.get(name, {}).get("data"):
-            findings.append(_prove_data(sessions, name, folder, data))
+    with Restores() as restores:
+        for name in phase.backup.targets:
+            noted = dumps.get(name, {})
+            try:
+                if not noted:
+                    raise BackupError(f"There is no dump of target {name!r}.", "Run the dump again.")
+                file = folder / noted["path"]
+                finding, restored[name] = _prove_target(restores, sessions, name, file, noted)
+            except RunbookError as error:
+                finding = could_not_run("dump_restores", name, str(noted.get("path", "dump")), error)
+            findings.append(finding)
+    for name, data in ((name, noted["data"]) for name, noted in dumps.items() if noted.get("data")):
+        findings.append(_prove_data(sessions, name, folder, data))
     return Answer(findings=tuple(findings), facts={"restored": restored})
 
 
@@ -142,13 +143,13 @@ def _prove_data(sessions: Sessions, name: str, folder: Path, data: Mapping[str, 
 
 
 def _prove_target(
-    sessions: Sessions, name: str, file: Path, noted: Mapping[str, Any]
+    restores: Restores, sessions: Sessions, name: str, file: Path, noted: Mapping[str, Any]
 ) -> tuple[Finding, dict[str, str]]:
     major = sessions.identity(name).major
     with sessions.snapshot(name) as conn:
         source = read_catalog(conn)
         roles = role_names(conn)
-    copy = restore_schema(file, server_major=major, roles=roles)
+    copy = restores.restore_schema(file, server_major=major, roles=roles)
     fingerprint = copy.catalog.fingerprint()
     same = fingerprint == noted["fingerprint"]
     # What differs can be named only while the source still is what was dumped.

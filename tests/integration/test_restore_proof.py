@@ -24,7 +24,7 @@ from runbooks_lib.postgres.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.clients import choose, find_clients
 from runbooks_lib.postgres.connect import Connection, Sessions
 from runbooks_lib.postgres.differences import differences
-from runbooks_lib.postgres.restore import restore_schema
+from runbooks_lib.postgres.restore import Restored, Restores
 from runbooks_lib.postgres.scratch import Scratch, scratch
 from runbooks_lib.steps import backup
 
@@ -133,6 +133,11 @@ def dump_of(server: Scratch, database: str, file: Path) -> Path:
         check=True,
     )
     return file
+
+
+def restore_schema(file: Path, *, server_major: int, roles: tuple[str, ...]) -> Restored:
+    with Restores() as restores:
+        return restores.restore_schema(file, server_major=server_major, roles=roles)
 
 
 def test_a_rich_schema_restores_to_its_source(server: Scratch, tmp_path: Path) -> None:
