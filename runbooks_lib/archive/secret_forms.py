@@ -69,7 +69,7 @@ def _form(text: str, characters: list[str]) -> Form:
     core = max((squeezed(word) for word in _WORDS.findall(text)), key=len, default=b"")
     pieces = [pattern for pair in zip(map(_before, text), characters, strict=True) for pattern in pair][1:]
     if len(text) < SHORTEST_SPLIT:
-        pieces[1::2] = [r"\\*+"] * (len(text) - 1)
+        pieces[1::2] = ["" if c == "\\" else r"\\*+" for c in text[1:]]  # or its own would be taken from it
     return Form(core, "".join(pieces))
 
 

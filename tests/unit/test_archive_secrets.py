@@ -140,6 +140,12 @@ def test_any_secret_is_found_in_any_form(secret: str, data: st.DataObject) -> No
     assert any(f.pattern.search(text) for f in possible)
 
 
+@pytest.mark.parametrize("secret", ["000\\", "a\\bc", "\\abc", "ab\\\\c"])
+def test_a_short_secret_with_a_backslash_is_found(secret: str) -> None:
+    for text in (secret, json.dumps(secret), repr(secret)):
+        assert any(f.pattern.search(text) for f in forms(secret)), text
+
+
 COLOURS = ["\x1b[0;31m", "\\u001b[0m", "\\x1b[m", "\\033[1m"]
 BETWEEN = ["", "\\", "\\\\", "\n", "\r\n  ", " \n\t", "\\n", "\\\\n  ", "\\r\\n", " ", *COLOURS]
 
