@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from runbooks_lib.widgets import tables as widgets
 from runbooks_lib.errors import GateClosed
 from runbooks_lib.findings import Answer, Finding, Verdict
+from runbooks_lib.widgets import tables as widgets
 
 HOSTILE = "<script>alert('x')</script> & \"q\""
 
