@@ -10,6 +10,7 @@ import copy
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from textwrap import indent
 from typing import Any, TextIO
 
 from runbooks_lib.archive.code import notebooks_folder
@@ -131,10 +132,10 @@ class Recorder:
     def _added(self, text: str) -> dict[str, Any]:
         """Keep what the operator ran in a cell of their own: as text, since it is no code of the runbook."""
         cell = {
-            "cell_type": "raw",
+            "cell_type": "markdown",
             "id": f"own-{len(self._notebook['cells'])}",
             "metadata": {"tags": [OWN]},
-            "source": f"# run by the operator in a cell of their own\n{text}",
+            "source": f"*Run by the operator, in a cell of their own:*\n\n{indent(text, ' ' * 4, lambda _: True)}",
         }
         done = [n for n, c in enumerate(self._notebook["cells"]) if c.get("execution_count")]
         self._notebook["cells"].insert(done[-1] + 1 if done else 0, cell)

@@ -15,7 +15,7 @@ from runbooks_lib.archive.step import phase_in_progress
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import CLOSING, Verdict
 from runbooks_lib.phase import STEPS, Role, Target, load_phase, shipped_ids
-from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.connect import Sessions, service_names
 from runbooks_lib.postgres.locks import other_runs
 from runbooks_lib.postgres.replication import present_lag
 from runbooks_lib.widgets.front_end import front_end, link_to
@@ -73,6 +73,7 @@ class Start:
             {"what": "title", "is": self.phase.title.en},
             {"what": "newest run", "is": f"{run.id}, {_state(run)}" if run else "none"},
             {"what": "archive", "is": str(runs_folder())},
+            {"what": "services defined", "is": ", ".join(sorted(service_names())) or "none"},
         ]
 
     def _server_rows(self) -> Rows:

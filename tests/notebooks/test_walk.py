@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from runbooks_lib.archive.pages import write_pages
 from runbooks_lib.archive.run import Run, all_runs, runs_folder, step_name
 from runbooks_lib.archive.verify import verify
 from runbooks_lib.lab.lab import Lab
@@ -182,7 +183,10 @@ def test_preflight_takes_part_in_a_run_that_was_only_begun(
 ) -> None:
     begun = Run.create(runs_folder(), load_phase(PHASE))
     with operator("01_preflight", tmp_path) as me:
+        me.execute("from runbooks_lib.widgets import progress\nprogress.LONG_S = 0.0", silent=True)
         assert me.run_all() is None
+        assert "FloatProgress" in me.text()
+    assert "widget-view" not in begun.notebook("preflight").read_text("utf-8")
     assert only_run(runs).id == begun.id
     assert record(begun, "preflight")["verdict"] == "PASS"
 
@@ -219,12 +223,16 @@ def test_parameters_that_were_changed_are_archived_beside_the_shipped_ones(
     with operator("01_preflight", tmp_path) as me:
         source = "".join(me.cells[0]["source"]).replace('phase: str = ""', f'phase: str = "{PHASE}"')
         assert me.run_all(changed={0: source}) is None
-        assert me.execute("1 + 1", cell_id="mine") is None
+        assert me.execute("1 + 1  # <b>mine</b>", cell_id="mine") is None
     content = archived(only_run(runs), "preflight")
     (injected,) = [c for c in content["cells"] if "injected-parameters" in c["metadata"].get("tags", ())]
     assert f"phase = '{PHASE}'" in injected["source"]
-    (own,) = [c for c in content["cells"] if c["cell_type"] == "raw"]
-    assert own["source"].endswith("1 + 1")
+    (own,) = [c for c in content["cells"] if "own" in c["metadata"].get("tags", ())]
+    assert own["cell_type"] == "markdown"
+    assert own["source"].endswith("    1 + 1  # <b>mine</b>")
+    write_pages(only_run(runs))
+    page = (only_run(runs).path / "01_preflight.html").read_text("utf-8")
+    assert "1 + 1  # &lt;b&gt;mine&lt;/b&gt;" in page
 
 
 def test_a_broken_lab_stops_at_its_gate_and_the_notebook_is_archived_up_to_there(
