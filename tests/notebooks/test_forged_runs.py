@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from runbooks_lib.archive.finish import finish, finish_by_hand
 from runbooks_lib.archive.keys import load_private, load_public
 from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, canonical, digests, read
+from runbooks_lib.archive.remote import upload
 from runbooks_lib.archive.run import Run
 from runbooks_lib.archive.seal import seal
 from runbooks_lib.archive.verify import Verification, verify
@@ -291,6 +292,27 @@ def test_the_newest_run_removed_is_named_by_the_digest_that_was_kept(plan: Path,
     done = command(plan, "--head", kept["head"])
     assert done.returncode == 1
     assert f"no run has the manifest {kept['head']}" in done.stdout
+
+
+def test_a_chain_is_verified_where_it_was_uploaded_to(
+    plan: Path, apply: Path, odd_runs: Any, tmp_path: Path
+) -> None:
+    url = f"file://{tmp_path}/store/runs"
+    for folder in (plan, apply):
+        upload(Run.open(folder), url)
+
+    def command() -> subprocess.CompletedProcess[str]:
+        where, key = f"{url}/{apply.parent.name}/{apply.name}", str(odd_runs.public)
+        options = ("--key", key, "--head", read(apply).sha256)
+        return subprocess.run(
+            [str(RUNBOOKS), "verify", where, *options], capture_output=True, text=True, check=False
+        )
+
+    assert command().returncode == 0, command().stdout
+    append(tmp_path / "store" / "runs" / plan.parent.name / plan.name / "report.fr.md")
+    done = command()
+    assert done.returncode == 1
+    assert f"{plan.name}/report.fr.md" in done.stdout
 
 
 def test_a_run_replaced_by_itself_sealed_anew_is_named(plan: Path, apply: Path) -> None:
