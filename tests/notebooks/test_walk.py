@@ -137,7 +137,7 @@ def test_the_archived_notebook_shows_what_was_decided_without_its_form(
     assert confirmation in cell["outputs"][1]["data"]["text/html"]
     assert "FAIL" not in json.dumps(cell["outputs"])
     page = (run.path / "03_baseline_migration.html").read_text("utf-8")
-    assert confirmation in page
+    assert confirmation in re.sub("<wbr ?/?>", "", page)
 
 
 def test_counts_rise_where_a_cell_was_run_again(walked: tuple[Run, dict[str, str]]) -> None:
