@@ -171,7 +171,21 @@ def checklist(phase: Phase, sessions: Sessions, *, evidence: Evidence) -> Answer
 
 
 def _selected(item: ChecklistItem, evidence: Evidence) -> tuple[Finding, ...]:
-    return tuple(f for step in item.steps for f in _findings(evidence, step) if _selects(item, f))
+    """Return the findings that judge an item: what may be absent for now, and was not seen since, is SKIP to it."""
+    found = [f for step in item.steps for f in _findings(evidence, step) if _selects(item, f)]
+    seen = {_looked_at(f) for f in found if f.verdict is Verdict.PASS and not _may_be_absent(f)}
+    return tuple(
+        replace(f, verdict=Verdict.SKIP) if _may_be_absent(f) and _looked_at(f) not in seen else f
+        for f in found
+    )
+
+
+def _looked_at(finding: Finding) -> tuple[str, str, str]:
+    return finding.check, finding.target, finding.object
+
+
+def _may_be_absent(finding: Finding) -> bool:
+    return finding.verdict is Verdict.PASS and finding.have == "absent" != finding.want
 
 
 def _tick(item: ChecklistItem, selected: tuple[Finding, ...], signature: Mapping[str, Any] | None) -> Finding:

@@ -46,6 +46,22 @@ def tick(box: ChecklistItem, found: Evidence) -> tuple[Finding, Mapping[str, Any
     return judged, said
 
 
+def absent_for_now() -> Finding:
+    return replace(
+        finding(Verdict.PASS), have="absent", want="absent or equal: baseline_migration creates it"
+    )
+
+
+def test_what_may_be_absent_for_now_ticks_no_box_until_it_is_seen() -> None:
+    box = item(steps=("preflight", "report"))
+    before = evidence(absent_for_now(), step="preflight")
+    assert tick(box, before)[0].verdict is Verdict.SKIP
+    assert tick(box, before | evidence(finding(Verdict.PASS, object="public.b")))[0].verdict is Verdict.SKIP
+    assert tick(box, before | evidence(finding(Verdict.PASS)))[0].verdict is Verdict.PASS
+    gone = replace(finding(Verdict.PASS), have="absent", want="absent")
+    assert tick(item(), evidence(gone))[0].verdict is Verdict.PASS
+
+
 @pytest.mark.parametrize(
     ("verdicts", "wanted"),
     [
