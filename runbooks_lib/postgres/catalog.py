@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from psycopg import sql
+from psycopg.rows import tuple_row
 
 from runbooks_lib.postgres.canonical import canonical
-from runbooks_lib.postgres.connect import Connection, Row
+from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.progress import report
 
@@ -109,16 +112,31 @@ class Catalog:
 
         Definitions count in one spelling (see `canonical`), so that a restored schema has its source's fingerprint.
         """
-        content = [
-            [asdict(relation) for relation in self.relations.values()],
-            {table: [_spelled(column) for column in columns] for table, columns in self.columns.items()},
-            {table: [_spelled(c) for c in constraints] for table, constraints in self.constraints.items()},
-            [_spelled(index) for index in self.indexes.values()],
-            [asdict(enum) for enum in self.enums.values()],
-            sorted([kind, name, canonical(text)] for (kind, name), text in self.definitions.items()),
-        ]
-        text = json.dumps(content, sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        digest = hashlib.sha256()
+        for line in self._lines():
+            digest.update(line)
+        return digest.hexdigest()
+
+    def _lines(self) -> Iterator[bytes]:
+        """Yield everything, a line each; a column that many tables have alike is put into words once."""
+        for relation in self.relations.values():
+            yield _line("relation", relation)
+        columns: dict[int, bytes] = {}  # by identity: `read_catalog` makes equal columns one
+        for table, found in sorted(self.columns.items()):
+            yield _words(["columns", table, len(found)])
+            for column in found:
+                line = columns.get(id(column))
+                if line is None:
+                    line = columns[id(column)] = _line("column", column)
+                yield line
+        for _, constraints in sorted(self.constraints.items()):
+            yield from (_line("constraint", constraint) for constraint in constraints)
+        yield from (_line("index", index) for index in self.indexes.values())
+        yield from (_line("enum", enum) for enum in self.enums.values())
+        yield from (
+            _words(["definition", kind, name, canonical(text)])
+            for (kind, name), text in sorted(self.definitions.items())
+        )
 
 
 def read_catalog(conn: Connection) -> Catalog:
@@ -128,43 +146,85 @@ def read_catalog(conn: Connection) -> Catalog:
     pg_catalog (as `connect` sets it), so that names are printed qualified.
     """
 
-    def rows(name: str) -> list[Row]:
-        return conn.execute(query(name)).fetchall()
+    def rows(name: str) -> list[tuple[Any, ...]]:
+        return conn.cursor(row_factory=tuple_row).execute(query(name)).fetchall()
 
-    columns: dict[str, list[Column]] = {}
-    for row in rows("columns"):
-        columns.setdefault(_qualified(row, "relation"), []).append(
-            Column(**{key: value for key, value in row.items() if key not in ("schema", "relation")})
-        )
-    constraints: dict[str, list[Constraint]] = {}
-    for row in rows("constraints"):
-        constraint = Constraint(
-            name=row["name"],
-            relation=_qualified(row, "relation"),
-            kind=row["kind"],
-            definition=row["definition"],
-            validated=row["validated"],
-            columns=tuple(row["columns"] or ()),
-        )
-        constraints.setdefault(constraint.relation, []).append(constraint)
     return Catalog(
-        relations={
-            name: Relation(
-                name=name, **{key: value for key, value in row.items() if key not in ("schema", "name")}
-            )
-            for row in rows("relations")
-            if (name := _qualified(row))
-        },
-        columns={table: tuple(found) for table, found in columns.items()},
-        constraints={table: tuple(found) for table, found in constraints.items()},
-        indexes={name: _index(name, row) for row in rows("indexes") if (name := _qualified(row))},
-        enums={
-            name: Enum(name=name, owner=row["owner"], labels=tuple(row["labels"]))
-            for row in rows("enums")
-            if (name := _qualified(row))
-        },
-        definitions={(row["kind"], _qualified(row)): row["definition"] for row in rows("definitions")},
+        relations={relation.name: relation for relation in map(_relation, rows("relations"))},
+        columns=_columns(rows("columns")),
+        constraints=_constraints(rows("constraints")),
+        indexes={index.name: index for index in map(_index, rows("indexes"))},
+        enums={enum.name: enum for enum in map(_enum, rows("enums"))},
+        definitions={(kind, f"{schema}.{name}"): text for kind, schema, name, text in rows("definitions")},
     )
+
+
+def _relation(row: tuple[Any, ...]) -> Relation:
+    schema, name, kind, owner, persistence, row_security, options, partition = row
+    return Relation(
+        name=f"{schema}.{name}",
+        kind=kind,
+        owner=owner,
+        persistence=persistence,
+        row_security=row_security,
+        options=options,
+        partition=partition,
+    )
+
+
+def _columns(rows: Iterable[tuple[Any, ...]]) -> dict[str, tuple[Column, ...]]:
+    """Return the columns by table. Most columns of a large database equal another one's: those are one object."""
+    known: dict[tuple[Any, ...], Column] = {}
+
+    def column(row: tuple[Any, ...]) -> Column:
+        values = row[2:]
+        found = known.get(values)
+        if found is None:
+            found = known[values] = Column(**dict(zip(Column.__slots__, values, strict=True)))
+        return found
+
+    columns: dict[str, tuple[Column, ...]] = {}
+    for (schema, table), found in groupby(rows, key=itemgetter(0, 1)):
+        name = f"{schema}.{table}"
+        columns[name] = (*columns.get(name, ()), *map(column, found))
+    return columns
+
+
+def _constraints(rows: Iterable[tuple[Any, ...]]) -> dict[str, tuple[Constraint, ...]]:
+    constraints: dict[str, list[Constraint]] = {}
+    for constraint in map(_constraint, rows):
+        constraints.setdefault(constraint.relation, []).append(constraint)
+    return {relation: tuple(found) for relation, found in constraints.items()}
+
+
+def _constraint(row: tuple[Any, ...]) -> Constraint:
+    schema, relation, name, kind, definition, validated, columns = row
+    return Constraint(
+        name=name,
+        relation=f"{schema}.{relation}",
+        kind=kind,
+        definition=definition,
+        validated=validated,
+        columns=tuple(columns or ()),
+    )
+
+
+def _index(row: tuple[Any, ...]) -> Index:
+    schema, name, relation, definition, is_unique, is_primary, is_valid, owner = row
+    return Index(
+        name=f"{schema}.{name}",
+        relation=f"{schema}.{relation}",
+        definition=definition,
+        is_unique=is_unique,
+        is_primary=is_primary,
+        is_valid=is_valid,
+        owner=owner,
+    )
+
+
+def _enum(row: tuple[Any, ...]) -> Enum:
+    schema, name, owner, labels = row
+    return Enum(name=f"{schema}.{name}", owner=owner, labels=tuple(labels))
 
 
 def count_rows(conn: Connection, tables: tuple[str, ...]) -> dict[str, int]:
@@ -198,19 +258,19 @@ def identifier(name: str) -> sql.Identifier:
     return sql.Identifier(*name.split(".", 1))
 
 
-def _spelled(described: Column | Constraint | Index) -> dict[str, Any]:
-    """Return the fields, the definition and the default in one spelling."""
-    fields = asdict(described)
-    return {
-        key: canonical(value) if key in ("definition", "default") and value else value
-        for key, value in fields.items()
-    }
+def _line(kind: str, described: Relation | Column | Constraint | Index | Enum) -> bytes:
+    """Return an object as a line, the definition and the default in one spelling."""
+    return _words(
+        [
+            kind,
+            *(
+                canonical(value) if name in ("definition", "default") and value else value
+                for name in described.__slots__
+                for value in (getattr(described, name),)
+            ),
+        ]
+    )
 
 
-def _qualified(row: Row, key: str = "name") -> str:
-    return f"{row['schema']}.{row[key]}"
-
-
-def _index(name: str, row: Row) -> Index:
-    kept = ("definition", "is_unique", "is_primary", "is_valid", "owner")
-    return Index(name=name, relation=_qualified(row, "relation"), **{key: row[key] for key in kept})
+def _words(values: list[Any]) -> bytes:
+    return json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"

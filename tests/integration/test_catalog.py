@@ -1,0 +1,80 @@
+"""The catalogue is read by position: the queries' columns stand as the fields do; and what a fingerprint tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+
+import pytest
+
+from runbooks_lib.postgres.catalog import Column, Constraint, Enum, Index, Relation, read_catalog
+from runbooks_lib.postgres.connect import Connection
+from runbooks_lib.postgres.queries import query
+from runbooks_lib.postgres.scratch import scratch
+
+MAKE = """
+CREATE TYPE public.mood AS ENUM ('good', 'bad');
+CREATE TABLE public.one (id int PRIMARY KEY, name text COLLATE "C" DEFAULT 'x', CHECK (id > 0));
+CREATE TABLE public.two (id int PRIMARY KEY, name text COLLATE "C" DEFAULT 'x', m public.mood);
+CREATE INDEX two_name ON public.two (name);
+CREATE VIEW public.v AS SELECT id FROM public.one;
+"""
+
+
+@pytest.fixture(scope="module")
+def conn() -> Iterator[Connection]:
+    with scratch() as server:
+        server.create_database("catalog")
+        with server.connect("catalog") as conn:
+            conn.execute(MAKE.encode())
+            yield conn
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("relations", ["schema", *(f.name for f in fields(Relation))]),
+        ("columns", ["schema", "relation", *(f.name for f in fields(Column))]),
+        ("constraints", ["schema", "relation", "name", *(f.name for f in fields(Constraint)[2:])]),
+        ("indexes", ["schema", "name", "relation", *(f.name for f in fields(Index)[2:])]),
+        ("enums", ["schema", *(f.name for f in fields(Enum))]),
+        ("definitions", ["kind", "schema", "name", "definition"]),
+    ],
+)
+def test_queries_have_their_columns_in_the_fields_order(
+    conn: Connection, name: str, columns: list[str]
+) -> None:
+    description = conn.execute(query(name)).description
+    assert description is not None
+    assert [column.name for column in description] == columns
+
+
+def test_equal_columns_are_one_object_and_tables_are_whole(conn: Connection) -> None:
+    catalog = read_catalog(conn)
+    one, two = catalog.columns["public.one"], catalog.columns["public.two"]
+    assert [column.name for column in two] == ["id", "name", "m"]
+    assert one[0] is two[0]
+    assert (one[1].default, one[1].collation) == ("'x'::text", '"C"')
+    assert catalog.primary_key("public.one") == ("id",)
+    assert {c.kind for c in catalog.constraints["public.one"]} == {"p", "c"}
+    assert catalog.indexes["public.two_name"].relation == "public.two"
+    assert catalog.enums["public.mood"].labels == ("good", "bad")
+
+
+def test_a_fingerprint_tells_every_difference(conn: Connection) -> None:
+    catalog = read_catalog(conn)
+    one, two = "public.one", "public.two"
+    columns, index = catalog.columns, catalog.indexes["public.two_name"]
+    others = [
+        replace(catalog, columns={**columns, one: columns[one][::-1]}),
+        replace(catalog, columns={**columns, one: columns[two], two: columns[one]}),
+        replace(catalog, columns={**columns, two: columns[two][:2]}),
+        replace(catalog, columns={**columns, one: (replace(columns[one][0], default=""), columns[one][1])}),
+        replace(catalog, constraints={**catalog.constraints, one: ()}),
+        replace(catalog, indexes={**catalog.indexes, index.name: replace(index, is_valid=False)}),
+        replace(catalog, enums={}),
+        replace(catalog, definitions={}),
+    ]
+    assert len({catalog.fingerprint(), *(other.fingerprint() for other in others)}) == len(others) + 1
+    copies = {table: tuple(replace(column) for column in found) for table, found in columns.items()}
+    assert replace(catalog, columns=copies).fingerprint() == catalog.fingerprint()
