@@ -8,12 +8,18 @@ from typing import Any
 from runbooks_lib.findings import CLOSING, Finding, Verdict
 from runbooks_lib.phase import Phase, Target
 from runbooks_lib.postgres.catalog import Catalog, count_rows, read_catalog
-from runbooks_lib.postgres.checks import check_row_counts, check_schema
+from runbooks_lib.postgres.checks import NO_ADDITION, Adds, check_row_counts, check_schema
 from runbooks_lib.postgres.connect import Sessions
 
 
 def inspect(
-    phase: Phase, sessions: Sessions, name: str, target: Target, *, created_by: str | None
+    phase: Phase,
+    sessions: Sessions,
+    name: str,
+    target: Target,
+    *,
+    created_by: str | None,
+    adds: Adds = NO_ADDITION,
 ) -> tuple[tuple[Finding, ...], dict[str, Any]]:
     """Judge one target's catalogue and row counts in one snapshot; also describe what is there.
 
@@ -23,7 +29,7 @@ def inspect(
         catalog = read_catalog(conn)
         present = tuple(t.name for t in phase.tables if t.name in catalog.tables())
         counts = count_rows(conn, present)
-    findings = check_schema(phase, name, catalog, created_by=created_by)
+    findings = check_schema(phase, name, catalog, created_by=created_by, adds=adds)
     if target.data:
         findings += check_row_counts(phase, name, counts, created_by=created_by)
     return findings, describe(phase, catalog, counts)

@@ -90,13 +90,20 @@ def shows_baseline(phase: Phase, sessions: Sessions, name: str) -> bool:
     return sessions.identity(name).system_identifier == sessions.identity(baseline.name).system_identifier
 
 
-def filled_by(phase: Phase) -> frozenset[str]:
-    """Return the tables into which the baseline inserts rows; none when it cannot be read, which step 3 says."""
+def filled_and_added(phase: Phase) -> tuple[frozenset[str], dict[str, set[str]]]:
+    """Return the tables into which the baseline inserts rows, and what it adds to which table or enum.
+
+    Nothing when it cannot be read, which step 3 says.
+    """
     try:
         statements = parse_script((phase.folder / phase.baseline.file).read_text(encoding="utf-8"))
     except (MigrationError, OSError, UnicodeDecodeError):
-        return frozenset()
-    return frozenset(statement.object for statement in statements if statement.kind == "row")
+        return frozenset(), {}
+    added: dict[str, set[str]] = {}
+    for statement in statements:
+        if statement.adds:
+            added.setdefault(statement.object, set()).update(statement.adds)
+    return frozenset(statement.object for statement in statements if statement.kind == "row"), added
 
 
 def judged_later(finding: Finding) -> Finding:

@@ -29,7 +29,7 @@ from runbooks_lib.postgres.readiness import (
 )
 from runbooks_lib.postgres.replication import Lag, measure_lag
 from runbooks_lib.steps.parity import check_rows
-from runbooks_lib.steps.pending import Pending, filled_by, shows_baseline
+from runbooks_lib.steps.pending import Pending, filled_and_added, shows_baseline
 
 MIN_FREE_CONNECTIONS = 5
 DISK_FACTOR = 2  # a dump, and room to restore it
@@ -170,18 +170,19 @@ def _judge_places(phase: Phase, sessions: Sessions, name: str, places: dict[str,
 def schema(phase: Phase, sessions: Sessions) -> Answer:
     """Compare each target's catalogue and row counts with the phase, before anything is done.
 
-    Objects that baseline_migration creates may be absent or equal where it creates them, never different; the rows
-    of tables that it fills are counted after it.
+    Objects that baseline_migration creates may be absent or equal where it creates them, never different; columns
+    and labels that it adds may be missing, and the rows of tables that it fills are counted after it.
     Facts: per target, what inspection.describe returns.
     """
-    filled = Pending(filled=filled_by(phase))
+    filled, added = filled_and_added(phase)
     findings: list[Finding] = []
     facts: dict[str, Any] = {}
     for name, target in phase.targets.items():
         try:
             created_by = "baseline_migration" if shows_baseline(phase, sessions, name) else None
-            found, facts[name] = inspect(phase, sessions, name, target, created_by=created_by)
-            findings.extend(filled.later(found) if created_by else found)
+            adds = added if created_by else {}
+            found, facts[name] = inspect(phase, sessions, name, target, created_by=created_by, adds=adds)
+            findings.extend(Pending(filled=filled).later(found) if created_by else found)
         except RunbookError as error:
             findings.append(could_not_run("has_table", name, "every object", error))
     return Answer(findings=tuple(findings), facts={"targets": facts}, rows=by_object(findings))

@@ -24,15 +24,19 @@ NEW = {
     "public.ParcelState",
     "public.Parcel",
     "public.Parcel_state_idx",
+    "public.parcels_synced_idx",
 }
 MAKES = """
 CREATE TYPE "ParcelState" AS ENUM ('PACKED', 'SENT');
 CREATE TABLE "Parcel" (
     id text NOT NULL,
     state "ParcelState" NOT NULL DEFAULT 'PACKED',
+    connection text REFERENCES "MarketplaceConnection" (id),
     CONSTRAINT "Parcel_pkey" PRIMARY KEY (id)
 );
 CREATE INDEX "Parcel_state_idx" ON "Parcel" (state);
+ALTER TABLE "MarketplaceSyncState" ADD COLUMN "parcelId" text;
+CREATE INDEX "parcels_synced_idx" ON "MarketplaceSyncState" ("parcelId");
 """
 BASELINE = """
 DO $$ BEGIN CREATE TYPE public."ParcelState" AS ENUM ('PACKED', 'SENT');
@@ -40,9 +44,12 @@ EXCEPTION WHEN duplicate_object THEN NULL; END $$;
 CREATE TABLE IF NOT EXISTS public."Parcel" (
     id text NOT NULL,
     state public."ParcelState" NOT NULL DEFAULT 'PACKED',
+    connection text REFERENCES public."MarketplaceConnection" (id),
     CONSTRAINT "Parcel_pkey" PRIMARY KEY (id)
 );
 CREATE INDEX IF NOT EXISTS "Parcel_state_idx" ON public."Parcel" (state);
+ALTER TABLE public."MarketplaceSyncState" ADD COLUMN IF NOT EXISTS "parcelId" text;
+CREATE INDEX IF NOT EXISTS parcels_synced_idx ON public."MarketplaceSyncState" ("parcelId");
 INSERT INTO public."Parcel" (id, state) VALUES ('first', 'SENT') ON CONFLICT DO NOTHING;
 """
 PHASE = """
@@ -69,12 +76,31 @@ primary_key = ["id"]
 columns = [
   { name = "id", type = "text", not_null = true },
   { name = "state", type = 'public."ParcelState"', not_null = true, default = "'PACKED'::public.\\"ParcelState\\"" },
+  { name = "connection", type = "text" },
+]
+
+[[tables]]
+name = "public.MarketplaceSyncState"
+rows = 0
+primary_key = ["connectionId"]
+columns = [
+  { name = "connectionId", type = "text", not_null = true },
+  { name = "cursor", type = "text" },
+  { name = "lastSyncedAt", type = "timestamp(3) without time zone" },
+  { name = "errorCount", type = "integer", not_null = true, default = "0" },
+  { name = "updatedAt", type = "timestamp(3) without time zone", not_null = true },
+  { name = "parcelId", type = "text" },
 ]
 
 [[indexes]]
 name = "public.Parcel_state_idx"
 table = "public.Parcel"
 definition = 'CREATE INDEX "Parcel_state_idx" ON public."Parcel" USING btree (state)'
+
+[[indexes]]
+name = "public.parcels_synced_idx"
+table = "public.MarketplaceSyncState"
+definition = 'CREATE INDEX parcels_synced_idx ON public."MarketplaceSyncState" USING btree ("parcelId")'
 
 [[seeds]]
 table = "public.Parcel"
@@ -176,6 +202,15 @@ def test_plan_apply_and_again(fresh_lab: Lab, parcels: Path) -> None:
     stand = {f["object"]: f for f in seen["prisma_resolve"] if f["check"] == "migration_objects_stand"}
     assert stand["relation public.Parcel"]["have"] == "missing; judged after apply; planned by step 3"
     assert stand["enum public.ParcelState"]["verdict"] == "SKIP"
+    changed = "nothing else; judged after apply; planned by step 3"
+    assert stand["columns public.MarketplaceSyncState"]["have"] == changed
+    (columns,) = (
+        f for f in seen["preflight"] if "without parcelId" in f["have"] and f["target"] == "replica"
+    )
+    assert (columns["check"], columns["verdict"]) == ("columns_are", "SKIP")
+    assert any(
+        f["have"].startswith("would change: columns public.MarketplaceS") for f in seen["baseline_migration"]
+    )
     assert stand["relation public.OAuthState"]["verdict"] == "PASS"
     (box,) = (f for f in seen["report"] if f["check"] == "checklist_item_holds")
     assert box["verdict"] == "SKIP"

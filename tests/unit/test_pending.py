@@ -10,7 +10,7 @@ import pytest
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import load_phase
 from runbooks_lib.prisma.proof import ObjectState
-from runbooks_lib.steps.pending import JUDGED_LATER, Pending, filled_by
+from runbooks_lib.steps.pending import JUDGED_LATER, Pending, filled_and_added
 from runbooks_lib.steps.prisma_findings import judge_objects
 
 PENDING = Pending(
@@ -75,11 +75,14 @@ def test_a_migrations_object_is_planned_only_as_the_migration_makes_it(
 
 def test_what_a_baseline_fills(tmp_path: Path) -> None:
     phase = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
-    assert filled_by(phase) == frozenset()
+    assert filled_and_added(phase) == (frozenset(), {})
     phase = replace(phase, folder=tmp_path)
-    assert filled_by(phase) == frozenset(), "no file: step 3 says so"
+    assert filled_and_added(phase) == (frozenset(), {}), "no file: step 3 says so"
     file = tmp_path / phase.baseline.file
-    file.write_text("INSERT INTO a VALUES (1) ON CONFLICT DO NOTHING; CREATE TABLE IF NOT EXISTS b ()")
-    assert filled_by(phase) == {"public.a"}
+    file.write_text(
+        "INSERT INTO a VALUES (1) ON CONFLICT DO NOTHING; CREATE TABLE IF NOT EXISTS b ();"
+        "ALTER TABLE b ADD IF NOT EXISTS c int, ADD IF NOT EXISTS d int; ALTER TABLE b ADD IF NOT EXISTS e int"
+    )
+    assert filled_and_added(phase) == ({"public.a"}, {"public.b": {"c", "d", "e"}})
     file.write_text("no SQL")
-    assert filled_by(phase) == frozenset()
+    assert filled_and_added(phase) == (frozenset(), {})
