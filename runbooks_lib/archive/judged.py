@@ -10,7 +10,7 @@ from typing import Any
 from runbooks_lib.findings import CLOSING, Finding, Verdict, worst_of
 
 # A dump has the time in its name: another run's dump is another file, and no difference.
-_DUMP_TIME = re.compile(r"(?<=_)\d{8}_\d{6}(?=[_.])")
+_DUMP_TIME = re.compile(r"(?<=_)\d{8}_\d{6}(?=[_.]|\b)")
 Evidence = Mapping[str, Mapping[str, Any]]
 
 
