@@ -836,3 +836,16 @@ def test_the_checklist_says_what_each_box_was_judged_by() -> None:
         (False, 0, 0),
     ]
     assert [row["check"] for row in items[-2]["not_passed"]] == ["route_is_served"] * 4
+
+
+def test_a_table_of_which_something_is_judged_later_is_not_as_declared_yet() -> None:
+    """Its owner and its rows are right, and a column is still to come: no tick."""
+    evidence = evidence_of("applied")
+    row = "| `OAuthState` | kb_backend | "
+    (before,) = [line for line in composed(evidence=evidence).splitlines() if line.startswith(row)][:1]
+    assert before.endswith("✅ |")
+    findings = evidence["report"]["answers"]["last_look"]["findings"]
+    one = next(f for f in findings if (f["object"], f["target"]) == ("public.OAuthState", "leader"))
+    findings.append({**one, "check": "columns_are", "verdict": "SKIP"})
+    (after,) = [line for line in composed(evidence=evidence).splitlines() if line.startswith(row)][:1]
+    assert after.endswith("⏸️ |")

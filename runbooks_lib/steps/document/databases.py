@@ -9,7 +9,7 @@ from typing import Any
 from runbooks_lib.findings import Verdict
 from runbooks_lib.phase import Phase, Role
 from runbooks_lib.postgres.finder import ABSENT, NOT_SEARCHED
-from runbooks_lib.steps.document.seen import Seen, judged
+from runbooks_lib.steps.document.seen import Seen, judged, standing
 
 BEFORE = ("preflight", "schema")
 NOW = ("report", "last_look")
@@ -157,7 +157,7 @@ def _database(phase: Phase, seen: Seen, name: str, mine: tuple[Place, ...]) -> D
                     t: s["tables"][table.name]["rows"] for t, s in states.items() if table.name in s["tables"]
                 },
                 tenants=_tenants(seen, targets, table.name),
-                verdict=judged(
+                verdict=standing(
                     seen.findings(*NOW, targets=targets, object=table.name)
                     or seen.findings(*BEFORE, targets=targets, object=table.name)
                 ),

@@ -97,6 +97,13 @@ def judged(findings: Collection[Finding]) -> Verdict | None:
     return worst(findings) if findings else None
 
 
+def standing(findings: Collection[Finding]) -> Verdict | None:
+    """Return the worst verdict of what is looked at in an object; PASS only when nothing is left to be judged later."""
+    verdict = judged(findings)
+    later = any(finding.verdict is Verdict.SKIP for finding in findings)
+    return Verdict.SKIP if later and verdict is Verdict.PASS else verdict
+
+
 def passed(findings: Collection[Finding]) -> int:
     """Return how many findings are PASS."""
     return sum(finding.verdict is Verdict.PASS for finding in findings)
