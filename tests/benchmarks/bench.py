@@ -1,6 +1,6 @@
 """How fast is it, against what one would use otherwise? Ratios of medians, measured by turns in one run.
 
-    python tests/benchmarks/bench.py [headless lab catalogue cells seeds] [--pairs N] [--quick] [--json] [--out DIR]
+    python tests/benchmarks/bench.py [PART …] [--pairs N] [--quick] [--json] [--out DIR]
 
 Seconds are true of this machine and this hour only; ratios carry over.
 """
@@ -15,12 +15,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import archive
 import catalogue
 import cells
 import curves
 import headless
 import lab_start
 import seeds
+import targets
 from measure import Figure
 
 PARTS = {
@@ -28,9 +30,14 @@ PARTS = {
     "lab": lambda pairs, quick: lab_start.measure(pairs),
     "catalogue": lambda pairs, quick: catalogue.measure(pairs, (20, 60) if quick else (100, 1_000, 10_000)),
     "cells": lambda pairs, quick: cells.measure(pairs, (2, 6) if quick else (10, 30, 100)),
-    "seeds": lambda pairs, quick: seeds.measure(pairs, (50, 150) if quick else (1_000, 100_000, 1_000_000)),
+    "seeds": lambda pairs, quick: (
+        seeds.measure(pairs, (50, 150), (300,))
+        if quick
+        else seeds.measure(pairs, (1_000, 100_000, 1_000_000), (10_000_000,))
+    ),
+    "archive": lambda pairs, quick: archive.measure(pairs, (2, 4) if quick else (10, 100, 1_000)),
 }
-SIZES = ("tables", "cells", "rows")
+SIZES = ("tables", "cells", "rows", "runs")
 
 
 def main() -> None:
@@ -53,22 +60,38 @@ def main() -> None:
         if not chosen.json:
             for figure in found:
                 _print(figure)
-    content = {"figures": [figure.to_dict() for figure in figures], "growth": _growth(figures)}
+    growth = _growth(figures)
+    content = {
+        "figures": [figure.to_dict() for figure in figures],
+        "growth": growth,
+        "targets": targets.judge(figures, growth),
+    }
     if chosen.json:
         print(json.dumps(content, indent=2))
+    else:
+        _print_targets(content)
     if chosen.out:
         _write(chosen.out, content, figures)
 
 
 def _print(figure: Figure) -> None:
     row = figure.to_dict()
-    print(
-        f"{row['name']:36} {row['ratio']:6.2f} x as fast as {row['yardstick']} "
-        f"({row['ours_median_s']:.3f} s : {row['yardstick_median_s']:.3f} s)"
-    )
+    if row["ratio"] is None:
+        print(f"{row['name']:36} {row['ours_median_s']:.3f} s")
+    else:
+        print(
+            f"{row['name']:36} {row['ratio']:6.2f} x as fast as {row['yardstick']} "
+            f"({row['ours_median_s']:.3f} s : {row['yardstick_median_s']:.3f} s)"
+        )
     for name, value in figure.more.items():
         if name not in SIZES:
             print(f"{'':36} {name} {value}")
+
+
+def _print_targets(content: dict[str, Any]) -> None:
+    for target in content["targets"]:
+        says = "holds" if target["holds"] else "DOES NOT HOLD"
+        print(f"{says:14} {target['target']}: {target['have']} (wanted: {target['want']})")
 
 
 def _series(figures: list[Figure]) -> dict[str, dict[str, list[curves.Point]]]:
@@ -82,7 +105,9 @@ def _series(figures: list[Figure]) -> dict[str, dict[str, list[curves.Point]]]:
                 ours = (float(row[size]), row["ours_median_s"])
                 if ours[0] not in [x for x, _ in lines.setdefault("ours", [])]:
                     lines["ours"].append(ours)
-                lines.setdefault(figure.yardstick, []).append((float(row[size]), row["yardstick_median_s"]))
+                if row["ratio"] is not None:
+                    point = float(row[size]), row["yardstick_median_s"]
+                    lines.setdefault(figure.yardstick, []).append(point)
     return found
 
 

@@ -49,7 +49,7 @@ def _compare(server: Scratch, database: str, tables: int, pairs: int) -> list[Fi
     for yardstick, work in others.items():
         name = f"catalogue of {tables:,} tables"
         figure = in_pairs(name, yardstick, clocked(ours), clocked(work), pairs)
-        figure.more = {"tables": tables, "times_the_yardstick": round(1 / figure.ratio, 2)}
+        figure.more = {"tables": tables, "times_the_yardstick": round(1 / (figure.ratio or 1), 2)}
         figures.append(figure)
     return figures
 

@@ -53,7 +53,7 @@ def measure(pairs: int, *, quick: bool = False) -> list[Figure]:
     cli.yardstick_s = [each.wall_s for each in theirs]
     floor.yardstick_s = [each.wall_s for each in least]
     cli.more = _overheads("wall_s", ours, theirs, least) | _overheads("cpu_s", ours, theirs, least)
-    floor.more = {"times_the_floor": round(1 / floor.ratio, 2)}
+    floor.more = {"times_the_floor": round(1 / (floor.ratio or 1), 2)}
     return [cli, floor]
 
 

@@ -31,18 +31,25 @@ class Figure:
     more: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def ratio(self) -> float:
-        """Return the yardstick's median over ours."""
-        return statistics.median(self.yardstick_s) / statistics.median(self.ours_s)
+    def ratio(self) -> float | None:
+        """Return the yardstick's median over ours; None where ours was measured alone."""
+        if not self.yardstick_s:
+            return None
+        return statistics.median(self.yardstick_s) / self.ours_median_s
+
+    @property
+    def ours_median_s(self) -> float:
+        """Return the median of ours."""
+        return statistics.median(self.ours_s)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, the single measurements included."""
         return {
             "name": self.name,
             "yardstick": self.yardstick,
-            "ratio": round(self.ratio, 2),
-            "ours_median_s": round(statistics.median(self.ours_s), 4),
-            "yardstick_median_s": round(statistics.median(self.yardstick_s), 4),
+            "ratio": None if self.ratio is None else round(self.ratio, 2),
+            "ours_median_s": round(self.ours_median_s, 4),
+            "yardstick_median_s": round(statistics.median(self.yardstick_s), 4) if self.yardstick_s else None,
             "ours_s": [round(each, 4) for each in self.ours_s],
             "yardstick_s": [round(each, 4) for each in self.yardstick_s],
             **self.more,
