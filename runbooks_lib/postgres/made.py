@@ -71,8 +71,15 @@ def made_by(
         alone = expect([(name, text)], owner=owner, server_major=server_major, roles=source.roles)
         return Made(objects=alone.made, where=IN_EMPTY, server_version=alone.server_version)
     except MigrationError as error:
-        if error.sqlstate not in _MISSES or source.dump is None:
+        if error.sqlstate not in _MISSES:
             raise
+        if source.dump is None:
+            raise MigrationError(
+                error.what_happened,
+                "It needs what the target has: name the target in the phase's backup.targets, so that its dump can be "
+                "restored beside it.",
+                sqlstate=error.sqlstate,
+            ) from error
     with scratch(find_server_for(server_major)) as copy:
         restore_into(copy, source.dump, COPY, roles={owner, *source.roles})
         try:
