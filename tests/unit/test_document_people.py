@@ -159,6 +159,30 @@ def test_a_run_that_was_stopped_after_it_had_applied_says_both(lang: str) -> Non
     assert "🛑" not in composed(evidence_of(), lang).split("## ")[0]
 
 
+@pytest.mark.parametrize("run", ["applied", "planned"])
+def test_whatever_question_is_the_last_one_there_is_a_report_that_says_so(run: str) -> None:
+    """A run may stop after any answer, and any answer may be that nothing could be found out."""
+    whole, so_far = evidence_of(run), {}
+    lost = {
+        "check": "x",
+        "target": "-",
+        "object": "x",
+        "have": "gone away",
+        "want": "x",
+        "verdict": "ERROR",
+        "hint": "",
+    }
+    for step, record in whole.items():
+        so_far[step] = {**record, "answers": {}, "finished_at": None}
+        for question, answer in record["answers"].items():
+            without = {**answer, "facts": {}, "verdict": "ERROR", "findings": [lost]}
+            for lang, last in (("en", without), ("fr", answer)):
+                so_far[step]["answers"][question] = last
+                head = composed(so_far, lang, run).split("## ")[0]
+                whole_now = last is answer and step == STEPS[-1]
+                assert ("🛑" in head) is not (whole_now and run == "applied"), (step, question)
+
+
 def test_a_step_that_died_without_a_finding_is_no_good_end() -> None:
     evidence = evidence_of()
     evidence["api_routes"] |= {"finished_at": None, "verdict": None}
