@@ -181,6 +181,7 @@ def test_whatever_question_is_the_last_one_there_is_a_report_that_says_so(run: s
                 head = composed(so_far, lang, run).split("## ")[0]
                 whole_now = last is answer and step == STEPS[-1]
                 assert ("🛑" in head) is not (whole_now and run == "applied"), (step, question)
+        so_far[step]["finished_at"] = record["started_at"]
 
 
 def test_a_step_that_died_without_a_finding_is_no_good_end() -> None:
