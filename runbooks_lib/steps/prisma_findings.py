@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from runbooks_lib.prisma.state import State
 from runbooks_lib.steps.pending import NOTHING_PENDING, Pending, judged_later, pending_at
 
 PLAN_ONLY = "not recorded: this run only plans"
+LOOKS, LOOK_AGAIN_S = 10, 0.05
 
 
 def judge_writing(
@@ -44,9 +46,16 @@ def _confirmed_as(state: State, plan: Mapping[str, Any] | None) -> str:
 
 
 def judge_lock(phase: Phase, sessions: Sessions) -> Finding:
-    """Judge Prisma's own lock, before Prisma waits ten seconds for it."""
-    with sessions.snapshot(phase.migration.target) as conn:
-        have = lock_state(conn)
+    """Judge Prisma's own lock, before Prisma waits ten seconds for it.
+
+    A Prisma that has just ended leaves a session that holds it for a moment more.
+    """
+    for _ in range(LOOKS):
+        with sessions.snapshot(phase.migration.target) as conn:
+            have = lock_state(conn)
+        if have == FREE:
+            break
+        time.sleep(LOOK_AGAIN_S)
     return judge(
         "prisma_lock_is_free",
         phase.migration.target,
