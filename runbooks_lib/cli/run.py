@@ -72,11 +72,6 @@ def run(
     With --resume a run that failed or was killed goes on: a step that made something is not repeated if what it
     made still stands, and steps that only look are asked anew.
     """
-    from runbooks_lib.archive.remote import place
-    from runbooks_lib.archive.run import Run
-    from runbooks_lib.execution.preconditions import require
-    from runbooks_lib.execution.warm import warm_kernels
-
     if apply and not confirm:
         raise click.UsageError(
             "--apply needs --confirm DATABASE:HASH8. Run without --apply first: it prints the plan and its hash."
@@ -89,7 +84,13 @@ def run(
     if prisma_project:
         os.environ["RUNBOOKS_PRISMA_PROJECT"] = prisma_project
     _require_key(key)
-    click.get_current_context().with_resource(warm_kernels())  # preloads meanwhile
+    from runbooks_lib.execution.warm import warm_kernels
+
+    click.get_current_context().with_resource(warm_kernels())  # preloads while we import
+    from runbooks_lib.archive.remote import place
+    from runbooks_lib.archive.run import Run
+    from runbooks_lib.execution.preconditions import require
+
     loaded = require(phase)
     folder = Run.open(Path(resumed)) if resumed else Run.create(place(runs, loaded.id), loaded)
     keep = _decide(folder, loaded, apply=apply) if resumed else {}

@@ -9,7 +9,6 @@ from typing import Any
 import ipywidgets
 from IPython.display import display
 
-from runbooks_lib.archive.finish import finish_by_hand
 from runbooks_lib.archive.run import Run, all_runs, runs_folder, step_name, unfinished
 from runbooks_lib.archive.step import phase_in_progress
 from runbooks_lib.errors import RunbookError
@@ -143,6 +142,8 @@ class Start:
         run = unfinished(runs_folder(), self.phase.id)
         if run is None:
             return "No run is in progress."
+        from runbooks_lib.archive.finish import finish_by_hand
+
         finish_by_hand(run)
         return f"Run {run.id} is sealed as {run.header()['verdict']}."
 

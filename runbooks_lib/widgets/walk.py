@@ -9,7 +9,6 @@ from IPython import get_ipython
 from IPython.display import display
 
 from runbooks_lib.archive import step as headless
-from runbooks_lib.archive.finish import finish_by_hand
 from runbooks_lib.archive.run import Run, runs_folder, step_name, unfinished
 from runbooks_lib.archive.step import Step, checked_apply, take_part
 from runbooks_lib.errors import EvidenceError, PreconditionFailed, RunbookError
@@ -146,6 +145,8 @@ def _record(step: WalkedStep, parameters: dict[str, Any]) -> None:
 
 def _seal(run: Run) -> None:
     """Seal a run whose last notebook has just been archived, and say where it is, or why it could not be."""
+    from runbooks_lib.archive.finish import finish_by_hand  # it draws pages: of no use in other kernels
+
     try:
         finish_by_hand(run)
     except RunbookError as error:
