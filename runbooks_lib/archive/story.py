@@ -20,6 +20,7 @@ from runbooks_lib.archive.run import HEADER, Run, step_name
 from runbooks_lib.archive.shown import contradictions, record_problems
 from runbooks_lib.findings import CLOSING, Verdict, worst_of
 from runbooks_lib.phase import STEPS
+from runbooks_lib.postgres.directory import directory_digest
 
 Evidence = Mapping[str, Mapping[str, Any]]
 
@@ -117,6 +118,22 @@ def _recorded_file_problems(sealed: Sealed, evidence: Evidence) -> Iterator[Prob
             yield Problem(Kind.REMOVED, name, said)
         elif listed["sha256"] != file["sha256"]:
             yield Problem(Kind.CONTRADICTS, name, said)
+    rows = [d["data"] for d in facts["backup", "dump"].get("dumps", {}).values() if d.get("data")]
+    yield from (problem for data in rows if (problem := _rows_problem(sealed, data)))
+
+
+def _rows_problem(sealed: Sealed, data: Mapping[str, Any]) -> Problem | None:
+    """Return the problem of a directory with dumped rows: its files are not those whose digest was recorded."""
+    name = f"backup/{data['path']}"
+    inside = {
+        path.removeprefix(f"{name}/"): file["sha256"]
+        for path, file in sealed.content["files"].items()
+        if path.startswith(f"{name}/")
+    }
+    if inside and directory_digest(inside) == data["sha256"]:
+        return None
+    said = f"{step_name('backup')}.json says that the digest of its files is {data['sha256']}"
+    return Problem(Kind.CONTRADICTS if inside else Kind.REMOVED, name, said)
 
 
 def _code(

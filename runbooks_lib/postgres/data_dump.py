@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ from runbooks_lib.errors import BackupError, PreconditionFailed
 from runbooks_lib.phase import Target
 from runbooks_lib.postgres.clients import Client, choose, find_clients
 from runbooks_lib.postgres.contents import Contents, read_contents
+from runbooks_lib.postgres.directory import directory_digest
 from runbooks_lib.postgres.dump import LOCK_WAIT_TIMEOUT_MS, read_dump
 from runbooks_lib.postgres.restore import environment_of
 from runbooks_lib.postgres.scratch import scratch
@@ -84,20 +84,16 @@ def read_data_dump(folder: Path) -> DataDump:
 
     Raises BackupError when the directory, or a file in it, cannot be read.
     """
-    digest, size_bytes = hashlib.sha256(), 0
     try:
         names = sorted(file.name for file in folder.iterdir())
     except OSError as error:
         raise BackupError(f"The dump {folder} cannot be read: {error}", "Make the backup again.") from error
-    for name in names:
-        found = read_dump(folder / name)
-        digest.update(f"{name} {found.sha256}\n".encode())
-        size_bytes += found.size_bytes
+    found = {name: read_dump(folder / name) for name in names}
     return DataDump(
         path=folder,
         files=len(names),
-        size_bytes=size_bytes,
-        sha256=digest.hexdigest(),
+        size_bytes=sum(file.size_bytes for file in found.values()),
+        sha256=directory_digest({name: file.sha256 for name, file in found.items()}),
         complete=TABLE_OF_CONTENTS in names,
     )
 
