@@ -36,7 +36,7 @@ from runbooks_lib.steps.planning import (
     judge_confirmation,
     judge_lint,
     judge_made,
-    judge_planned,
+    judge_plan,
     not_confirmed,
     plan_hash,
     plan_only,
@@ -137,7 +137,7 @@ def plan(
     )
     digest = plan_hash(parts)
     return Answer(
-        findings=tuple(f for p in planned if (f := judge_planned(name, p, made.where)) is not None),
+        findings=judge_plan(name, planned, made.where),
         facts={
             "parts": parts,
             "hash": digest,

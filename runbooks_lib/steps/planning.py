@@ -122,13 +122,25 @@ def _takes(key: Key, statement: Statement) -> bool:
             return name == statement.object
 
 
-def judge_planned(target: str, planned: Planned, where: str) -> Finding | None:
-    """Return the finding object_is_absent_or_equal; None for a statement that makes nothing with a name.
+def judge_plan(target: str, planned: Iterable[Planned], where: str) -> tuple[Finding, ...]:
+    """Return a finding object_is_absent_or_equal for each statement that makes something with a name.
 
-    `where` says where it was seen what the script makes.
+    `where` says where it was seen what the script makes. SKIP when no statement makes anything: then there is nothing
+    to compare, and the rehearsal judges what it does.
     """
-    if planned.state is State.RUN:
-        return None
+    naming = [each for each in planned if each.state is not State.RUN]
+    nothing = Finding(
+        check="object_is_absent_or_equal",
+        target=target,
+        object="every statement",
+        have="makes nothing that has a name",
+        want="judged by the rehearsal",
+        verdict=Verdict.SKIP,
+    )
+    return tuple(_judge_planned(target, each, where) for each in naming) or (nothing,)
+
+
+def _judge_planned(target: str, planned: Planned, where: str) -> Finding:
     passed = planned.state is not State.DIFFERENT
     return Finding(
         check="object_is_absent_or_equal",

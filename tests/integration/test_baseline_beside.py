@@ -236,3 +236,14 @@ def test_a_function_a_schema_and_an_extension_are_known_by_their_names(
         plan = Operator(tmp_path, script.format(body, first)).plan()
         assert plan.facts["where"] == (IN_COPY if "shops" in first else IN_EMPTY)
         assert states(plan) == ["exists, same", f"exists, {state}", "would create"], plan.findings
+
+
+def test_a_script_that_makes_nothing_is_judged_by_its_rehearsal(
+    db: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    operator = Operator(tmp_path, "INSERT INTO public.shops VALUES (2, 'two') ON CONFLICT DO NOTHING")
+    plan = operator.plan()
+    assert [(f.verdict, f.have) for f in plan.findings] == [(Verdict.SKIP, "makes nothing that has a name")]
+    rehearsal = operator.rehearse(plan)
+    assert rehearsal.verdict is Verdict.PASS
+    assert any(f.check == "rehearsal_is_inert" for f in rehearsal.findings)
