@@ -35,12 +35,15 @@ class Ahead:
         self._steps = steps
         self._stack = ExitStack()
         self._begun = False
+        self._answers: Path | None = None
 
     def __enter__(self) -> Ahead:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ahead")
         interval = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._stack.callback(sys.setswitchinterval, interval)
+        if os.name == "posix" and "prisma_resolve" in self._steps[1:]:
+            self._answers = self._folder()  # before any kernel is started: all have one environment
         return self
 
     def __exit__(
@@ -56,13 +59,13 @@ class Ahead:
         following = self._steps[self._steps.index(step) + 1 :]
         if not self._begun:
             self._begun = True
-            if "prisma_resolve" in following and os.name == "posix":
-                folder = self._answers()
+            folder = self._answers
+            if folder is not None and "prisma_resolve" in following:
                 self._submit(lambda: _ask_prisma(self._phase, self._run.id, folder))
             self._submit(_preload_pages)
         self._submit(lambda: _draw(self._run, step, following))
 
-    def _answers(self) -> Path:
+    def _folder(self) -> Path:
         """Make the folder in which the step will find Prisma's answer, and tell the kernels of it."""
         from runbooks_lib.prisma.ahead import VARIABLE
 

@@ -23,9 +23,9 @@ from papermill.log import logger
 
 from runbooks_lib.archive.redaction import masker, redact_cell
 from runbooks_lib.execution.kernels import QuickManager, kernel_manager
+from runbooks_lib.execution.spare import SOCKETS, Spare, new_sockets, prepare, take
 from runbooks_lib.execution.warm import warm_kernels
 
-SOCKETS = "runbooks-kernel-"
 CLEANUP_S = 10.0  # what an aborted cell gets to end what it has started, before its kernel is killed
 
 
@@ -41,11 +41,13 @@ class HonestClient(PapermillNotebookClient):  # type: ignore[misc]
     """Executes the cells and records how each one really ended."""
 
     aborted_by: BaseException | None = None
+    another_follows = False
+    spare: Spare | None = None
     sockets: Path
 
     def create_kernel_manager(self) -> QuickManager:
         """Return a manager of our own kind; the client owns it, and so shuts its kernel down at the end."""
-        self.km = kernel_manager(self.kernel_name, self.sockets)
+        self.km = self.spare.manager if self.spare else kernel_manager(self.kernel_name, self.sockets)
         self.km.shutdown_wait_time = CLEANUP_S
         return self.km
 
@@ -71,6 +73,8 @@ class HonestClient(PapermillNotebookClient):  # type: ignore[misc]
         """
         self.reset_execution_trackers()
         with self.setup_kernel(**kwargs):
+            if self.another_follows:
+                prepare(self.kernel_name, [f"--HistoryManager.hist_file={self.ipython_hist_file}"])
             self.papermill_execute_cells()
             if self.aborted_by is None:
                 reply = self.wait_for_reply(self.kc.kernel_info())
@@ -169,8 +173,10 @@ class RunbookEngine(NBClientEngine):  # type: ignore[misc]
             stdout_file=kwargs.get("stdout_file"),
             stderr_file=kwargs.get("stderr_file"),
         )
+        client.another_follows = bool(kwargs.get("another_follows"))
+        client.spare = take(kernel_name)
         _sweep_sockets()
-        client.sockets = Path(tempfile.mkdtemp(prefix=f"{SOCKETS}{os.getpid()}-"))
+        client.sockets = client.spare.sockets if client.spare else new_sockets()
         try:
             with warm_kernels():
                 return client.execute()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import select
 import signal
@@ -17,9 +18,10 @@ from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
-from papermill.log import logger
 
 from runbooks_lib.execution.warm import Forked, NotForked, current
+
+logger = logging.getLogger("papermill")
 
 SOCKET_PATH_BYTES = 80  # a socket's path may have 104 bytes on macOS, 108 on Linux
 LAUNCHER = ["-m", "ipykernel_launcher"]

@@ -94,7 +94,11 @@ def run_notebooks(
     run.reopen()
     os.environ[SEALED_BY_RUNNER] = run.id  # the last notebook leaves the seal to us
     outcomes: list[Outcome] = []
-    with Ahead(run, phase, [step for step in steps if step not in keep]) as ahead:
+    due = [step for step in steps if step not in keep]
+    without_iri_grammar()
+    from runbooks_lib.execution.spare import spare_kernels
+
+    with spare_kernels(), Ahead(run, phase, due) as ahead:
         for step in steps:
             if step in keep:
                 outcomes.append(_kept(run, step, keep[step]))
@@ -104,7 +108,9 @@ def run_notebooks(
             parameters: dict[str, Any] = {"phase": phase, "run": str(run.path), "apply": apply}
             if step == "baseline_migration":
                 parameters["confirm"] = confirm() if apply else ""
-            outcome = execute_step(run, step, parameters, cell_timeout_s=cell_timeout_s)
+            outcome = execute_step(
+                run, step, parameters, cell_timeout_s=cell_timeout_s, another_follows=step != due[-1]
+            )
             outcomes.append(outcome)
             on_end(outcome)
             if outcome.exit_code:
@@ -126,8 +132,12 @@ def _kept(run: Run, step: str, why: str) -> Outcome:
     )
 
 
-def execute_step(run: Run, step: str, parameters: dict[str, Any], *, cell_timeout_s: int) -> Outcome:
+def execute_step(
+    run: Run, step: str, parameters: dict[str, Any], *, cell_timeout_s: int, another_follows: bool = False
+) -> Outcome:
     """Execute one step's notebook, archive it, and say how it really ended.
+
+    When `another_follows`, its kernel is started meanwhile.
 
     A record of the step from an earlier execution is removed first: it must not be taken for this one's.
     Raises EvidenceError when the archive cannot be written.
@@ -138,7 +148,9 @@ def execute_step(run: Run, step: str, parameters: dict[str, Any], *, cell_timeou
     try:
         final.unlink(missing_ok=True)
         final.with_suffix(".json").unlink(missing_ok=True)
-        problem = _execute(notebooks_folder() / final.name, partial, parameters, cell_timeout_s)
+        problem = _execute(
+            notebooks_folder() / final.name, partial, parameters, cell_timeout_s, another_follows
+        )
         if partial.exists():
             write_notebook(final, read_json(partial))
     except OSError as error:
@@ -152,7 +164,7 @@ def execute_step(run: Run, step: str, parameters: dict[str, Any], *, cell_timeou
 
 
 def _execute(
-    notebook: Path, output: Path, parameters: dict[str, Any], cell_timeout_s: int
+    notebook: Path, output: Path, parameters: dict[str, Any], cell_timeout_s: int, another_follows: bool
 ) -> BaseException | None:
     """Run papermill; return what stopped the notebook, None when it came to its end."""
     without_iri_grammar()
@@ -169,6 +181,7 @@ def _execute(
             engine_name=ENGINE,
             progress_bar=False,
             execution_timeout=cell_timeout_s,
+            another_follows=another_follows,
         )
     except (PapermillExecutionError, DeadKernelError, CellTimeoutError, KeyboardInterrupt) as problem:
         return problem
