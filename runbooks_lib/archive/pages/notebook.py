@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from runbooks_lib.archive.pages.cleaner import cleaned
 from runbooks_lib.archive.pages.page import in_all_languages, render
 from runbooks_lib.errors import EvidenceError
 from runbooks_lib.findings import CLOSING, Verdict
+from runbooks_lib.steps.document.compiled import compiled
 
 _ASKS = re.compile(r"(?:\.ask\(|decide\(\s*step,)\s*\w+\.(\w+)")
 _LINK = re.compile(r"\[([^\]]*)\]\((\d\d_\w+)\.ipynb\)")
@@ -185,4 +187,6 @@ def exporter() -> Any:
     _without_slow_import()
     from nbconvert.exporters.html import HTMLExporter
 
-    return HTMLExporter(template_name="basic", exclude_anchor_links=True, anchor_link_text="")
+    made = HTMLExporter(template_name="basic", exclude_anchor_links=True, anchor_link_text="")
+    made.environment.bytecode_cache = compiled("nbconvert", version("nbconvert"))
+    return made

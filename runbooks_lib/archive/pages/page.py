@@ -10,12 +10,14 @@ import hashlib
 import re
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from runbooks_lib.findings import Verdict
+from runbooks_lib.steps.document.compiled import compiled
 from runbooks_lib.steps.document.language import languages, texts, translations
 
 # Beside the colour, which is of a palette for colour-blind people, symbol and word say the same.
@@ -102,6 +104,7 @@ def source(name: str) -> str:
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(texts()),
+        bytecode_cache=compiled(Path(__file__)),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

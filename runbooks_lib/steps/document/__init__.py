@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -18,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from runbooks_lib.findings import CLOSING, Verdict, worst
 from runbooks_lib.phase import Phase, Text
 from runbooks_lib.steps.document import actions, content, databases, markdown
+from runbooks_lib.steps.document.compiled import compiled
 from runbooks_lib.steps.document.language import dated, in_language, languages, texts, translations
 from runbooks_lib.steps.document.seen import Evidence, Seen, evidence_file, judged, passed
 
@@ -106,6 +108,7 @@ def _environment() -> Environment:
     """Return Jinja2 with our escaping: whatever the template prints is escaped unless it is Markdown already."""
     environment = Environment(
         loader=FileSystemLoader(texts()),
+        bytecode_cache=compiled(Path(__file__), Path(markdown.__file__)),
         undefined=StrictUndefined,
         finalize=markdown.escaped,
         trim_blocks=True,
