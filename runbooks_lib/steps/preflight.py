@@ -135,8 +135,23 @@ def find_objects(phase: Phase, sessions: Sessions) -> Answer:
     for name in names:
         findings.extend(_judge_places(phase, sessions, name, places[name]))
     matrix = [{"kind": kind, "object": name, "places": places[name]} for name, kind in names.items()]
-    rows = tuple({"object": name, "kind": kind, **places[name]} for name, kind in names.items())
-    return Answer(findings=tuple(findings), facts={"matrix": matrix}, rows=rows)
+    return Answer(findings=tuple(findings), facts={"matrix": matrix}, rows=_worth_a_column(matrix))
+
+
+def _worth_a_column(matrix: list[dict[str, Any]]) -> tuple[dict[str, str], ...]:
+    """Return the matrix without the databases that hold nothing of all this: how many these are is one column."""
+    places = dict.fromkeys(place for row in matrix for place in row["places"])
+    held = [p for p in places if any(row["places"].get(p, ABSENT) != ABSENT for row in matrix)]
+    rest = len(places) - len(held)
+    return tuple(
+        {
+            "object": row["object"],
+            "kind": row["kind"],
+            **{place: row["places"].get(place, ABSENT) for place in held},
+            "elsewhere": f"absent in {rest} databases" if rest else "",
+        }
+        for row in matrix
+    )
 
 
 def _judge_places(phase: Phase, sessions: Sessions, name: str, places: dict[str, str]) -> Iterator[Finding]:

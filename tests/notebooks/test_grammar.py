@@ -22,6 +22,7 @@ START = "00_start"
 WALK = (START, *NAMES)
 MAX_CELLS = 30
 MAX_CODE_LINES = 12
+MAX_CODE_WIDTH = 93  # what JupyterLab shows at 1280 pixels
 QUESTIONS = range(3, 7)
 COMMON_PARAMETERS = {"phase": "str", "run": "str", "apply": "bool"}
 # Questions that write when apply is True, or a file whatever it is.
@@ -119,6 +120,12 @@ def test_it_ends_with_the_verdict_and_the_same_links(name: str) -> None:
     assert text(told).startswith("## Verdict\n")
     assert text(told).splitlines()[-1] == links(name)
     assert (last["cell_type"], text(last)) == ("code", "show(step.close())")
+
+
+@every
+def test_no_line_of_code_is_cut(name: str) -> None:
+    lines = [line for cell in cells(name, "code") for line in text(cell).splitlines()]
+    assert [line for line in lines if len(line) > MAX_CODE_WIDTH] == []
 
 
 @every
