@@ -105,6 +105,10 @@ class CheapSaving(NotebookExecutionManager):  # type: ignore[misc]
 
     _worth_saving = True
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._mask = masker()  # what is archived in the end is masked again, by what is known then
+
     def cell_start(self, cell: Any, cell_index: int | None = None, **kwargs: Any) -> None:
         """Note that a cell starts, and save if it is code."""
         self._worth_saving = cell.cell_type == "code"
@@ -114,7 +118,7 @@ class CheapSaving(NotebookExecutionManager):  # type: ignore[misc]
         """Note that a cell has ended, and mask the secrets in it: what is saved from here on has none."""
         self._worth_saving = False
         if cell is not None:
-            cell.update(from_dict(redact_cell(cell, masker())))
+            cell.update(from_dict(redact_cell(cell, self._mask)))
         super().cell_complete(cell, cell_index, **kwargs)
         self._worth_saving = True
 

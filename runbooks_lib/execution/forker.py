@@ -70,6 +70,7 @@ def _forget_where_we_started() -> None:
 def _preload() -> str | None:
     """Import what kernels and notebooks import; return why that failed, None when it did not."""
     sys.modules["debugpy"] = None  # type: ignore[assignment] # nobody debugs a headless kernel: 0.1 s less
+    gc.disable()  # modules are no garbage: a tenth of the time
     try:
         for name in PRELOADED:
             importlib.import_module(name)
@@ -79,6 +80,7 @@ def _preload() -> str | None:
         return f"preloading failed: {type(error).__name__}: {error}"
     finally:
         del sys.modules["debugpy"]
+        gc.enable()
     gc.collect()
     gc.freeze()  # what is shared stays shared
     return None

@@ -95,5 +95,4 @@ def _papermill(folder: str, steps: Sequence[str]) -> Usage:
     return Usage(
         wall_s=sum(each.wall_s for each in used),
         cpu_s=sum(each.cpu_s for each in used),
-        peak_mb=max(each.peak_mb for each in used),
     )

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a program took: seconds on the clock, seconds of CPU (with its children's), and its own peak memory."""
+    """What a program took: seconds on the clock, seconds of CPU (with its children's); and what it printed."""
 
     wall_s: float
     cpu_s: float
-    peak_mb: float
+    printed: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,5 +94,11 @@ def run(argv: Sequence[str], *, ok: Sequence[int] = (0,)) -> Usage:
     return Usage(
         wall_s=time.perf_counter() - began,
         cpu_s=usage.ru_utime + usage.ru_stime,
-        peak_mb=usage.ru_maxrss / 1024,
+        printed=printed,
     )
+
+
+def peak_mb() -> float:
+    """Return this process's peak memory. Linux: ru_maxrss would count that of the process that started it."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
+    return int(found[1]) / 1024 if found else 0.0

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from measure import Figure, Usage, run
+from measure import Figure, Usage, peak_mb, run
 
 from runbooks_lib.phase import Column, Phase, Role, Seeds, Table, Target, load_phase
 from runbooks_lib.postgres.scratch import Scratch, scratch
@@ -66,7 +66,7 @@ def _compare(rows: int, file: Path, pairs: int, with_yardstick: bool) -> Figure:
             used[side].append(run([sys.executable, __file__, side, str(file)]))
     figure.ours_s = [each.wall_s for each in used["ours"]]
     figure.yardstick_s = [each.wall_s for each in used["pandas"]]
-    peaks = {f"{side}_peak_mb": round(max(each.peak_mb for each in used[side])) for side in sides}
+    peaks = {f"{side}_peak_mb": round(max(float(each.printed) for each in used[side])) for side in sides}
     figure.more = {"rows": rows, **peaks}
     return figure
 
@@ -134,3 +134,4 @@ def with_pandas(file: Path) -> None:
 
 if __name__ == "__main__":
     {"ours": ours, "pandas": with_pandas}[sys.argv[1]](Path(sys.argv[2]))
+    print(peak_mb())
