@@ -260,7 +260,8 @@ def _start(directory: Path, owner: Process | None) -> State:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         state.save()
         create_home(state.home, state.programs.account)
-        state = state.changed(api=services.start_api(directory, state.api_port))
+        with uninterrupted():  # between its start and its being written down nobody would know of it
+            state = state.changed(api=services.start_api(directory, state.api_port))
         services.write_service_file(state)
         services.write_pass_file(state, template.passwords())
         with ThreadPoolExecutor(max_workers=1) as pool:
