@@ -108,6 +108,7 @@ class CheapSaving(NotebookExecutionManager):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._mask = masker()  # what is archived in the end is masked again, by what is known then
+        self._encoded: dict[int, str] = {}  # cells that have ended
 
     def cell_start(self, cell: Any, cell_index: int | None = None, **kwargs: Any) -> None:
         """Note that a cell starts, and save if it is code."""
@@ -121,6 +122,18 @@ class CheapSaving(NotebookExecutionManager):  # type: ignore[misc]
             cell.update(from_dict(redact_cell(cell, self._mask)))
         super().cell_complete(cell, cell_index, **kwargs)
         self._worth_saving = True
+        if cell_index is not None:
+            self._encoded[cell_index] = _json(self.nb.cells[cell_index])
+
+    def notebook_complete(self, **kwargs: Any) -> None:
+        """Note that the notebook has ended, and save it as a whole."""
+        self._encoded.clear()
+        super().notebook_complete(**kwargs)
+
+    def _text(self) -> str:
+        cells = (self._encoded.get(number) or _json(cell) for number, cell in enumerate(self.nb.cells))
+        rest = _json({key: value for key, value in self.nb.items() if key != "cells"})
+        return f'{{"cells": [{", ".join(cells)}], {rest[1:]}'
 
     def save(self, **kwargs: Any) -> None:
         """Save the notebook as it is now."""
@@ -131,12 +144,16 @@ class CheapSaving(NotebookExecutionManager):  # type: ignore[misc]
             return
         unfinished = Path(f"{self.output_path}.saving")
         try:
-            unfinished.write_text(json.dumps(self.nb, ensure_ascii=False), encoding="utf-8")
+            unfinished.write_text(self._text(), encoding="utf-8")
             os.replace(unfinished, self.output_path)
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
         self.last_save_time = self.now()
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, ensure_ascii=False)
 
 
 class RunbookEngine(NBClientEngine):  # type: ignore[misc]
