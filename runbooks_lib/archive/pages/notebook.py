@@ -124,7 +124,7 @@ def _drawn(path: Path, digest: str, answers: tuple[str, ...], archived: frozense
             asked = _ASKS.search(cell.source)
             if asked and asked[1] in answers and asked[1] not in questions.values():
                 questions[cell.get("id", "")] = asked[1]
-    body, _ = exporter().from_notebook_node(notebook)
+    body = _converted(notebook)
     for cell_id, question in questions.items():
         body = body.replace(f'id="cell-id={escape(cell_id)}"', f'id="{escape(question)}"', 1)
     return Markup(body)
@@ -179,6 +179,25 @@ def _read(path: Path) -> Any:
 def _without_slow_import() -> None:
     """Keep jsonschema from compiling grammars (a second) for a format check that notebooks have no use for."""
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
+
+def _converted(notebook: Any) -> str:
+    """Have nbconvert make HTML of a notebook.
+
+    It then parses that HTML once more, to describe images and for classes that this template has not: that takes as
+    long as all the rest, and is left out where there is no image.
+    """
+    if any(
+        "image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ())
+    ):
+        return str(exporter().from_notebook_node(notebook)[0])
+    from nbconvert.exporters.templateexporter import TemplateExporter
+    from nbconvert.filters.highlight import Highlight2HTML
+
+    language = notebook.metadata.get("language_info", {})
+    lexer = language.get("pygments_lexer", language.get("name"))
+    exporter().register_filter("highlight_code", Highlight2HTML(pygments_lexer=lexer, parent=exporter()))
+    return str(TemplateExporter.from_notebook_node(exporter(), notebook)[0])
 
 
 @cache
