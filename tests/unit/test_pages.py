@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runbooks_lib.archive.pages import as_reported, changes, write_pages
+from runbooks_lib.archive.pages import as_reported, changes, notebook, write_pages
 from runbooks_lib.archive.pages.cleaner import cleaned
 from runbooks_lib.archive.pages.document import article
-from runbooks_lib.archive.run import Run
+from runbooks_lib.archive.run import Run, step_name
 from runbooks_lib.errors import EvidenceError, SpecError
 from runbooks_lib.findings import Verdict
 from runbooks_lib.phase import STEPS, load_phase
@@ -476,3 +476,43 @@ def test_what_changed_is_named() -> None:
     assert [(c.key, c.before) for c in found.gone] == [(three, Verdict.PASS)]
     assert found
     assert not changes.compare({one: Verdict.PASS}, {one: Verdict.PASS})
+
+
+# Pages are drawn ahead, and only what is still so is used
+
+
+def test_a_page_that_was_drawn_ahead_is_the_page(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "one")
+    step = STEPS[0]
+    names = [step_name(each) for each in STEPS]
+    notebook.draw(run.notebook(step), run.record(step), expected=names)
+    before = notebook._drawn.cache_info()
+    write_pages(run)
+    ahead = run.notebook(step).with_suffix(".html").read_text(encoding="utf-8")
+    assert notebook._drawn.cache_info().hits == before.hits + 1
+    notebook._drawn.cache_clear()
+    write_pages(run)
+    assert run.notebook(step).with_suffix(".html").read_text(encoding="utf-8") == ahead
+
+
+def test_what_changed_since_it_was_drawn_is_drawn_anew(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "two")
+    path = run.notebook(STEPS[0])
+    notebook.draw(path, run.record(STEPS[0]), expected=[step_name(each) for each in STEPS])
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["cells"][0]["source"] = "# Changed meanwhile"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    write_pages(run)
+    assert "Changed meanwhile" in path.with_suffix(".html").read_text(encoding="utf-8")
+
+
+def test_images_are_described(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "three")
+    path = run.notebook(STEPS[0])
+    content = json.loads(path.read_text(encoding="utf-8"))
+    cell = next(cell for cell in content["cells"] if cell["cell_type"] == "code")
+    cell["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": {"image/png": "iVBORw0KGgo="}}]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    write_pages(run)
+    page = path.with_suffix(".html").read_text(encoding="utf-8")
+    assert '<img alt="' in page
