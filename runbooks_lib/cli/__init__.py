@@ -26,7 +26,11 @@ from runbooks_lib.cli.verify import keygen, verify
 from runbooks_lib.errors import RunbookError
 
 INTERRUPTED_EXIT_CODE = 130
-RARELY = (50_000, 20, 50)  # a short process that mostly imports: looking for garbage takes a tenth of its time
+RARELY = (
+    50_000,
+    20,
+    50,
+)  # a short process that mostly imports: looking for garbage takes a tenth of its time
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
