@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -17,6 +17,7 @@ from types import TracebackType
 
 from runbooks_lib.archive.run import Run, step_name
 from runbooks_lib.errors import RunbookError
+from runbooks_lib.execution.folders import ANSWERS, new_folder, sweep
 
 PRISMA_TIMEOUT_S = 20.0  # as long as a run that is stopped may have to wait for it
 SWITCH_INTERVAL_S = (
@@ -69,10 +70,12 @@ class Ahead:
         """Make the folder in which the step will find Prisma's answer, and tell the kernels of it."""
         from runbooks_lib.prisma.ahead import VARIABLE
 
-        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="runbooks-ahead-"))
-        os.environ[VARIABLE] = folder
+        sweep(ANSWERS)
+        folder = new_folder(ANSWERS)
+        self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        os.environ[VARIABLE] = str(folder)
         self._stack.callback(os.environ.pop, VARIABLE, None)
-        return Path(folder)
+        return folder
 
     def _submit(self, work: Callable[[], None]) -> None:
         self._pool.submit(_try, work)

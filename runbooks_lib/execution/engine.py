@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +21,12 @@ from papermill.engines import NBClientEngine, NotebookExecutionManager
 from papermill.log import logger
 
 from runbooks_lib.archive.redaction import masker, redact_cell
+from runbooks_lib.execution.folders import SOCKETS, new_folder, sweep
 from runbooks_lib.execution.kernels import QuickManager, kernel_manager
-from runbooks_lib.execution.spare import SOCKETS, Spare, new_sockets, prepare, take
+from runbooks_lib.execution.spare import Spare, prepare, take
 from runbooks_lib.execution.warm import warm_kernels
 
 CLEANUP_S = 10.0  # what an aborted cell gets to end what it has started, before its kernel is killed
-
-
-def _sweep_sockets() -> None:
-    """Delete the folders of kernels' sockets whose owner was killed: their names begin with its process number."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{SOCKETS}*-*"):
-        owner = folder.name.removeprefix(SOCKETS).partition("-")[0]
-        if owner.isdigit() and not Path("/proc", owner).exists() and Path("/proc/self").exists():
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 class HonestClient(PapermillNotebookClient):  # type: ignore[misc]
@@ -196,8 +188,8 @@ class RunbookEngine(NBClientEngine):  # type: ignore[misc]
         )
         client.another_follows = bool(kwargs.get("another_follows"))
         client.spare = take(kernel_name)
-        _sweep_sockets()
-        client.sockets = client.spare.sockets if client.spare else new_sockets()
+        sweep(SOCKETS)
+        client.sockets = client.spare.sockets if client.spare else new_folder(SOCKETS)
         try:
             with warm_kernels():
                 return client.execute()

@@ -10,7 +10,8 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -92,13 +93,12 @@ def run_notebooks(
     Raises EvidenceError when the run folder cannot be written, or holds a secret at the end.
     """
     run.reopen()
-    os.environ[SEALED_BY_RUNNER] = run.id  # the last notebook leaves the seal to us
     outcomes: list[Outcome] = []
     due = [step for step in steps if step not in keep]
     without_iri_grammar()
     from runbooks_lib.execution.spare import spare_kernels
 
-    with spare_kernels(), Ahead(run, phase, due) as ahead:
+    with _sealing(run), spare_kernels(), Ahead(run, phase, due) as ahead:
         for step in steps:
             if step in keep:
                 outcomes.append(_kept(run, step, keep[step]))
@@ -122,6 +122,16 @@ def run_notebooks(
 
     finish(run)
     return result
+
+
+@contextmanager
+def _sealing(run: Run) -> Iterator[None]:
+    """Tell the kernels that start in this block that the runner seals the run, and not its last notebook."""
+    os.environ[SEALED_BY_RUNNER] = run.id
+    try:
+        yield
+    finally:
+        os.environ.pop(SEALED_BY_RUNNER, None)
 
 
 def _kept(run: Run, step: str, why: str) -> Outcome:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +13,10 @@ from pathlib import Path
 
 from jupyter_core.utils import ensure_event_loop, run_sync
 
+from runbooks_lib.execution.folders import SOCKETS, new_folder
 from runbooks_lib.execution.kernels import QuickManager, kernel_manager
 
 logger = logging.getLogger("papermill")
-
-SOCKETS = "runbooks-kernel-"  # then the number of the process that owns it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +32,6 @@ class Spare:
 
 _coming: list[asyncio.Task[Spare]] = []  # at most one
 _blocks: list[None] = []
-
-
-def new_sockets() -> Path:
-    """Make a private folder for a kernel's sockets."""
-    return Path(tempfile.mkdtemp(prefix=f"{SOCKETS}{os.getpid()}-"))
 
 
 @contextmanager
@@ -84,7 +77,7 @@ def _come() -> Spare | None:
 
 
 async def _start(kernel_name: str, arguments: list[str]) -> Spare:
-    sockets = new_sockets()
+    sockets = new_folder(SOCKETS)
     try:
         manager = kernel_manager(kernel_name, sockets)
         env, cwd = dict(os.environ), os.getcwd()

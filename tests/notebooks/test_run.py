@@ -21,7 +21,7 @@ from click.testing import CliRunner
 
 from runbooks_lib.archive.keys import generate
 from runbooks_lib.archive.run import Run
-from runbooks_lib.cli.run import run as run_command
+from runbooks_lib.cli import commands
 from runbooks_lib.execution import runner, warm
 from runbooks_lib.execution.confirmation import confirmation_of
 from runbooks_lib.execution.runner import Outcome, Result, run_notebooks
@@ -251,6 +251,7 @@ def test_every_combination_of_options_plans_or_is_refused(
         assert confirm() == ""
         raise KeyboardInterrupt
 
+    monkeypatch.setenv("RUNBOOKS_SIGNING_KEY", "")  # --key sets it, and here that is this very process
     key, _ = generate(tmp_path / "keys")
     run = Run.create(tmp_path / "runs", load_phase(PHASE))
     given = {"KEY": str(key), "RUN": str(run.path)}
@@ -260,7 +261,7 @@ def test_every_combination_of_options_plans_or_is_refused(
     refused = 0
     for combination in combinations:
         options = [given.get(word, word) for flags in combination for word in flags]
-        done = CliRunner().invoke(run_command, [PHASE, "--runs", str(tmp_path / "more"), *options])
+        done = CliRunner().invoke(commands, ["run", PHASE, "--runs", str(tmp_path / "more"), *options])
         assert "--apply" not in options
         refused += done.exit_code == 2
     assert len(combinations) == 2**5 * 15
