@@ -7,6 +7,7 @@ import json
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from runbooks_lib.archive.files import read_json
 from runbooks_lib.errors import EvidenceError
@@ -35,6 +36,15 @@ def code_cells(notebook: Path) -> list[str]:
         return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     except (KeyError, TypeError) as error:
         raise EvidenceError(f"{notebook} is no notebook.", "Install the package again.") from error
+
+
+def blank(notebook: Path) -> dict[str, Any]:
+    """Return a shipped notebook in which nothing has been run. Raises EvidenceError when it cannot be read."""
+    content = read_json(notebook)
+    for cell in content["cells"]:
+        if cell["cell_type"] == "code":
+            cell |= {"execution_count": None, "outputs": []}
+    return content
 
 
 @cache

@@ -12,6 +12,7 @@ from runbooks_lib.archive.problem import Kind, Problem
 from runbooks_lib.phase import STEPS
 
 INJECTED = "injected-parameters"
+WIDGET = "application/vnd.jupyter.widget-view+json"  # an output that only a front end can draw
 WALKTHROUGH = "walkthrough"  # in a notebook's metadata: a person ran its cells
 Cell = Mapping[str, Any]
 

@@ -168,8 +168,8 @@ def unfinished(runs: Path, phase_id: str) -> Run | None:
     return newest if newest is not None and newest.header()["finished_at"] is None else None
 
 
-def _user() -> str:
-    """Return the operator's account: its name, or its number where it has none (in a container, say)."""
+def operator() -> str:
+    """Return the account of whoever runs this: its name, or its number where it has none (in a container, say)."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -190,7 +190,7 @@ def _header(run_id: str, phase: Phase) -> dict[str, Any]:
         "started_at": now(),
         "finished_at": None,
         "verdict": None,
-        "operator": {"user": _user(), "host": platform.node()},
+        "operator": {"user": operator(), "host": platform.node()},
         "versions": {
             "python": platform.python_version(),
             **{package: version(package) for package in RECORDED_PACKAGES},

@@ -16,10 +16,14 @@ def new_folder(kind: str) -> Path:
     return Path(tempfile.mkdtemp(prefix=f"runbooks-{kind}-{os.getpid()}-"))
 
 
+def is_gone(pid: str) -> bool:
+    """Tell whether no process has this number. Without /proc nobody is taken for gone."""
+    return pid.isdigit() and Path("/proc/self").exists() and not Path("/proc", pid).exists()
+
+
 def sweep(kind: str) -> None:
-    """Delete the folders whose owner is gone. Without /proc nobody is taken for gone."""
+    """Delete the folders whose owner is gone."""
     prefix = f"runbooks-{kind}-"
     for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*-*"):
-        owner = folder.name.removeprefix(prefix).partition("-")[0]
-        if owner.isdigit() and not Path("/proc", owner).exists() and Path("/proc/self").exists():
+        if is_gone(folder.name.removeprefix(prefix).partition("-")[0]):
             shutil.rmtree(folder, ignore_errors=True)

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from runbooks_lib.archive.code import notebooks_folder
-from runbooks_lib.archive.files import read_json
+from runbooks_lib.archive.code import blank, notebooks_folder
 from runbooks_lib.errors import PreconditionFailed
+from runbooks_lib.execution.folders import is_gone
 
 PREFIX = ".jupyter-"
 CONFIG = ".config"
@@ -33,11 +33,11 @@ def lay_out(runs: Path) -> Path:
     try:
         runs.mkdir(parents=True, exist_ok=True)
         for old in runs.glob(f"{PREFIX}*"):
-            if not _runs(old.name.removeprefix(PREFIX)) or old == folder:
+            if is_gone(old.name.removeprefix(PREFIX)) or old == folder:
                 shutil.rmtree(old)
         (folder / "notebooks").mkdir(parents=True, mode=0o700)
         for notebook in sorted(notebooks_folder().glob("*.ipynb")):
-            (folder / "notebooks" / notebook.name).write_text(_blank(notebook), encoding="utf-8")
+            (folder / "notebooks" / notebook.name).write_text(json.dumps(blank(notebook)), encoding="utf-8")
         (folder / "runs").symlink_to(runs, target_is_directory=True)
         (folder / CONFIG / "labconfig").mkdir(parents=True)
         settings = folder / CONFIG / "labconfig" / "default_setting_overrides.json"
@@ -80,16 +80,3 @@ def become_jupyterlab(runs: Path, variables: Mapping[str, str]) -> None:
     folder = lay_out(runs)
     words = command(folder)
     os.execve(words[0], words, environment(folder, variables))
-
-
-def _blank(notebook: Path) -> str:
-    content = read_json(notebook)
-    for cell in content["cells"]:
-        if cell["cell_type"] == "code":
-            cell |= {"execution_count": None, "outputs": []}
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-
-
-def _runs(pid: str) -> bool:
-    """Tell whether a process with this number runs; without /proc none is taken for ended."""
-    return not pid.isdigit() or not Path("/proc/self").exists() or Path("/proc", pid).exists()

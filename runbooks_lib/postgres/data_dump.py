@@ -9,14 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from psycopg.conninfo import make_conninfo
-
 from runbooks_lib.errors import BackupError, PreconditionFailed
 from runbooks_lib.phase import Target
 from runbooks_lib.postgres.clients import Client, choose, find_clients
 from runbooks_lib.postgres.contents import Contents, read_contents
 from runbooks_lib.postgres.directory import directory_digest
-from runbooks_lib.postgres.dump import LOCK_WAIT_TIMEOUT_MS, read_dump
+from runbooks_lib.postgres.dump import dump_command, read_dump
 from runbooks_lib.postgres.restore import environment_of
 from runbooks_lib.postgres.scratch import scratch
 from runbooks_lib.postgres.server import find_server_for
@@ -48,17 +46,8 @@ def dump_data(client: Client, target: Target, folder: Path, *, snapshot: str) ->
     Source: https://www.postgresql.org/docs/current/app-pgdump.html
     """
     partial = folder.with_name(f".{folder.name}.partial")
-    command = [
-        str(client.pg_dump),
-        "--format=directory",
-        f"--jobs={jobs()}",
-        "--no-password",
-        "--encoding=UTF8",
-        f"--lock-wait-timeout={LOCK_WAIT_TIMEOUT_MS}",
-        f"--snapshot={snapshot}",
-        f"--file={partial}",
-        f"--dbname={make_conninfo(service=target.service, dbname=target.database)}",
-    ]
+    parallel = ("--format=directory", f"--jobs={jobs()}")
+    command = dump_command(client, target, partial, *parallel, snapshot=snapshot)
     try:
         if folder.exists():
             raise BackupError(f"{folder} exists already.", "Dumps are never overwritten; run the step again.")

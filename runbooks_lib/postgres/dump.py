@@ -50,17 +50,8 @@ def dump_schema(client: Client, target: Target, file: Path, *, snapshot: str, re
     try:
         if file.exists():
             raise BackupError(f"{file} exists already.", "Dumps are never overwritten; run the step again.")
-        command = [
-            str(client.pg_dump),
-            "--schema-only",
-            "--no-password",
-            "--encoding=UTF8",
-            f"--lock-wait-timeout={LOCK_WAIT_TIMEOUT_MS}",
-            f"--snapshot={snapshot}",
-            f"--file={partial}",
-            *([f"--restrict-key={restrict_key}"] if _knows_restrict_key(client) else []),
-            f"--dbname={make_conninfo(service=target.service, dbname=target.database)}",
-        ]
+        reproducible = [f"--restrict-key={restrict_key}"] if _knows_restrict_key(client) else []
+        command = dump_command(client, target, partial, "--schema-only", *reproducible, snapshot=snapshot)
         with growing(f"dump of {target.name}", partial):
             done = subprocess.run(
                 command,
@@ -87,6 +78,20 @@ def dump_schema(client: Client, target: Target, file: Path, *, snapshot: str, re
         ) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def dump_command(client: Client, target: Target, output: Path, *options: str, snapshot: str) -> list[str]:
+    """Return the command line by which pg_dump writes a target to `output`, as of an exported snapshot."""
+    return [
+        str(client.pg_dump),
+        "--no-password",
+        "--encoding=UTF8",
+        f"--lock-wait-timeout={LOCK_WAIT_TIMEOUT_MS}",
+        f"--snapshot={snapshot}",
+        f"--file={output}",
+        *options,
+        f"--dbname={make_conninfo(service=target.service, dbname=target.database)}",
+    ]
 
 
 def read_dump(file: Path) -> DumpFile:

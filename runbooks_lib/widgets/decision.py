@@ -11,11 +11,12 @@ from typing import Any, Protocol
 
 from IPython.display import display
 
-from runbooks_lib.archive.run import now
+from runbooks_lib.archive.run import now, operator
 from runbooks_lib.archive.step import Step
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import CLOSING, Answer, Finding
 from runbooks_lib.widgets.forms import ConfirmationForm, SignOffForm
+from runbooks_lib.widgets.recorder import Recorder
 from runbooks_lib.widgets.tables import bundle_of, finding_rows, prose, summary
 from runbooks_lib.widgets.walk import WalkedStep
 
@@ -43,7 +44,7 @@ class Decision:
         self._step = step
         self._question = question
         self._shown: tuple[Any, Any] | None = None
-        self.options = dict(options) | {"by": step.run.header()["operator"]["user"], "at": now()}
+        self.options = dict(options) | {"by": operator(), "at": now()}
         self.form: Form | None = None
         if isinstance(step, WalkedStep):
             form = FORMS[question.__name__](step, self.options, decided=self._decide)
@@ -100,12 +101,11 @@ class Decision:
         if self._shown is None:
             return
         counts, table = self._shown
-        recorder = self._step.recorder if isinstance(self._step, WalkedStep) else None
         news = (prose(summary(self.findings)), bundle_of(finding_rows(self.findings)))
         for handle, bundle in zip((counts, table), news, strict=True):
             handle.update(bundle, raw=True)
-            if recorder is not None:
-                recorder.update(handle.display_id, bundle)
+            if Recorder.running is not None:
+                Recorder.running.update(handle.display_id, bundle)
 
 
 def decide(step: Step, question: Callable[..., Answer], /, **options: Any) -> Decision:

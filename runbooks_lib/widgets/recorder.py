@@ -6,28 +6,28 @@ sent, and the archived notebook is made of that: the shipped cells, with the cou
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from textwrap import indent
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
-from runbooks_lib.archive.code import notebooks_folder
-from runbooks_lib.archive.executed import INJECTED, WALKTHROUGH
-from runbooks_lib.archive.files import read_json, write_notebook
+from runbooks_lib.archive.code import blank, notebooks_folder
+from runbooks_lib.archive.executed import INJECTED, WALKTHROUGH, WIDGET
+from runbooks_lib.archive.files import write_notebook
 from runbooks_lib.archive.run import step_name
 
-WIDGET = "application/vnd.jupyter.widget-view+json"
 OWN = "own"  # the tag of a cell that the operator added
 
 
 class Recorder:
-    """Writes the archived notebook of one step after every cell that was run.
+    """Writes the archived notebook of one step after every cell that was run; a kernel has one at a time.
 
     `parameters` are the values that the step was opened with. Nothing is written once `current` says that the run
     went on without this kernel. `after` is called when a cell that ended well has been written.
     """
+
+    running: ClassVar[Recorder | None] = None
 
     def __init__(
         self,
@@ -44,13 +44,17 @@ class Recorder:
         self._parameters = dict(parameters)
         self._current = current
         self._after = after
-        self._notebook = _blank(read_json(notebooks_folder() / f"{step_name(step)}.ipynb"))
+        self._notebook = blank(notebooks_folder() / f"{step_name(step)}.ipynb")
+        self._notebook["metadata"][WALKTHROUGH] = True
         self._displays: dict[str, dict[str, Any]] = {}
         self._running: dict[str, Any] | None = None
         self._printed = {name: _Tee(name, getattr(sys, name)) for name in ("stdout", "stderr")}
 
     def start(self) -> None:
         """Begin to record; called from the cell that opens the step, which is the first one recorded."""
+        if Recorder.running is not None:
+            Recorder.running.stop()
+        Recorder.running = self
         before = self._ran_before()
         if before is not None:
             self._set_parameters(*before)
@@ -61,6 +65,7 @@ class Recorder:
 
     def stop(self) -> None:
         """Record nothing more: another step is opened in this kernel, or the run has ended."""
+        Recorder.running = None
         self._shell.events.unregister("pre_run_cell", self._on_cell)
         self._shell.events.unregister("post_run_cell", self._on_result)
         self._shell.display_pub.unregister_hook(self._on_display)
@@ -72,10 +77,12 @@ class Recorder:
             self._displays[display_id]["data"] = dict(data)
             self.write()
 
-    def write(self) -> None:
-        """Write the archived notebook as it is now, with secrets masked."""
-        if self._current():
+    def write(self) -> bool:
+        """Write the archived notebook as it is now, with secrets masked; return whether it is still ours to write."""
+        current = self._current()
+        if current:
             write_notebook(self._target, self._notebook)
+        return current
 
     def _code_cells(self) -> list[dict[str, Any]]:
         return [cell for cell in self._notebook["cells"] if cell["cell_type"] == "code"]
@@ -168,8 +175,7 @@ class Recorder:
                     "traceback": list(getattr(self._shell, "_last_traceback", None) or []),
                 }
             )
-        self.write()
-        if error is None:
+        if self.write() and error is None:
             self._after()
 
     def _release(self) -> None:
@@ -196,13 +202,3 @@ class _Tee:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
-
-
-def _blank(notebook: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of a shipped notebook in which nothing has been run."""
-    blank = copy.deepcopy(dict(notebook))
-    blank["metadata"] = {**blank["metadata"], WALKTHROUGH: True}
-    for cell in blank["cells"]:
-        if cell["cell_type"] == "code":
-            cell |= {"execution_count": None, "outputs": []}
-    return blank

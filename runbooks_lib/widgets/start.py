@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 import ipywidgets
+import psycopg
 from IPython.display import display
 
 from runbooks_lib.archive.run import Run, all_runs, runs_folder, step_name, unfinished
@@ -161,7 +162,7 @@ def _server_row(name: str, target: Target, sessions: Sessions, run: Run | None) 
         right = (who.role, who.database) == (target.role, target.database)
         lag = f"{present_lag(sessions, name, target)} bytes behind" if target.role is Role.STANDBY else ""
         others = other_runs(sessions.unguarded(name), run.id if run else "-")
-    except RunbookError as error:
+    except (RunbookError, psycopg.Error) as error:
         return row | {"answers": f"{error}", "role": "", "lag": "", "also at work": ""}
     return row | {
         "light": SYMBOLS[Verdict.PASS if right else Verdict.FAIL],

@@ -20,8 +20,6 @@ from runbooks_lib.widgets.progress import ProgressLine
 from runbooks_lib.widgets.recorder import Recorder
 from runbooks_lib.widgets.tables import prose
 
-_current: dict[str, Recorder] = {}  # the recorder of this kernel
-
 
 class WalkedStep(Step):
     """A step whose kernel may be old, whose notebook is archived cell by cell, and which is sealed after its last."""
@@ -31,7 +29,6 @@ class WalkedStep(Step):
     def __init__(self, name: str, phase: Phase, run: Run, *, chosen: bool) -> None:
         super().__init__(name, phase, run, apply=False)
         self.chosen = chosen  # the run was named by the operator
-        self.recorder: Recorder | None = None
 
     def ask(self, question: Callable[..., Answer], /, **options: Any) -> Answer:
         """Ask as `Step.ask` does, unless this kernel's run is no longer the one in progress.
@@ -121,18 +118,14 @@ def _require_order(name: str, run: Run) -> None:
 
 def _record(step: WalkedStep, parameters: dict[str, Any]) -> None:
     """Have this kernel archive what it runs from this cell on."""
-    shell = get_ipython()
-    if (old := _current.pop("recorder", None)) is not None:
-        old.stop()
 
     def after() -> None:
         if step.name == STEPS[-1] and (step.run.record(step.name) or {}).get("finished_at"):
-            step.recorder = None
-            _current.pop("recorder").stop()
+            recorder.stop()
             _seal(step.run)
 
     recorder = Recorder(
-        shell,
+        get_ipython(),
         step.name,
         step.run.notebook(step.name),
         parameters=parameters,
@@ -140,7 +133,6 @@ def _record(step: WalkedStep, parameters: dict[str, Any]) -> None:
         after=after,
     )
     recorder.start()
-    step.recorder = _current["recorder"] = recorder
 
 
 def _seal(run: Run) -> None:
@@ -162,7 +154,7 @@ def _seal(run: Run) -> None:
 
 
 def _greet(step: WalkedStep, before: Mapping[str, Any] | None) -> None:
-    """Say which run this is, what of it was done before, and who else is at work."""
+    """Say which run this is, and whether this step was done in it before."""
     lines = [f"Run `{step.run.id}` of {step.phase.id}, in `{step.run.path}`."]
     if before and before["verdict"]:
         lines.append(

@@ -14,6 +14,7 @@ import pytest
 
 from runbooks_lib.archive.pages import write_pages
 from runbooks_lib.archive.run import Run, all_runs, runs_folder, step_name
+from runbooks_lib.archive.run import operator as account
 from runbooks_lib.archive.verify import verify
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import STEPS, load_phase
@@ -111,6 +112,40 @@ def test_who_confirmed_what_and_when_is_evidence(walked: tuple[Run, dict[str, st
     assert confirmed["at"] >= answers["confirmation"]["started_at"][:19]
     assert answers["apply"]["facts"]["applied"] is True
     assert f"No plan of this archive is named {WRONG}" in shown["baseline_migration"]
+
+
+def test_a_stale_kernel_of_a_sealed_run_neither_writes_nor_seals(
+    walked: tuple[Run, dict[str, str]], operator: Operators, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another kernel closes the last step and seals the run; whatever is run here after that leaves it alone."""
+    run, _ = walked
+    mine = Run(tmp_path / run.path.parent.name / run.id)
+    shutil.copytree(run.path, mine.path)
+    monkeypatch.setenv("RUNBOOKS_RUNS", str(tmp_path))
+    sealed = (mine.path / "manifest.json").read_bytes()
+    mine.update(finished_at=None)
+    with operator("07_report", tmp_path) as me:
+        cells = [me.cells[0], me.cells[1]]
+        assert [me.execute("".join(c["source"]), cell_id=c["id"]) for c in cells] == [None, None]
+        shutil.rmtree(mine.path)
+        shutil.copytree(run.path, mine.path)
+        assert me.execute("1 + 1") is None
+    assert (mine.path / "manifest.json").read_bytes() == sealed
+    assert verify(mine.path).problems == ()
+
+
+def test_who_confirms_is_who_is_there_and_not_who_began(
+    runs: Path, operator: Operators, tmp_path: Path
+) -> None:
+    for step in ("preflight", "backup"):
+        with operator(step_name(step), tmp_path) as me:
+            assert me.run_all() is None
+    run = only_run(runs)
+    run.update(operator={"user": "somebody else", "host": "elsewhere"})
+    with operator("03_baseline_migration", tmp_path) as me:
+        type_in(me, wanted(me.run_all()))
+    confirmed = record(run, "baseline_migration")["answers"]["confirmation"]["facts"]["confirmed"]
+    assert confirmed["by"] == account()
 
 
 def test_a_signed_item_is_ticked_and_its_note_is_in_the_report(walked: tuple[Run, dict[str, str]]) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import runbooks_lib
 from runbooks_lib.errors import GateClosed
 from runbooks_lib.findings import Answer, Finding, Verdict
 from runbooks_lib.widgets import tables as widgets
+from runbooks_lib.widgets.explorer import MAX_SHOWN, SQL_OF, findings_html, sql_of
 
 HOSTILE = "<script>alert('x')</script> & \"q\""
 
@@ -137,3 +140,24 @@ def test_a_closed_gate_stops_and_shows_nothing(shown: list[Any], verdicts: tuple
     with pytest.raises(GateClosed):
         widgets.gate([finding(v) for v in verdicts])
     assert shown == []
+
+
+def test_the_query_of_a_check_is_one_that_there_is() -> None:
+    pages = {page.stem for page in (Path(runbooks_lib.__file__).parent / "checks").glob("*.md")}
+    mapped = [check for checks in SQL_OF.values() for check in checks]
+    assert sorted(mapped) == sorted(set(mapped) & pages)
+    assert {check for check in mapped if not sql_of(check)} == set()
+    assert sql_of("route_is_served") is None
+
+
+def test_a_finding_opens_to_its_hint_and_query_and_its_markup_is_text() -> None:
+    page = findings_html([finding(Verdict.FAIL, have=HOSTILE, object=HOSTILE, hint="Mend it.")])
+    assert "<script" not in page
+    assert "Mend it." in page
+    assert "pg_class" in page
+
+
+def test_what_is_not_shown_of_many_findings_is_counted() -> None:
+    page = findings_html([finding(Verdict.PASS)] * (MAX_SHOWN + 3))
+    assert page.count("<details>") == MAX_SHOWN
+    assert "and 3 more" in page

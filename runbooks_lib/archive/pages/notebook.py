@@ -13,6 +13,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from runbooks_lib.archive.executed import WIDGET
 from runbooks_lib.archive.files import read_json, sha256_of
 from runbooks_lib.archive.pages.cleaner import cleaned
 from runbooks_lib.archive.pages.page import in_all_languages, render
@@ -25,7 +26,6 @@ _LINK = re.compile(r"\[([^\]]*)\]\((\d\d_\w+)\.ipynb\)")
 _PAPERMILL = "papermill-error-cell-tag"
 _STOPPED_AT = re.compile(r"In \[\d+\]")
 _SCROLLING = Markup('<div class="scroll" tabindex="0" role="group" aria-label="Table">{}</div>')
-_WIDGET = "application/vnd.jupyter.widget-view+json"
 _SHOWN = ("text/html", "text/markdown", "image/png", "text/plain")
 
 
@@ -150,7 +150,7 @@ def _quiet(output: Any) -> Any:
     data = output.get("data")
     if data is None:
         return output
-    if _WIDGET in data:
+    if WIDGET in data:
         return None
     kept = {kind: data[kind] for kind in _SHOWN if kind in data}
     if "text/html" in kept:
