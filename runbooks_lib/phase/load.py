@@ -197,6 +197,10 @@ def _read_seed_files(phase: Phase, mistakes: Mistakes) -> list[str]:
             try:
                 file = SeedFile(phase.folder / seeds.file)
                 check_seed_file(phase, seeds, file.columns, path, mistakes)
+                if next(file.records(), None) is None:
+                    mistakes.add(
+                        path, f"has no row: {shown(seeds.file)}", "declare rows, or leave these seeds out"
+                    )
                 digests.append(file.digest())
             except SpecError as error:
                 mistakes.add(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import Phase, Target
@@ -33,6 +34,8 @@ def check_rows(phase: Phase, sessions: Sessions, name: str, target: Target) -> F
     rows = 0
     for _ in range(LOOKS):
         want = _contents(sessions, target.primary, moving)
+        if not want:  # the baseline is still to make them, or they are gone
+            return replace(_finding(name, "not judged: no declared table is there", Verdict.SKIP), hint="")
         if not measure_lag(sessions, name, target).replayed:  # what was seen on the primary
             return _finding(name, "not judged: the standby has not replayed", Verdict.SKIP)
         have = _contents(sessions, name, moving)

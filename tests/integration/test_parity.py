@@ -31,6 +31,15 @@ def test_the_same_rows() -> None:
     assert (finding.verdict, finding.have) == (Verdict.PASS, "the same 14 rows")
 
 
+@pytest.mark.parametrize("names", [(), ("public.not_made_yet",)])
+@pytest.mark.usefixtures("lab")
+def test_no_table_that_is_there_is_nothing_compared_and_no_pass(names: tuple[str, ...]) -> None:
+    phase = replace(PHASE, tables=tuple(replace(PHASE.tables[0], name=name) for name in names))
+    with Sessions(phase.targets) as sessions:
+        finding = parity.check_rows(phase, sessions, "replica", phase.targets["replica"])
+    assert (finding.verdict, finding.have) == (Verdict.SKIP, "not judged: no declared table is there")
+
+
 @pytest.mark.usefixtures("lab")
 def test_other_rows_on_the_standby(monkeypatch: pytest.MonkeyPatch) -> None:
     """A standby with damaged data can't be had quickly: its answer for one table is another one's here."""

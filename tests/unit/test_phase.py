@@ -782,6 +782,7 @@ def test_seeds_may_stand_in_a_file_which_the_digest_covers(write: Write) -> None
     [
         ("", "", None, "seeds[0].file: is \"items.csv\": The file"),
         ("", "", "id,colours\n", 'seeds[0].file: names no column of public.Item in its header: "colours"; did you'),
+        ("", "", "id,colour\n", 'seeds[0].file: has no row: "items.csv"; declare rows, or leave these seeds out'),
         ("", "", "id\n", 'seeds[0].file: has no column "colour"; key and tenant are columns of the file'),
         ("", "", "id,id\n", "seeds[0].file: is \"items.csv\": The header of items.csv has a column without"),
         ("spec_version = 2", "spec_version = 1", "id,colour\n", "seeds[0].file: is a key of spec_version 2"),
