@@ -47,9 +47,21 @@ def spare_kernels() -> Iterator[None]:
 
 
 def prepare(kernel_name: str, arguments: list[str]) -> None:
-    """Begin to start the next kernel, in this thread's event loop. Does nothing outside of `spare_kernels`."""
-    if _blocks and not _coming:
+    """Begin to start the next kernel, in this thread's event loop.
+
+    Does nothing outside of `spare_kernels`, nor where a loop is running already, as in a notebook: what is begun in
+    that one would come only when it goes on, after the block.
+    """
+    if _blocks and not _coming and not _loop_is_running():
         _coming.append(ensure_event_loop().create_task(_start(kernel_name, arguments)))
+
+
+def _loop_is_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def take(kernel_name: str) -> Spare | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -130,3 +131,15 @@ def test_one_that_cannot_be_started_is_made_up_for(execute: Execute, monkeypatch
 def test_without_the_block_none_is_started(execute: Execute) -> None:
     execute(PID, another_follows=True)
     assert not spare._coming
+
+
+def test_none_is_started_where_a_loop_is_running_already(execute: Execute) -> None:
+    """As in a notebook, whose kernel runs one: what was begun in it would come only when that loop goes on."""
+
+    async def notebook() -> list[Any]:
+        with spare.spare_kernels():
+            return [execute(PID, another_follows=True), list(spare._coming), execute(PID)]
+
+    first, coming, second = asyncio.run(notebook())
+    assert coming == []
+    assert first["pid"] != second["pid"]
