@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from runbooks_lib.archive.redaction import masker, redact, redact_notebook, redact_value
+from runbooks_lib.archive.redaction import Masker, redact, redact_notebook
 from runbooks_lib.errors import EvidenceError
 
 
@@ -30,7 +30,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     the numbers and the syntax of the file.
     Raises EvidenceError as `write_text` does.
     """
-    plain = redact_value(json.loads(json.dumps(content, default=str)), masker())
+    plain = Masker().value(json.loads(json.dumps(content, default=str)))
     _write(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from runbooks_lib.archive.secret_forms import Form, forms, squeezed
@@ -16,27 +16,55 @@ def known_secrets() -> frozenset[str]:
     return frozenset(secret_sources())
 
 
-def masker() -> Callable[[str], str]:
-    """Return a function that masks every secret known now, in each form in which it may stand in a text."""
-    # The longest first: a shorter one may be a part of it.
-    known = [form for secret in sorted(known_secrets(), key=lambda s: (-len(s), s)) for form in forms(secret)]
-    return lambda text: _masked(text, known)
+class Masker:
+    """Masks every secret known when it was made, in each form in which it may stand in a text."""
+
+    def __init__(self) -> None:
+        # The longest first: a shorter one may be a part of it.
+        known = sorted(known_secrets(), key=lambda secret: (-len(secret), secret))
+        self._forms: list[Form] = [form for secret in known for form in forms(secret)]
+
+    def __call__(self, text: str) -> str:
+        """Return the text with the secrets masked."""
+        small = squeezed(text)
+        for form in self._forms:
+            if form.core in small:
+                text = form.pattern.sub(MASK, text)
+        return text
+
+    def value(self, value: Any) -> Any:
+        """Return a value of JSON with the texts in it masked, keys too; itself when nothing in it can be a secret."""
+        small = squeezed(
+            "\0".join(_texts(value))
+        )  # the core of a secret in one of them is also in all of them
+        return self._value(value) if any(form.core in small for form in self._forms) else value
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self(value)
+        if isinstance(value, list):
+            return [self._value(each) for each in value]
+        if isinstance(value, dict):
+            return {self(key): self._value(each) for key, each in value.items()}
+        return value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every text in a value of JSON, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield key
+            yield from _texts(each)
 
 
 def redact(text: str) -> str:
     """Return the text with every known secret masked."""
-    return masker()(text)
-
-
-def redact_value(value: Any, mask: Callable[[str], str]) -> Any:
-    """Return a value of JSON with the texts in it masked, keys too."""
-    if isinstance(value, str):
-        return mask(value)
-    if isinstance(value, list):
-        return [redact_value(each, mask) for each in value]
-    if isinstance(value, dict):
-        return {mask(key): redact_value(each, mask) for key, each in value.items()}
-    return value
+    return Masker()(text)
 
 
 def redact_notebook(notebook: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,22 +72,22 @@ def redact_notebook(notebook: Mapping[str, Any]) -> dict[str, Any]:
 
     Pieces are what nbformat splits: lines of a text, lines of a traceback, the chunks in which a stream arrived.
     """
-    mask = masker()
-    content: dict[str, Any] = redact_value({**notebook, "cells": []}, mask)
+    mask = Masker()
+    content: dict[str, Any] = mask.value({**notebook, "cells": []})
     content["cells"] = [redact_cell(cell, mask) for cell in notebook["cells"]]
     return content
 
 
-def redact_cell(cell: Mapping[str, Any], mask: Callable[[str], str]) -> dict[str, Any]:
+def redact_cell(cell: Mapping[str, Any], mask: Masker) -> dict[str, Any]:
     """Return a cell of a notebook masked: its source, and its outputs over all their pieces."""
     whole = {**cell, "source": _joined(cell["source"])}
     if "outputs" in cell:
         whole["outputs"] = [_output(output, mask) for output in _streams_joined(cell["outputs"])]
-    masked: dict[str, Any] = redact_value(whole, mask)
+    masked: dict[str, Any] = mask.value(whole)
     return masked
 
 
-def _output(output: Mapping[str, Any], mask: Callable[[str], str]) -> dict[str, Any]:
+def _output(output: Mapping[str, Any], mask: Masker) -> dict[str, Any]:
     whole = dict(output)
     if "text" in whole:
         whole["text"] = _joined(whole["text"])
@@ -96,11 +124,3 @@ def _streams_joined(outputs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]
 def holds(text: str, small: bytes, secret: str) -> bool:
     """Tell whether a secret stands in a text, in any of its forms; `small` is the text squeezed."""
     return any(form.core in small and form.pattern.search(text) for form in forms(secret))
-
-
-def _masked(text: str, known: list[Form]) -> str:
-    small = squeezed(text)
-    for form in known:
-        if form.core in small:
-            text = form.pattern.sub(MASK, text)
-    return text

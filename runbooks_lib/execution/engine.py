@@ -20,7 +20,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager
 from papermill.log import logger
 
-from runbooks_lib.archive.redaction import masker, redact_cell
+from runbooks_lib.archive.redaction import Masker, redact_cell
 from runbooks_lib.execution.folders import SOCKETS, new_folder, sweep
 from runbooks_lib.execution.kernels import QuickManager, kernel_manager
 from runbooks_lib.execution.spare import Spare, prepare, take
@@ -99,7 +99,7 @@ class CheapSaving(NotebookExecutionManager):  # type: ignore[misc]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._mask = masker()  # what is archived in the end is masked again, by what is known then
+        self._mask = Masker()  # what is archived in the end is masked again, by what is known then
         self._encoded: dict[int, str] = {}  # cells that have ended
 
     def cell_start(self, cell: Any, cell_index: int | None = None, **kwargs: Any) -> None:

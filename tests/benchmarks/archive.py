@@ -107,7 +107,7 @@ def main() -> None:
 
     clock(engine.CheapSaving, "save", "saving")
     clock(engine, "redact_cell", "masking")
-    clock(engine, "masker", "masking")
+    clock(engine, "Masker", "masking")
     clock(runner, "write_notebook", "saving")
     clock(ahead, "_draw", "beside the run")
     clock(ahead, "_preload_pages", "beside the run")

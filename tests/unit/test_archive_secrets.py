@@ -10,13 +10,14 @@ import shlex
 import time
 from base64 import b64encode
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runbooks_lib.archive.redaction import MASK, redact, redact_notebook
+from runbooks_lib.archive.redaction import MASK, Masker, redact, redact_notebook
 from runbooks_lib.archive.run import Run
 from runbooks_lib.archive.scan import scan
 from runbooks_lib.archive.secret_forms import forms, squeezed
@@ -187,6 +188,34 @@ def test_masking_stays_quick_where_nothing_matches(monkeypatch: pytest.MonkeyPat
             began = time.process_time()
             redact(text * 3000 + "a")
             assert time.process_time() - began < 2
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    form=st.sampled_from(sorted(written(STRONG))),
+    around=st.lists(st.text(max_size=6), max_size=3),
+    data=st.data(),
+)
+def test_a_value_is_masked_as_its_texts_are_one_by_one(
+    form: str, around: list[str], data: st.DataObject
+) -> None:
+    """Looking at all of them at once, first, overlooks nothing, whatever stands beside a secret."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PGPASSWORD", STRONG)
+        mask = Masker()
+    place = data.draw(st.integers(0, len(around)))
+    texts = [*around[:place], written(STRONG)[form], *around[place:]]
+    for each in (texts, {text: [1, None, {"a": text}] for text in texts}, {"a": texts}):
+        assert mask.value(each) == _each(each, mask)
+        assert MASK in json.dumps(mask.value(each))
+
+
+def _each(value: Any, mask: Masker) -> Any:
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, list):
+        return [_each(each, mask) for each in value]
+    return {mask(key): _each(each, mask) for key, each in value.items()} if isinstance(value, dict) else value
 
 
 def test_a_notebook_is_masked_over_its_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
