@@ -88,12 +88,14 @@ def _preload() -> str | None:
 
 def _import_as_notebooks_do() -> None:
     from runbooks_lib.archive.code import code_cells, notebooks_folder
+    from runbooks_lib.archive.run import step_name
+    from runbooks_lib.phase import STEPS
 
-    for notebook in sorted(notebooks_folder().glob("*.ipynb")):
-        for source in code_cells(notebook):
+    for step in STEPS:
+        for source in code_cells(notebooks_folder() / f"{step_name(step)}.ipynb"):
             tree = ast.parse(source)
             tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-            exec(compile(tree, notebook.name, "exec"), {})
+            exec(compile(tree, step, "exec"), {})
 
 
 def _unfit(owner: socket.socket) -> str | None:

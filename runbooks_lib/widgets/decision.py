@@ -15,7 +15,6 @@ from runbooks_lib.archive.run import now, operator
 from runbooks_lib.archive.step import Step
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import CLOSING, Answer, Finding
-from runbooks_lib.widgets.forms import ConfirmationForm, SignOffForm
 from runbooks_lib.widgets.recorder import Recorder
 from runbooks_lib.widgets.tables import bundle_of, finding_rows, prose, summary
 from runbooks_lib.widgets.walk import WalkedStep
@@ -34,9 +33,6 @@ class Form(Protocol):
         """Take no more input."""
 
 
-FORMS: Mapping[str, Callable[..., Form]] = {"confirmation": ConfirmationForm, "sign_off": SignOffForm}
-
-
 class Decision:
     """A question whose answer is given by a person; `findings` are those of the answer as it is now."""
 
@@ -47,7 +43,9 @@ class Decision:
         self.options = dict(options) | {"by": operator(), "at": now()}
         self.form: Form | None = None
         if isinstance(step, WalkedStep):
-            form = FORMS[question.__name__](step, self.options, decided=self._decide)
+            from runbooks_lib.widgets.forms import FORMS  # ipywidgets, of no use where nobody is
+
+            form: Form = FORMS[question.__name__](step, self.options, decided=self._decide)
             self.options |= form.undecided
             self.form = form
         self.answer = step.ask(question, **self.options)

@@ -95,3 +95,7 @@ class _SignedItem:
         self.note.add_class("runbooks-note")
         label = ipywidgets.HTML(escape(text), layout=ipywidgets.Layout(width="30em"))
         self.widget = ipywidgets.HBox([self.tick, label, self.note])
+
+
+# By the question that each is for.
+FORMS: Mapping[str, Callable[..., _Form]] = {"confirmation": ConfirmationForm, "sign_off": SignOffForm}

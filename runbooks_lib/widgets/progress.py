@@ -6,7 +6,6 @@ import time
 from html import escape
 from typing import Any
 
-import ipywidgets
 from IPython.display import display
 
 from runbooks_lib.progress import Progress
@@ -30,6 +29,8 @@ class ProgressLine:
         if now - self._opened < LONG_S:
             return
         if self.box is None:
+            import ipywidgets  # of no use where nobody waits
+
             self.box = ipywidgets.HBox([ipywidgets.FloatProgress(min=0.0, max=1.0), ipywidgets.HTML()])
             self.box.add_class("runbooks-progress")
             display(self.box)

@@ -11,7 +11,6 @@ from IPython.display import display
 
 from runbooks_lib.findings import Answer, Finding, Verdict
 from runbooks_lib.findings import gate as close_or_pass
-from runbooks_lib.widgets.explorer import explorer
 from runbooks_lib.widgets.front_end import front_end
 from runbooks_lib.widgets.verdicts import COLOURS, SYMBOLS
 
@@ -42,6 +41,8 @@ def show(answer: Answer | Shows) -> None:
     if others:
         table(finding_rows(others))
     if front_end() and len(answer.findings) > MANY:
+        from runbooks_lib.widgets.explorer import explorer  # ipywidgets, of no use where nobody searches
+
         display(explorer(answer.findings))
 
 

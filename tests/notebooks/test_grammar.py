@@ -220,7 +220,7 @@ def test_prose_above_a_cell_that_writes_says_what(name: str) -> None:
 def test_the_landing_page_only_looks() -> None:
     parameters, imports, *others = cells(START, "code")
     assert text(parameters).startswith('phase: str = ""  # ')
-    assert text(imports) == "from runbooks_lib.widgets import Start\n\nstart = Start(phase)"
+    assert text(imports) == "from runbooks_lib.widgets.start import Start\n\nstart = Start(phase)"
     assert [text(cell) for cell in others] == [
         f"start.{panel}()" for panel in ("choose", "servers", "steps", "following")
     ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -161,3 +163,9 @@ def test_what_is_not_shown_of_many_findings_is_counted() -> None:
     page = findings_html([finding(Verdict.PASS)] * (MAX_SHOWN + 3))
     assert page.count("<details>") == MAX_SHOWN
     assert "and 3 more" in page
+
+
+def test_what_only_a_person_needs_is_not_loaded_without_one() -> None:
+    program = "import sys, runbooks_lib.widgets; print(sorted({'ipywidgets', 'comm'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
