@@ -89,8 +89,10 @@ def _facts(header: Mapping[str, Any], evidence: Evidence) -> dict[str, Any]:
     plan = plan_of(evidence)
     parts = dict(plan.get("parts", {}))
     backups = parts.pop("backup", {})
+    parts.pop("services", None)  # those of the header, which every run has
     facts = {"phase": header["phase"]["id"], "phase's digest": header["phase"]["digest"]}
     facts |= {"mode": header["mode"], "verdict": header["verdict"], "plan's hash": plan.get("hash")}
+    facts |= {f"service of {target['name']}": target["service"] for target in header.get("targets", ())}
     facts |= {f"plan: {part}": value for part, value in parts.items()}
     facts |= {f"plan: backup of {target}": value for target, value in backups.items()}
     facts |= {f"version of {name}": value for name, value in header["versions"].items()}

@@ -18,7 +18,7 @@ from runbooks_lib.archive.code import notebooks_folder
 from runbooks_lib.archive.files import read_json, write_json, write_text
 from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, alone, followers
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
-from runbooks_lib.phase import STEPS, Phase, reference
+from runbooks_lib.phase import STEPS, Phase, reference, with_services
 from runbooks_lib.phase.seed_file import SeedFile
 
 HEADER = "run.json"
@@ -119,6 +119,23 @@ class Run:
     def update(self, **fields: Any) -> None:
         """Change fields of run.json."""
         write_json(self.path / HEADER, self.header() | fields)
+
+    def services(self) -> dict[str, str]:
+        """Return the service of each target in this run, by the target's name: as they were chosen when it began."""
+        return {target["name"]: target["service"] for target in self.header()["targets"]}
+
+    def at_its_services(self, phase: Phase) -> Phase:
+        """Return the run's phase with the services that the run was begun with.
+
+        Raises PreconditionFailed when this is another phase than the run's, or another version of it.
+        """
+        header = self.header()
+        if header["phase"]["digest"] != phase.digest:
+            raise PreconditionFailed(
+                f"The run {self.id} was begun with another version of phase {header['phase']['id']}.",
+                "Begin a new run: runbooks run PHASE without --resume, or 01_preflight.ipynb with no run parameter.",
+            )
+        return with_services(phase, self.services())
 
     @property
     def sealed(self) -> bool:

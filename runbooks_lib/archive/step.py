@@ -216,6 +216,7 @@ class Step:
 def take_part(name: str, *, phase: str, run: str = "", begin: bool = True) -> tuple[Phase, Run]:
     """Load the phase and find the run that a step takes part in, or make it if the step may `begin` one.
 
+    The phase is that of the run: its targets have the services that the run was begun with.
     `run` is its folder; empty: the newest unfinished run of the phase, and for preflight a new one unless that has
     only been begun. `phase` empty: that of the archive's newest unfinished run, else the only one that is shipped.
     Raises SpecError, PreconditionFailed or EvidenceError.
@@ -233,13 +234,7 @@ def take_part(name: str, *, phase: str, run: str = "", begin: bool = True) -> tu
                 f"No run of {loaded.id} is in progress in {runs_folder()}.",
                 f"Begin one: run {step_name(STEPS[0])}.ipynb.",
             )
-    header = found.header()
-    if header["phase"]["digest"] != loaded.digest:
-        raise PreconditionFailed(
-            f"The run {found.id} was begun with another version of phase {header['phase']['id']}.",
-            "Begin a new run: run 01_preflight.ipynb with an empty run parameter.",
-        )
-    return loaded, found
+    return found.at_its_services(loaded), found
 
 
 def phase_in_progress(run: Run | None = None) -> str:

@@ -44,6 +44,13 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as
 @click.option("--only", metavar="STEP", help="Run this step alone.")
 @click.option("--resume", "resumed", metavar="RUN", help="Take up this run, by its folder, where it stopped.")
 @click.option(
+    "--service",
+    "services",
+    metavar="TARGET=NAME",
+    multiple=True,
+    help="Reach a target by another service of pg_service.conf than the phase names; may be repeated.",
+)
+@click.option(
     "--prisma-project", metavar="DIR", help="The Prisma project; default: $RUNBOOKS_PRISMA_PROJECT."
 )
 @click.option("--runs", metavar="DIR|URL", help=RUNS_HELP)
@@ -57,6 +64,7 @@ def run(
     first: str | None,
     only: str | None,
     resumed: str | None,
+    services: tuple[str, ...],
     prisma_project: str | None,
     runs: str | None,
     key: str | None,
@@ -68,6 +76,9 @@ def run(
     Without --apply nothing is written to any database: the run plans, rehearses in a transaction that it rolls
     back, and prints the plan's hash. With --apply --confirm DATABASE:HASH8 that plan is carried out, if
     everything that it was made from is still the same.
+
+    With --service a target is reached by another service of your service file than the phase names, staging for
+    production, say. The plan's hash covers the services: what was planned on one is not applied on another.
 
     With --resume a run that failed or was killed goes on: a step that made something is not repeated if what it
     made still stands, and steps that only look are asked anew.
@@ -81,6 +92,9 @@ def run(
     steps = _steps(first, only)
     if resumed and (first or only):
         raise click.UsageError("--resume decides by itself which steps are due: leave --from and --only out.")
+    chosen = _services(services)
+    if resumed and chosen:
+        raise click.UsageError("--resume goes on with the services of that run: leave --service out.")
     if prisma_project:
         os.environ["RUNBOOKS_PRISMA_PROJECT"] = prisma_project
     _require_key(key)
@@ -91,9 +105,10 @@ def run(
     from runbooks_lib.archive.run import Run
     from runbooks_lib.execution.preconditions import require
 
-    loaded = require(phase)
-    folder = Run.open(Path(resumed)) if resumed else Run.create(place(runs, loaded.id), loaded)
-    keep = _decide(folder, loaded, apply=apply) if resumed else {}
+    before = Run.open(Path(resumed)) if resumed else None
+    loaded = require(phase, services=chosen, resumed=before)
+    folder = before or Run.create(place(runs, loaded.id), loaded)
+    keep = _decide(folder, loaded, apply=apply) if before else {}
     result = _execute(folder, _absolute(phase), steps, apply=apply, confirm=lambda: confirm, keep=keep)
     _print(result, lang=lang, apply=apply, as_json=as_json)
     _publish(result.run, runs)
@@ -226,6 +241,16 @@ def _steps(first: str | None, only: str | None) -> tuple[str, ...]:
     if only:
         return (only,)
     return STEPS[STEPS.index(first) :] if first else STEPS
+
+
+def _services(given: tuple[str, ...]) -> dict[str, str]:
+    """Return the service of each target that --service names; what is not of that form is not repeated."""
+    pairs = [text.partition("=")[::2] for text in given]
+    if not all(target and service for target, service in pairs):
+        raise click.UsageError("--service takes TARGET=NAME, such as --service leader=staging_leader.")
+    if len(dict(pairs)) < len(pairs):
+        raise click.UsageError("--service names a target twice.")
+    return dict(pairs)
 
 
 def _absolute(phase: str) -> str:

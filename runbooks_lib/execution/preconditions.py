@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from runbooks_lib.archive.code import notebooks_folder
+from runbooks_lib.archive.run import Run
 from runbooks_lib.errors import PreconditionFailed
-from runbooks_lib.phase import Phase, load_phase
+from runbooks_lib.phase import Phase, load_phase, with_services
 from runbooks_lib.postgres.clients import find_clients
 from runbooks_lib.postgres.connect import require_services
 from runbooks_lib.prisma.node import find_node
 from runbooks_lib.prisma.project import find_project
 
+NONE: Mapping[str, str] = MappingProxyType({})
 
-def require(phase: str) -> Phase:
+
+def require(phase: str, *, services: Mapping[str, str] = NONE, resumed: Run | None = None) -> Phase:
     """Load the phase and check that services, pg_dump, Node.js and the Prisma project are there.
 
+    Its targets have the services of the run that is taken up, else the chosen ones, else the phase file's.
     Reads files and runs the programs for their versions; connects to nothing.
-    Raises SpecError or PreconditionFailed.
+    Raises SpecError, PreconditionFailed or EvidenceError.
     """
     loaded = load_phase(phase)
+    loaded = resumed.at_its_services(loaded) if resumed else with_services(loaded, services)
     notebooks_folder()
     require_services(loaded.targets)
     if not find_clients():

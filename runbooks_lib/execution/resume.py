@@ -41,13 +41,8 @@ def decide(run: Run, phase: Phase, *, apply: bool) -> tuple[Decision, ...]:
     Reads the run's records and dumps, and the targets; writes nothing.
     Raises PreconditionFailed when the phase is another than the run's, or when the run is complete.
     """
-    header = run.header()
-    if header["phase"]["digest"] != phase.digest:
-        raise PreconditionFailed(
-            f"The run {run.id} was begun with another version of phase {header['phase']['id']}.",
-            "Begin a new run: runbooks run PHASE, without --resume.",
-        )
-    if header["finished_at"] is not None:
+    phase = run.at_its_services(phase)
+    if run.header()["finished_at"] is not None:
         raise PreconditionFailed(f"The run {run.id} is complete.", "Begin a new run: runbooks run PHASE.")
     with Sessions(phase.targets, application_name=f"runbooks resume {run.id}") as sessions:
         return tuple(_decide(run, phase, sessions, step, apply=apply) for step in STEPS)

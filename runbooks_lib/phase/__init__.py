@@ -23,6 +23,7 @@ from runbooks_lib.phase.model import (
     Target,
     Text,
 )
+from runbooks_lib.phase.services import is_service_name, services_of, with_services
 
 __all__ = [
     "SPEC_VERSION",
@@ -45,7 +46,10 @@ __all__ = [
     "Table",
     "Target",
     "Text",
+    "is_service_name",
     "load_phase",
     "reference",
+    "services_of",
     "shipped_ids",
+    "with_services",
 ]

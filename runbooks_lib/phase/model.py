@@ -49,10 +49,10 @@ PhaseId = Annotated[
     str,
     Form(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*", accepted="letters, digits, '-', '_' and '.'"),
 ]
-ServiceName = Annotated[
-    str,
-    Form(pattern=r"[A-Za-z0-9_][A-Za-z0-9_.-]*", accepted="the name of a service in pg_service.conf"),
-]
+SERVICE_NAME = Form(
+    pattern=r"[A-Za-z0-9_][A-Za-z0-9_.-]*", accepted="the name of a service in pg_service.conf"
+)
+ServiceName = Annotated[str, SERVICE_NAME]
 QualifiedName = Annotated[
     str,
     Form(

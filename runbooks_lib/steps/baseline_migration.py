@@ -16,7 +16,7 @@ import psycopg
 
 from runbooks_lib.errors import MigrationError, RunbookError
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run, judge
-from runbooks_lib.phase import Phase
+from runbooks_lib.phase import Phase, services_of
 from runbooks_lib.postgres.apply import Outcome, run_script, take_lock
 from runbooks_lib.postgres.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.checks import check_schema
@@ -119,6 +119,7 @@ def plan(
         "notebooks": code,
         "system_identifier": who.system_identifier,
         "database": who.database,
+        "services": services_of(phase),
         "catalogue": catalog.fingerprint(),
         "sql": sql_sha256(phase),
         "prisma": migrations,
@@ -354,6 +355,7 @@ def _require_planned(phase: Phase, parts: Mapping[str, Any], catalog: Catalog) -
     """Raise MigrationError, naming it, when something that was confirmed has changed since the plan was made."""
     present = {
         ("phase", "phase file"): phase.digest,
+        ("services", "services of the targets"): services_of(phase),
         ("database", "database"): phase.targets[phase.baseline.target].database,
         ("sql", "SQL file"): sql_sha256(phase),
         ("catalogue", "database's catalogue"): catalog.fingerprint(),

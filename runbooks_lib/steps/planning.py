@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -39,6 +40,7 @@ _OWN = {
     "extension": ("extension",),
 }
 MAX_NAMED = 5
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 Key = tuple[str, str]
 PLAN_ONLY = "not applied: this run only plans"
@@ -290,7 +292,7 @@ def plan_hash(parts: Mapping[str, Any]) -> str:
 
 
 def changed_parts(planned: Mapping[str, Any], present: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what differs between the parts of two plans, each named with both values, shortened."""
+    """Return what differs between the parts of two plans, each named with both values, hashes shortened."""
     names = dict.fromkeys([*planned, *present])
     return tuple(
         f"{name} (was {_short(planned.get(name))}, is {_short(present.get(name))})"
@@ -302,4 +304,5 @@ def changed_parts(planned: Mapping[str, Any], present: Mapping[str, Any]) -> tup
 def _short(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_short(part)}" for key, part in value.items()) or "none"
-    return str(value)[:16]
+    text = str(value)
+    return text[:16] if _HASH.fullmatch(text) else text

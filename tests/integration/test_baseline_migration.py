@@ -18,7 +18,7 @@ from psycopg import sql
 from runbooks_lib.errors import GateClosed
 from runbooks_lib.findings import Answer, Verdict, gate
 from runbooks_lib.lab.lab import Lab
-from runbooks_lib.phase import LintRule, LintVerdict, Phase, load_phase
+from runbooks_lib.phase import LintRule, LintVerdict, Phase, load_phase, with_services
 from runbooks_lib.postgres import locks
 from runbooks_lib.postgres.apply import LOCK_KEY, take_lock
 from runbooks_lib.postgres.clients import choose, find_clients
@@ -717,6 +717,8 @@ def test_what_was_confirmed_must_still_be_so(lab: Lab, db: psycopg.Connection[An
     assert_closed(make(phase, plan), "The SQL file changed since the plan was made")
     (tmp_path / "baseline.sql").write_text(shipped_sql())
     assert_closed(make(replace(phase, digest="0" * 64), plan), "The phase file changed")
+    elsewhere = with_services(phase, {phase.baseline.target: "keybuzz_admin"})
+    assert_closed(make(elsewhere, plan), "The services of the targets changed since the plan was made")
     db.close()  # a database in use is no template
     create(lab, "baseline_other", DATABASE)
     try:

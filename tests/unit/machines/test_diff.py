@@ -81,22 +81,24 @@ def test_the_facts_that_matter(make_run: Any) -> None:
         return {
             "targets": {"targets": {"leader": {"server_version": server, "system_identifier": "77"}}},
             "plan": {"hash": hash, "confirmation": "db:x",
-                     "parts": {"catalogue": catalogue, "backup": {"leader": backup}}},
+                     "parts": {"catalogue": catalogue, "services": {}, "backup": {"leader": backup}}},
             "row_counts": {"rows": {"leader": {"public.A": rows, "public.B": 1}}},
         }  # fmt: skip
 
+    here, there = ([{"name": "leader", "service": name}] for name in ("production", "staging"))
     told = diff(
-        make_run(steps, id=A, facts=facts("h1", "c1", "b1", 2, "18.5")),
+        make_run(steps, id=A, facts=facts("h1", "c1", "b1", 2, "18.5"), header={"targets": here}),
         make_run(
             steps,
             id=B,
             facts=facts("h2", "c2", "b2", 3, "18.6"),
-            header={"mode": "apply", "versions": {"runbooks": "2"}},
+            header={"mode": "apply", "versions": {"runbooks": "2"}, "targets": there},
         ),
     )
     assert {f["fact"]: (f["a"], f["b"]) for f in told["facts"]} == {
         "mode": ("plan", "apply"),
         "plan's hash": ("h1", "h2"),
+        "service of leader": ("production", "staging"),
         "plan: catalogue": ("c1", "c2"),
         "plan: backup of leader": ("b1", "b2"),
         "version of runbooks": ("0.1.0", "2"),

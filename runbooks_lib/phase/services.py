@@ -1,0 +1,50 @@
+"""Which libpq service a target of a phase is reached by: the phase file's, or one that was chosen for a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from runbooks_lib.errors import PreconditionFailed
+from runbooks_lib.phase.mistakes import nearest
+from runbooks_lib.phase.model import SERVICE_NAME, Phase
+
+
+def services_of(phase: Phase) -> dict[str, str]:
+    """Return the service of each target, by the target's name."""
+    return {name: target.service for name, target in phase.targets.items()}
+
+
+def is_service_name(text: str) -> bool:
+    """Tell whether a text has the form of a service's name, and so is no connection string."""
+    return re.fullmatch(SERVICE_NAME.pattern, text) is not None
+
+
+def with_services(phase: Phase, services: Mapping[str, str]) -> Phase:
+    """Return the phase with other services at some of its targets; `services` has them by the target's name.
+
+    Raises PreconditionFailed for a target that the phase has not, and for a text that is no service's name. Neither is
+    repeated unless it has the form of a name: it could hold a password.
+    """
+    for target, service in services.items():
+        if target not in phase.targets:
+            near = nearest(target, phase.targets)
+            raise PreconditionFailed(
+                f"Phase {phase.id} has no target {_shown(target)}.",
+                (f"Did you mean {near}? " if near else "") + f"Its targets are: {', '.join(phase.targets)}.",
+            )
+        if not is_service_name(service):
+            raise PreconditionFailed(
+                f"What is given as the service of target {target} is not {SERVICE_NAME.accepted}.",
+                "Give the name alone: host and user stand in pg_service.conf, the password in .pgpass.",
+            )
+    targets = {
+        name: replace(target, service=services.get(name, target.service))
+        for name, target in phase.targets.items()
+    }
+    return replace(phase, targets=targets)
+
+
+def _shown(text: str) -> str:
+    return f'"{text}"' if is_service_name(text) else "of the name that is given"
