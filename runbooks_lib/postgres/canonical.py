@@ -32,14 +32,16 @@ class _CastElements(Visitor):
         return ast.A_ArrayExpr(elements=casts)
 
 
-@lru_cache(maxsize=4096)
 def canonical(definition: str) -> str:
     """Return the definition in one spelling; text without an array constructor comes back as it is.
 
     Equal meaning is claimed for this one rewriting only: any other difference stays a difference.
     """
-    if "ARRAY[" not in definition:
-        return definition
+    return _respelt(definition) if "ARRAY[" in definition else definition
+
+
+@lru_cache(maxsize=4096)
+def _respelt(definition: str) -> str:
     for context in _CONTEXTS:
         try:
             tree = parse_sql(context.format(definition))

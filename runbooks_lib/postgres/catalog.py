@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from psycopg import sql
@@ -118,25 +118,21 @@ class Catalog:
         return digest.hexdigest()
 
     def _lines(self) -> Iterator[bytes]:
-        """Yield everything, a line each; a column that many tables have alike is put into words once."""
-        for relation in self.relations.values():
-            yield _line("relation", relation)
+        """Yield everything in lines, one a kind or a table; a column that many tables have alike is encoded once."""
+        yield _line("relations", self.relations.values())
+        tables = sorted(self.columns.items())
+        yield _words(["columns", *((table, len(found)) for table, found in tables)])
         columns: dict[int, bytes] = {}  # by identity: `read_catalog` makes equal columns one
-        for table, found in sorted(self.columns.items()):
-            yield _words(["columns", table, len(found)])
+        for _, found in tables:
             for column in found:
-                line = columns.get(id(column))
-                if line is None:
-                    line = columns[id(column)] = _line("column", column)
-                yield line
-        for _, constraints in sorted(self.constraints.items()):
-            yield from (_line("constraint", constraint) for constraint in constraints)
-        yield from (_line("index", index) for index in self.indexes.values())
-        yield from (_line("enum", enum) for enum in self.enums.values())
-        yield from (
-            _words(["definition", kind, name, canonical(text)])
-            for (kind, name), text in sorted(self.definitions.items())
-        )
+                if id(column) not in columns:
+                    columns[id(column)] = _line("column", [column])
+            yield b"".join([columns[id(column)] for column in found])
+        yield _line("constraints", (c for _, found in sorted(self.constraints.items()) for c in found))
+        yield _line("indexes", self.indexes.values())
+        yield _line("enums", self.enums.values())
+        for (kind, name), text in sorted(self.definitions.items()):
+            yield _words(["definition", kind, name, canonical(text)])
 
 
 def read_catalog(conn: Connection) -> Catalog:
@@ -258,19 +254,28 @@ def identifier(name: str) -> sql.Identifier:
     return sql.Identifier(*name.split(".", 1))
 
 
-def _line(kind: str, described: Relation | Column | Constraint | Index | Enum) -> bytes:
-    """Return an object as a line, the definition and the default in one spelling."""
-    return _words(
-        [
-            kind,
-            *(
-                canonical(value) if name in ("definition", "default") and value else value
-                for name in described.__slots__
-                for value in (getattr(described, name),)
-            ),
-        ]
+_VALUES = {
+    cls: (
+        attrgetter(*cls.__slots__),
+        [n for n, name in enumerate(cls.__slots__) if name in ("definition", "default")],
     )
+    for cls in (Relation, Column, Constraint, Index, Enum)
+}
+_encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make one for each line
+
+
+def _line(kind: str, described: Iterable[Relation | Column | Constraint | Index | Enum]) -> bytes:
+    """Return objects of one kind as a line, definitions and defaults in one spelling."""
+    return _words([kind, *map(_values, described)])
+
+
+def _values(described: Relation | Column | Constraint | Index | Enum) -> tuple[Any, ...]:
+    get, spelt = _VALUES[type(described)]
+    values: tuple[Any, ...] = get(described)
+    if any(values[position] and "ARRAY[" in values[position] for position in spelt):
+        return tuple(canonical(v) if n in spelt and v else v for n, v in enumerate(values))
+    return values
 
 
 def _words(values: list[Any]) -> bytes:
-    return json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+    return _encode(values).encode("utf-8", "surrogatepass") + b"\n"
