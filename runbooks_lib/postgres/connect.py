@@ -191,6 +191,10 @@ class Sessions:
             self._open.popitem()[1].close()
         self._identities.clear()
 
+    def forget(self) -> None:
+        """Ask anew who answers: a server may be promoted under an open session."""
+        self._identities.clear()
+
     def unguarded(self, name: str) -> Connection:
         """Return the read-only session of a target; a new one when the last was lost."""
         conn = self._open.get(name)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
-from html import escape
 from typing import Any
 
-import ipywidgets
-import psycopg
 from IPython.display import display
 
 from runbooks_lib.archive.run import Run, all_runs, runs_folder, step_name, unfinished
 from runbooks_lib.archive.step import phase_in_progress
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import CLOSING, Verdict
-from runbooks_lib.phase import STEPS, Role, Target, load_phase, shipped_ids
+from runbooks_lib.phase import STEPS, Phase, load_phase, services_of, with_services
 from runbooks_lib.postgres.connect import Sessions, service_names
-from runbooks_lib.postgres.locks import other_runs
-from runbooks_lib.postgres.replication import present_lag
+from runbooks_lib.widgets import live
 from runbooks_lib.widgets.front_end import front_end, link_to
-from runbooks_lib.widgets.tables import bundle_of, prose
+from runbooks_lib.widgets.lights import APPLICATION, Lights, light_rows
+from runbooks_lib.widgets.panel import Bundle, Panel
+from runbooks_lib.widgets.picker import Picker
+from runbooks_lib.widgets.tables import bundle_of, prose, table
 from runbooks_lib.widgets.verdicts import SYMBOLS
 
 NOT_YET = "not yet"
@@ -27,11 +27,18 @@ Rows = list[dict[str, str]]
 
 
 class Start:
-    """What 00_start.ipynb shows of a phase: that of the run in progress, or the one that is chosen."""
+    """What 00_start.ipynb shows of a phase: that of the run in progress, or the one that is chosen.
+
+    At a front end it is live, see `Live`; one that is made anew in the same kernel ends the one before.
+    """
 
     def __init__(self, phase: str = "") -> None:
-        self.phase = load_phase(phase or phase_in_progress())
-        self._panels: list[tuple[Any, Callable[[], dict[str, str]]]] = []
+        live.stop()
+        self.phase = _as_in_progress(load_phase(phase or phase_in_progress()))
+        self.picker: Picker | None = None
+        self._panels: dict[str, Panel] = {}
+        self._lock = threading.RLock()  # clicks, and what looks again by itself, come one after the other
+        self._live: live.Live | None = None
 
     @property
     def run(self) -> Run | None:
@@ -39,48 +46,64 @@ class Start:
         return max(all_runs(runs_folder(), self.phase.id), key=lambda run: run.id, default=None)
 
     def choose(self) -> None:
-        """Show which phase this is; at a front end another can be chosen, and a run begun or ended."""
+        """Show which phase this is; at a front end another one and its services can be chosen, a run begun or ended."""
         if front_end():
-            display(self._chooser())
-        self._panel(self._phase_rows)
+            self.picker = Picker(
+                self.phase, self._act, choose=self._choose, pick=self._pick, begin=self._begin, end=self._end
+            )
+            display(self.picker.widget)
+        self._panel("phase", lambda: bundle_of(self._phase_rows()))
 
     def servers(self) -> None:
         """Show who answers at each target, as what, and who else carries a runbook out there."""
-        self._panel(self._server_rows)
+        if not front_end():
+            with Sessions(self.phase.targets, application_name=APPLICATION) as sessions:
+                table(light_rows(sessions, self._run_id()))
+            return
+        live.stop()
+        with self._lock:
+            lights = Lights(lambda: self.phase.targets, self._run_id)
+            self._panels["servers"] = lights
+            self._live = live.Live(self._lock, look=self.refresh, ended=lights.rest)
+            self._live.clicked()
 
     def steps(self) -> None:
         """Show how each step of the run in progress ended."""
-        self._panel(self._step_rows)
+        self._panel("steps", lambda: bundle_of(self._step_rows()))
 
     def following(self) -> None:
         """Show a link to the notebook that is to be run next."""
-        handle = display(prose(self._next()), raw=True, display_id=True)
-        self._panels.append((handle, lambda: prose(self._next())))
+        self._panel("following", lambda: prose(self._next()))
 
     def refresh(self) -> None:
         """Look again, and show everything anew where it stands."""
-        for handle, look in self._panels:
-            handle.update(look(), raw=True)
+        for panel in self._panels.values():
+            panel.refresh()
 
-    def _panel(self, rows: Callable[[], Rows]) -> None:
-        handle = display(bundle_of(rows()), raw=True, display_id=True)
-        self._panels.append((handle, lambda: bundle_of(rows())))
+    def _panel(self, name: str, look: Callable[[], Bundle]) -> None:
+        with self._lock:
+            self._panels[name] = Panel(look)
+
+    def _run_id(self) -> str:
+        run = self.run
+        return run.id if run else "-"
 
     def _phase_rows(self) -> Rows:
         run = self.run
-        return [
+        rows = [
             {"what": "phase", "is": self.phase.id},
             {"what": "title", "is": self.phase.title.en},
             {"what": "newest run", "is": f"{run.id}, {_state(run)}" if run else "none"},
             {"what": "archive", "is": str(runs_folder())},
             {"what": "services defined", "is": ", ".join(sorted(service_names())) or "none"},
         ]
-
-    def _server_rows(self) -> Rows:
-        with Sessions(self.phase.targets, application_name="runbooks start -") as sessions:
-            return [
-                _server_row(name, target, sessions, self.run) for name, target in self.phase.targets.items()
-            ]
+        if run and not run.header()["finished_at"] and (others := _others(run, self.phase)):
+            said = (
+                f"Run {run.id} is in progress with other services ({others}), and its notebooks go on with those. "
+                "Begin a run begins another one, with the services that are chosen here."
+            )
+            rows.append({"what": "attention", "is": said})
+        return rows
 
     def _step_rows(self) -> Rows:
         evidence = self.run.evidence() if self.run else {}
@@ -96,46 +119,33 @@ class Start:
         report = link_to(self.run.path / "report.html")
         return f"Every step of this run has passed: [read its report]({report}), or begin another run above."
 
-    def _chooser(self) -> Any:
-        phases = ipywidgets.Combobox(
-            options=shipped_ids(), value=self.phase.id, description="Phase", layout={"width": "34em"}
-        )
-        begin = ipywidgets.Button(description="Begin a run", button_style="primary")
-        end = ipywidgets.Button(
-            description="Seal it as it is", tooltip="end the run in progress, with its verdict"
-        )
-        again = ipywidgets.Button(description="Look again")
-        said = ipywidgets.HTML()
-        for widget, name in (
-            (phases, "phase"),
-            (begin, "begin"),
-            (end, "end"),
-            (again, "again"),
-            (said, "said"),
-        ):
-            widget.add_class(f"runbooks-{name}")
-
-        def act(action: Callable[[], str]) -> Callable[[object], None]:
-            def on_click(_: object) -> None:
-                try:
-                    said.value = action()
-                except RunbookError as error:
-                    said.value = f"<b>{SYMBOLS[Verdict.FAIL]}</b> {escape(str(error))}"
-                self.refresh()
-
-            return on_click
-
-        begin.on_click(act(lambda: self._begin(phases.value)))
-        end.on_click(act(self._end))
-        again.on_click(act(lambda: self._choose(phases.value)))
-        return ipywidgets.VBox([phases, ipywidgets.HBox([begin, again, end]), said])
+    def _act(self, action: Callable[[], str]) -> None:
+        """Do what was clicked, say what became of it, and show everything anew."""
+        with self._lock:
+            assert self.picker is not None
+            try:
+                self.picker.say(action())
+            except RunbookError as error:
+                self.picker.say(str(error), good=False)
+            self.refresh()
+            if self._live is not None:
+                self._live.clicked()
 
     def _choose(self, phase: str) -> str:
-        self.phase = load_phase(phase)
+        """Take up a phase as its file is now; the services that are chosen stay, where it is the same phase."""
+        assert self.picker is not None
+        loaded = load_phase(phase)
+        same = loaded.id == self.phase.id
+        self.phase = _at(loaded, services_of(self.phase)) if same else _as_in_progress(loaded)
+        self.picker.show(self.phase)
+        return ""
+
+    def _pick(self, target: str, service: str) -> str:
+        self.phase = with_services(self.phase, {target: service})
         return ""
 
     def _begin(self, phase: str) -> str:
-        self.phase = load_phase(phase)
+        self._choose(phase)
         run = Run.create(runs_folder(), self.phase)
         return f"Run {run.id} is begun: open the notebook below."
 
@@ -149,30 +159,30 @@ class Start:
         return f"Run {run.id} is sealed as {run.header()['verdict']}."
 
 
+def _as_in_progress(phase: Phase) -> Phase:
+    """Return a phase with the services of its run in progress, if there is one."""
+    run = unfinished(runs_folder(), phase.id)
+    return _at(phase, run.services()) if run else phase
+
+
+def _at(phase: Phase, services: Mapping[str, str]) -> Phase:
+    """Return a phase with these services at those targets that it has: another version of it may have others."""
+    return with_services(phase, {name: each for name, each in services.items() if name in phase.targets})
+
+
+def _others(run: Run, phase: Phase) -> str:
+    """Return the services of a run that are not those of the phase as it is chosen, each with its target."""
+    return ", ".join(
+        f"{target}: {service}"
+        for target, service in run.services().items()
+        if service != services_of(phase).get(target)
+    )
+
+
 def _state(run: Run) -> str:
     """Return whether a run goes on, or how it ended."""
     header = run.header()
     return f"{header['verdict']} at {header['finished_at']}" if header["finished_at"] else "in progress"
-
-
-def _server_row(name: str, target: Target, sessions: Sessions, run: Run | None) -> dict[str, str]:
-    row = {"light": SYMBOLS[Verdict.ERROR], "target": name, "service": target.service}
-    try:
-        who = sessions.identity(name)
-        right = (who.role, who.database) == (target.role, target.database)
-        lag = f"{present_lag(sessions, name, target)} bytes behind" if target.role is Role.STANDBY else ""
-        others = other_runs(sessions.unguarded(name), run.id if run else "-")
-    except (RunbookError, psycopg.Error) as error:
-        return row | {"answers": f"{error}", "role": "", "lag": "", "also at work": ""}
-    return row | {
-        "light": SYMBOLS[Verdict.PASS if right else Verdict.FAIL],
-        "answers": f"{who.server}, database {who.database}, PostgreSQL {who.server_version}",
-        "role": who.role.value
-        if right
-        else f"{who.role} of {who.database}, declared {target.role} of {target.database}",
-        "lag": lag,
-        "also at work": "; ".join(others) or "nobody",
-    }
 
 
 def _step_row(step: str, record: Mapping[str, Any] | None) -> dict[str, str]:

@@ -263,3 +263,25 @@ def test_a_closed_gate_stops_run_all_with_a_sentence(desk: Desk) -> None:
     detail = desk.page.locator(".runbooks-findings details").last
     detail.locator("summary").click()
     assert "pg_index" in detail.inner_text()
+
+
+def test_services_are_picked_and_lights_turn_without_a_click(desk: Desk) -> None:
+    page = desk.page
+    file = Path(desk.lab.env()["PGSERVICEFILE"])
+    ours = file.read_text("utf-8")
+    file.write_text(f"{ours}\n{ours.replace('[keybuzz_', '[staging_')}", "utf-8")
+    desk.open("00_start")
+    desk.run()
+    page.locator(".runbooks-service-leader select").select_option("staging_leader", timeout=TIMEOUT_MS)
+    light = "tr:has(td:text-is('{}')) td:text-is('{}')"
+    page.locator(light.format("staging_leader", "✔")).wait_for(timeout=TIMEOUT_MS)
+    page.locator("button.runbooks-begin").click()
+    desk.see("is begun: open the notebook below")
+    assert desk.the_run().services()["leader"] == "staging_leader"
+    page.locator(light.format("keybuzz_replica", "✔")).wait_for(timeout=TIMEOUT_MS)
+    desk.lab.stop_replica()
+    page.locator(light.format("keybuzz_replica", "‼")).wait_for(timeout=TIMEOUT_MS)
+    desk.see("Target 'replica' (service keybuzz_replica, database keybuzz_backend) does not answer")
+    desk.lab.start_replica()
+    page.locator(light.format("keybuzz_replica", "✔")).wait_for(timeout=TIMEOUT_MS)
+    assert desk.complaints == []

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty
@@ -52,6 +52,7 @@ class Operator:
             if cell["cell_type"] == "code"
         ]
         self.shown: list[dict[str, Any]] = []
+        self._seen = 0
         self._folder = folder
 
     def __enter__(self) -> Operator:
@@ -98,6 +99,21 @@ class Operator:
     def form(self, name: str, action: str) -> None:
         """Do something with the form of a decision, as a click would: between two cells."""
         assert self.execute(f"{name}.form.{action}", silent=True) is None
+
+    def see(self, pattern: str) -> str:
+        """Wait until what fits a pattern is shown in plain text, after what was seen last; return that one output."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            while self._seen < len(self.shown):
+                said = str(self.shown[self._seen].get("text/plain", ""))
+                self._seen += 1
+                if re.search(pattern, said):
+                    return said
+            assert time.monotonic() < deadline, f"{pattern} is not shown; the last that is: {said}"
+            with suppress(Empty):
+                message = self._client.get_iopub_msg(timeout=1)
+                if message["msg_type"] in ("display_data", "update_display_data"):
+                    self.shown.append(message["content"]["data"])
 
     def text(self) -> str:
         """Return everything that was shown as plain text and as Markdown."""

@@ -1,0 +1,133 @@
+"""The servers' lights: who answers at each target, as what, how far behind, and who else is at work there.
+
+A light that nobody looks at any more is never shown as one that somebody does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from html import escape
+
+import psycopg
+
+from runbooks_lib.errors import RunbookError
+from runbooks_lib.findings import Verdict
+from runbooks_lib.phase import Role, Target
+from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.locks import other_runs
+from runbooks_lib.postgres.replication import present_lag
+from runbooks_lib.widgets.live import EVERY_S
+from runbooks_lib.widgets.panel import Bundle, Panel
+from runbooks_lib.widgets.tables import bundle_of
+from runbooks_lib.widgets.verdicts import SYMBOLS
+
+Row = dict[str, str]
+APPLICATION = "runbooks-start"  # not "runbooks …": who only looks here is not at work in the database
+LATE_S = EVERY_S
+
+
+class Lights(Panel):
+    """The lights of `targets`, with sessions that are kept from look to look; `run_id` is the operator's own run."""
+
+    def __init__(self, targets: Callable[[], Mapping[str, Target]], run_id: Callable[[], str]) -> None:
+        self._targets = targets
+        self._run_id = run_id
+        self._sessions = Sessions({}, application_name=APPLICATION)
+        self._rows: list[Row] = []
+        self._at = _clock()
+        self._drawing = threading.Lock()
+        self._answered = False
+        super().__init__(self._lights)
+
+    def refresh(self) -> None:
+        """Look again as `Panel.refresh` does; meanwhile, if that takes long, no light is green."""
+        self._answered = False
+        late = threading.Timer(LATE_S, self._say_late)
+        late.daemon = True
+        late.start()
+        try:
+            super().refresh()
+        finally:
+            late.cancel()
+
+    def show(self, bundle: Bundle) -> None:
+        """Show what was seen."""
+        with self._drawing:
+            self._answered = True
+            super().show(bundle)
+
+    def failed(self, why: str) -> Bundle:
+        """Return what is shown when nothing could be seen."""
+        self._rows = [{"light": SYMBOLS[Verdict.ERROR], "target": "every one", "answers": why}]
+        return self._bundle(f"Could not be looked at, {_clock()} UTC.")
+
+    def rest(self) -> None:
+        """Close the sessions, and say that nobody looks any more."""
+        self._sessions.close()
+        self._dim(Verdict.SKIP)
+        self.show(self._bundle(f"Not looked at since {self._at} UTC: press Look again."))
+
+    def _lights(self) -> Bundle:
+        targets = self._targets()
+        if self._sessions.targets != targets:
+            self._sessions.close()
+            self._sessions = Sessions(targets, application_name=APPLICATION)
+        self._sessions.forget()
+        self._rows = light_rows(self._sessions, self._run_id())
+        self._at = _clock()
+        return self._bundle(
+            f"Looked at {self._at} UTC, and again every {EVERY_S:.0f} s. Where this time stands still, nobody looks."
+        )
+
+    def _say_late(self) -> None:
+        with self._drawing:
+            if not self._answered:
+                self._dim(Verdict.ERROR)
+                super().show(
+                    self._bundle(f"Asked again after {self._at} UTC, and not all have answered yet.")
+                )
+
+    def _dim(self, verdict: Verdict) -> None:
+        """Have no light green."""
+        green = SYMBOLS[Verdict.PASS]
+        self._rows = [
+            row | {"light": SYMBOLS[verdict]} if row["light"] == green else row for row in self._rows
+        ]
+
+    def _bundle(self, line: str) -> Bundle:
+        table = bundle_of(self._rows)
+        return {
+            "text/html": f"{table['text/html']}<p>{escape(line)}</p>",
+            "text/plain": f"{table['text/plain']}\n{line}",
+        }
+
+
+def light_rows(sessions: Sessions, run_id: str) -> list[Row]:
+    """Return a row for each target; whoever does not answer is one, too, with the server's own words."""
+    return [_row(name, target, sessions, run_id) for name, target in sessions.targets.items()]
+
+
+def _row(name: str, target: Target, sessions: Sessions, run_id: str) -> Row:
+    row = {"light": SYMBOLS[Verdict.ERROR], "target": name, "service": target.service}
+    try:
+        who = sessions.identity(name)
+        right = (who.role, who.database) == (target.role, target.database)
+        lag = f"{present_lag(sessions, name, target)} bytes behind" if target.role is Role.STANDBY else ""
+        others = other_runs(sessions.unguarded(name), run_id)
+    except (RunbookError, psycopg.Error) as error:
+        return row | {"answers": f"{error}", "role": "", "lag": "", "also at work": ""}
+    return row | {
+        "light": SYMBOLS[Verdict.PASS if right else Verdict.FAIL],
+        "answers": f"{who.server}, database {who.database}, PostgreSQL {who.server_version}",
+        "role": who.role.value
+        if right
+        else f"{who.role} of {who.database}, declared {target.role} of {target.database}",
+        "lag": lag,
+        "also at work": "; ".join(others) or "nobody",
+    }
+
+
+def _clock() -> str:
+    return f"{datetime.now(UTC):%H:%M:%S}"
