@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from runbooks_lib.postgres.canonical import canonical
@@ -38,15 +37,15 @@ def describe(catalog: Catalog) -> Described:
     """Describe every object of a catalogue: (kind, name) -> everything that is to be equal, in words."""
     described: Described = {}
     for relation in catalog.relations.values():
-        described["relation", relation.name] = _words(asdict(relation), leave_out=("name",))
+        described["relation", relation.name] = _words(relation._asdict(), leave_out=("name",))
     for table, columns in catalog.columns.items():
-        described["columns", table] = ", ".join(_words(asdict(column)) for column in columns)
+        described["columns", table] = ", ".join(_words(column._asdict()) for column in columns)
     for table, constraints in catalog.constraints.items():
         for constraint in constraints:
-            words = _words(asdict(constraint), leave_out=("name", "relation", "kind", "columns"))
+            words = _words(constraint._asdict(), leave_out=("name", "relation", "kind", "columns"))
             described["constraint", f"{table}.{constraint.name}"] = words
     for index in catalog.indexes.values():
-        described["index", index.name] = _words(asdict(index), leave_out=("name",))
+        described["index", index.name] = _words(index._asdict(), leave_out=("name",))
     for enum in catalog.enums.values():
         described["enum", enum.name] = f"{', '.join(enum.labels)} (owner {enum.owner})"
     for (kind, name), definition in catalog.definitions.items():

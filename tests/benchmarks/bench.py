@@ -21,6 +21,7 @@ import cells
 import curves
 import headless
 import lab_start
+import preflight
 import seeds
 import targets
 from measure import Figure
@@ -29,6 +30,7 @@ PARTS = {
     "headless": lambda pairs, quick: headless.measure(pairs, quick=quick),
     "lab": lambda pairs, quick: lab_start.measure(pairs),
     "catalogue": lambda pairs, quick: catalogue.measure(pairs, (20, 60) if quick else (100, 1_000, 10_000)),
+    "preflight": lambda pairs, quick: preflight.measure(pairs, (20,) if quick else (1_000, 10_000)),
     "cells": lambda pairs, quick: cells.measure(pairs, (2, 6) if quick else (10, 30, 100)),
     "seeds": lambda pairs, quick: (
         seeds.measure(pairs, (50, 150), (300,))

@@ -16,7 +16,7 @@ from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.scratch import Scratch, scratch
 
 LOCKS = "1024"  # pg_dump holds a lock on every table
-BATCH = 500
+BATCH = 200  # a standby holds the locks of a whole transaction, too
 COLUMNS = 12
 QUERIES = ("relations", "columns", "constraints", "indexes", "enums", "definitions")
 
@@ -28,7 +28,8 @@ def measure(pairs: int, sizes: tuple[int, ...]) -> list[Figure]:
         for tables in sizes:
             name = f"tables_{tables}"
             server.create_database(name)
-            _make_tables(server, name, tables)
+            with server.connect(name) as conn:
+                make_tables(conn, range(tables))
             figures += _compare(server, name, tables, pairs)
     return figures
 
@@ -65,17 +66,17 @@ def _server() -> Iterator[Scratch]:
         yield server
 
 
-def _make_tables(server: Scratch, database: str, tables: int) -> None:
+def make_tables(conn: psycopg.Connection[Any], numbers: range) -> None:
+    """Make tables public.t0 and so on, with twelve columns, a key and an index each."""
     columns = ", ".join(f"c{n} text NOT NULL DEFAULT 'x'" for n in range(COLUMNS - 2))
-    with server.connect(database) as conn:
-        for first in range(0, tables, BATCH):
-            statements = "".join(
-                f"CREATE TABLE public.t{n} (id bigint PRIMARY KEY, {columns}, at timestamptz DEFAULT now());"
-                f"CREATE INDEX ON public.t{n} (c0, at);"
-                for n in range(first, min(first + BATCH, tables))
-            )
-            conn.execute(statements.encode())
-        conn.execute("VACUUM ANALYZE")
+    for first in range(0, len(numbers), BATCH):
+        statements = "".join(
+            f"CREATE TABLE public.t{n} (id bigint PRIMARY KEY, {columns}, at timestamptz DEFAULT now());"
+            f"CREATE INDEX ON public.t{n} (c0, at);"
+            for n in numbers[first : first + BATCH]
+        )
+        conn.execute(statements.encode())
+    conn.execute("VACUUM ANALYZE")
 
 
 def _parameters(server: Scratch, database: str) -> dict[str, Any]:
