@@ -30,7 +30,7 @@ PARTS = {
     "headless": lambda pairs, quick: headless.measure(pairs, quick=quick),
     "lab": lambda pairs, quick: lab_start.measure(pairs),
     "catalogue": lambda pairs, quick: catalogue.measure(pairs, (20, 60) if quick else (100, 1_000, 10_000)),
-    "preflight": lambda pairs, quick: preflight.measure(pairs, (20,) if quick else (1_000, 10_000)),
+    "preflight": lambda pairs, quick: preflight.measure(pairs, (20, 60) if quick else (1_000, 10_000)),
     "cells": lambda pairs, quick: cells.measure(pairs, (2, 6) if quick else (10, 30, 100)),
     "seeds": lambda pairs, quick: (
         seeds.measure(pairs, (50, 150), (300,))
@@ -39,7 +39,7 @@ PARTS = {
     ),
     "archive": lambda pairs, quick: archive.measure(pairs, (2, 4) if quick else (10, 100, 1_000)),
 }
-SIZES = ("tables", "cells", "rows", "runs")
+SIZES = ("tables", "preflight_tables", "cells", "rows", "runs")
 
 
 def main() -> None:

@@ -44,7 +44,8 @@ def measure(pairs: int, sizes: tuple[int, ...]) -> list[Figure]:
                 clocked(lambda sent=sent: _send(phase, sent)),  # type: ignore[misc]
                 pairs,
             )
-            figure.more = {"queries": len(sent), "times_the_yardstick": round(1 / (figure.ratio or 1), 2)}
+            slower = round(1 / (figure.ratio or 1), 2)
+            figure.more = {"preflight_tables": tables, "queries": len(sent), "times_the_yardstick": slower}
             figures.append(figure)
     return figures
 

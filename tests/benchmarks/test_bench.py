@@ -25,7 +25,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("headless", {"headless phase", "headless phase against its floor"}),
         ("lab", {"lab start to streaming standby"}),
         ("catalogue", {"catalogue of 20 tables", "catalogue of 60 tables"}),
-        ("preflight", {"preflight of 20 tables"}),
+        ("preflight", {"preflight of 20 tables", "preflight of 60 tables"}),
         ("cells", {"notebook of 2 cells", "notebook of 6 cells"}),
         ("seeds", {f"seed verification of {rows} rows" for rows in (50, 150, 300)}),
         ("archive", {"archive and report", "index of 2 runs", "index of 4 runs"}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 
@@ -33,11 +33,11 @@ def conn() -> Iterator[Connection]:
 @pytest.mark.parametrize(
     ("name", "columns"),
     [
-        ("relations", ["schema", *(f.name for f in fields(Relation))]),
-        ("columns", ["schema", "relation", *(f.name for f in fields(Column))]),
-        ("constraints", ["schema", "relation", "name", *(f.name for f in fields(Constraint)[2:])]),
-        ("indexes", ["schema", "name", "relation", *(f.name for f in fields(Index)[2:])]),
-        ("enums", ["schema", *(f.name for f in fields(Enum))]),
+        ("relations", ["schema", *Relation._fields]),
+        ("columns", ["schema", "relation", *Column._fields]),
+        ("constraints", ["schema", "relation", "name", *Constraint._fields[2:]]),
+        ("indexes", ["schema", "name", "relation", *Index._fields[2:]]),
+        ("enums", ["schema", *Enum._fields]),
         ("definitions", ["kind", "schema", "name", "definition"]),
     ],
 )
@@ -69,12 +69,12 @@ def test_a_fingerprint_tells_every_difference(conn: Connection) -> None:
         replace(catalog, columns={**columns, one: columns[one][::-1]}),
         replace(catalog, columns={**columns, one: columns[two], two: columns[one]}),
         replace(catalog, columns={**columns, two: columns[two][:2]}),
-        replace(catalog, columns={**columns, one: (replace(columns[one][0], default=""), columns[one][1])}),
+        replace(catalog, columns={**columns, one: (columns[one][0]._replace(default=""), columns[one][1])}),
         replace(catalog, constraints={**catalog.constraints, one: ()}),
-        replace(catalog, indexes={**catalog.indexes, index.name: replace(index, is_valid=False)}),
+        replace(catalog, indexes={**catalog.indexes, index.name: index._replace(is_valid=False)}),
         replace(catalog, enums={}),
         replace(catalog, definitions={}),
     ]
     assert len({catalog.fingerprint(), *(other.fingerprint() for other in others)}) == len(others) + 1
-    copies = {table: tuple(replace(column) for column in found) for table, found in columns.items()}
+    copies = {table: tuple(column._replace() for column in found) for table, found in columns.items()}
     assert replace(catalog, columns=copies).fingerprint() == catalog.fingerprint()

@@ -71,7 +71,7 @@ def closing(catalog: Catalog, created_by: str | None = None) -> list[tuple[str, 
 
 def column_is(table: str, position: int, **values: Any) -> Catalog:
     columns = list(CATALOG.columns[table])
-    columns[position] = replace(columns[position], **values)
+    columns[position] = columns[position]._replace(**values)
     return changed("columns", table, tuple(columns))
 
 
@@ -95,19 +95,19 @@ def test_what_is_still_to_be_created_may_be_absent_or_equal() -> None:
 MUTATIONS: dict[str, Any] = {
     "table missing": lambda d: (changed("relations", t := d(TABLES), None), t, "has_table"),
     "table is a view": lambda d: (
-        changed("relations", t := d(TABLES), replace(CATALOG.relations[t], kind="v")), t, "has_table",
+        changed("relations", t := d(TABLES), CATALOG.relations[t]._replace(kind="v")), t, "has_table",
     ),
     "table is unlogged": lambda d: (
-        changed("relations", t := d(TABLES), replace(CATALOG.relations[t], persistence="u")), t, "has_table",
+        changed("relations", t := d(TABLES), CATALOG.relations[t]._replace(persistence="u")), t, "has_table",
     ),
     "table owner": lambda d: (
-        changed("relations", t := d(TABLES), replace(CATALOG.relations[t], owner="somebody")), t, "table_owner_is",
+        changed("relations", t := d(TABLES), CATALOG.relations[t]._replace(owner="somebody")), t, "table_owner_is",
     ),
     "column missing": lambda d: (
         changed("columns", t := d(TABLES), CATALOG.columns[t][1:]), t, "columns_are",
     ),
     "column added": lambda d: (
-        changed("columns", t := d(TABLES), (*CATALOG.columns[t], replace(CATALOG.columns[t][0], name="extra"))),
+        changed("columns", t := d(TABLES), (*CATALOG.columns[t], CATALOG.columns[t][0]._replace(name="extra"))),
         t, "columns_are",
     ),
     "columns in another order": lambda d: (
@@ -124,49 +124,49 @@ MUTATIONS: dict[str, Any] = {
     "column collation": lambda d: (column_is(t := d(TABLES), 0, collation='"C"'), t, "columns_are"),
     "no primary key": lambda d: (changed("constraints", t := d(TABLES), None), t, "col_is_pk"),
     "primary key is unique only": lambda d: (
-        changed("constraints", t := d(TABLES), (replace(CATALOG.constraints[t][0], kind="u"),)), t, "col_is_pk",
+        changed("constraints", t := d(TABLES), (CATALOG.constraints[t][0]._replace(kind="u"),)), t, "col_is_pk",
     ),
     "primary key of more columns": lambda d: (
         changed("constraints", t := d(TABLES),
-                (replace(CATALOG.constraints[t][0], columns=(*CATALOG.constraints[t][0].columns, "updatedAt")),)),
+                (CATALOG.constraints[t][0]._replace(columns=(*CATALOG.constraints[t][0].columns, "updatedAt")),)),
         t, "col_is_pk",
     ),
     "enum missing": lambda d: (changed("enums", e := d(ENUMS), None), e, "has_enum"),
     "enum owner": lambda d: (
-        changed("enums", e := d(ENUMS), replace(CATALOG.enums[e], owner="somebody")), e, "enum_owner_is",
+        changed("enums", e := d(ENUMS), CATALOG.enums[e]._replace(owner="somebody")), e, "enum_owner_is",
     ),
     "labels in another order": lambda d: (
-        changed("enums", e := d(ENUMS), replace(CATALOG.enums[e], labels=CATALOG.enums[e].labels[::-1])),
+        changed("enums", e := d(ENUMS), CATALOG.enums[e]._replace(labels=CATALOG.enums[e].labels[::-1])),
         e, "enum_has_labels",
     ),
     "label missing": lambda d: (
-        changed("enums", e := d(ENUMS), replace(CATALOG.enums[e], labels=CATALOG.enums[e].labels[:-1])),
+        changed("enums", e := d(ENUMS), CATALOG.enums[e]._replace(labels=CATALOG.enums[e].labels[:-1])),
         e, "enum_has_labels",
     ),
     "label added": lambda d: (
-        changed("enums", e := d(ENUMS), replace(CATALOG.enums[e], labels=(*CATALOG.enums[e].labels, "NEW"))),
+        changed("enums", e := d(ENUMS), CATALOG.enums[e]._replace(labels=(*CATALOG.enums[e].labels, "NEW"))),
         e, "enum_has_labels",
     ),
     "label's case": lambda d: (
         changed("enums", e := d(ENUMS),
-                replace(CATALOG.enums[e], labels=tuple(label.lower() for label in CATALOG.enums[e].labels))),
+                CATALOG.enums[e]._replace(labels=tuple(label.lower() for label in CATALOG.enums[e].labels))),
         e, "enum_has_labels",
     ),
     "enum without labels": lambda d: (
-        changed("enums", e := d(ENUMS), replace(CATALOG.enums[e], labels=())), e, "enum_has_labels",
+        changed("enums", e := d(ENUMS), CATALOG.enums[e]._replace(labels=())), e, "enum_has_labels",
     ),
     "index missing": lambda d: (changed("indexes", i := d(INDEXES), None), i, "has_index"),
     "index definition": lambda d: (
-        changed("indexes", i := d(INDEXES), replace(CATALOG.indexes[i], definition=d(
+        changed("indexes", i := d(INDEXES), CATALOG.indexes[i]._replace(definition=d(
             [CATALOG.indexes[i].definition + " WHERE (id > 0)", CATALOG.indexes[i].definition.replace("btree", "hash"),
              CATALOG.indexes[i].definition.replace(" (", ' ("x", ')]))),
         i, "index_is",
     ),
     "index validity": lambda d: (
-        changed("indexes", i := d(INDEXES), replace(CATALOG.indexes[i], is_valid=False)), i, "index_is_valid",
+        changed("indexes", i := d(INDEXES), CATALOG.indexes[i]._replace(is_valid=False)), i, "index_is_valid",
     ),
     "index owner": lambda d: (
-        changed("indexes", i := d(INDEXES), replace(CATALOG.indexes[i], owner="somebody")), i, "index_owner_is",
+        changed("indexes", i := d(INDEXES), CATALOG.indexes[i]._replace(owner="somebody")), i, "index_owner_is",
     ),
 }  # fmt: skip
 
@@ -191,7 +191,7 @@ def test_any_single_difference_fails_and_names_the_object(
 @pytest.mark.parametrize(
     ("part", "name", "value", "check", "words"),
     [
-        ("relations", INDEXES[0], replace(CATALOG.relations[TABLES[0]], kind="S"), "has_index", "kind S"),
+        ("relations", INDEXES[0], CATALOG.relations[TABLES[0]]._replace(kind="S"), "has_index", "kind S"),
         ("indexes", TABLES[0], CATALOG.indexes[INDEXES[0]], "has_table", "an index"),
         ("enums", TABLES[0], CATALOG.enums[ENUMS[0]], "has_table", "an enum"),
         ("definitions", ("type", ENUMS[0]), "d kb_backend text", "has_enum", "another type"),
@@ -253,7 +253,7 @@ def test_the_fingerprint_sees_every_field_of_every_object() -> None:
     for part, values in samples.items():
         name = next(iter(getattr(CATALOG, part)))
         for field, value in values:
-            entry = replace(getattr(CATALOG, part)[name], **{field: value})
+            entry = getattr(CATALOG, part)[name]._replace(**{field: value})
             seen.add(changed(part, name, entry).fingerprint())
     for field, value in [
         ("name", "x"),
@@ -265,7 +265,7 @@ def test_the_fingerprint_sees_every_field_of_every_object() -> None:
         seen.add(column_is(TABLES[0], 0, **{field: value}).fingerprint())
     constraint = CATALOG.constraints[TABLES[0]][0]
     for field, value in [("definition", "x"), ("validated", False), ("columns", ("x",)), ("kind", "u")]:
-        seen.add(changed("constraints", TABLES[0], (replace(constraint, **{field: value}),)).fingerprint())
+        seen.add(changed("constraints", TABLES[0], (constraint._replace(**{field: value}),)).fingerprint())
     seen.add(changed("definitions", ("function", "public.f()"), "one").fingerprint())
     seen.add(changed("definitions", ("function", "public.f()"), "two").fingerprint())
     assert len(seen) == 23
@@ -273,7 +273,7 @@ def test_the_fingerprint_sees_every_field_of_every_object() -> None:
 
 
 def test_by_object_and_describe() -> None:
-    bad = changed("indexes", INDEXES[0], replace(CATALOG.indexes[INDEXES[0]], is_valid=False, owner="x"))
+    bad = changed("indexes", INDEXES[0], CATALOG.indexes[INDEXES[0]]._replace(is_valid=False, owner="x"))
     findings = (
         *check_schema(PHASE, "leader", bad),
         *check_schema(PHASE, "legacy", EMPTY, created_by="baseline_migration"),
@@ -301,7 +301,7 @@ def test_what_is_still_to_be_added_may_be_missing_and_nothing_else() -> None:
         }
 
     def changed(columns: tuple[Column, ...], labels: tuple[str, ...]) -> Catalog:
-        live = replace(CATALOG.enums[enum.name], labels=labels)
+        live = CATALOG.enums[enum.name]._replace(labels=labels)
         return replace(
             CATALOG,
             columns={**CATALOG.columns, table.name: columns},
