@@ -203,6 +203,20 @@ def _enum(row: tuple[Any, ...]) -> Enum:
     return Enum(name=f"{schema}.{name}", owner=owner, labels=tuple(labels))
 
 
+def tables_there(conn: Connection, names: Iterable[str]) -> tuple[str, ...]:
+    """Return which of the names are those of tables here, in their order; call it inside `Sessions.snapshot`.
+
+    Asks for these alone, where a whole catalogue would tell no more; writes nothing.
+    """
+    wanted = tuple(names)
+    statement = (
+        "SELECT n.nspname || '.' || c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.relkind IN ('r', 'p') AND n.nspname || '.' || c.relname = ANY(%s)"
+    )
+    there = {row["name"] for row in conn.execute(statement, (list(wanted),)).fetchall()}
+    return tuple(name for name in wanted if name in there)
+
+
 def count_rows(conn: Connection, tables: tuple[str, ...]) -> dict[str, int]:
     """Count the rows of tables that exist; call it inside `Sessions.snapshot`.
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import Phase, Target
-from runbooks_lib.postgres.connect import Connection, Sessions
+from runbooks_lib.postgres.catalog import tables_there
+from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.postgres.content import content_hash
-from runbooks_lib.postgres.readiness import quoted
 from runbooks_lib.postgres.replication import measure_lag
 
 LOOKS = 3  # at tables that are written to meanwhile
@@ -62,13 +62,7 @@ def _contents(sessions: Sessions, name: str, tables: Iterable[str]) -> dict[str,
         return {}
     with sessions.snapshot(name) as conn:
         conn.execute("SET LOCAL statement_timeout = 0")  # it lasts as long as there are rows
-        there = [table for table in tables if _exists(conn, table)]
-        return {table: content_hash(conn, table) for table in there}
-
-
-def _exists(conn: Connection, table: str) -> bool:
-    row = conn.execute("SELECT to_regclass(%s) IS NOT NULL AS there", (quoted(table),)).fetchone()
-    return bool(row and row["there"])
+        return {table: content_hash(conn, table) for table in tables_there(conn, tables)}
 
 
 def _finding(target: str, have: str, verdict: Verdict) -> Finding:

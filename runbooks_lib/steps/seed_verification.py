@@ -12,10 +12,9 @@ from typing import Any
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, judge
 from runbooks_lib.phase import Phase, Seeds
-from runbooks_lib.postgres.catalog import count_rows, read_catalog
+from runbooks_lib.postgres.catalog import count_rows, tables_there
 from runbooks_lib.postgres.checks import check_row_counts
-from runbooks_lib.postgres.connect import Connection, Sessions
-from runbooks_lib.postgres.readiness import quoted
+from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.steps import seed_sets
 from runbooks_lib.steps.pending import judged_later, pending_at
 from runbooks_lib.steps.seed_rows import compare, unexpected_keys
@@ -52,7 +51,7 @@ def _ask_rows(phase: Phase, sessions: Sessions, name: str, seeds: Seeds, planned
     try:
         pending = pending_at(phase, sessions, name, planned)
         with sessions.snapshot(name) as conn:
-            to_come = pending.makes_table(seeds.table) and not _exists(conn, seeds.table)
+            to_come = pending.makes_table(seeds.table) and not tables_there(conn, [seeds.table])
             compared = _missing(seeds) if to_come else compare(conn, seeds, seeds.rows)
     except RunbookError as error:
         yield could_not_run("seed_row_is", name, seeds.table, error), None
@@ -70,7 +69,7 @@ def _ask_set(phase: Phase, sessions: Sessions, name: str, seeds: Seeds, planned:
     try:
         pending = pending_at(phase, sessions, name, planned)
         with sessions.snapshot(name) as conn:
-            to_come = pending.makes_table(seeds.table) and not _exists(conn, seeds.table)
+            to_come = pending.makes_table(seeds.table) and not tables_there(conn, [seeds.table])
         tallies = seed_sets.seen_first(phase, sessions, name, seeds, to_come=to_come)
     except RunbookError as error:
         yield could_not_run("seed_rows_are", name, seeds.table, error), None
@@ -93,7 +92,7 @@ def unexpected(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Ans
         try:
             pending = pending_at(phase, sessions, name, planned)
             with sessions.snapshot(name) as conn:
-                if pending.makes_table(seeds.table) and not _exists(conn, seeds.table):
+                if pending.makes_table(seeds.table) and not tables_there(conn, [seeds.table]):
                     findings.append(_not_there(name, seeds.table))
                     continue
                 have = "" if seeds.file else _named(unexpected_keys(conn, seeds, seeds.rows))
@@ -128,8 +127,7 @@ def row_counts(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Ans
         try:
             pending = pending_at(phase, sessions, name, planned)
             with sessions.snapshot(name) as conn:
-                there = set(read_catalog(conn).tables())
-                facts[name] = count_rows(conn, tuple(t.name for t in phase.tables if t.name in there))
+                facts[name] = count_rows(conn, tables_there(conn, [t.name for t in phase.tables]))
         except RunbookError as error:
             findings.append(could_not_run("row_count_is", name, "every table", error))
             continue
@@ -142,11 +140,6 @@ def _places(phase: Phase) -> Iterator[tuple[str, Seeds]]:
         if target.data:
             for seeds in phase.seeds:
                 yield name, seeds
-
-
-def _exists(conn: Connection, table: str) -> bool:
-    row = conn.execute("SELECT to_regclass(%s) IS NOT NULL AS there", (quoted(table),)).fetchone()
-    return bool(row and row["there"])
 
 
 def _not_there(target: str, table: str) -> Finding:

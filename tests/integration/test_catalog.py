@@ -7,7 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from runbooks_lib.postgres.catalog import Column, Constraint, Enum, Index, Relation, read_catalog
+from runbooks_lib.postgres.catalog import (
+    Column,
+    Constraint,
+    Enum,
+    Index,
+    Relation,
+    read_catalog,
+    tables_there,
+)
 from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.scratch import scratch
@@ -18,6 +26,7 @@ CREATE TABLE public.one (id int PRIMARY KEY, name text COLLATE "C" DEFAULT 'x', 
 CREATE TABLE public.two (id int PRIMARY KEY, name text COLLATE "C" DEFAULT 'x', m public.mood);
 CREATE INDEX two_name ON public.two (name);
 CREATE VIEW public.v AS SELECT id FROM public.one;
+CREATE TABLE public."Odd.name" (id int) PARTITION BY LIST (id);
 """
 
 
@@ -78,3 +87,17 @@ def test_a_fingerprint_tells_every_difference(conn: Connection) -> None:
     assert len({catalog.fingerprint(), *(other.fingerprint() for other in others)}) == len(others) + 1
     copies = {table: tuple(column._replace() for column in found) for table, found in columns.items()}
     assert replace(catalog, columns=copies).fingerprint() == catalog.fingerprint()
+
+
+def test_tables_are_told_from_what_only_has_a_name(conn: Connection) -> None:
+    names = [
+        "public.two",
+        "public.Odd.name",
+        "public.v",
+        "public.TWO",
+        "public.mood",
+        "other.one",
+        "public.one",
+    ]
+    assert tables_there(conn, names) == ("public.two", "public.Odd.name", "public.one")
+    assert tables_there(conn, []) == ()
