@@ -62,7 +62,7 @@ class Ahead:
             self._begun = True
             folder = self._answers
             if folder is not None and "prisma_resolve" in following:
-                self._submit(lambda: _ask_prisma(self._phase, self._run.id, folder))
+                self._submit(lambda: _ask_prisma(self._phase, self._run, folder))
             self._submit(_preload_pages)
         self._submit(lambda: _draw(self._run, step, following))
 
@@ -90,15 +90,15 @@ def _try(work: Callable[[], None]) -> None:
         logger.exception("What was done ahead failed; it is done again in its place.")
 
 
-def _ask_prisma(reference: str, run_id: str, folder: Path) -> None:
+def _ask_prisma(reference: str, run: Run, folder: Path) -> None:
     from runbooks_lib.phase import load_phase
     from runbooks_lib.postgres.connect import Sessions
     from runbooks_lib.prisma.ahead import ask
     from runbooks_lib.prisma.state import look
     from runbooks_lib.steps.prisma_resolve import command_line
 
-    phase = load_phase(reference)
-    with Sessions(phase.targets, application_name=f"runbooks prisma_resolve {run_id}") as sessions:
+    phase = run.at_its_services(load_phase(reference))
+    with Sessions(phase.targets, application_name=f"runbooks prisma_resolve {run.id}") as sessions:
         prisma = command_line(phase, sessions)
         prisma.timeout_s = PRISMA_TIMEOUT_S
 

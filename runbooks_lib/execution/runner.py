@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import time
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -99,7 +98,7 @@ def run_notebooks(
     without_iri_grammar()
     from runbooks_lib.execution.spare import spare_kernels
 
-    with _sealing(run), spare_kernels(), _working_ahead(run, phase, due) as ahead:
+    with _sealing(run), spare_kernels(), Ahead(run, phase, due) as ahead:
         for step in steps:
             if step in keep:
                 outcomes.append(_kept(run, step, keep[step]))
@@ -116,24 +115,13 @@ def run_notebooks(
             on_end(outcome)
             if outcome.exit_code:
                 break
-            ahead(step)
+            ahead.after(step)
     result = Result(run=run, outcomes=tuple(outcomes))
     _note_end(run, result)
     from runbooks_lib.archive.finish import finish
 
     finish(run)
     return result
-
-
-@contextmanager
-def _working_ahead(run: Run, phase: str, due: Sequence[str]) -> Iterator[Callable[[str], None]]:
-    """Work ahead of the notebooks, unless services were chosen for the run: work ahead asks those of the phase file."""
-    declared = tomllib.loads((run.path / "plan" / "phase.toml").read_text(encoding="utf-8"))["targets"]
-    if run.services() != {name: target["service"] for name, target in declared.items()}:
-        yield lambda step: None
-        return
-    with Ahead(run, phase, due) as ahead:
-        yield ahead.after
 
 
 @contextmanager
