@@ -26,6 +26,15 @@ from runbooks_lib.widgets.verdicts import SYMBOLS
 Row = dict[str, str]
 APPLICATION = "runbooks-start"  # not "runbooks …": who only looks here is not at work in the database
 LATE_S = EVERY_S
+OLD_S = 4 * EVERY_S  # so long nothing new came: the kernel has ended, or the page was loaded anew
+# The page itself says so, since then nobody else can: what comes anew begins from the beginning.
+AGEING = f"""<style>
+@keyframes runbooks-fade {{ to {{ opacity: 0.2 }} }}
+@keyframes runbooks-old {{ to {{ visibility: visible }} }}
+.runbooks-live {{ animation: runbooks-fade 1s {OLD_S:.0f}s forwards }}
+.runbooks-old {{ visibility: hidden; animation: runbooks-old 1s {OLD_S:.0f}s forwards }}
+</style>"""
+OLD = "If this time stands still, the lights are old: run this cell again."
 
 
 class Lights(Panel):
@@ -77,9 +86,12 @@ class Lights(Panel):
         self._sessions.forget()
         self._rows = light_rows(self._sessions, self._run_id())
         self._at = _clock()
-        return self._bundle(
-            f"Looked at {self._at} UTC, and again every {EVERY_S:.0f} s. Where this time stands still, nobody looks."
-        )
+        seen = self._bundle(f"Looked at {self._at} UTC, and again every {EVERY_S:.0f} s.")
+        return {
+            "text/html": f'{AGEING}<div class="runbooks-live">{seen["text/html"]}</div>'
+            f'<p class="runbooks-old"><b>{OLD}</b></p>',
+            "text/plain": f"{seen['text/plain']} {OLD}",
+        }
 
     def _say_late(self) -> None:
         with self._drawing:

@@ -13,6 +13,7 @@ from runbooks_lib.phase import Phase, Target, is_service_name, reference, shippe
 from runbooks_lib.postgres.connect import service_names
 from runbooks_lib.widgets.verdicts import SYMBOLS
 
+WIDTH = {"width": "34em"}
 Act = Callable[[], str]
 
 
@@ -39,10 +40,10 @@ class Picker:
             value=reference(phase),
             description="Phase",
             continuous_update=False,
-            layout={"width": "34em"},
+            layout=WIDTH,
         )
         self.services: dict[str, Any] = {}
-        self._row = ipywidgets.HBox(layout={"flex_flow": "row wrap"})
+        self._targets = ipywidgets.VBox()
         self.begin = ipywidgets.Button(description="Begin a run", button_style="primary")
         self.again = ipywidgets.Button(description="Look again")
         self.end = ipywidgets.Button(
@@ -62,14 +63,14 @@ class Picker:
         self.end.on_click(lambda _: act(end))
         self.again.on_click(lambda _: act(lambda: choose(self.phases.value)))
         buttons = ipywidgets.HBox([self.begin, self.again, self.end])
-        self.widget = ipywidgets.VBox([self.phases, self._row, buttons, self._said])
+        self.widget = ipywidgets.VBox([self.phases, self._targets, buttons, self._said])
         self.show(phase)
 
     def show(self, phase: Phase) -> None:
         """Show for each target of a phase the services that there are."""
-        before = self._row.children
+        before = self._targets.children
         self.services = {name: self._dropdown(target) for name, target in phase.targets.items()}
-        self._row.children = tuple(self.services.values())
+        self._targets.children = tuple(self.services.values())
         for each in before:
             each.close()
 
@@ -84,7 +85,7 @@ class Picker:
             options=[(name if name in defined else f"{name} (not defined)", name) for name in names],
             value=target.service,
             description=target.name,
-            layout={"width": "24em"},
+            layout=WIDTH,
         )
         dropdown.add_class(f"runbooks-service-{target.name}")
         dropdown.observe(lambda change: self._act(lambda: self._pick(target.name, change.new)), "value")
