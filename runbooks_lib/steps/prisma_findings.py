@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runbooks_lib.findings import CLOSING, Finding, Verdict, judge
+from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, judge
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.prisma.history import TABLE, folder_digest
@@ -134,6 +135,14 @@ def would_record(target: str, migration: str, command: str, *, failed: bool) -> 
         verdict=Verdict.SKIP,
         hint=f"{why}With --apply this runs: {command}",
     )
+
+
+def by_check(findings: Sequence[Finding], facts: Mapping[str, Any]) -> Answer:
+    """Return an answer whose table says how many objects each check looked at, and how many are as declared."""
+    seen = Counter(f.check for f in findings)
+    passed = Counter(f.check for f in findings if f.verdict is Verdict.PASS)
+    rows = tuple({"check": check, "objects": seen[check], "as declared": passed[check]} for check in seen)
+    return Answer(findings=tuple(findings), facts=facts, rows=rows)
 
 
 def judge_row(phase: Phase, state: State) -> Finding:

@@ -27,6 +27,7 @@ from runbooks_lib.prisma.proof import ObjectState, Proof, prove
 from runbooks_lib.prisma.state import State, look
 from runbooks_lib.steps.prisma_findings import (
     PLAN_ONLY,
+    by_check,
     judge_objects,
     judge_row,
     judge_table,
@@ -217,24 +218,24 @@ def resolve(
         pending = still_pending(phase, sessions, state, None if apply else planned)
         evidence = (judge_table(name, state), *pending.later(check_schema(phase, name, live)))
         if migration in state.history.applied:
-            return Answer(findings=(*evidence, judge_row(phase, state)), facts={**facts, "already": True})
+            return by_check((*evidence, judge_row(phase, state)), {**facts, "already": True})
         try:
             own = _prove(phase, sessions, state, live, roles).own
         except RunbookError as error:
             unproved = could_not_run("migration_objects_stand", name, migration, error)
-            return Answer(findings=(*evidence, unproved), facts=facts)
+            return by_check((*evidence, unproved), facts)
         failed = state.failed(migration)
         evidence += judge_objects(name, own, pending) or (nothing_made(name, migration),)
         if failed and not all(made.stands or pending.still_makes(made) for made in own):
             return _settle(phase, sessions, prisma, state, own, evidence, plan=plan, apply=apply)
         if any(f.verdict in CLOSING for f in evidence):
-            return Answer(findings=evidence, facts=facts)
+            return by_check(evidence, facts)
         if not apply:
             would = would_record(name, migration, command, failed=failed)
-            return Answer(findings=(*evidence, would), facts=facts)
+            return by_check((*evidence, would), facts)
         allowed = judge_writing(phase, sessions, state, plan)
         if any(f.verdict in CLOSING for f in allowed):
-            return Answer(findings=(*evidence, *allowed), facts=facts)
+            return by_check((*evidence, *allowed), facts)
         return _record(phase, sessions, prisma, (*evidence, *allowed), facts, failed=failed)
     except RunbookError as error:
         return Answer(findings=(could_not_run("migration_is_recorded", name, migration, error),), facts=facts)
@@ -369,16 +370,14 @@ def _settle(
         others = ", ".join(made.label for made in own if not made.stands)
         words = f"failed half-way; as after it: {stand}; not so: {others}"
         hint = "Nothing was run. Finish what is missing or undo what is there, by hand; then run this step again."
-        return Answer(findings=(*evidence, failed(words, hint)), facts=facts)
+        return by_check((*evidence, failed(words, hint)), facts)
     deploy = "then deploy it (prisma migrate deploy) and run this step again"
     if not apply:
         words = "failed, and the database has nothing of it"
-        return Answer(
-            findings=(*evidence, failed(words, f"With --apply this runs: {command}; {deploy}.")), facts=facts
-        )
+        return by_check((*evidence, failed(words, f"With --apply this runs: {command}; {deploy}.")), facts)
     allowed = judge_writing(phase, sessions, state, plan)
     if any(f.verdict in CLOSING for f in allowed):
-        return Answer(findings=(*evidence, *allowed), facts=facts)
+        return by_check((*evidence, *allowed), facts)
     said = prisma.resolve_rolled_back(migration)
     taken_back = _look(phase, sessions, prisma).recorded(migration) == "rolled back"
     words = (

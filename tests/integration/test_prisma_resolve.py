@@ -129,6 +129,8 @@ def test_a_plan_records_nothing_and_says_what_it_would_run() -> None:
     finding = of(answer, "migration_is_recorded")
     assert finding.verdict is Verdict.SKIP
     assert f"prisma migrate resolve --applied {NAME}" in finding.hint
+    assert sum(row["objects"] for row in answer.rows) == len(answer.findings)
+    assert {row["check"]: row["as declared"] for row in answer.rows}["has_table"] == 6
     assert bad(answer) == []
     assert answer.facts["recorded"] is False
     confirmed = ask("confirm", apply=False)
