@@ -86,12 +86,7 @@ class Lights(Panel):
         self._sessions.forget()
         self._rows = light_rows(self._sessions, self._run_id())
         self._at = _clock()
-        seen = self._bundle(f"Looked at {self._at} UTC, and again every {EVERY_S:.0f} s.")
-        return {
-            "text/html": f'{AGEING}<div class="runbooks-live">{seen["text/html"]}</div>'
-            f'<p class="runbooks-old"><b>{OLD}</b></p>',
-            "text/plain": f"{seen['text/plain']} {OLD}",
-        }
+        return self._bundle(f"Looked at {self._at} UTC, and again every {EVERY_S:.0f} s.", live=True)
 
     def _say_late(self) -> None:
         with self._drawing:
@@ -108,11 +103,15 @@ class Lights(Panel):
             row | {"light": SYMBOLS[verdict]} if row["light"] == green else row for row in self._rows
         ]
 
-    def _bundle(self, line: str) -> Bundle:
+    def _bundle(self, line: str, *, live: bool = False) -> Bundle:
         table = bundle_of(self._rows)
+        shown = (
+            f'{AGEING}<div class="runbooks-live">{table["text/html"]}</div>' if live else table["text/html"]
+        )
+        old = f' <b class="runbooks-old">{OLD}</b>' if live else ""
         return {
-            "text/html": f"{table['text/html']}<p>{escape(line)}</p>",
-            "text/plain": f"{table['text/plain']}\n{line}",
+            "text/html": f"{shown}<p>{escape(line)}{old}</p>",
+            "text/plain": f"{table['text/plain']}\n{line}" + (f" {OLD}" if live else ""),
         }
 
 
