@@ -276,6 +276,13 @@ def test_services_are_picked_and_lights_turn_without_a_click(desk: Desk) -> None
     file.write_text(f"{ours}\n{ours.replace('[keybuzz_', '[staging_')}", "utf-8")
     desk.open("00_start")
     desk.run()
+    phase = page.locator(".runbooks-phase input")
+    shipped = phase.input_value(timeout=TIMEOUT_MS)
+    said = page.locator(".runbooks-said", has_text="There is no phase")
+    for name, state in (("PH17", "visible"), (shipped, "hidden")):
+        phase.fill(name)
+        phase.press("Tab")
+        said.wait_for(state=state, timeout=TIMEOUT_MS)
     page.locator(".runbooks-service-leader select").select_option("staging_leader", timeout=TIMEOUT_MS)
     light = "tr:has(td:text-is('{}')) td:text-is('{}')"
     page.locator(light.format("staging_leader", "✔")).wait_for(timeout=TIMEOUT_MS)
