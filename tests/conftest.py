@@ -19,9 +19,9 @@ from runbooks_lib.lab.lab import Lab, running
 from runbooks_lib.phase import load_phase
 
 EVIDENCE = Path(__file__).parent / "unit" / "evidence"
-TABLE = """<style type="text/css">#T_1_row0_col0 {{color: #00663d}}</style>
-<table id="T_1" class="runbooks"><thead><tr><th id="T_1_level0_col0">object</th></tr></thead>
-<tbody><tr><td id="T_1_row0_col0">{}</td></tr></tbody></table>"""
+TABLE = """<style type="text/css">#T_1 td.PASS {{color: #00663d}}</style>
+<table id="T_1" class="runbooks"><thead><tr><th class="col_heading level0 col0" >object</th></tr></thead>
+<tbody><tr><td class="data row0 col0 PASS" >{}</td></tr></tbody></table>"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 from IPython.display import display
+from pandas.io.formats.style import Styler
 
 from runbooks_lib.findings import Answer, Finding, Verdict
 from runbooks_lib.findings import gate as close_or_pass
@@ -83,21 +84,26 @@ def bundle_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     frame = pd.DataFrame(cells, columns=columns, dtype=object)
     with pd.option_context("display.max_colwidth", None, "display.width", TEXT_WIDTH):
         text = frame.to_string(index=False, justify="left")
-    styler = frame.style.hide(axis="index").set_table_attributes('class="runbooks"')
-    styler = styler.set_properties(
-        **{"text-align": "left", "white-space": "pre-wrap", "vertical-align": "top"}
-    )
-    styler = styler.set_table_styles([{"selector": "th", "props": "text-align: left"}])
-    if "verdict" in frame:
-        styler = styler.map(_style, subset=["verdict"])
-    if long := [
-        c for c in range(len(columns)) if any(len(w) > LONG for row in cells for w in row[c].split())
-    ]:
-        styler = styler.set_properties(subset=[columns[c] for c in long], **{"overflow-wrap": "anywhere"})
-    styler = styler.format(escape="html").format_index(escape="html", axis="columns")
     # Every table of a page needs its own id, or the colours of one would be those of another.
-    html = styler.set_uuid(hashlib.sha256(text.encode()).hexdigest()[:12]).to_html()
-    return {"text/html": html, "text/plain": text}
+    styler = Styler(frame, uuid=hashlib.sha256(text.encode()).hexdigest()[:12], cell_ids=False)
+    styler = styler.hide(axis="index").set_table_attributes('class="runbooks"')
+    if "verdict" in frame:
+        styler = styler.set_td_classes(frame[["verdict"]].map(_verdict_of))
+    styler = styler.set_table_styles(_styles(columns, cells))
+    styler = styler.format(escape="html").format_index(escape="html", axis="columns")
+    return {"text/html": styler.to_html(), "text/plain": text}
+
+
+def _styles(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[Any]:
+    """Return the rules of a table: of all cells, of columns, of verdicts; a rule for each cell would be most of it."""
+    rules = {"th": "text-align: left", "td": "text-align: left; white-space: pre-wrap; vertical-align: top"}
+    for number, column in enumerate(columns):
+        if column == "verdict":
+            rules[f".col{number}"] = "font-weight: bold; white-space: nowrap"
+            rules |= {f"td.{verdict}": f"color: {colour}" for verdict, colour in COLOURS.items()}
+        elif any(len(word) > LONG for row in cells for word in row[number].split()):
+            rules[f".col{number}"] = "overflow-wrap: anywhere"
+    return [{"selector": selector, "props": props} for selector, props in rules.items()]
 
 
 def finding_rows(findings: Iterable[Finding]) -> list[dict[str, str]]:
@@ -107,6 +113,6 @@ def finding_rows(findings: Iterable[Finding]) -> list[dict[str, str]]:
     ]
 
 
-def _style(cell: str) -> str:
-    colour = next((c for verdict, c in COLOURS.items() if cell.endswith(verdict)), "inherit")
-    return f"color: {colour}; font-weight: bold; white-space: nowrap"
+def _verdict_of(cell: str) -> str:
+    """Return the verdict that a cell ends with, as the class of the cell."""
+    return next((verdict.value for verdict in Verdict if cell.endswith(verdict)), "")

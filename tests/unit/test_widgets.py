@@ -83,8 +83,11 @@ def test_each_verdict_has_its_colour_symbol_and_word(shown: list[Any], verdict: 
     summary, bundle = shown
     assert summary == f"{widgets.SYMBOLS[verdict]} 1 {verdict}"
     assert f"{widgets.SYMBOLS[verdict]} {verdict}" in bundle["text/plain"]
-    colours = re.findall(r"[^-]color: (#\w+|inherit)", bundle["text/html"])
-    assert colours == [widgets.COLOURS.get(verdict, "inherit")]
+    html = bundle["text/html"]
+    (cell,) = re.findall(r'<td class="data row0 col0 (\w+)" >. \w+</td>', html)
+    assert cell == verdict
+    colours = re.findall(rf"#T_\w+ td\.{cell} {{\s+color: (#\w+);", html)
+    assert colours == ([widgets.COLOURS[verdict]] if verdict in widgets.COLOURS else [])
 
 
 def test_the_colours_of_two_tables_do_not_mix(shown: list[Any]) -> None:
@@ -94,6 +97,9 @@ def test_the_colours_of_two_tables_do_not_mix(shown: list[Any]) -> None:
     ids = [re.findall(r'<table id="(\w+)"', bundle["text/html"]) for bundle in shown]
     assert ids[0] != ids[1]
     assert ids[0] == ids[2]  # the same table is the same text, run after run
+    for bundle, (own,) in zip(shown, ids, strict=True):
+        rules = re.findall(r"^(#\w+) .+ {$", bundle["text/html"], re.MULTILINE)
+        assert set(rules) == {f"#{own}"}
 
 
 def test_an_answer_with_rows_shows_them_and_what_did_not_pass(shown: list[Any]) -> None:
