@@ -60,8 +60,9 @@ def targets(phase: Phase, sessions: Sessions) -> Answer:
             "target": name,
             "server": who["server"],
             "database": who["database"],
-            "role": who["role"],
-            "declared": who["declared_role"],
+            "role": who["role"]
+            if who["role"] == who["declared_role"]
+            else f"{who['role']}, declared {who['declared_role']}",
             "PostgreSQL": who["server_version"],
             "system": who["system_identifier"],
             "timeline": who["timeline"],

@@ -16,7 +16,7 @@ from runbooks_lib.widgets.front_end import front_end
 from runbooks_lib.widgets.verdicts import COLOURS, SYMBOLS
 
 TEXT_WIDTH = 160
-LONG = 40  # characters from which on a word, such as a hash, may be broken over lines
+LONG = 30  # characters from which on a word, such as a hash or a name, may be broken over lines
 MANY = 10  # findings from which on one wants to search them
 
 
@@ -102,7 +102,7 @@ def _styles(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[Any]
             rules[f".col{number}"] = "font-weight: bold; white-space: nowrap"
             rules |= {f"td.{verdict}": f"color: {colour}" for verdict, colour in COLOURS.items()}
         elif any(len(word) > LONG for row in cells for word in row[number].split()):
-            rules[f".col{number}"] = "overflow-wrap: anywhere"
+            rules[f".col{number}"] = "overflow-wrap: anywhere; min-width: 10em"
     return [{"selector": selector, "props": props} for selector, props in rules.items()]
 
 

@@ -83,6 +83,16 @@ class Desk:
         """Wait until the step has answered a question; return the answer."""
         return self._wait(lambda: self._record(step)["answers"].get(question))
 
+    def cut(self) -> list[str]:
+        """Return the heads of the tables that are wider than their place, so that some of them is not seen."""
+        self.page.wait_for_timeout(500)  # the last one may still have to be drawn
+        found: list[str] = self.page.evaluate(
+            "() => [...document.querySelectorAll('.jp-OutputArea-output table')].filter("
+            "table => table.offsetParent && table.offsetWidth > table.parentElement.clientWidth"
+            ").map(table => table.tHead.innerText)"
+        )
+        return found
+
     def _record(self, step: str, *, closed: bool = False) -> dict[str, Any]:
         record = next((run.record(step) for run in all_runs(self.runs)), None) or {"answers": {}}
         return {} if closed and not record.get("finished_at") else record
@@ -154,13 +164,17 @@ def test_all_seven_notebooks_are_walked_through(desk: Desk) -> None:
         desk.open(step_name(step))
         desk.run()
         assert desk.closed(step)["verdict"] == "PASS"
+        assert desk.cut() == []
     confirm(desk)
+    assert desk.cut() == []
     for step in ("prisma_resolve", "seed_verification", "api_routes"):
         desk.open(step_name(step))
         desk.run()
         assert desk.closed(step)["verdict"] in ("PASS", "OPEN")
+        assert desk.cut() == []
     sign(desk)
     desk.see("The run is sealed")
+    assert desk.cut() == []
     found = verify(run.path)
     assert found.problems == ()
     assert (found.trusted, found.mode) == (True, "apply")
