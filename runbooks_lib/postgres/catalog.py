@@ -5,9 +5,11 @@ Names are `schema.relation`, unquoted, as the phase file writes them.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -141,14 +143,29 @@ def read_catalog(conn: Connection) -> Catalog:
     def rows(name: str) -> list[tuple[Any, ...]]:
         return conn.cursor(row_factory=tuple_row).execute(query(name)).fetchall()
 
-    return Catalog(
-        relations={relation.name: relation for relation in map(_relation, rows("relations"))},
-        columns=_columns(rows("columns")),
-        constraints=_constraints(rows("constraints")),
-        indexes={index.name: index for index in map(_index, rows("indexes"))},
-        enums={enum.name: enum for enum in map(_enum, rows("enums"))},
-        definitions={(kind, f"{schema}.{name}"): text for kind, schema, name, text in rows("definitions")},
-    )
+    with _no_garbage():
+        return Catalog(
+            relations={relation.name: relation for relation in map(_relation, rows("relations"))},
+            columns=_columns(rows("columns")),
+            constraints=_constraints(rows("constraints")),
+            indexes={index.name: index for index in map(_index, rows("indexes"))},
+            enums={enum.name: enum for enum in map(_enum, rows("enums"))},
+            definitions={
+                (kind, f"{schema}.{name}"): text for kind, schema, name, text in rows("definitions")
+            },
+        )
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Keep the collector of cycles from walking again and again over a hundred thousand rows, which have none."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _relation(row: tuple[Any, ...]) -> Relation:
@@ -159,18 +176,17 @@ def _relation(row: tuple[Any, ...]) -> Relation:
 def _columns(rows: Iterable[tuple[Any, ...]]) -> dict[str, tuple[Column, ...]]:
     """Return the columns by table. Most columns of a large database equal another one's: those are one object."""
     known: dict[tuple[Any, ...], Column] = {}
-
-    def column(row: tuple[Any, ...]) -> Column:
-        values = row[2:]
-        found = known.get(values)
-        if found is None:
-            found = known[values] = Column(*values)
-        return found
-
     columns: dict[str, tuple[Column, ...]] = {}
     for (schema, table), found in groupby(rows, key=itemgetter(0, 1)):
+        own = []
+        for row in found:
+            values = row[2:]
+            column = known.get(values)
+            if column is None:
+                column = known[values] = Column(*values)
+            own.append(column)
         name = f"{schema}.{table}"
-        columns[name] = (*columns.get(name, ()), *map(column, found))
+        columns[name] = (*columns.get(name, ()), *own)
     return columns
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from dataclasses import replace
 
+import psycopg
 import pytest
 
 from runbooks_lib.postgres.catalog import (
@@ -101,3 +103,14 @@ def test_tables_are_told_from_what_only_has_a_name(conn: Connection) -> None:
     ]
     assert tables_there(conn, names) == ("public.two", "public.Odd.name", "public.one")
     assert tables_there(conn, []) == ()
+
+
+def test_garbage_is_collected_as_before_when_a_catalogue_was_read_or_could_not_be(conn: Connection) -> None:
+    read_catalog(conn)
+    assert gc.isenabled()
+    with conn.transaction(force_rollback=True):
+        with pytest.raises(psycopg.errors.UndefinedColumn):
+            conn.execute("SELECT broken")
+        with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+            read_catalog(conn)
+    assert gc.isenabled()
