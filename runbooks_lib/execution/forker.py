@@ -1,7 +1,8 @@
 """Warm kernels, the answering side: preload what notebooks import, then fork a kernel for each request.
 
-Started by `warm` as a program. It stays as it was after preloading: whatever a kernel does to itself, the next one is
-forked from the same state. It forks only while it has one thread and no connection but the one to its owner.
+Started by `warm` as a program. What the first notebook needs comes first, the rest when that has its kernel. It stays
+as it was after preloading: whatever a kernel does to itself, the next one is forked from the same state. It forks only
+while it has one thread and no connection but the one to its owner.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from runbooks_lib.phase import STEPS
 
 PR_SET_PDEATHSIG = 1
 # What a kernel imports when it starts, and what the library imports when a notebook first needs it.
@@ -55,7 +59,7 @@ def main(descriptor: int) -> None:
     """Preload, then fork a kernel for each request until the owner is gone; in a kernel: be one until it ends."""
     _forget_where_we_started()
     owner = socket.socket(fileno=descriptor)
-    birth = _serve(owner, refusal=_preload() or _unfit(owner))
+    birth = _serve(owner)
     if birth is not None:
         _be_a_kernel(birth)
 
@@ -67,31 +71,29 @@ def _forget_where_we_started() -> None:
     os.environ.pop("JPY_PARENT_PID", None)  # that of a kernel which we were started from
 
 
-def _preload() -> str | None:
-    """Import what kernels and notebooks import; return why that failed, None when it did not."""
+def _preload(modules: Sequence[str], steps: Sequence[str]) -> str | None:
+    """Import modules, and what the notebooks of steps import; return why that failed, None when it did not."""
     sys.modules["debugpy"] = None  # type: ignore[assignment] # nobody debugs a headless kernel: 0.1 s less
     gc.disable()  # modules are no garbage: a tenth of the time
     try:
-        for name in PRELOADED:
+        for name in modules:
             importlib.import_module(name)
-        _import_as_notebooks_do()
+        _import_as_notebooks_do(steps)
         sys.modules["pandas"].DataFrame({"": [""]}).style.to_html()  # compiles the templates of every table
     except Exception as error:  # noqa: BLE001 - told to the owner; an ordinary kernel will meet it in the notebook
         return f"preloading failed: {type(error).__name__}: {error}"
     finally:
         del sys.modules["debugpy"]
+        gc.freeze()  # what is shared stays shared; looking for the little garbage first would take longer than it saves
         gc.enable()
-    gc.collect()
-    gc.freeze()  # what is shared stays shared
     return None
 
 
-def _import_as_notebooks_do() -> None:
+def _import_as_notebooks_do(steps: Sequence[str]) -> None:
     from runbooks_lib.archive.code import code_cells, notebooks_folder
     from runbooks_lib.archive.run import step_name
-    from runbooks_lib.phase import STEPS
 
-    for step in STEPS:
+    for step in steps:
         for source in code_cells(notebooks_folder() / f"{step_name(step)}.ipynb"):
             tree = ast.parse(source)
             tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -116,8 +118,10 @@ def _unfit(owner: socket.socket) -> str | None:
     return None
 
 
-def _serve(owner: socket.socket, *, refusal: str | None) -> Birth | None:
+def _serve(owner: socket.socket) -> Birth | None:
     """Answer the owner's requests. Returns None when the owner is gone, and in each child what it is to become."""
+    refusal = _preload(PRELOADED, STEPS[:1]) or _unfit(owner)
+    whole = False
     kernels: dict[int, int] = {}  # pidfd: process
     poll = select.poll()
     poll.register(owner, select.POLLIN)
@@ -147,6 +151,9 @@ def _serve(owner: socket.socket, *, refusal: str | None) -> Birth | None:
             kernels[_hand_over(owner, pid, listening)] = pid
             os.close(ready)
             poll.register(max(kernels), select.POLLIN)
+            if not whole:
+                refusal = _preload((), STEPS[1:]) or _unfit(owner)
+                whole = True
 
 
 def _hand_over(owner: socket.socket, pid: int, listening: int) -> int:

@@ -125,17 +125,19 @@ def _row(name: str, target: Target, sessions: Sessions, run_id: str) -> Row:
     try:
         who = sessions.identity(name)
         right = (who.role, who.database) == (target.role, target.database)
-        lag = f"{present_lag(sessions, name, target)} bytes behind" if target.role is Role.STANDBY else ""
+        lag_bytes = present_lag(sessions, name, target) if target.role is Role.STANDBY else None
         others = other_runs(sessions.unguarded(name), run_id)
     except (RunbookError, psycopg.Error) as error:
         return row | {"answers": f"{error}", "role": "", "lag": "", "also at work": ""}
+    far = lag_bytes is not None and target.max_lag_bytes is not None and lag_bytes > target.max_lag_bytes
+    lag = "" if lag_bytes is None else f"{lag_bytes} bytes behind"
     return row | {
-        "light": SYMBOLS[Verdict.PASS if right else Verdict.FAIL],
+        "light": SYMBOLS[Verdict.PASS if right and not far else Verdict.FAIL],
         "answers": f"{who.server}, database {who.database}, PostgreSQL {who.server_version}",
         "role": who.role.value
         if right
         else f"{who.role} of {who.database}, declared {target.role} of {target.database}",
-        "lag": lag,
+        "lag": f"{lag}, at most {target.max_lag_bytes} are declared" if far else lag,
         "also at work": "; ".join(others) or "nobody",
     }
 

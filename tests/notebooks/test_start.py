@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import pytest
 from runbooks_lib.archive.run import Run, all_runs
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import load_phase, services_of, with_services
+from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.widgets.lights import light_rows
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
 Operators = Callable[..., Any]
@@ -85,6 +88,22 @@ def test_a_light_turns_by_itself_in_sessions_that_are_kept(
             conn.execute("SELECT pg_promote()")  # the open session stays, and another server answers in it
         assert re.search("declared a standby", me.see(RED.format("replica")))
     wait_until(lambda: not looking(fresh_lab))
+
+
+def test_a_standby_that_is_further_behind_than_declared_is_not_green(fresh_lab: Lab) -> None:
+    targets = dict(load_phase(PHASE).targets)
+    targets["replica"] = replace(targets["replica"], max_lag_bytes=1_000)
+    admin = fresh_lab.replica.connect("postgres", passfile=fresh_lab.env()["PGPASSFILE"])
+    with admin as standby, fresh_lab.admin("keybuzz_backend") as leader, Sessions(targets) as sessions:
+        assert [row["light"] for row in light_rows(sessions, "-")] == ["✔", "✔", "✔"]
+        standby.execute("SELECT pg_wal_replay_pause()")
+        leader.execute("CREATE TABLE ballast AS SELECT g FROM generate_series(1, 1000) AS g")
+        leader.execute("SELECT pg_switch_wal()")  # what is not yet flushed cannot be behind
+        _, replica, _ = light_rows(sessions, "-")
+        assert replica["light"] == "✘"
+        assert replica["lag"].endswith(" bytes behind, at most 1000 are declared")
+        standby.execute("SELECT pg_wal_replay_resume()")
+        wait_until(lambda: light_rows(sessions, "-")[1]["light"] == "✔")
 
 
 def test_a_lost_session_is_made_anew(fresh_lab: Lab, runs: Path, operator: Operators, tmp_path: Path) -> None:
