@@ -34,9 +34,7 @@ class Masker:
 
     def value(self, value: Any) -> Any:
         """Return a value of JSON with the texts in it masked, keys too; itself when nothing in it can be a secret."""
-        small = squeezed(
-            "\0".join(_texts(value))
-        )  # the core of a secret in one of them is also in all of them
+        small = squeezed("\0".join(_texts(value)))  # has the core of every secret that stands in one of them
         return self._value(value) if any(form.core in small for form in self._forms) else value
 
     def _value(self, value: Any) -> Any:
