@@ -99,6 +99,18 @@ def could_not_run(check: str, target: str, object: str, error: RunbookError) -> 
     )
 
 
+def not_declared(check: str, target: str, what: str) -> Finding:
+    """Return the SKIP finding of a check that has nothing to look at: the phase declares no `what` (a plural)."""
+    return Finding(
+        check=check,
+        target=target,
+        object="phase",
+        have=f"the phase declares no {what}",
+        want="asked where declared",
+        verdict=Verdict.SKIP,
+    )
+
+
 def worst_of(verdicts: Iterable[Verdict]) -> Verdict:
     """Return the worst of several verdicts; ERROR when there is none."""
     return max(verdicts, key=_SEVERITY.__getitem__, default=Verdict.ERROR)

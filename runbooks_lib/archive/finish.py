@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from runbooks_lib.archive.exports import write_exports
+from runbooks_lib.archive.judged import NOT_DRAWN, NOT_SEALED
 from runbooks_lib.archive.keys import signing_key
 from runbooks_lib.archive.pages import write_pages
 from runbooks_lib.archive.run import Run, now
 from runbooks_lib.archive.scan import scan
 from runbooks_lib.archive.seal import seal
-from runbooks_lib.errors import EvidenceError
+from runbooks_lib.errors import EvidenceError, ExecutionError, RunbookError
 from runbooks_lib.findings import CLOSING, Verdict, worst_of
 from runbooks_lib.phase import STEPS
 
@@ -20,17 +21,40 @@ def finish(run: Run, *, key: Path | None = None) -> None:
 
     Signs with `key`, else with the key that RUNBOOKS_SIGNING_KEY names, else not at all.
     Raises EvidenceError when a secret stands in the folder, and notes in run.json that the run failed; and when
-    something cannot be written. The run is not sealed then.
+    something cannot be written. The run is not sealed then. Raises ExecutionError when the pages cannot be drawn:
+    the run is sealed without them, and run.json says that it failed.
     """
     run.reopen()
-    write_pages(run)
-    write_exports(run)
+    undrawn = _draw(run)
     try:
         scan(run)
     except EvidenceError as error:
-        run.update(verdict=Verdict.ERROR, finished_at=None, exit_code=error.exit_code, not_sealed=str(error))
+        _note(run, error, NOT_SEALED)
         raise
     seal(run, key=signing_key(key))
+    if undrawn is not None:
+        raise undrawn
+
+
+def _draw(run: Run) -> ExecutionError | None:
+    """Write the pages and exports; note and return why a defect kept them from being drawn."""
+    try:
+        write_pages(run)
+        write_exports(run)
+    except RunbookError:
+        raise
+    except Exception as error:  # noqa: BLE001 -- what is no report must not cost the evidence
+        undrawn = ExecutionError(
+            f"The pages of the run could not be drawn: {type(error).__name__}: {error}.",
+            "The evidence is kept. This is a defect of the runbooks: report it.",
+        )
+        _note(run, undrawn, NOT_DRAWN)
+        return undrawn
+    return None
+
+
+def _note(run: Run, error: RunbookError, key: str) -> None:
+    run.update(verdict=Verdict.ERROR, finished_at=None, exit_code=error.exit_code, **{key: str(error)})
 
 
 def finish_by_hand(run: Run) -> None:

@@ -11,6 +11,8 @@ from runbooks_lib.findings import CLOSING, Finding, Verdict, worst_of
 
 # A dump has the time in its name: another run's dump is another file, and no difference.
 _DUMP_TIME = re.compile(r"(?<=_)\d{8}_\d{6}(?=[_.]|\b)")
+# Keys of run.json: why a run could not be sealed; why its pages could not be drawn.
+NOT_SEALED, NOT_DRAWN = "not_sealed", "not_drawn"
 Evidence = Mapping[str, Mapping[str, Any]]
 
 
@@ -68,6 +70,28 @@ def unexplained(header: Mapping[str, Any], evidence: Evidence) -> Iterator[str]:
     for step, verdict in verdicts(header, evidence).items():
         if verdict is Verdict.ERROR and step not in closed:
             yield step
+
+
+def stops(header: Mapping[str, Any], evidence: Evidence) -> Iterator[tuple[str, Finding]]:
+    """Yield what ended a run and stands in no record: each unexplained step with an ERROR, then the run's own end."""
+    said = {step["step"]: step.get("stopped_by") for step in header.get("steps", ())}
+    for step in unexplained(header, evidence):
+        yield step, _stop(step, said.get(step) or "it ended without a verdict of its own")
+    for key in (NOT_SEALED, NOT_DRAWN):
+        if header.get(key):
+            yield "-", _stop("run", header[key])
+
+
+def _stop(object: str, have: str) -> Finding:
+    return Finding(
+        check="step_is_carried_out",
+        target="-",
+        object=object,
+        have=have,
+        want="carried out to its end",
+        verdict=Verdict.ERROR,
+        hint="Mend what is named, then run the phase again, or take this run up: --resume RUN.",
+    )
 
 
 def durations_s(header: Mapping[str, Any], evidence: Evidence) -> dict[str, float]:

@@ -23,12 +23,13 @@ from runbooks_lib.archive.run import (
     step_name,
     unfinished,
 )
-from runbooks_lib.errors import PreconditionFailed, RunbookError
+from runbooks_lib.errors import ExecutionError, PreconditionFailed, RunbookError
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run, gate, worst
 from runbooks_lib.phase import STEPS, Phase, load_phase, shipped_ids
 from runbooks_lib.postgres.connect import Sessions
 
 SCHEMA_VERSION = 1
+OURS = "This is a defect of the runbooks: report it."
 
 
 class Step:
@@ -71,21 +72,24 @@ class Step:
     def ask(self, question: Callable[..., Answer], /, **options: Any) -> Answer:
         """Ask one question of the step's module and record the answer before anybody judges it.
 
-        Calls `question(phase, sessions, **options)`. A RunbookError becomes an ERROR finding: a check that could
-        not run is never a PASS. Anything else is a defect of ours and is raised after it was recorded.
+        Calls `question(phase, sessions, **options)`. Whatever it raises becomes an ERROR finding, and so does an
+        answer without findings: a check that could not run is never a PASS. A defect of ours is also raised.
         """
         began, clock = now(), time.monotonic()
+        defect: Exception | None = None
         try:
             answer = question(self.phase, self.sessions, **options)
+            if not answer.findings:
+                raise ExecutionError(f"Nothing was found out about `{question.__name__}`.", OURS)
         except RunbookError as error:
-            answer = Answer(findings=(could_not_run(question.__name__, "-", self.name, error),))
-        except Exception as error:
-            what = f"{type(error).__name__}: {error}"
-            defect = RunbookError(what, "This is a defect of the runbooks: report it.")
-            answer = Answer(findings=(could_not_run(question.__name__, "-", self.name, defect),))
-            self._keep(question, began, clock, answer)
-            raise
+            answer = Answer(findings=(could_not_run("step_is_carried_out", "-", question.__name__, error),))
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is evidence
+            what = ExecutionError(f"{type(error).__name__}: {error}", OURS)
+            answer = Answer(findings=(could_not_run("step_is_carried_out", "-", question.__name__, what),))
+            defect = error
         self._keep(question, began, clock, answer)
+        if defect is not None:
+            raise defect
         return answer
 
     def facts(self, step: str, question: str) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from runbooks_lib.archive.executed import (
     stop_of,
 )
 from runbooks_lib.archive.files import read_json, sha256_of
+from runbooks_lib.archive.judged import NOT_DRAWN
 from runbooks_lib.archive.manifest import Sealed
 from runbooks_lib.archive.problem import Kind, Problem
 from runbooks_lib.archive.run import HEADER, Run, step_name
@@ -81,7 +82,7 @@ def _verdict_problems(
     """Yield where the verdicts of run.json are not those of the steps."""
     noted = {step["step"]: Verdict(step["verdict"]) for step in header.get("steps", ())}
     verdicts = noted or {step: Verdict(r["verdict"] or Verdict.ERROR) for step, r in evidence.items()}
-    worst = worst_of(verdicts.values())
+    worst = Verdict.ERROR if header.get(NOT_DRAWN) else worst_of(verdicts.values())
     if header["verdict"] != worst:
         yield Problem(
             Kind.CONTRADICTS, HEADER, f"its verdict is {header['verdict']}, and by its steps {worst}"

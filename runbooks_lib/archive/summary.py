@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from runbooks_lib.archive.judged import durations_s, judged, plan_of, unexplained, verdict_of, verdicts
+from runbooks_lib.archive.judged import durations_s, judged, plan_of, stops, verdict_of, verdicts
 from runbooks_lib.archive.redaction import redact
 from runbooks_lib.archive.run import Run, step_name
-from runbooks_lib.errors import EvidenceError
-from runbooks_lib.findings import CLOSING, Verdict
+from runbooks_lib.errors import EvidenceError, RunbookError
+from runbooks_lib.findings import CLOSING, Verdict, could_not_run
 
 SHOWN = 50  # closing findings in a job's summary, of which GitHub shows 1 MiB
 MARKS = {Verdict.PASS: "✅", Verdict.OPEN: "🟡", Verdict.SKIP: "⚪", Verdict.FAIL: "❌", Verdict.ERROR: "🛑"}
@@ -23,7 +23,7 @@ def result(run: Run) -> dict[str, Any]:
     """Return what `--json` prints of a run: its header, and with it `folder`, `plan`, `findings`, `open`, `closing`.
 
     `plan` is None or {hash, confirmation}; `findings` counts them by verdict; `open` are the open items of the
-    checklist; `closing` are the findings that closed a gate, with their step and question.
+    checklist; `closing` are the findings that closed a gate, with their step and question, and what else ended the run.
     """
     evidence = run.evidence()
     all_of_them = list(judged(evidence))
@@ -42,8 +42,23 @@ def result(run: Run) -> dict[str, Any]:
             {"step": each.step, "question": each.question, **each.finding.to_dict()}
             for each in all_of_them
             if each.finding.verdict in CLOSING
-        ],
+        ]
+        + [{"step": step, "question": "-", **stop.to_dict()} for step, stop in stops(run.header(), evidence)],
     }
+
+
+def stopped(run: Run | None, error: RunbookError) -> dict[str, Any]:
+    """Return what `--json` prints when an error ended a run, or came before there was one; secrets are masked.
+
+    As `result`; before there is a run, `verdict`, `exit_code`, `findings`, `open` and `closing` alone.
+    """
+    told: dict[str, Any] = {"findings": {}, "open": [], "closing": []} if run is None else result(run)
+    if not told["closing"]:
+        masked = RunbookError(redact(error.what_happened), redact(error.what_to_do))
+        stop = could_not_run("step_is_carried_out", "-", "run", masked)
+        told["closing"] = [{"step": "-", "question": "-", **stop.to_dict()}]
+    told |= {"verdict": Verdict.ERROR, "exit_code": error.exit_code}
+    return told
 
 
 def append_summary(run: Run) -> Path | None:
@@ -81,9 +96,6 @@ def summary(run: Run) -> str:
         f"## {MARKS[verdict]} {_cell(header['phase']['id'])}: {verdict}",
         f"{header['mode']} run `{header['id']}`, {ended}, {sum(told['findings'].values())} findings",
         "| step | verdict | seconds |\n|---|---|--:|\n" + "\n".join(rows),
-    ]
-    lines += [
-        f"{step_name(step)} ended without a verdict of its own." for step in unexplained(header, evidence)
     ]
     lines += _closing(told["closing"])
     if told["open"]:

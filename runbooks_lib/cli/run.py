@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from runbooks_lib.errors import RunbookError
 
 if TYPE_CHECKING:
     from runbooks_lib.archive.run import Run
@@ -105,11 +108,13 @@ def run(
     from runbooks_lib.archive.run import Run
     from runbooks_lib.execution.preconditions import require
 
-    before = Run.open(Path(resumed)) if resumed else None
-    loaded = require(phase, services=chosen, resumed=before)
-    folder = before or Run.create(place(runs, loaded.id), loaded)
-    keep = _decide(folder, loaded, apply=apply) if before else {}
-    result = _execute(folder, _absolute(phase), steps, apply=apply, confirm=lambda: confirm, keep=keep)
+    with _told(as_json) as made:
+        before = Run.open(Path(resumed)) if resumed else None
+        loaded = require(phase, services=chosen, resumed=before)
+        folder = before or Run.create(place(runs, loaded.id), loaded)
+        made.append(folder)
+        keep = _decide(folder, loaded, apply=apply) if before else {}
+        result = _execute(folder, _absolute(phase), steps, apply=apply, confirm=lambda: confirm, keep=keep)
     _print(result, lang=lang, apply=apply, as_json=as_json)
     _publish(result.run, runs)
     sys.exit(result.exit_code)
@@ -140,14 +145,35 @@ def demo(runs: str | None, key: str | None, lang: str, as_json: bool) -> None:
     click.echo("starting the lab: a PostgreSQL leader, a streaming standby, Prisma, an API", err=True)
     with running() as lab:
         os.environ.update(lab.env())
-        loaded = require(DEMO_PHASE)
-        folder = Run.create(place(runs, loaded.id), loaded)
-        result = _execute(
-            folder, DEMO_PHASE, STEPS, apply=True, confirm=lambda: confirmation_of(loaded, folder), keep={}
-        )
+        with _told(as_json) as made:
+            loaded = require(DEMO_PHASE)
+            folder = Run.create(place(runs, loaded.id), loaded)
+            made.append(folder)
+            result = _execute(
+                folder,
+                DEMO_PHASE,
+                STEPS,
+                apply=True,
+                confirm=lambda: confirmation_of(loaded, folder),
+                keep={},
+            )
     _print(result, lang=lang, apply=True, as_json=as_json)
     _publish(result.run, runs)
     sys.exit(result.exit_code)
+
+
+@contextmanager
+def _told(as_json: bool) -> Iterator[list[Run]]:
+    """Have what stops a run told as JSON, too; the block puts the run into the list as soon as there is one."""
+    made: list[Run] = []
+    try:
+        yield made
+    except RunbookError as error:
+        if as_json:
+            from runbooks_lib.archive.summary import stopped
+
+            click.echo(json.dumps(stopped(made[0] if made else None, error), indent=2, ensure_ascii=False))
+        raise
 
 
 def _execute(

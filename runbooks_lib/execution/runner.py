@@ -269,7 +269,13 @@ def _note_end(run: Run, result: Result) -> None:
         verdict=result.verdict,
         exit_code=result.exit_code,
         steps=[
-            {"step": o.step, "verdict": o.verdict, "duration_s": o.duration_s, "kept": o.kept or None}
+            {
+                "step": o.step,
+                "verdict": o.verdict,
+                "duration_s": o.duration_s,
+                "kept": o.kept or None,
+                "stopped_by": None if o.stopped_by is None else str(o.stopped_by),
+            }
             for o in result.outcomes
         ],
     )

@@ -20,6 +20,7 @@ from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.services.deployments import Deployment, deployment_state
 from runbooks_lib.services.http import Probe, RouteState, ServiceProbe, probe_routes, probe_service
 from runbooks_lib.services.source import Hit, find_route
+from runbooks_lib.steps.declared import or_not_declared
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 UNTOLD = frozenset({RouteState.UNREACHABLE, RouteState.INDISTINCT, RouteState.SERVER_ERROR})
@@ -57,7 +58,8 @@ def services(phase: Phase, sessions: Sessions) -> Answer:
         }
         for name, fact in facts.items()
     )
-    return Answer(findings=tuple(findings), facts={"services": facts}, rows=rows)
+    judged = or_not_declared(phase, findings, "service_is_deployed")
+    return Answer(findings=judged, facts={"services": facts}, rows=rows)
 
 
 def routes(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
@@ -81,7 +83,8 @@ def routes(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
         {"service": f.target, "route": f.object, "state": f.have, "verdict": f.verdict.value}
         for f in at_services
     )
-    return Answer(findings=(*at_services, *served), facts={"probes": facts}, rows=rows)
+    judged = or_not_declared(phase, (*at_services, *served), "route_is_present")
+    return Answer(findings=judged, facts={"probes": facts}, rows=rows)
 
 
 def source(phase: Phase, sessions: Sessions) -> Answer:
@@ -122,7 +125,7 @@ def source(phase: Phase, sessions: Sessions) -> Answer:
         }
         for route in phase.routes
     )
-    return Answer(findings=tuple(findings) or (_no_source(),), facts=facts, rows=rows)
+    return Answer(findings=or_not_declared(phase, findings, "route_is_in_source"), facts=facts, rows=rows)
 
 
 def _base_url(service: Service) -> str | None:
@@ -237,17 +240,6 @@ def _judge_source(name: str, service: Service, route: Route, hits: tuple[Hit, ..
         want="declared somewhere",
         verdict=verdict,
         hint="Nobody has written it yet, or in a way that the look-up cannot read." if hits == () else "",
-    )
-
-
-def _no_source() -> Finding:
-    return Finding(
-        check="route_is_in_source",
-        target="-",
-        object="phase",
-        have="no service names its source tree",
-        want="a tree to look into",
-        verdict=Verdict.SKIP,
     )
 
 

@@ -28,6 +28,7 @@ from runbooks_lib.postgres.readiness import (
     check_privileges,
 )
 from runbooks_lib.postgres.replication import Lag, measure_lag
+from runbooks_lib.steps.declared import or_not_declared
 from runbooks_lib.steps.parity import check_rows
 from runbooks_lib.steps.pending import Pending, filled_and_added, shows_baseline
 
@@ -211,7 +212,7 @@ def replication(phase: Phase, sessions: Sessions) -> Answer:
     Facts: per standby its Lag.
     """
     standbys = {name: target for name, target in phase.targets.items() if target.role is Role.STANDBY}
-    findings: list[Finding] = [] if standbys else [_no_standby()]
+    findings: list[Finding] = []
     lags: dict[str, Any] = {}
     for name, target in standbys.items():
         try:
@@ -231,7 +232,8 @@ def replication(phase: Phase, sessions: Sessions) -> Answer:
             except RunbookError as error:
                 findings.append(could_not_run("rows_are_those_of_primary", name, "declared tables", error))
     rows = tuple({"target": name, **lag, "samples": len(lag["samples"])} for name, lag in lags.items())
-    return Answer(findings=tuple(findings), facts={"lag": lags}, rows=rows)
+    judged = or_not_declared(phase, findings, "standby_is_streaming")
+    return Answer(findings=judged, facts={"lag": lags}, rows=rows)
 
 
 def _judge_lag(name: str, target: Target, lag: Lag) -> Iterator[Finding]:
@@ -282,18 +284,6 @@ def _parity(phase: Phase, sessions: Sessions, name: str, target: Target) -> Iter
     )
     yield judge(
         "row_counts_are_those_of_primary", name, "declared tables", have=have[1], want=want[1], hint=hint
-    )
-
-
-def _no_standby() -> Finding:
-    return Finding(
-        check="standby_is_streaming",
-        target="-",
-        object="phase",
-        have="no target is declared a standby",
-        want="a standby to look at",
-        verdict=Verdict.SKIP,
-        hint="",
     )
 
 

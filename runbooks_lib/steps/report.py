@@ -21,6 +21,7 @@ from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.postgres.inspection import by_object, inspect
 from runbooks_lib.postgres.replication import measure_lag
 from runbooks_lib.prisma.history import read_rows
+from runbooks_lib.steps.declared import nothing_declared, or_not_declared
 from runbooks_lib.steps.document import Document, expected_sections, languages, render
 from runbooks_lib.steps.document.markdown import figures, headings
 from runbooks_lib.steps.document.seen import Evidence
@@ -138,7 +139,9 @@ def checklist(phase: Phase, sessions: Sessions, *, evidence: Evidence) -> Answer
     Facts: `items`, each with its text in both languages, verdict and reason, how many findings it was `judged` by
     and how many of them `passed`, those that did not, and the checks and targets that no finding is of (`unseen`).
     """
-    selected = [_selected(item, evidence) for item in phase.checklist]
+    selected = [
+        (*_selected(item, evidence), *nothing_declared(phase, item.checks)) for item in phase.checklist
+    ]
     signed = recorded_signatures(evidence)
     findings = [
         _tick(item, chosen, signed.get(number))
@@ -167,7 +170,8 @@ def checklist(phase: Phase, sessions: Sessions, *, evidence: Evidence) -> Answer
         }
         for f in findings
     )
-    return Answer(findings=tuple(findings), facts={"items": items}, rows=rows)
+    judged = or_not_declared(phase, findings, "checklist_item_holds")
+    return Answer(findings=judged, facts={"items": items}, rows=rows)
 
 
 def _selected(item: ChecklistItem, evidence: Evidence) -> tuple[Finding, ...]:

@@ -16,6 +16,7 @@ from runbooks_lib.postgres.catalog import count_rows, tables_there
 from runbooks_lib.postgres.checks import check_row_counts
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.steps import seed_sets
+from runbooks_lib.steps.declared import or_not_declared
 from runbooks_lib.steps.pending import judged_later, pending_at
 from runbooks_lib.steps.seed_rows import compare, unexpected_keys
 
@@ -43,7 +44,8 @@ def rows(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Answer:
         {"target": f.target, "row": f.object, "have": f.have, "want": f.want, "verdict": f.verdict.value}
         for f in findings
     )
-    return Answer(findings=tuple(findings), facts=facts, rows=table)
+    judged = or_not_declared(phase, findings, "seed_row_is", "seed_rows_are")
+    return Answer(findings=judged, facts=facts, rows=table)
 
 
 def _ask_rows(phase: Phase, sessions: Sessions, name: str, seeds: Seeds, planned: Plan) -> Iterator[Judged]:
@@ -111,7 +113,7 @@ def unexpected(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Ans
                 hint="Somebody added rows since the phase was written: declare them, or have them removed.",
             )
         )
-    return Answer(findings=tuple(findings))
+    return Answer(findings=or_not_declared(phase, findings, "no_unexpected_seed_rows"))
 
 
 def row_counts(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Answer:
@@ -132,7 +134,7 @@ def row_counts(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Ans
             findings.append(could_not_run("row_count_is", name, "every table", error))
             continue
         findings.extend(pending.later(check_row_counts(phase, name, facts[name])))
-    return Answer(findings=tuple(findings), facts={"rows": facts})
+    return Answer(findings=or_not_declared(phase, findings, "row_count_is"), facts={"rows": facts})
 
 
 def _places(phase: Phase) -> Iterator[tuple[str, Seeds]]:

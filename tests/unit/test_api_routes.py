@@ -213,13 +213,6 @@ def test_what_does_not_speak_http_is_an_error(monkeypatch: pytest.MonkeyPatch) -
     assert verdicts(answer, "service_is_deployed", target="keybuzz-backend") == {Verdict.ERROR}
 
 
-def test_a_phase_without_services_leaves_the_gate_closed() -> None:
-    answer = ask(api_routes.services, replace(PHASE, services={}, routes=()))
-    assert answer.verdict is Verdict.ERROR
-    with pytest.raises(GateClosed):
-        gate(answer.findings)
-
-
 # --- Deployments ------------------------------------------------------------------------------------------------
 
 
@@ -431,11 +424,6 @@ def test_what_is_sent_has_no_body_and_no_credentials(
     assert "secret" not in repr(answer)
 
 
-def test_a_phase_without_routes_leaves_the_gate_closed() -> None:
-    with pytest.raises(GateClosed):
-        gate(ask(api_routes.routes, replace(PHASE, routes=()), apply=True).findings)
-
-
 # --- source -----------------------------------------------------------------------------------------------------
 
 
@@ -479,4 +467,7 @@ def test_a_phase_whose_services_name_no_source_is_skipped() -> None:
     service: Service = PHASE.services["keybuzz-api"]
     phase = replace(PHASE, services={"keybuzz-api": service}, routes=())
     (finding,) = ask(api_routes.source, phase).findings
-    assert (finding.verdict, finding.have) == (Verdict.SKIP, "no service names its source tree")
+    assert (finding.verdict, finding.have) == (
+        Verdict.SKIP,
+        "the phase declares no routes of services with a source tree",
+    )

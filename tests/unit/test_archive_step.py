@@ -162,7 +162,7 @@ def test_what_could_not_be_asked_is_an_error_finding() -> None:
     answer = step.ask(unreachable)
     assert answer.verdict is Verdict.ERROR
     (row,) = recorded(step)["answers"]["unreachable"]["findings"]
-    assert (row["check"], row["object"], row["verdict"]) == ("unreachable", "preflight", "ERROR")
+    assert (row["check"], row["object"], row["verdict"]) == ("step_is_carried_out", "unreachable", "ERROR")
     assert (row["have"], row["hint"]) == ("It does not answer.", "Start it.")
     with pytest.raises(GateClosed, match="It does not answer"):
         gate(answer.findings)
@@ -183,9 +183,10 @@ def test_a_defect_is_recorded_and_raised() -> None:
 def test_an_empty_answer_is_an_error() -> None:
     step = open_step("preflight", phase=PHASE)
     answer = step.ask(wordless)
-    assert recorded(step)["answers"]["wordless"]["verdict"] == "ERROR"
-    assert recorded(step)["answers"]["wordless"]["asked"] == ""
-    with pytest.raises(GateClosed, match="no finding"):
+    kept = recorded(step)["answers"]["wordless"]
+    assert (kept["verdict"], kept["asked"]) == ("ERROR", "")
+    assert kept["findings"][0]["have"] == "Nothing was found out about `wordless`."
+    with pytest.raises(GateClosed, match="Nothing was found out"):
         gate(answer.findings)
 
 

@@ -141,20 +141,22 @@ def seed_sets(phase: Phase, seen: Seen) -> tuple[SeedSet, ...]:
 
 def rows_as_declared(seen: Seen) -> tuple[int, int]:
     """Return how many declared rows are as declared, over all targets, and how many there are."""
-    single = seen.findings("seed_verification", "rows", checks=("seed_row_is",))
+    single = _of_rows(seen)
     sets = seen.facts("seed_verification", "rows").get("sets", ())
     wrong = sum(f.get(kind, 0) for f in sets for kind in ("missing", "different", "declared twice"))
     declared = sum(f["declared"] for f in sets)
     return passed(single) + max(declared - wrong, 0), len(single) + declared
 
 
+def _of_rows(seen: Seen) -> tuple[Finding, ...]:
+    """Return the findings on single rows: each was looked at somewhere, and what nobody declared was not."""
+    found = seen.findings("seed_verification", "rows", checks=("seed_row_is",))
+    return tuple(finding for finding in found if finding.target != "-")
+
+
 def _found(seen: Seen) -> dict[str, list[tuple[Finding, Mapping[str, Any]]]]:
     """Return, per row's name (`table[key]`), its finding and what stands in the table, at each target."""
-    judgements = [
-        finding
-        for finding in seen.findings("seed_verification", "rows", checks=("seed_row_is",))
-        if finding.verdict is not Verdict.ERROR
-    ]
+    judgements = [finding for finding in _of_rows(seen) if finding.verdict is not Verdict.ERROR]
     facts = seen.facts("seed_verification", "rows").get("rows", ())
     if len(judgements) != len(facts):
         raise EvidenceError(

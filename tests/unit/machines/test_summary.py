@@ -90,7 +90,13 @@ def test_a_step_that_died_is_named(make_run: Any) -> None:
     run = make_run(
         {}, header={"steps": [{"step": "backup", "verdict": "ERROR", "duration_s": 1}], "verdict": "ERROR"}
     )
-    assert "02_backup ended without a verdict of its own." in summary(run)
+    (stop,) = result(run)["closing"]
+    assert (stop["check"], stop["step"], stop["have"]) == (
+        "step_is_carried_out",
+        "backup",
+        "it ended without a verdict of its own",
+    )
+    assert r"| ERROR | `step_is_carried_out` | - | backup |" in summary(run)
 
 
 def test_it_is_appended_where_github_wants_it(

@@ -1,0 +1,96 @@
+"""What a phase leaves out is SKIP, whichever key it is; what it declares and nobody looked at stays an ERROR."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from runbooks_lib.findings import Answer, Verdict
+from runbooks_lib.phase import Phase, load_phase
+from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.steps import api_routes, preflight, report, seed_verification
+from runbooks_lib.steps.declared import or_not_declared
+
+PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
+NOTHING: dict[str, Any] = {}
+NO_DATA = {name: replace(target, data=False) for name, target in PHASE.targets.items()}
+LEADER = {"leader": PHASE.targets["leader"]}
+WITHOUT_SOURCE = {name: replace(service, source_env=None) for name, service in PHASE.services.items()}
+
+
+def ask(question: Any, phase: Phase, **options: Any) -> Answer:
+    """Ask a question that must not need any session."""
+    with Sessions(NOTHING, application_name="runbooks test") as sessions:
+        answer: Answer = question(phase, sessions, **options)
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("question", "left_out", "options", "words"),
+    [
+        (seed_verification.rows, {"seeds": ()}, {}, "seed rows"),
+        (seed_verification.unexpected, {"seeds": ()}, {}, "seeds"),
+        (seed_verification.rows, {"targets": NO_DATA}, {}, "targets with data"),
+        (seed_verification.unexpected, {"targets": NO_DATA}, {}, "targets with data"),
+        (seed_verification.row_counts, {"targets": NO_DATA}, {}, "row counts"),
+        (preflight.replication, {"targets": LEADER}, {}, "standbys"),
+        (api_routes.services, {"services": {}, "routes": ()}, {}, "services"),
+        (api_routes.routes, {"routes": (), "services": {}}, {"apply": True}, "routes"),
+        (api_routes.routes, {"routes": ()}, {"apply": False}, "routes"),
+        (api_routes.source, {"services": {}, "routes": ()}, {}, "source tree"),
+        (api_routes.source, {"services": WITHOUT_SOURCE}, {}, "source tree"),
+        (api_routes.source, {"routes": ()}, {}, "source tree"),
+        (report.checklist, {"checklist": ()}, {"evidence": {}}, "boxes"),
+        (report.sign_off, {"checklist": ()}, {"signed": {}}, "boxes"),
+    ],
+)
+def test_a_question_about_nothing_declared_is_skipped(
+    question: Any, left_out: dict[str, Any], options: dict[str, Any], words: str
+) -> None:
+    answer = ask(question, replace(PHASE, **left_out), **options)
+    assert answer.verdict is Verdict.SKIP
+    assert all(f.have.startswith("the phase declares no ") for f in answer.findings)
+    assert words in " ".join(f.have for f in answer.findings)
+
+
+@pytest.mark.parametrize(
+    "check", ["seed_row_is", "row_count_is", "route_is_served", "has_index", "no_such_check"]
+)
+def test_what_is_declared_and_was_not_looked_at_is_no_skip(check: str) -> None:
+    assert or_not_declared(PHASE, (), check) == ()
+
+
+@pytest.mark.parametrize(
+    ("left_out", "boxes"),
+    [
+        ({"seeds": ()}, {"The data of kbz_test are present", "The data of tenant_test_dev are present"}),
+        ({"routes": ()}, {"The Amazon API routes are reachable"}),
+        (
+            {"indexes": (), "enums": ()},
+            {"The tables exist in `keybuzz_backend`", "The PostgreSQL enums are created"},
+        ),
+    ],
+)
+def test_a_box_that_looks_at_what_is_not_declared_stays_open_and_stops_nothing(
+    left_out: dict[str, Any], boxes: set[str]
+) -> None:
+    passing = {
+        "report": {
+            "answers": {
+                "last_look": {
+                    "findings": [
+                        {"check": check, "target": target, "object": "public.a", "have": "x", "want": "x",
+                         "verdict": "PASS", "hint": ""}
+                        for target in ("leader", "replica")
+                        for check in ("has_table", "table_owner_is", "columns_are", "col_is_pk")
+                    ]
+                }
+            }
+        }
+    }  # fmt: skip
+    items = ask(report.checklist, replace(PHASE, **left_out), evidence=passing).facts["items"]
+    skipped = {item["text"]["en"] for item in items if item["verdict"] == "SKIP"}
+    assert skipped == boxes
+    assert not any(item["ticked"] for item in items if item["text"]["en"] in boxes)
