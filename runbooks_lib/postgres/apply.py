@@ -13,6 +13,7 @@ from runbooks_lib.errors import MigrationError
 from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.locks import lock_holder
 from runbooks_lib.postgres.script import Statement
+from runbooks_lib.postgres.sqlstate import what_to_do
 from runbooks_lib.postgres.waiting import Waiting
 
 LOCK_KEY = 0x52554E424F4F4B53 & 0x7FFFFFFFFFFFFFFF  # "RUNBOOKS", as a bigint
@@ -96,11 +97,7 @@ def _execute(conn: Connection, statement: Statement) -> psycopg.Cursor[dict[str,
 
 
 def _failed(statement: Statement, error: psycopg.Error, waiting: Waiting) -> MigrationError:
-    hint = {
-        "55P03": "Something holds a lock on it: see the blockers in preflight, then run the step again.",
-        "57014": "It took longer than statement_timeout_ms of the phase: raise it, or find what holds it up.",
-        "42501": "Have the missing privilege granted; preflight's role_may says which.",
-    }.get(error.sqlstate or "", "Correct the SQL; the transaction was rolled back and nothing has changed.")
+    hint = f"{what_to_do(error.sqlstate)} The transaction was rolled back."
     waited = ""
     if error.sqlstate in ("55P03", "57014") and waiting.blockers:
         waited = f". It waited for {waiting}"

@@ -21,6 +21,7 @@ from psycopg.rows import dict_row
 from runbooks_lib.errors import ConnectionFailed, PreconditionFailed
 from runbooks_lib.phase import Role, Target
 from runbooks_lib.postgres.queries import query
+from runbooks_lib.postgres.sqlstate import what_to_do
 
 Row = dict[str, Any]
 Connection = psycopg.Connection[Row]
@@ -285,7 +286,7 @@ def lost(target: Target, error: psycopg.Error) -> ConnectionFailed:
     return ConnectionFailed(
         f"Target {target.name!r} (service {target.service}, database {target.database}) could not be read: "
         f"{_one_line(error)}",
-        "Check that the server is up and that the role may read what the message names.",
+        what_to_do(error.sqlstate),
         sqlstate=error.sqlstate,
     )
 
