@@ -19,7 +19,7 @@ from runbooks_lib.phase import STEPS, Phase
 from runbooks_lib.postgres.catalog import read_catalog
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.postgres.data_dump import read_data_dump
-from runbooks_lib.postgres.differences import compare, describe
+from runbooks_lib.postgres.differences import Described, compare, describe, from_plain, in_words
 from runbooks_lib.prisma.history import read_rows
 
 Record = dict[str, Any]
@@ -116,13 +116,13 @@ def _migration_stands(run: Run, phase: Phase, sessions: Sessions, record: Record
     return None if there else "the migration is not recorded"
 
 
-def _missing(run: Run, live: dict[tuple[str, str], str]) -> list[str]:
+def _missing(run: Run, live: Described) -> list[str]:
     """Return what a database lacks of the objects that this run's plan makes."""
     plan = (run.record("baseline_migration") or {}).get("answers", {}).get("plan", {}).get("facts", {})
     if "makes" not in plan:
         return ["there is no plan"]
-    makes = {(kind, name): words for kind, name, words in plan["makes"]}
-    return list(compare({key: live[key] for key in makes if key in live}, makes))
+    makes = from_plain(plan["makes"])
+    return list(map(in_words, compare({key: live[key] for key in makes if key in live}, makes)))
 
 
 _STILL_TRUE: dict[str, Callable[[Run, Phase, Sessions, Record], str | None]] = {

@@ -4,16 +4,18 @@ The dataclasses are also the grammar of phase.toml: the reader takes the accepte
 types and which of them may be left out from the fields below, and the form of a value from
 its annotation (`Form`, `AtLeast`). A field without a default is a key that must be there.
 
-The names of relations and types are stored as the file writes them: schema.relation, unquoted.
+The names of relations and types are stored as `names.qualified` spells them: schema.relation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+
+from runbooks_lib.names import parts, qualified
 
 SPEC_VERSION = 2  # 2: seeds may name a file; backup may have data
 OLDEST_SPEC_VERSION = 1
@@ -32,10 +34,11 @@ STEPS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """The form of a string: a pattern that matches all of it, and that pattern in words."""
+    """The form of a string: a pattern that matches all of it, that pattern in words, and what gives it one spelling."""
 
     pattern: str
     accepted: str
+    read: Callable[[str], str] = str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +56,13 @@ SERVICE_NAME = Form(
     pattern=r"[A-Za-z0-9_][A-Za-z0-9_.-]*", accepted="the name of a service in pg_service.conf"
 )
 ServiceName = Annotated[str, SERVICE_NAME]
+_PART = r'(?:[^\s."]{1,63}|"(?:[^"]|"")*(?:[.\s]|"")(?:[^"]|"")*")'
 QualifiedName = Annotated[
     str,
     Form(
-        pattern=r'[^\s."]{1,63}\.[^\s."]{1,63}',
-        accepted="schema.relation without quotes, such as public.MarketplaceConnection",
+        pattern=rf"{_PART}\.{_PART}",
+        accepted="schema.relation without quotes, such as public.Order, but for a part with a dot or a space",
+        read=lambda name: qualified(*parts(name)),
     ),
 ]
 FileName = Annotated[

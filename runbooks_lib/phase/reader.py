@@ -112,6 +112,8 @@ class Reader:
             if isinstance(constraint, Form) and not re.fullmatch(constraint.pattern, value):
                 self._mistakes.add(path, f"is {shown(value)}", f"accepted is {constraint.accepted}")
                 return _empty(hint)
+            if isinstance(constraint, Form):
+                return constraint.read(value)
             if isinstance(constraint, AtLeast):
                 size = value if isinstance(value, int) else len(value)
                 if size < constraint.least:

@@ -8,11 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 
+from runbooks_lib.names import parts, qualified
 from runbooks_lib.phase.mistakes import Mistakes, below, shown, suggestion
 from runbooks_lib.phase.model import STEPS, Index, Phase, Role, Seeds
 
 # pg_get_indexdef: CREATE [UNIQUE] INDEX name ON [ONLY] schema.table USING method (...)
-_DEFINITION = re.compile(r"CREATE (?:UNIQUE )?INDEX (?P<index>\S+) ON (?:ONLY )?(?P<table>\S+) USING ")
+_NAME = r'(?:"(?:[^"]|"")+"|[^\s."]+)'
+_DEFINITION = re.compile(
+    rf"CREATE (?:UNIQUE )?INDEX (?P<index>{_NAME}) ON (?:ONLY )?(?P<table>{_NAME}\.{_NAME}) USING "
+)
 
 
 def check_references(phase: Phase, mistakes: Mistakes) -> None:
@@ -135,11 +139,11 @@ def _check_definition(index: Index, path: str, mistakes: Mistakes) -> None:
             "accepted is what pg_get_indexdef prints: CREATE [UNIQUE] INDEX name ON schema.table USING …",
         )
         return
-    index_name = f"{index.name.split('.')[0]}.{found['index']}"
-    for said, name, key in ((index_name, index.name, "name"), (found["table"], index.table, "table")):
-        if (bare := said.replace('"', "")) != name:
+    index_name = (parts(index.name)[0], *parts(found["index"]))
+    for said, name, key in ((index_name, index.name, "name"), (parts(found["table"]), index.table, "table")):
+        if (spoken := qualified(*said)) != name:
             here = path.removesuffix("definition") + key
-            mistakes.add(path, f"speaks of {shown(bare)}", f"{here} is {shown(name)}")
+            mistakes.add(path, f"speaks of {shown(spoken)}", f"{here} is {shown(name)}")
 
 
 def _check_source(seeds: Seeds, path: str, mistakes: Mistakes) -> None:

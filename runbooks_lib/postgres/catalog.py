@@ -1,6 +1,6 @@
 """A database's catalogue as values: one snapshot, comparable and hashable.
 
-Names are `schema.relation`, unquoted, as the phase file writes them.
+Names are `schema.relation`, as `names.qualified` joins them and the phase file writes them.
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from psycopg import sql
 from psycopg.rows import tuple_row
 
+from runbooks_lib.names import parts, qualified
 from runbooks_lib.postgres.canonical import canonical
 from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.progress import report
 
+Key: TypeAlias = tuple[str, str]  # (kind, name)
+Value: TypeAlias = "bool | int | str | tuple[Value, ...] | None"
+Fields: TypeAlias = tuple[tuple[str, Value], ...]
 COUNTED_AT_ONCE = 50  # tables in one query: one more than that, and somebody may want to know how far it is
 
 
@@ -35,7 +39,7 @@ class Relation(NamedTuple):
     owner: str
     persistence: str
     row_security: bool
-    options: str | None = None
+    options: tuple[tuple[str, str], ...] = ()
     partition: str = ""
 
 
@@ -60,6 +64,11 @@ class Constraint(NamedTuple):
     definition: str
     validated: bool
     columns: tuple[str, ...]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Return the parts of its name: schema, relation, constraint."""
+        return (*parts(self.relation), self.name)
 
 
 class Index(NamedTuple):
@@ -86,7 +95,7 @@ class Enum(NamedTuple):
 class Catalog:
     """One snapshot of a database: what is in it outside the system schemas.
 
-    `definitions` holds everything that has no class of its own here, as (kind, name) -> definition.
+    `definitions` holds everything that has no class of its own here, as (kind, name) -> ((field, value), ...).
     """
 
     relations: Mapping[str, Relation]
@@ -94,7 +103,7 @@ class Catalog:
     constraints: Mapping[str, tuple[Constraint, ...]]
     indexes: Mapping[str, Index]
     enums: Mapping[str, Enum]
-    definitions: Mapping[tuple[str, str], str]
+    definitions: Mapping[Key, Fields]
 
     def tables(self) -> tuple[str, ...]:
         """Return the names of ordinary and partitioned tables."""
@@ -129,8 +138,8 @@ class Catalog:
         yield _line("constraints", (c for _, found in sorted(self.constraints.items()) for c in found))
         yield _line("indexes", self.indexes.values())
         yield _line("enums", self.enums.values())
-        for (kind, name), text in sorted(self.definitions.items()):
-            yield _words(["definition", kind, name, canonical(text)])
+        for (kind, name), fields in sorted(self.definitions.items()):
+            yield _words(["definition", kind, name, fields])
 
 
 def read_catalog(conn: Connection) -> Catalog:
@@ -151,7 +160,11 @@ def read_catalog(conn: Connection) -> Catalog:
             indexes={index.name: index for index in map(_index, rows("indexes"))},
             enums={enum.name: enum for enum in map(_enum, rows("enums"))},
             definitions={
-                (kind, f"{schema}.{name}"): text for kind, schema, name, text in rows("definitions")
+                **{
+                    (kind, qualified(*names)): (("definition", canonical(text)),)
+                    for kind, names, text in rows("definitions")
+                },
+                **_grants(rows("grants")),
             },
         )
 
@@ -169,8 +182,9 @@ def _no_garbage() -> Iterator[None]:
 
 
 def _relation(row: tuple[Any, ...]) -> Relation:
-    schema, name, *others = row
-    return Relation(f"{schema}.{name}", *others)
+    schema, name, kind, owner, persistence, row_security, options, partition = row
+    pairs = tuple(sorted(option.partition("=")[::2] for option in options or ()))
+    return Relation(qualified(schema, name), kind, owner, persistence, row_security, pairs, partition)
 
 
 def _columns(rows: Iterable[tuple[Any, ...]]) -> dict[str, tuple[Column, ...]]:
@@ -185,7 +199,7 @@ def _columns(rows: Iterable[tuple[Any, ...]]) -> dict[str, tuple[Column, ...]]:
             if column is None:
                 column = known[values] = Column(*values)
             own.append(column)
-        name = f"{schema}.{table}"
+        name = qualified(schema, table)
         columns[name] = (*columns.get(name, ()), *own)
     return columns
 
@@ -201,7 +215,7 @@ def _constraint(row: tuple[Any, ...]) -> Constraint:
     schema, relation, name, kind, definition, validated, columns = row
     return Constraint(
         name=name,
-        relation=f"{schema}.{relation}",
+        relation=qualified(schema, relation),
         kind=kind,
         definition=definition,
         validated=validated,
@@ -211,12 +225,20 @@ def _constraint(row: tuple[Any, ...]) -> Constraint:
 
 def _index(row: tuple[Any, ...]) -> Index:
     schema, name, relation, *others = row
-    return Index(f"{schema}.{name}", f"{schema}.{relation}", *others)
+    return Index(qualified(schema, name), qualified(schema, relation), *others)
 
 
 def _enum(row: tuple[Any, ...]) -> Enum:
     schema, name, owner, labels = row
-    return Enum(name=f"{schema}.{name}", owner=owner, labels=tuple(labels))
+    return Enum(name=qualified(schema, name), owner=owner, labels=tuple(labels))
+
+
+def _grants(rows: Iterable[tuple[Any, ...]]) -> dict[Key, Fields]:
+    """Return who else than the owner may do what, by object: (grantee, privilege, may pass it on)."""
+    grants: dict[Key, list[tuple[str, str, bool]]] = {}
+    for kind, names, *grant in rows:
+        grants.setdefault((kind, qualified(*names)), []).append(tuple(grant))
+    return {key: (("privileges", tuple(sorted(found))),) for key, found in grants.items()}
 
 
 def tables_there(conn: Connection, names: Iterable[str]) -> tuple[str, ...]:
@@ -224,13 +246,15 @@ def tables_there(conn: Connection, names: Iterable[str]) -> tuple[str, ...]:
 
     Asks for these alone, where a whole catalogue would tell no more; writes nothing.
     """
-    wanted = tuple(names)
+    wanted = {parts(name): name for name in names}
     statement = (
-        "SELECT n.nspname || '.' || c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE c.relkind IN ('r', 'p') AND n.nspname || '.' || c.relname = ANY(%s)"
+        "SELECT n.nspname, c.relname FROM unnest(%s::text[], %s::text[]) AS wanted (schema, relation)"
+        " JOIN pg_namespace n ON n.nspname = wanted.schema"
+        " JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.relation AND c.relkind IN ('r', 'p')"
     )
-    there = {row["name"] for row in conn.execute(statement, (list(wanted),)).fetchall()}
-    return tuple(name for name in wanted if name in there)
+    asked = [list(column) for column in zip(*wanted, strict=True)] or [[], []]
+    there = {(row["nspname"], row["relname"]) for row in conn.execute(statement, asked).fetchall()}
+    return tuple(name for key, name in wanted.items() if key in there)
 
 
 def count_rows(conn: Connection, tables: tuple[str, ...]) -> dict[str, int]:
@@ -255,13 +279,15 @@ def read_sequences(conn: Connection) -> dict[str, int | None]:
 
     None for a sequence that was never used. A rollback does not restore it.
     """
-    statement = "SELECT schemaname || '.' || sequencename AS name, last_value FROM pg_sequences ORDER BY 1"
-    return {row["name"]: row["last_value"] for row in conn.execute(statement).fetchall()}
+    rows = conn.execute(
+        "SELECT schemaname, sequencename, last_value FROM pg_sequences ORDER BY 1, 2"
+    ).fetchall()
+    return {qualified(row["schemaname"], row["sequencename"]): row["last_value"] for row in rows}
 
 
 def identifier(name: str) -> sql.Identifier:
     """Return `schema.relation` as a quoted SQL identifier."""
-    return sql.Identifier(*name.split(".", 1))
+    return sql.Identifier(*parts(name))
 
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make one for each line

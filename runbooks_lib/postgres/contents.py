@@ -8,6 +8,7 @@ from typing import Any
 
 from psycopg import sql
 
+from runbooks_lib.names import qualified
 from runbooks_lib.postgres.catalog import identifier
 from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.content import content_hash
@@ -92,7 +93,7 @@ def _between(value: tuple[int, bool], before: list[Any], after: list[Any]) -> bo
 
 
 def _names(conn: Connection, name: str) -> list[str]:
-    return [row["name"] for row in conn.execute(query(name)).fetchall()]
+    return [qualified(row["schema"], row["name"]) for row in conn.execute(query(name)).fetchall()]
 
 
 def _large_objects(conn: Connection) -> tuple[int, str]:

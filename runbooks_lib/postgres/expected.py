@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import psycopg
 
 from runbooks_lib.errors import MigrationError
-from runbooks_lib.postgres.catalog import read_catalog
-from runbooks_lib.postgres.differences import Described, compare, describe
+from runbooks_lib.postgres.catalog import Key, read_catalog
+from runbooks_lib.postgres.differences import Described, describe
 from runbooks_lib.postgres.scratch import Scratch, scratch
 from runbooks_lib.postgres.server import ServerPrograms, find_server_for
 
@@ -30,16 +30,10 @@ class Expected:
 
     before: Described
     made: Described
-    removed: frozenset[tuple[str, str]]
+    removed: frozenset[Key]
     stands: Described
-    gone: frozenset[tuple[str, str]]
+    gone: frozenset[Key]
     server_version: str
-
-    def missing_from(self, live: Mapping[tuple[str, str], str]) -> tuple[str, ...]:
-        """Return what a database lacks or has otherwise; empty when it stands as after the script."""
-        concerned = {key: live[key] for key in self.made if key in live}
-        left = (f"{kind} {name}: still there" for kind, name in sorted(self.removed) if (kind, name) in live)
-        return (*compare(concerned, self.made), *left)
 
 
 def expect(
@@ -70,7 +64,7 @@ def _expect(
     of: str | None,
     roles: tuple[str, ...],
 ) -> Expected:
-    seen: set[tuple[str, str]] = set()
+    seen: set[Key] = set()
     with scratch(programs) as copy:
         copy.create_database(DATABASE, roles=(owner, *roles))
         empty = before = after = end = _described(copy)
@@ -83,13 +77,13 @@ def _expect(
             if name == of or name == scripts[-1][0]:
                 end = _described(copy)
             after = end if name == of else after
-    changed = {key: words for key, words in after.items() if before.get(key) != words}
+    changed = {key: value for key, value in after.items() if before.get(key) != value}
     removed = frozenset(set(before) - set(after))
     return Expected(
-        before={key: words for key, words in before.items() if key in changed or key in removed},
+        before={key: value for key, value in before.items() if key in changed or key in removed},
         made=changed,
         removed=removed,
-        stands={key: words for key, words in end.items() if empty.get(key) != words},
+        stands={key: value for key, value in end.items() if empty.get(key) != value},
         gone=frozenset((seen | set(after)) - set(end)),
         server_version=copy.version,
     )

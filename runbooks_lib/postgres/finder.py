@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import psycopg
 
 from runbooks_lib.errors import ConnectionFailed
+from runbooks_lib.names import parts, qualified
 from runbooks_lib.postgres.connect import Connection, Row, Sessions, connect, lost
 from runbooks_lib.postgres.queries import query
 
@@ -42,7 +43,8 @@ def search_server(
 
 def _search_database(conn: Connection, names: Mapping[str, str]) -> dict[str, str]:
     wanted = sorted({_bare(name) for name in names})
-    rows = conn.execute(query("finder"), {"names": wanted}).fetchall()
+    found_rows = conn.execute(query("finder"), {"names": wanted}).fetchall()
+    rows = [row | {"name": qualified(row["schema"], row["name"])} for row in found_rows]
     found: dict[str, str] = {}
     for name, kind in names.items():
         alike = [row for row in rows if _bare(row["name"]) == _bare(name)]
@@ -60,4 +62,4 @@ def _otherwise(row: Row, kind: str) -> str:
 
 
 def _bare(name: str) -> str:
-    return name.split(".", 1)[1].lower()
+    return parts(name)[-1].lower()

@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 
 from runbooks_lib.errors import MigrationError
+from runbooks_lib.names import parts, qualified
 from runbooks_lib.postgres.catalog import Catalog, identifier, read_catalog
 from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.differences import Described, describe
@@ -119,9 +120,9 @@ def _made_in_copy(
     replaced = {s.object for s in statements if s.kind == "function"}
     was, now = describe(before), describe(_in_order(after, restored))
     return {
-        key: words
-        for key, words in now.items()
-        if was.get(key) != words or (key[0] == "function" and function_name(key[1]) in replaced)
+        key: value
+        for key, value in now.items()
+        if was.get(key) != value or (key[0] == "function" and function_name(key[1]) in replaced)
     }
 
 
@@ -150,7 +151,7 @@ def _drops(name: str, restored: Catalog) -> Iterator[sql.Composed]:
         yield sql.SQL("DROP {} IF EXISTS {} CASCADE").format(what, identifier(name))
     if index is not None:
         constraint = "ALTER TABLE IF EXISTS {} DROP CONSTRAINT IF EXISTS {} CASCADE"
-        bare = sql.Identifier(name.split(".", 1)[1])
+        bare = sql.Identifier(parts(name)[-1])
         yield sql.SQL(constraint).format(identifier(index.relation), bare)
         yield sql.SQL("DROP INDEX IF EXISTS {} CASCADE").format(identifier(name))
 
@@ -173,16 +174,15 @@ def _made_alone(copy: Scratch, statements: Sequence[Statement], owner: str) -> D
     made = {s.object for s in ours if s.kind in ("schema", "enum") and not s.alters}
     with copy.connect(ALONE) as conn:
         for kind, name in restored.definitions:
-            schema = name.split(".", 1)[0]
-            if kind == "schema" and schema not in made and schema != "public":
-                conn.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+            if kind == "schema" and name not in made and name != "public":
+                conn.execute(sql.SQL("CREATE SCHEMA {}").format(identifier(name)))
         for name in dict.fromkeys(s.object for s in ours if s.alters and s.object not in made):
             _make_enum(conn, restored, name, {label for s in ours if s.object == name for label in s.adds})
         before = describe(read_catalog(conn))
     copy.run(ALONE, ";\n".join(s.text for s in ours).encode(), owner=owner)
     with copy.connect(ALONE) as conn:
         after = describe(read_catalog(conn))
-    return {key: words for key, words in after.items() if before.get(key) != words}
+    return {key: value for key, value in after.items() if before.get(key) != value}
 
 
 def _make_enum(conn: Connection, restored: Catalog, name: str, without: Iterable[str]) -> None:
@@ -195,5 +195,6 @@ def _make_enum(conn: Connection, restored: Catalog, name: str, without: Iterable
 
 
 def function_name(described: str) -> str:
-    """Return schema.name of a function as a description names it, with its arguments and quotes taken away."""
-    return described.partition("(")[0].replace('"', "").split(".", 1)[1]
+    """Return schema.name of a function as a description names it, with its arguments taken away."""
+    schema, name = parts(described)
+    return qualified(schema, name.partition("(")[0])

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.findings import Finding, Verdict, could_not_run
+from runbooks_lib.names import parts
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.queries import query
@@ -24,7 +25,7 @@ def check_privileges(phase: Phase, target: str, conn: Connection) -> Iterator[Fi
     needs = {
         "read": _existing(conn, [table.name for table in phase.tables]),
         "owners": owners,
-        "schemas": sorted({table.name.split(".", 1)[0] for table in phase.tables}),
+        "schemas": sorted({parts(table.name)[0] for table in phase.tables}),
         "record": _existing(conn, [HISTORY_TABLE]) if migration else [],
     }
     for row in conn.execute(query("privileges"), needs).fetchall():
@@ -97,7 +98,7 @@ def at_least(check: str, target: str, object: str, *, have: int, want: int, hint
 
 def quoted(name: str) -> str:
     """Return `schema.relation` quoted as to_regclass() and the `::regclass` cast read it."""
-    return ".".join('"' + part.replace('"', '""') + '"' for part in name.split(".", 1))
+    return ".".join('"' + part.replace('"', '""') + '"' for part in parts(name))
 
 
 def _existing(conn: Connection, names: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ from pglast import ast, enums, parse_plpgsql, parse_sql
 from pglast.parser import ParseError
 
 from runbooks_lib.errors import MigrationError
+from runbooks_lib.names import qualified
 
 DUPLICATE = {
     "duplicate_object",
@@ -123,13 +124,13 @@ def _judge(node: Any) -> tuple[str, str, str, str]:
         case ast.CreateSchemaStmt():
             return (
                 "schema",
-                str(node.schemaname),
+                qualified(str(node.schemaname)),
                 *_unless(node.if_not_exists, twice, "CREATE SCHEMA IF NOT EXISTS …"),
             )
         case ast.CreateExtensionStmt():
             return (
                 "extension",
-                str(node.extname),
+                qualified(str(node.extname)),
                 *_unless(node.if_not_exists, twice, "CREATE EXTENSION IF NOT EXISTS …"),
             )
         case ast.CreateSeqStmt():
@@ -260,16 +261,16 @@ def _dollar_quoted(body: str) -> str:
 
 
 def _relation(node: Any) -> str:
-    return f"{node.schemaname or 'public'}.{node.relname}"
+    return qualified(node.schemaname or "public", node.relname)
 
 
 def _index(node: Any) -> str:
-    return f"{node.relation.schemaname or 'public'}.{node.idxname or '(unnamed)'}"
+    return qualified(node.relation.schemaname or "public", node.idxname or "(unnamed)")
 
 
 def _name(parts: Any) -> str:
     names = [part.sval for part in parts]
-    return ".".join(names if len(names) > 1 else ["public", *names])
+    return qualified(*(names if len(names) > 1 else ["public", *names]))
 
 
 def _line(text: str, position: int) -> int:

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from runbooks_lib.errors import PrismaError
+from runbooks_lib.postgres.catalog import Key, Value
+from runbooks_lib.postgres.differences import both_in_words, field, granted, value_in_words, without
 from runbooks_lib.postgres.expected import expect
 from runbooks_lib.prisma.state import State
 
 ABSENT = "absent"
 MISSING = "missing"
-_OPTIONS = re.compile(r" options .*?(?= partition |$)")
-
-Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectState:
-    """One object as the migrations make it and as the database has it, both in words; None where it is not there.
+    """One object as the migrations make it and as the database has it, as `describe` says it; None: it is not there.
 
     `before` is how it was before the phase's migration, for the objects that this one makes or changes.
     """
 
     kind: str
     name: str
-    have: str | None
-    want: str | None
-    before: str | None = None
+    have: Value
+    want: Value
+    before: Value = None
 
     @property
     def label(self) -> str:
@@ -40,9 +38,9 @@ class ObjectState:
         """Return whether the database has it as the migrations make it."""
         return self.would_stand(self.have)
 
-    def would_stand(self, words: str | None) -> bool:
+    def would_stand(self, described: Value) -> bool:
         """Return whether an object of this description would be as the migrations make it."""
-        return _same(self.kind, words, self.want)
+        return _same(self.kind, described, self.want)
 
     @property
     def untouched(self) -> bool:
@@ -51,17 +49,12 @@ class ObjectState:
 
     def words(self) -> tuple[str, str]:
         """Return both sides for a person: of two lists of columns only what differs."""
-        if self.have is None or self.want is None or self.stands:
-            want = ABSENT if self.want is None else self.want
-            have = want if self.stands else self.have
-            return (ABSENT if self.want is None else MISSING) if have is None else have, want
-        if self.kind != "columns":
-            return self.have, self.want
-        live, made = self.have.split(", "), self.want.split(", ")
-        return (
-            ", ".join(piece for piece in live if piece not in made) or "nothing else",
-            ", ".join(piece for piece in made if piece not in live) or "nothing else",
-        )
+        if self.have is not None and self.want is not None and not self.stands:
+            return both_in_words(self.kind, self.have, self.want)
+        want = ABSENT if self.want is None else value_in_words(self.kind, self.want)
+        if self.stands:
+            return want, want
+        return (MISSING if self.have is None else value_in_words(self.kind, self.have)), want
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +69,7 @@ class Proof:
 
 def prove(
     state: State,
-    live: Mapping[Key, str],
+    live: Mapping[Key, Value],
     *,
     migration: str,
     owner: str,
@@ -129,22 +122,22 @@ def scripts_that_count(state: State, migration: str) -> tuple[tuple[str, str], .
     return tuple((name, script) for name, script in scripts.items() if script is not None)
 
 
-def _same(kind: str, have: str | None, want: str | None) -> bool:
+def _same(kind: str, have: Value, want: Value) -> bool:
     """Return whether two descriptions are equal, but for what is not the migrations' to decide.
 
     Prisma names columns, so their order is of no matter (branches merged late differ in it). An extension's version
     is the server's. More privileges than a migration grants, and storage options where it sets none, are tuning.
     """
-    if have is None or want is None:
+    if not (isinstance(have, tuple) and isinstance(want, tuple)):
         return have is want
     match kind:
         case "columns":
-            return sorted(have.split(", ")) == sorted(want.split(", "))
+            return len(have) == len(want) and frozenset(have) == frozenset(want)
         case "extension":
             return True
         case "privileges" | "default privileges":
-            return set(want.split(", ")) <= set(have.split(", "))
-        case "relation" if not _OPTIONS.search(want):
-            return _OPTIONS.sub("", have) == want
+            return granted(want) <= granted(have)
+        case "relation" if not field(want, "options"):
+            return without(have, "options") == without(want, "options")
         case _:
             return have == want

@@ -13,14 +13,14 @@ from typing import Any
 
 from runbooks_lib.errors import BackupError, RunbookError
 from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, judge
+from runbooks_lib.names import parts, qualified
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.catalog import read_catalog
 from runbooks_lib.postgres.clients import Client, choose, demands_tls, find_clients
 from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.postgres.differences import differences
+from runbooks_lib.postgres.differences import differences, in_words
 from runbooks_lib.postgres.dump import DumpFile, dump_schema, read_dump
 from runbooks_lib.postgres.queries import query
-from runbooks_lib.postgres.readiness import quoted
 from runbooks_lib.postgres.restore import Restores
 from runbooks_lib.postgres.scratch import role_names
 from runbooks_lib.steps.backup_data import judge_whole, prove_data, save_data, verify_data
@@ -155,7 +155,7 @@ def _prove_target(
     # What differs can be named only while the source still is what was dumped.
     named = differences(copy.catalog, source) if source.fingerprint() == noted["fingerprint"] else ()
     more = f" and {len(named) - MAX_DIFFERENCES} more" if len(named) > MAX_DIFFERENCES else ""
-    said = f": {'; '.join(named[:MAX_DIFFERENCES])}{more}" if named else ""
+    said = f": {'; '.join(map(in_words, named[:MAX_DIFFERENCES]))}{more}" if named else ""
     into = f"in PostgreSQL {copy.server_version}" + (
         "" if copy.server_major == major else f" (the server has {major})"
     )
@@ -212,7 +212,8 @@ def _verify_target(sessions: Sessions, name: str, file: Path, noted: Mapping[str
     found = read_dump(file)
     with sessions.snapshot(name) as conn:
         catalog = read_catalog(conn)
-        owned = {row["name"] for row in conn.execute(query("extension_tables")).fetchall()}
+        rows = conn.execute(query("extension_tables")).fetchall()
+    owned = {qualified(row["schema"], row["name"]) for row in rows}
     text = file.read_text(encoding="utf-8", errors="replace")
     tables = [table for table in catalog.tables() if table not in owned]
     lost = [t for t in tables if not _creates(text, t)]
@@ -248,6 +249,6 @@ def _verify_target(sessions: Sessions, name: str, file: Path, noted: Mapping[str
 
 def _creates(text: str, table: str) -> bool:
     """Tell whether a dump creates a table: pg_dump quotes a name only where it must."""
-    schema, name = table.split(".", 1)
-    forms = {f"{s}.{n}" for s in (schema, f'"{schema}"') for n in (name, f'"{name}"')} | {quoted(table)}
+    schema, name = ((part, '"' + part.replace('"', '""') + '"') for part in parts(table))
+    forms = {f"{s}.{n}" for s in schema for n in name}
     return any(f"TABLE {form} (" in text for form in forms)

@@ -21,7 +21,7 @@ from runbooks_lib.postgres.apply import Outcome, run_script, take_lock
 from runbooks_lib.postgres.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.checks import check_schema
 from runbooks_lib.postgres.connect import Connection, Sessions, lost
-from runbooks_lib.postgres.differences import describe
+from runbooks_lib.postgres.differences import describe, from_plain, to_plain
 from runbooks_lib.postgres.inspection import by_object
 from runbooks_lib.postgres.lint import lint
 from runbooks_lib.postgres.made import IN_EMPTY, Source, made_by
@@ -144,8 +144,8 @@ def plan(
             "hash": digest,
             "confirmation": f"{who.database}:{digest[:8]}",
             "statements": rows,
-            "makes": [[*key, words] for key, words in sorted(made.objects.items())],
-            "pending": [list(key) for key, words in sorted(made.objects.items()) if live.get(key) != words],
+            "makes": to_plain(made.objects),
+            "pending": [list(key) for key, value in sorted(made.objects.items()) if live.get(key) != value],
             "where": made.where,
             "scratch_version": made.server_version,
         },
@@ -322,7 +322,7 @@ def _apply(
 def _judge_result(phase: Phase, catalog: Catalog, plan: Mapping[str, Any]) -> tuple[Finding, ...]:
     """Judge what stands after the script, still in its transaction: as declared, and as the script makes it."""
     name = phase.baseline.target
-    makes = {(kind, made): words for kind, made, words in plan["makes"]}
+    makes = from_plain(plan["makes"])
     where = plan.get("where", IN_EMPTY)
     return (*check_schema(phase, name, catalog), judge_made(name, makes, describe(catalog), where))
 

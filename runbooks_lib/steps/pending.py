@@ -13,7 +13,9 @@ from typing import Any
 from runbooks_lib.errors import MigrationError
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import Phase
+from runbooks_lib.postgres.catalog import Key, Value
 from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.differences import from_plain
 from runbooks_lib.postgres.script import parse_script
 from runbooks_lib.prisma.proof import ObjectState
 
@@ -27,15 +29,14 @@ _LOOKS_AT = {
     "has_index": "index",
 }
 
-Key = tuple[str, str]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """What is planned and not yet so: objects as they will be, and the tables that get rows."""
+    """What is planned and not yet so: objects as they will be, the tables that get rows, and those declared empty."""
 
-    objects: Mapping[Key, str] = field(default_factory=dict)
+    objects: Mapping[Key, Value] = field(default_factory=dict)
     filled: frozenset[str] = frozenset()
+    empty: frozenset[str] = frozenset()
 
     def makes_table(self, table: str) -> bool:
         """Return whether the table is still to be made."""
@@ -54,7 +55,7 @@ class Pending:
         if finding.verdict is not Verdict.FAIL:
             return False
         if finding.check == "row_count_is":
-            empty = self.makes_table(finding.object) and finding.want == "0"
+            empty = self.makes_table(finding.object) and finding.object in self.empty
             return finding.object in self.filled or empty
         return (_LOOKS_AT.get(finding.check, ""), finding.object) in self.objects
 
@@ -70,10 +71,11 @@ def pending_at(phase: Phase, sessions: Sessions, name: str, plan: Mapping[str, A
     """
     if plan is None or not shows_baseline(phase, sessions, name):
         return NOTHING_PENDING
-    makes = {(kind, made): words for kind, made, words in plan["makes"]}
+    makes = from_plain(plan["makes"])
     return Pending(
         objects={(kind, made): makes[kind, made] for kind, made in plan["pending"]},
         filled=frozenset(row["object"] for row in plan["statements"] if row["kind"] == "row"),
+        empty=frozenset(table.name for table in phase.tables if table.rows == 0),
     )
 
 

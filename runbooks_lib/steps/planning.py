@@ -18,10 +18,11 @@ import psycopg
 
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import Finding, Verdict, could_not_run, judge
+from runbooks_lib.names import parts
 from runbooks_lib.phase import LintRule, LintVerdict
-from runbooks_lib.postgres.catalog import Catalog
+from runbooks_lib.postgres.catalog import Catalog, Key, Value
 from runbooks_lib.postgres.connect import Sessions, lost
-from runbooks_lib.postgres.differences import Described, compare, describe
+from runbooks_lib.postgres.differences import Described, compare, describe, granted, in_words
 from runbooks_lib.postgres.lint import LintWarning
 from runbooks_lib.postgres.locks import other_runs
 from runbooks_lib.postgres.made import function_name
@@ -42,7 +43,6 @@ _OWN = {
 MAX_NAMED = 5
 _HASH = re.compile(r"[0-9a-f]{64}")
 
-Key = tuple[str, str]
 PLAN_ONLY = "not applied: this run only plans"
 
 
@@ -66,7 +66,7 @@ class Planned:
 
 
 def plan_statements(
-    statements: Sequence[Statement], made: Mapping[Key, str], catalog: Catalog
+    statements: Sequence[Statement], made: Described, catalog: Catalog
 ) -> tuple[Planned, ...]:
     """Compare what the script makes (`made`, as describe says it) with what the target has, statement by statement."""
     live = describe(catalog)
@@ -83,20 +83,18 @@ def _parts(catalog: Catalog, name: str) -> set[str]:
     return {column.name for column in catalog.columns.get(name, ())} | set(enum.labels if enum else ())
 
 
-def _plan(
-    statement: Statement, made: Mapping[Key, str], live: Mapping[Key, str], *, created: bool, lacking: bool
-) -> Planned:
+def _plan(statement: Statement, made: Described, live: Described, *, created: bool, lacking: bool) -> Planned:
     """Plan one statement. `created`: the script makes its object; `lacking`: the target's has not all that it adds."""
     if statement.kind not in _OWN:
         return Planned(statement=statement, state=State.RUN)
-    wanted = {key: words for key, words in made.items() if _belongs(key, statement)}
+    wanted = {key: value for key, value in made.items() if _belongs(key, statement)}
     # of an object that is only altered, what the script does not touch is not its matter
     have = {
-        key: words for key, words in live.items() if key in wanted or (created and _takes(key, statement))
+        key: value for key, value in live.items() if key in wanted or (created and _takes(key, statement))
     }
     if not have:
         return Planned(statement=statement, state=State.CREATE)
-    differing = "; ".join(compare(have, wanted))
+    differing = "; ".join(map(in_words, compare(have, wanted)))
     if not differing:
         return Planned(statement=statement, state=State.SAME)
     state = State.CHANGE if lacking else State.DIFFERENT
@@ -106,7 +104,7 @@ def _plan(
 def _belongs(key: Key, statement: Statement) -> bool:
     kind, name = key
     if kind == "constraint":
-        return statement.kind == "table" and name.startswith(f"{statement.object}.")
+        return statement.kind == "table" and parts(name)[:-1] == parts(statement.object)
     return _takes(key, statement)
 
 
@@ -118,8 +116,6 @@ def _takes(key: Key, statement: Statement) -> bool:
     match kind:
         case "function":
             return function_name(name) == statement.object
-        case "schema" | "extension":
-            return name.split(".", 1)[1] == statement.object
         case _:
             return name == statement.object
 
@@ -155,7 +151,7 @@ def _judge_planned(target: str, planned: Planned, where: str) -> Finding:
     )
 
 
-def judge_made(target: str, made: Mapping[Key, str], live: Described, where: str) -> Finding:
+def judge_made(target: str, made: Described, live: Described, where: str) -> Finding:
     """Judge script_makes_what_it_says: after the script, the target holds what the script makes on its own.
 
     Others' privileges may be more than it grants: those come from the target's default privileges, or from others.
@@ -165,7 +161,7 @@ def judge_made(target: str, made: Mapping[Key, str], live: Described, where: str
     }
     differing = tuple(compare(have, made))
     more = f" and {len(differing) - MAX_NAMED} more" if len(differing) > MAX_NAMED else ""
-    said = f"; {'; '.join(differing[:MAX_NAMED])}{more}" if differing else ""
+    said = f"; {'; '.join(map(in_words, differing[:MAX_NAMED]))}{more}" if differing else ""
     return judge(
         "script_makes_what_it_says",
         target,
@@ -176,8 +172,8 @@ def judge_made(target: str, made: Mapping[Key, str], live: Described, where: str
     )
 
 
-def _grants(key: Key, made: str, live: str) -> bool:
-    return key[0] == "privileges" and set(made.split(", ")) <= set(live.split(", "))
+def _grants(key: Key, made: Value, live: Value) -> bool:
+    return key[0] == "privileges" and granted(made) <= granted(live)
 
 
 def judge_lint(

@@ -15,6 +15,7 @@ from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Phase, load_phase
 from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.differences import from_plain
 from runbooks_lib.postgres.made import IN_COPY, IN_EMPTY
 from runbooks_lib.steps import backup
 from runbooks_lib.steps import baseline_migration as step
@@ -104,7 +105,7 @@ def test_planned_and_rehearsed(operator: Operator) -> None:
     assert states(plan) == [
         "would change", "would change", "would change", "would create", "would create", "would run",
     ]  # fmt: skip
-    made = {(kind, name): words for kind, name, words in plan.facts["makes"]}
+    made = from_plain(plan.facts["makes"])
     assert set(made) == {
         ("columns", "public.shops"),
         ("columns", "public.visits"),
@@ -115,7 +116,7 @@ def test_planned_and_rehearsed(operator: Operator) -> None:
         ("index", "public.shops_name_idx"),
         ("enum", "public.grade"),
     }
-    assert made["enum", "public.grade"] == "low, high, top (owner kb_backend)"
+    assert made["enum", "public.grade"] == (("owner", "kb_backend"), ("labels", ("low", "high", "top")))
     assert {tuple(key) for key in plan.facts["pending"]} == set(made)
     rehearsal = operator.rehearse(plan)
     assert {f.verdict for f in rehearsal.findings} == {Verdict.PASS}, rehearsal.findings

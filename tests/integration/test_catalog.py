@@ -15,6 +15,7 @@ from runbooks_lib.postgres.catalog import (
     Enum,
     Index,
     Relation,
+    count_rows,
     read_catalog,
     tables_there,
 )
@@ -29,6 +30,11 @@ CREATE TABLE public.two (id int PRIMARY KEY, name text COLLATE "C" DEFAULT 'x', 
 CREATE INDEX two_name ON public.two (name);
 CREATE VIEW public.v AS SELECT id FROM public.one;
 CREATE TABLE public."Odd.name" (id int) PARTITION BY LIST (id);
+CREATE SCHEMA s;
+CREATE SCHEMA "s.t";
+CREATE TABLE "s.t".u (a int);
+CREATE TABLE s."t.u" (b int);
+CREATE INDEX "u.one" ON "s.t".u (a);
 """
 
 
@@ -49,7 +55,8 @@ def conn() -> Iterator[Connection]:
         ("constraints", ["schema", "relation", "name", *Constraint._fields[2:]]),
         ("indexes", ["schema", "name", "relation", *Index._fields[2:]]),
         ("enums", ["schema", *Enum._fields]),
-        ("definitions", ["kind", "schema", "name", "definition"]),
+        ("definitions", ["kind", "names", "definition"]),
+        ("grants", ["kind", "names", "grantee", "privilege", "grantable"]),
     ],
 )
 def test_queries_have_their_columns_in_the_fields_order(
@@ -94,15 +101,32 @@ def test_a_fingerprint_tells_every_difference(conn: Connection) -> None:
 def test_tables_are_told_from_what_only_has_a_name(conn: Connection) -> None:
     names = [
         "public.two",
-        "public.Odd.name",
+        'public."Odd.name"',
+        '"s.t".u',
+        's."t.u"',
+        's."u.one"',
         "public.v",
         "public.TWO",
         "public.mood",
         "other.one",
         "public.one",
     ]
-    assert tables_there(conn, names) == ("public.two", "public.Odd.name", "public.one")
+    assert tables_there(conn, names) == (
+        "public.two",
+        'public."Odd.name"',
+        '"s.t".u',
+        's."t.u"',
+        "public.one",
+    )
     assert tables_there(conn, []) == ()
+
+
+def test_names_with_dots_are_told_apart(conn: Connection) -> None:
+    catalog = read_catalog(conn)
+    assert [column.name for column in catalog.columns['"s.t".u']] == ["a"]
+    assert [column.name for column in catalog.columns['s."t.u"']] == ["b"]
+    assert catalog.indexes['"s.t"."u.one"'].relation == '"s.t".u'
+    assert count_rows(conn, ('"s.t".u', 's."t.u"')) == {'"s.t".u': 0, 's."t.u"': 0}
 
 
 def test_garbage_is_collected_as_before_when_a_catalogue_was_read_or_could_not_be(conn: Connection) -> None:

@@ -9,13 +9,16 @@ import pytest
 
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import load_phase
+from runbooks_lib.postgres.catalog import Value
 from runbooks_lib.prisma.proof import ObjectState
 from runbooks_lib.steps.pending import JUDGED_LATER, Pending, filled_and_added
 from runbooks_lib.steps.prisma_findings import judge_objects
 
+MADE = (("kind", "r"), ("owner", "o"))
 PENDING = Pending(
-    objects={("relation", "public.a"): "kind r owner o", ("columns", "public.b"): "id text, n integer"},
+    objects={("relation", "public.a"): MADE, ("columns", "public.b"): ((("name", "id"), ("type", "text")),)},
     filled=frozenset({"public.c"}),
+    empty=frozenset({"public.a", "public.d"}),
 )
 
 
@@ -43,7 +46,8 @@ def test_what_the_plan_explains_is_skipped_and_says_so(check: str, name: str, wa
         ("has_table", "public.b", Verdict.FAIL),  # only its columns are to change
         ("has_table", "public.other", Verdict.FAIL),
         ("table_owner_is", "public.a", Verdict.FAIL),
-        ("row_count_is", "public.a", Verdict.FAIL),  # made, but nobody fills it
+        ("row_count_is", "public.d", Verdict.FAIL),  # declared empty, but there already
+        ("row_count_is", "public.b", Verdict.FAIL),  # to be changed, but nobody fills it
         ("has_table", "public.a", Verdict.ERROR),  # could not be looked at
         ("has_table", "public.a", Verdict.PASS),
     ],
@@ -56,14 +60,14 @@ def test_what_it_does_not_explain_stays_as_it_is(check: str, name: str, verdict:
 @pytest.mark.parametrize(
     ("have", "want", "verdict"),
     [
-        (None, "kind r owner o", Verdict.SKIP),
-        (None, "kind r owner another", Verdict.FAIL),  # the baseline makes it otherwise than the migration
-        ("kind r owner o", "kind r owner o", Verdict.PASS),
-        ("kind r owner o", None, Verdict.FAIL),  # the migration drops it
+        (None, MADE, Verdict.SKIP),
+        (None, (("kind", "r"), ("owner", "another")), Verdict.FAIL),  # the baseline makes it otherwise
+        (MADE, MADE, Verdict.PASS),
+        (MADE, None, Verdict.FAIL),  # the migration drops it
     ],
 )
 def test_a_migrations_object_is_planned_only_as_the_migration_makes_it(
-    have: str | None, want: str | None, verdict: Verdict
+    have: Value, want: Value, verdict: Verdict
 ) -> None:
     made = ObjectState(kind="relation", name="public.a", have=have, want=want)
     (judged,) = judge_objects("t", [made], PENDING)

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runbooks_lib.errors import SpecError
+from runbooks_lib.names import parts
 from runbooks_lib.phase import Phase, Role, Text, load_phase, shipped_ids
 
 PH15 = "PH15-AMAZON-DB-FOUNDATION-01"
@@ -758,6 +759,20 @@ def test_ph15_checklist_and_texts(ph15: Phase) -> None:
 
 
 # --- seeds in a file ---------------------------------------------------------------------------------------------
+
+
+def test_a_name_with_a_dot_stands_in_quotes_and_is_told_from_another(write: Write) -> None:
+    content = SMALL.replace('"public.Item"', '\'"s.t"."my item"\'')
+    content = content.replace('"public.item_colour_idx"', "'\"s.t\".item_colour_idx'")
+    content = content.replace('public."Item"', '"s.t"."my item"')
+    phase = load_phase(str(write(content)))
+    assert phase.tables[0].name == phase.indexes[0].table == phase.seeds[0].table == '"s.t".my item'
+    assert parts(phase.tables[0].name) == ("s.t", "my item")
+    shelf = content.replace('ON "s.t"."my item"', 'ON s."t.my item"')
+    assert mistakes_of(write(shelf)) == (
+        'indexes[0].definition: speaks of "s."t.my item""; indexes[0].table is ""s.t".my item"',
+    )
+
 
 IN_A_FILE = changed('rows = [{ id = 1, colour = "RED" }, { id = 2, colour = "GREEN" }]', 'file = "items.csv"')
 IN_A_FILE = IN_A_FILE.replace("spec_version = 1", "spec_version = 2")

@@ -7,16 +7,34 @@ from datetime import UTC, datetime
 import pytest
 
 from runbooks_lib.errors import PrismaError
+from runbooks_lib.postgres.catalog import Value
+from runbooks_lib.postgres.differences import both_in_words
 from runbooks_lib.prisma.history import CLEAN, MigrationFile, MigrationRow, diagnose
 from runbooks_lib.prisma.proof import ObjectState, scripts_that_count
 from runbooks_lib.prisma.state import State
 
 NOW = datetime(2026, 1, 7, tzinfo=UTC)
-PLAIN = "kind r owner kb_backend persistence p"
 CHECKSUM = MigrationFile(name="", script="SELECT 1").checksum or ""
 
 
-def made(kind: str, have: str | None, want: str | None, before: str | None = None) -> ObjectState:
+def relation(**fields: Value) -> Value:
+    plain = {"kind": "r", "owner": "kb_backend", "persistence": "p", "options": (), "partition": ""}
+    return tuple({**plain, **fields}.items())
+
+
+def column(name: str, type_: str, default: str | None = None) -> Value:
+    return (("name", name), ("type", type_), ("not_null", False), ("default", default))
+
+
+def grants(*said: str, grantable: bool = False) -> Value:
+    triples = ((*each.rsplit(" ", 1), grantable) for each in said)
+    return (("privileges", tuple(sorted(triples))),)
+
+
+PLAIN, ID, B = relation(), column("id", "text"), column("b", "integer")
+
+
+def made(kind: str, have: Value, want: Value, before: Value = None) -> ObjectState:
     return ObjectState(kind=kind, name="public.orders", have=have, want=want, before=before)
 
 
@@ -44,15 +62,16 @@ def state(*rows: MigrationRow, files: tuple[str, ...] = ("1", "2", "3"), lost: s
     ("kind", "have", "want"),
     [
         ("relation", PLAIN, PLAIN),
-        ("relation", f"{PLAIN} options fillfactor=90", PLAIN),
-        ("relation", f"{PLAIN} options fillfactor=90 partition RANGE (id)", f"{PLAIN} partition RANGE (id)"),
-        ("columns", "id text not_null, b integer default 1", "b integer default 1, id text not_null"),
-        ("extension", "1.5", "1.6"),
-        ("privileges", "app INSERT, app SELECT, reports SELECT", "app SELECT"),
+        ("relation", relation(options=(("fillfactor", "90"),)), PLAIN),
+        ("relation", relation(options=(("autovacuum_enabled", "off"), ("fillfactor", "90"))), PLAIN),
+        ("relation", relation(options=(("fillfactor", "90"),), partition="LIST (id)"), relation(partition="LIST (id)")),
+        ("columns", (ID, B), (B, ID)),
+        ("extension", (("version", "1.5"),), (("version", "1.6"),)),
+        ("privileges", grants("app INSERT", "app SELECT", "reports SELECT"), grants("app SELECT")),
         ("view", None, None),
     ],
-)
-def test_what_stands(kind: str, have: str | None, want: str | None) -> None:
+)  # fmt: skip
+def test_what_stands(kind: str, have: Value, want: Value) -> None:
     found = made(kind, have, want)
     assert found.stands
     assert not found.untouched
@@ -62,28 +81,36 @@ def test_what_stands(kind: str, have: str | None, want: str | None) -> None:
 @pytest.mark.parametrize(
     ("kind", "have", "want", "words"),
     [
-        ("relation", None, PLAIN, ("missing", PLAIN)),
-        ("relation", PLAIN, None, (PLAIN, "absent")),
-        ("relation", PLAIN.replace("kb_backend", "postgres"), PLAIN, None),
-        ("relation", PLAIN, f"{PLAIN} options fillfactor=90", None),
-        ("relation", f"{PLAIN} options fillfactor=70", f"{PLAIN} options fillfactor=90", None),
-        ("relation", f"{PLAIN} partition RANGE (id)", PLAIN, None),
-        ("columns", "id text, b integer", "id text, b bigint", ("b integer", "b bigint")),
-        ("columns", "id text, b integer", "id text", ("b integer", "nothing else")),
-        ("columns", "id text", "id text, b integer", ("nothing else", "b integer")),
-        ("enum", "A, B (owner kb)", "B, A (owner kb)", ("A, B (owner kb)", "B, A (owner kb)")),
-        ("extension", None, "1.6", ("missing", "1.6")),
-        ("privileges", "app INSERT", "app INSERT, app SELECT", None),
-        ("privileges", None, "app SELECT", ("missing", "app SELECT")),
-        ("index", "definition x is_unique is_valid", "definition x is_valid", None),
+        ("relation", None, PLAIN, ("missing", "kind r owner kb_backend persistence p")),
+        ("relation", PLAIN, None, ("kind r owner kb_backend persistence p", "absent")),
+        ("relation", relation(owner="postgres"), PLAIN, None),
+        ("relation", PLAIN, relation(options=(("fillfactor", "90"),)), None),
+        ("relation", relation(options=(("fillfactor", "70"),)), relation(options=(("fillfactor", "90"),)), None),
+        ("relation", relation(options=(("fillfactor", "90"),), partition="RANGE (id)"), PLAIN, None),
+        ("columns", (ID, B), (ID, column("b", "bigint")), ("b integer", "b bigint")),
+        ("columns", (ID, B), (ID,), ("b integer", "nothing else")),
+        ("columns", (ID,), (ID, B), ("nothing else", "b integer")),
+        ("enum", (("labels", ("A", "B")),), (("labels", ("B", "A")),), ("A, B", "B, A")),
+        ("extension", None, (("version", "1.6"),), ("missing", "version 1.6")),
+        ("privileges", grants("app INSERT"), grants("app INSERT", "app SELECT"), None),
+        ("privileges", grants("app SELECT"), grants("app SELECT", grantable=True), None),
+        ("privileges", None, grants("app SELECT"), ("missing", "app SELECT")),
+        ("index", (("definition", "x"), ("is_unique", True)), (("definition", "x"), ("is_valid", True)),
+         ("x is_unique", "x is_valid")),
+        # What a text that is split at its commas takes for equal.
+        ("columns", (column("a", "text[]", "ARRAY['DE', 'FR']"),), (column("a", "text[]", "ARRAY['FR', 'DE']"),), None),
+        ("columns", (column("a", "text", "'x'"), column("b", "text", "'y'")),
+         (column("a", "text", "'y'"), column("b", "text", "'x'")), None),
+        ("columns", (column("a, b", "text"),), (column("a", "text"), column("b", "text")), None),
+        ("columns", (column("a", "text", "'p, q text'"),), (column("a", "text", "'p"), column("q", "text")), None),
+        ("enum", (("labels", ("A, B",)),), (("labels", ("A", "B")),), None),
+        ("privileges", grants("app SELECT, app INSERT"), grants("app SELECT", "app INSERT"), None),
     ],
-)
-def test_what_does_not_stand(
-    kind: str, have: str | None, want: str | None, words: tuple[str, str] | None
-) -> None:
+)  # fmt: skip
+def test_what_does_not_stand(kind: str, have: Value, want: Value, words: tuple[str, str] | None) -> None:
     found = made(kind, have, want)
     assert not found.stands
-    assert found.words() == (words or (have, want))
+    assert found.words() == (words or both_in_words(kind, have, want))
     assert found.label == f"{kind} public.orders"
 
 
@@ -102,7 +129,8 @@ def test_what_does_not_stand(
 def test_an_object_is_as_before_as_after_or_neither(
     have: str | None, want: str | None, before: str | None, untouched: bool
 ) -> None:
-    assert made("index", have, want, before).untouched is untouched
+    described = [None if text is None else (("definition", text),) for text in (have, want, before)]
+    assert made("index", *described).untouched is untouched
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 -- Tables that belong to an extension: CREATE EXTENSION makes them, so that a dump does not.
-SELECT n.nspname || '.' || c.relname AS name
+SELECT n.nspname AS schema, c.relname AS name
 FROM pg_depend d
 JOIN pg_class c ON c.oid = d.objid
 JOIN pg_namespace n ON n.oid = c.relnamespace

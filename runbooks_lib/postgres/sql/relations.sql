@@ -6,7 +6,7 @@ SELECT
     pg_get_userbyid(c.relowner) AS owner,
     c.relpersistence::text AS persistence,
     c.relrowsecurity AS row_security,
-    array_to_string(c.reloptions, ', ') AS options,
+    c.reloptions AS options,
     concat_ws(' ', pg_get_partkeydef(c.oid), pg_get_expr(c.relpartbound, c.oid)) AS partition
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
