@@ -75,13 +75,13 @@ class Cluster:
 
     # -- making ----------------------------------------------------------------
 
-    def initdb(self, password: str) -> None:
-        """Make the data folder: SCRAM for everybody, data checksums, UTF-8, superuser `postgres`.
+    def initdb(self, password: str, *, superuser: str = SUPERUSER) -> None:
+        """Make the data folder: SCRAM for everybody, data checksums, UTF-8, one superuser.
 
         Raises LabError with initdb's own words.
         """
         password_file = self.home / f"{self.name}.password"
-        options = ["--username", SUPERUSER, "--auth=scram-sha-256", f"--pwfile={password_file}"]
+        options = ["--username", superuser, "--auth=scram-sha-256", f"--pwfile={password_file}"]
         options += ["--data-checksums", "--encoding=UTF8", "--locale=C", "--wal-segsize=1", "--no-sync"]
         options += ["--no-instructions"]
         if self.programs.major >= 17:

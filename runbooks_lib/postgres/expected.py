@@ -66,7 +66,7 @@ def _expect(
 ) -> Expected:
     seen: set[Key] = set()
     with scratch(programs) as copy:
-        copy.create_database(DATABASE, roles=(owner, *roles))
+        copy.create_database(DATABASE, roles=roles, owner=owner)
         empty = before = after = end = _described(copy)
         for name, script in scripts:
             if name == of or _TAKES_AWAY.search(script):

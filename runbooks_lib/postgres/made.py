@@ -114,6 +114,7 @@ def _made_in_copy(
         conn.execute(
             sql.SQL("ALTER DATABASE {} SET session_replication_role = replica").format(sql.Identifier(COPY))
         )
+    copy.lend(COPY, owner)
     copy.run(COPY, script.encode(), owner=owner)
     with copy.connect(COPY) as conn:
         after = read_catalog(conn)
@@ -168,7 +169,7 @@ def _in_order(catalog: Catalog, restored: Catalog) -> Catalog:
 def _made_alone(copy: Scratch, statements: Sequence[Statement], owner: str) -> Described:
     """Run what needs nothing but its schema in an empty database; of an enum that is changed, after making it there."""
     ours = [s for s in statements if s.kind in _ALONE]
-    copy.create_database(ALONE)
+    copy.create_database(ALONE, owner=owner)
     with copy.connect(COPY) as conn:
         restored = read_catalog(conn)
     made = {s.object for s in ours if s.kind in ("schema", "enum") and not s.alters}

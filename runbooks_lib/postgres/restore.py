@@ -15,7 +15,7 @@ from runbooks_lib.errors import BackupError
 from runbooks_lib.postgres.binaries import clean_environment
 from runbooks_lib.postgres.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.clients import choose, find_clients
-from runbooks_lib.postgres.scratch import Scratch, scratch
+from runbooks_lib.postgres.scratch import SUPERUSER, Scratch, scratch
 from runbooks_lib.postgres.server import find_server_for
 
 RESTORE_TIMEOUT_S = 3600
@@ -84,7 +84,7 @@ def environment_of(copy: Scratch, **more: str) -> dict[str, str]:
             "PATH": os.environ.get("PATH", os.defpath),
             "PGHOST": address["host"],
             "PGPORT": address["port"],
-            "PGUSER": "postgres",
+            "PGUSER": SUPERUSER,
             "PGPASSWORD": copy.password,
             "PGSSLMODE": "disable",
             **more,

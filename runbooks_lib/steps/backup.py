@@ -22,7 +22,7 @@ from runbooks_lib.postgres.differences import differences, in_words
 from runbooks_lib.postgres.dump import DumpFile, dump_schema, read_dump
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.restore import Restores
-from runbooks_lib.postgres.scratch import role_names
+from runbooks_lib.postgres.surroundings import read_surroundings
 from runbooks_lib.steps.backup_data import judge_whole, prove_data, save_data, verify_data
 
 MAX_DIFFERENCES = 5  # named in the finding; the rest is counted
@@ -148,7 +148,7 @@ def _prove_target(
     major = sessions.identity(name).major
     with sessions.snapshot(name) as conn:
         source = read_catalog(conn)
-        roles = role_names(conn)
+        roles = read_surroundings(conn).roles
     copy = restores.restore_schema(file, server_major=major, roles=roles)
     fingerprint = copy.catalog.fingerprint()
     same = fingerprint == noted["fingerprint"]

@@ -13,7 +13,7 @@ from runbooks_lib.postgres.clients import Client
 from runbooks_lib.postgres.connect import Connection, Sessions
 from runbooks_lib.postgres.contents import compare_contents, noted, read_contents, read_sequence_values
 from runbooks_lib.postgres.data_dump import dump_data, read_data_dump, restore_data
-from runbooks_lib.postgres.scratch import role_names
+from runbooks_lib.postgres.surroundings import read_surroundings
 
 MAX_NAMED = 5  # named in the finding; the rest is counted
 
@@ -70,7 +70,7 @@ def prove_data(sessions: Sessions, name: str, folder: Path, data: Mapping[str, A
     Raises BackupError, PreconditionFailed or LabError when it cannot be restored.
     """
     with sessions.snapshot(name) as conn:
-        roles = role_names(conn)
+        roles = read_surroundings(conn).roles
     version, restored = restore_data(
         folder / data["path"],
         server_major=sessions.identity(name).major,

@@ -25,9 +25,9 @@ from runbooks_lib.postgres.differences import describe, from_plain, to_plain
 from runbooks_lib.postgres.inspection import by_object
 from runbooks_lib.postgres.lint import lint
 from runbooks_lib.postgres.made import IN_EMPTY, Source, made_by
-from runbooks_lib.postgres.scratch import role_names
 from runbooks_lib.postgres.script import Statement
 from runbooks_lib.postgres.state import moved_sequences, read_state, state_in_words
+from runbooks_lib.postgres.surroundings import read_surroundings
 from runbooks_lib.prisma.history import folder_digest, read_folder
 from runbooks_lib.prisma.project import find_project
 from runbooks_lib.steps.baseline_file import read_sql, read_statements, runnable, sql_sha256
@@ -102,7 +102,7 @@ def plan(
         statements = read_statements(phase)
         _require_dumps(phase, dumps)
         with sessions.snapshot(name) as conn:
-            catalog, roles = read_catalog(conn), role_names(conn)
+            catalog, roles = read_catalog(conn), read_surroundings(conn).roles
         who = sessions.identity(name)
         dump = folder / dumps[name]["path"] if folder and name in dumps else None
         made = made_by(

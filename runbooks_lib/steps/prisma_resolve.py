@@ -20,7 +20,7 @@ from runbooks_lib.postgres.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.checks import check_schema
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.postgres.differences import describe
-from runbooks_lib.postgres.scratch import role_names
+from runbooks_lib.postgres.surroundings import read_surroundings
 from runbooks_lib.prisma.cli import UP_TO_DATE, CliResult, Prisma, database_url, find_project
 from runbooks_lib.prisma.history import CLEAN, TABLE
 from runbooks_lib.prisma.proof import ObjectState, Proof, prove
@@ -297,7 +297,7 @@ def _look(phase: Phase, sessions: Sessions, prisma: Prisma) -> State:
 def _look_whole(phase: Phase, sessions: Sessions, prisma: Prisma) -> tuple[State, Catalog, tuple[str, ...]]:
     """Read history, catalogue and the roles' names in one snapshot."""
     with sessions.snapshot(phase.migration.target) as conn:
-        return look(conn, prisma.project.folder), read_catalog(conn), role_names(conn)
+        return look(conn, prisma.project.folder), read_catalog(conn), read_surroundings(conn).roles
 
 
 def _prove(phase: Phase, sessions: Sessions, state: State, live: Catalog, roles: tuple[str, ...]) -> Proof:

@@ -13,7 +13,7 @@ from measure import Figure, clocked, in_pairs
 
 from runbooks_lib.postgres.catalog import read_catalog
 from runbooks_lib.postgres.queries import query
-from runbooks_lib.postgres.scratch import Scratch, scratch
+from runbooks_lib.postgres.scratch import SUPERUSER, Scratch, scratch
 
 LOCKS = "1024"  # pg_dump holds a lock on every table
 BATCH = 200  # a standby holds the locks of a whole transaction, too
@@ -83,7 +83,7 @@ def _parameters(server: Scratch, database: str) -> dict[str, Any]:
     return {
         **server.cluster.address(),
         "dbname": database,
-        "user": "postgres",
+        "user": SUPERUSER,
         "password": server.password,
         "sslmode": "disable",
     }

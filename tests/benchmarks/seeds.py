@@ -20,7 +20,7 @@ import psycopg
 from measure import Figure, Usage, peak_mb, run
 
 from runbooks_lib.phase import Column, Phase, Role, Seeds, Table, Target, load_phase
-from runbooks_lib.postgres.scratch import Scratch, scratch
+from runbooks_lib.postgres.scratch import SUPERUSER, Scratch, scratch
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
 TABLE = "public.seeds"
@@ -78,7 +78,7 @@ def _service(server: Scratch) -> Iterator[None]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "services")
         lines = [f"{name}={value}" for name, value in address.items()]
-        path.write_text("\n".join([f"[{SERVICE}]", *lines, "user=postgres", "sslmode=disable", ""]))
+        path.write_text("\n".join([f"[{SERVICE}]", *lines, f"user={SUPERUSER}", "sslmode=disable", ""]))
         before = dict(os.environ)
         os.environ |= {"PGSERVICEFILE": str(path), "PGPASSWORD": server.password}
         try:
@@ -93,7 +93,7 @@ def _phase(file: Path) -> Phase:
     target = Target(name="leader", service=SERVICE, role=Role.PRIMARY, database=os.environ["PGDATABASE"])
     table = Table(
         name=TABLE,
-        owner="postgres",
+        owner=SUPERUSER,
         primary_key=("id",),
         columns=tuple(Column(name=name, type=type_) for name, type_ in COLUMNS.items()),
     )

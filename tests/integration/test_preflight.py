@@ -24,7 +24,7 @@ from runbooks_lib.phase import Phase, Role, Table, load_phase
 from runbooks_lib.postgres import readiness as readiness_module
 from runbooks_lib.postgres import replication as replication_module
 from runbooks_lib.postgres.connect import Identity, Sessions
-from runbooks_lib.postgres.scratch import Scratch, scratch
+from runbooks_lib.postgres.scratch import SUPERUSER, Scratch, scratch
 from runbooks_lib.steps import preflight
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
@@ -194,7 +194,7 @@ def test_no_target_answers(lab: Lab, point: Point) -> None:
 def test_replica_of_another_system(point: Point, other_system: Scratch) -> None:
     """A database of the right name, on a primary as declared, is not enough."""
     password = other_system.password
-    point(keybuzz_leader={**other_system.cluster.address(), "user": "postgres", "password": password})
+    point(keybuzz_leader={**other_system.cluster.address(), "user": SUPERUSER, "password": password})
     answer = ask(preflight.targets)
     assert failed(answer) == {("standby_is_of_primary", "replica", "keybuzz_replica")}
     assert_closed(ask(preflight.replication), "is another PostgreSQL system")

@@ -25,7 +25,7 @@ from runbooks_lib.postgres.clients import choose, find_clients
 from runbooks_lib.postgres.connect import Connection, Sessions
 from runbooks_lib.postgres.differences import differences
 from runbooks_lib.postgres.restore import Restored, Restores
-from runbooks_lib.postgres.scratch import Scratch, scratch
+from runbooks_lib.postgres.scratch import SUPERUSER, Scratch, scratch
 from runbooks_lib.steps import backup
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
@@ -110,7 +110,7 @@ MUTATIONS = (
 def server() -> Iterator[Scratch]:
     """A source server of our own, with the rich schema in database `rich`."""
     with scratch() as copy:
-        copy.create_database("rich", roles=("keeper", "reader"))
+        copy.create_database("rich", roles=("reader",), owner="keeper")
         copy.run("rich", RICH.encode(), owner="keeper")
         yield copy
 
@@ -128,7 +128,7 @@ def dump_of(server: Scratch, database: str, file: Path) -> Path:
         "PGPORT": server.cluster.address()["port"],
     }
     subprocess.run(
-        [str(client.pg_dump), "--schema-only", f"--file={file}", "--username=postgres", database],
+        [str(client.pg_dump), "--schema-only", f"--file={file}", f"--username={SUPERUSER}", database],
         env={**os.environ, **environment},
         check=True,
     )
@@ -156,10 +156,10 @@ def test_twice_through_a_dump_is_once(server: Scratch, tmp_path: Path) -> None:
     with server.connect("rich") as conn:
         text = "SELECT pg_get_constraintdef(oid) AS d FROM pg_constraint WHERE conname = 'Parent_kind_check'"
         here = conn.execute(text).fetchone()
-    server.create_database("again")
+    server.create_database("again", owner="restorer")
     content = dump_of(server, "rich", tmp_path / "rich.sql").read_text(encoding="utf-8")
     plain = "\n".join(line for line in content.splitlines() if not line.startswith("\\"))
-    server.run("again", plain.encode(), owner="postgres")
+    server.run("again", plain.encode(), owner="restorer")
     with server.connect("again") as conn:
         there = conn.execute(text).fetchone()
     assert here != there
