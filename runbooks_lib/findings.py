@@ -20,6 +20,13 @@ class Verdict(StrEnum):
     ERROR = "ERROR"  # could not be checked
 
 
+class Note(StrEnum):
+    """What code has to know of a finding besides its verdict."""
+
+    NOTHING = ""
+    ABSENT = "absent"  # nothing is there, and for now that is allowed
+
+
 _SEVERITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
 CLOSING = frozenset({Verdict.FAIL, Verdict.ERROR})
 
@@ -29,8 +36,9 @@ class Finding:
     """One row of evidence: what a check saw of one object at one target.
 
     `check` is the id of the check (`runbooks explain CHECK`), `have` and
-    `want` are what was seen and what was expected, in words; `hint` says what
-    to do when the two differ.
+    `want` are what was seen and what was expected, in words for people: no
+    code reads them. `hint` says what to do when the two differ. `note` is for
+    code: what it has to know of the finding besides the verdict.
     """
 
     check: str
@@ -40,15 +48,20 @@ class Finding:
     want: str
     verdict: Verdict
     hint: str = ""
+    note: Note = Note.NOTHING
 
     def to_dict(self) -> dict[str, str]:
-        """Return the finding as plain strings, for JSON."""
-        return {name: str(getattr(self, name)) for name in self.__slots__}
+        """Return the finding as plain strings, for JSON; without a note it has none."""
+        plain = {name: str(getattr(self, name)) for name in self.__slots__}
+        if not self.note:
+            del plain["note"]
+        return plain
 
     @classmethod
     def from_dict(cls, row: Mapping[str, str]) -> Finding:
         """Read back what `to_dict` wrote."""
-        return cls(**{**row, "verdict": Verdict(row["verdict"])})  # type: ignore[arg-type]
+        read = {"verdict": Verdict(row["verdict"]), "note": Note(row.get("note", ""))}
+        return cls(**{**row, **read})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

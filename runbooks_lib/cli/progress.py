@@ -92,7 +92,8 @@ def print_result(result: Result, *, lang: str, apply: bool) -> None:
     table = Console(highlight=False, width=None if console.is_terminal else PLAIN_WIDTH)
     table.print(_steps_table(result.outcomes))
     for item in _open_items(result):
-        reason = item["reason"][lang] if item["reason"] else item["have"].split(";")[0]
+        counted = f"{item['passed']} of {item['judged']} findings passed"
+        reason = item["reason"][lang] if item["reason"] else counted
         console.print(f"open: {item['text'][lang]} ({reason})", markup=False)
     _print_plan(console, result, apply=apply)
     console.print(f"run folder: {result.run.path}", markup=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
-from runbooks_lib.findings import Finding, Verdict, judge
+from runbooks_lib.findings import Finding, Note, Verdict, judge
 from runbooks_lib.phase import Column, Enum, Index, Phase, Table
 from runbooks_lib.postgres.catalog import Catalog
 from runbooks_lib.postgres.catalog import Column as LiveColumn
@@ -61,9 +61,9 @@ def check_table(target: str, table: Table, catalog: Catalog, *, created_by: str 
     """Check has_table, table_owner_is, columns_are and col_is_pk for one table."""
     relation = catalog.relations.get(table.name)
     if relation is None or relation.kind not in "rp" or relation.persistence != "p":
-        yield _presence("has_table", target, table.name, _instead(table.name, catalog), created_by)
+        yield _lacks("has_table", target, table.name, catalog, created_by)
         return
-    yield _presence("has_table", target, table.name, "there", created_by)
+    yield _holds("has_table", target, table.name, created_by)
     yield judge(
         "table_owner_is",
         target,
@@ -95,9 +95,9 @@ def check_enum(target: str, enum: Enum, catalog: Catalog, *, created_by: str | N
     """Check has_enum, enum_owner_is and enum_has_labels (order matters) for one enum type."""
     live = catalog.enums.get(enum.name)
     if live is None:
-        yield _presence("has_enum", target, enum.name, _instead(enum.name, catalog), created_by)
+        yield _lacks("has_enum", target, enum.name, catalog, created_by)
         return
-    yield _presence("has_enum", target, enum.name, "there", created_by)
+    yield _holds("has_enum", target, enum.name, created_by)
     yield judge(
         "enum_owner_is",
         target,
@@ -123,9 +123,9 @@ def check_index(
     """Check has_index, index_is, index_owner_is and index_is_valid for one index."""
     live = catalog.indexes.get(index.name)
     if live is None:
-        yield _presence("has_index", target, index.name, _instead(index.name, catalog), created_by)
+        yield _lacks("has_index", target, index.name, catalog, created_by)
         return
-    yield _presence("has_index", target, index.name, "there", created_by)
+    yield _holds("has_index", target, index.name, created_by)
     yield judge(
         "index_is",
         target,
@@ -180,11 +180,12 @@ def _not_counted(target: str, table: Table, created_by: str) -> Finding:
         have="absent",
         want=f"{table.rows} when {created_by} has created it",
         verdict=Verdict.SKIP,
+        note=Note.ABSENT,
     )
 
 
-def _instead(name: str, catalog: Catalog) -> str:
-    """Say what has the name of an object that is not there: PostgreSQL would not create it a second time."""
+def _instead(name: str, catalog: Catalog) -> str | None:
+    """Say what has the name of an object that is not there, if anything: PostgreSQL would not create it again."""
     if relation := catalog.relations.get(name):
         unlogged = relation.kind in "rp" and relation.persistence != "p"
         what = "an unlogged table" if unlogged else f"a relation of kind {relation.kind}"
@@ -193,21 +194,37 @@ def _instead(name: str, catalog: Catalog) -> str:
         return "there, but as an index"
     if name in catalog.enums:
         return "there, but as an enum"
-    return "there, but as another type" if ("type", name) in catalog.definitions else "absent"
+    return "there, but as another type" if ("type", name) in catalog.definitions else None
 
 
-def _presence(check: str, target: str, name: str, have: str, created_by: str | None) -> Finding:
-    want = "there" if created_by is None else f"absent or equal: {created_by} creates it"
-    passed = have == "there" or (have == "absent" and created_by is not None)
+def _holds(check: str, target: str, name: str, created_by: str | None) -> Finding:
     return Finding(
         check=check,
         target=target,
         object=name,
-        have=have,
-        want=want,
-        verdict=Verdict.PASS if passed else Verdict.FAIL,
-        hint="" if passed else "See the finder's matrix: which database holds it?",
+        have="there",
+        want=_wanted(created_by),
+        verdict=Verdict.PASS,
     )
+
+
+def _lacks(check: str, target: str, name: str, catalog: Catalog, created_by: str | None) -> Finding:
+    instead = _instead(name, catalog)
+    allowed = instead is None and created_by is not None
+    return Finding(
+        check=check,
+        target=target,
+        object=name,
+        have=instead or "absent",
+        want=_wanted(created_by),
+        verdict=Verdict.PASS if allowed else Verdict.FAIL,
+        hint="" if allowed else "See the finder's matrix: which database holds it?",
+        note=Note.ABSENT if allowed else Note.NOTHING,
+    )
+
+
+def _wanted(created_by: str | None) -> str:
+    return "there" if created_by is None else f"absent or equal: {created_by} creates it"
 
 
 def _columns(have: tuple[LiveColumn, ...], want: tuple[Column, ...]) -> tuple[str, str]:

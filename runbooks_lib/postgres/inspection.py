@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from runbooks_lib.findings import CLOSING, Finding, Verdict
+from runbooks_lib.findings import CLOSING, Finding, Note, Verdict
 from runbooks_lib.phase import Phase, Target
 from runbooks_lib.postgres.catalog import Catalog, count_rows, read_catalog
 from runbooks_lib.postgres.checks import NO_ADDITION, Adds, check_row_counts, check_schema
@@ -71,15 +71,21 @@ def by_object(findings: Sequence[Finding]) -> tuple[dict[str, str], ...]:
     Says "as declared", or "absent" where that is allowed, or why it was not judged; else the checks that it fails
     with what was seen.
     """
-    targets = list(dict.fromkeys(f.target for f in findings))
-    rows: dict[str, dict[str, str]] = {}
+    targets = tuple(dict.fromkeys(f.target for f in findings))
+    seen: dict[str, dict[str, list[Finding]]] = {}
     for finding in findings:
-        row = rows.setdefault(finding.object, {"object": finding.object, **dict.fromkeys(targets, "-")})
-        said = row[finding.target]
-        if finding.verdict in CLOSING:
-            words = f"{finding.verdict} {finding.check}: {finding.have}"
-            row[finding.target] = f"{said}; {words}" if said[0] in "FE" else words
-        elif said == "-":
-            untold = finding.verdict is Verdict.SKIP or finding.have == "absent"
-            row[finding.target] = finding.have if untold else "as declared"
-    return tuple(rows.values())
+        seen.setdefault(finding.object, {}).setdefault(finding.target, []).append(finding)
+    return tuple(
+        {"object": name, **{target: _in_short(found.get(target, ())) for target in targets}}
+        for name, found in seen.items()
+    )
+
+
+def _in_short(findings: Sequence[Finding]) -> str:
+    if failed := [f for f in findings if f.verdict in CLOSING]:
+        return "; ".join(f"{f.verdict} {f.check}: {f.have}" for f in failed)
+    if not findings:
+        return "-"
+    first = findings[0]
+    untold = first.verdict is Verdict.SKIP or first.note is Note.ABSENT
+    return first.have if untold else "as declared"

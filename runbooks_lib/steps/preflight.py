@@ -18,7 +18,7 @@ from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, judge
 from runbooks_lib.phase import Phase, Role, Target
 from runbooks_lib.postgres.catalog import count_rows, read_catalog
 from runbooks_lib.postgres.connect import Identity, Sessions, lost
-from runbooks_lib.postgres.finder import ABSENT, NOT_SEARCHED, search_server
+from runbooks_lib.postgres.finder import ABSENT, Sight, State, not_searched, search_server
 from runbooks_lib.postgres.inspection import by_object, inspect
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.readiness import (
@@ -110,11 +110,11 @@ def find_objects(phase: Phase, sessions: Sessions) -> Answer:
 
     Looks into every database of every target's server that the role may connect to, for the names as declared
     and for the same names in other case or another schema; writes nothing.
-    Facts: `matrix`, a list of {kind, object, places: {"server database": what}}.
+    Facts: `matrix`, a list of {kind, object, places: {"server database": words}, states: {"server database": state}}.
     """
     names = {table.name: "table" for table in phase.tables} | {enum.name: "enum" for enum in phase.enums}
     findings: list[Finding] = []
-    places: dict[str, dict[str, str]] = {name: {} for name in names}
+    places: dict[str, dict[str, Sight]] = {name: {} for name in names}
     seen: set[tuple[str, str, str]] = set()
     for target in phase.targets:
         try:
@@ -125,7 +125,7 @@ def find_objects(phase: Phase, sessions: Sessions) -> Answer:
             for database, found in search_server(sessions, target, names):
                 place = f"{who.server} {database}"
                 for name in names:
-                    if isinstance(found, str):
+                    if isinstance(found, Sight):
                         places[name].setdefault(place, found)  # another role may have searched it
                     else:
                         places[name][place] = found.get(name, ABSENT)
@@ -136,28 +136,36 @@ def find_objects(phase: Phase, sessions: Sessions) -> Answer:
             findings.append(could_not_run("object_is_found", target, "every database", failed))
     for name in names:
         findings.extend(_judge_places(phase, sessions, name, places[name]))
-    matrix = [{"kind": kind, "object": name, "places": places[name]} for name, kind in names.items()]
+    matrix = [
+        {
+            "kind": kind,
+            "object": name,
+            "places": {place: sight.words for place, sight in places[name].items()},
+            "states": {place: sight.state.value for place, sight in places[name].items()},
+        }
+        for name, kind in names.items()
+    ]
     return Answer(findings=tuple(findings), facts={"matrix": matrix}, rows=_worth_a_column(matrix))
 
 
 def _worth_a_column(matrix: list[dict[str, Any]]) -> tuple[dict[str, str], ...]:
     """Return the matrix without the databases that hold nothing of all this: how many these are is one column."""
     places = dict.fromkeys(place for row in matrix for place in row["places"])
-    held = [p for p in places if any(row["places"].get(p, ABSENT) != ABSENT for row in matrix)]
+    held = [p for p in places if any(row["states"].get(p, State.ABSENT) != State.ABSENT for row in matrix)]
     rest = len(places) - len(held)
     return tuple(
         {
             "object": row["object"],
             "kind": row["kind"],
-            **{place: row["places"].get(place, ABSENT) for place in held},
+            **{place: row["places"].get(place, ABSENT.words) for place in held},
             "elsewhere": f"absent in {rest} databases" if rest else "",
         }
         for row in matrix
     )
 
 
-def _judge_places(phase: Phase, sessions: Sessions, name: str, places: dict[str, str]) -> Iterator[Finding]:
-    found = [place for place, what in places.items() if what != ABSENT and not what.startswith(NOT_SEARCHED)]
+def _judge_places(phase: Phase, sessions: Sessions, name: str, places: dict[str, Sight]) -> Iterator[Finding]:
+    found = [place for place, sight in places.items() if sight.state in (State.THERE, State.OTHERWISE)]
     hint = f"It was found in: {', '.join(found) or 'no database that was searched'}. Is this target the right one?"
     for target_name, target in phase.targets.items():
         try:
@@ -166,10 +174,10 @@ def _judge_places(phase: Phase, sessions: Sessions, name: str, places: dict[str,
         except ConnectionFailed as error:
             yield could_not_run("object_is_found", target_name, name, error)
             continue
-        have = places.get(place, f"{NOT_SEARCHED}: the database is not on this server")
-        if have.startswith(NOT_SEARCHED):
+        state, have = places.get(place, not_searched("the database is not on this server"))
+        if state is State.NOT_SEARCHED:
             verdict = Verdict.ERROR
-        elif have.startswith("there") or (have == ABSENT and pending):
+        elif state is State.THERE or (state is State.ABSENT and pending):
             verdict = Verdict.PASS
         else:
             verdict = Verdict.FAIL

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runbooks_lib.errors import EvidenceError, RunbookError
-from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run, judge, worst
+from runbooks_lib.findings import Answer, Finding, Note, Verdict, could_not_run, judge, worst
 from runbooks_lib.phase import ChecklistItem, Phase, Role, Target
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.postgres.inspection import by_object, inspect
@@ -83,13 +83,13 @@ def _look_at(
         )
     pending = "baseline_migration" if not applied and shows_baseline(phase, sessions, name) else None
     found, facts[name] = inspect(phase, sessions, name, target, created_by=pending)
-    yield from (_not_created(f) if f.have == "absent" and f.verdict not in CLOSING else f for f in found)
+    yield from (_not_created(f) if f.note is Note.ABSENT else f for f in found)
     if target.database == phase.targets[phase.migration.target].database:
         yield _recorded(phase, sessions, name, applied=applied)
 
 
 def _not_created(finding: Finding) -> Finding:
-    return replace(finding, have=PLAN_ONLY, verdict=Verdict.SKIP)
+    return replace(finding, have=PLAN_ONLY, verdict=Verdict.SKIP, note=Note.NOTHING)
 
 
 def _recorded(phase: Phase, sessions: Sessions, name: str, *, applied: bool) -> Finding:
@@ -189,7 +189,7 @@ def _looked_at(finding: Finding) -> tuple[str, str, str]:
 
 
 def _may_be_absent(finding: Finding) -> bool:
-    return finding.verdict is Verdict.PASS and finding.have == "absent" != finding.want
+    return finding.verdict is Verdict.PASS and finding.note is Note.ABSENT
 
 
 def _tick(item: ChecklistItem, selected: tuple[Finding, ...], signature: Mapping[str, Any] | None) -> Finding:

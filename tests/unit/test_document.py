@@ -471,18 +471,24 @@ def _nowhere(e: Json) -> None:
         target["tables"] = {}
 
 
+def _say(line: Json, place: str, state: str, words: str) -> None:
+    line["places"][place], line["states"][place] = words, state
+
+
 def _elsewhere(e: Json) -> None:
-    facts(e, "preflight", "find_objects")["matrix"][0]["places"]["10.0.0.121:5432 postgres"] = "there (bob)"
+    _say(
+        facts(e, "preflight", "find_objects")["matrix"][0], "10.0.0.121:5432 postgres", "there", "there (bob)"
+    )
 
 
 def _other_case(e: Json) -> None:
     matrix = facts(e, "preflight", "find_objects")["matrix"]
-    matrix[0]["places"]["10.0.0.121:5432 keybuzz"] = "as public.marketplaceconnection (bob)"
+    _say(matrix[0], "10.0.0.121:5432 keybuzz", "otherwise", "as public.marketplaceconnection (bob)")
 
 
 def _closed(e: Json) -> None:
     for line in facts(e, "preflight", "find_objects")["matrix"]:
-        line["places"]["10.0.0.121:5432 postgres"] = "not searched: no CONNECT privilege"
+        _say(line, "10.0.0.121:5432 postgres", "not searched", "not searched: no CONNECT privilege")
 
 
 def _notice(e: Json) -> None:

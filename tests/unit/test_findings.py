@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runbooks_lib import errors
 from runbooks_lib.errors import GateClosed, PrismaError, RunbookError, SpecError
-from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, gate, judge, worst
+from runbooks_lib.findings import Answer, Finding, Note, Verdict, could_not_run, gate, judge, worst
 
 
 def finding(verdict: Verdict, check: str = "has_table", hint: str = "") -> Finding:
@@ -129,3 +131,11 @@ def test_what_single_errors_carry() -> None:
     assert errors.MigrationError("x", sqlstate="55P03").sqlstate == "55P03"
     assert PrismaError("x", code="P3008").code == "P3008"
     assert SpecError("x", mistakes=("a", "b")).mistakes == ("a", "b")
+
+
+def test_a_note_is_kept_and_said_only_where_there_is_one() -> None:
+    plain = Finding(check="has_table", target="t", object="o", have="absent", want="x", verdict=Verdict.PASS)
+    assert "note" not in plain.to_dict()
+    noted = replace(plain, note=Note.ABSENT)
+    assert noted.to_dict()["note"] == "absent"
+    assert [Finding.from_dict(f.to_dict()) for f in (plain, noted)] == [plain, noted]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runbooks_lib.errors import GateClosed
-from runbooks_lib.findings import Finding, Verdict, gate
+from runbooks_lib.findings import Finding, Note, Verdict, gate
 from runbooks_lib.phase import ChecklistItem, Text, load_phase
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.steps import report
@@ -48,7 +48,10 @@ def tick(box: ChecklistItem, found: Evidence) -> tuple[Finding, Mapping[str, Any
 
 def absent_for_now() -> Finding:
     return replace(
-        finding(Verdict.PASS), have="absent", want="absent or equal: baseline_migration creates it"
+        finding(Verdict.PASS),
+        have="absent",
+        want="absent or equal: baseline_migration creates it",
+        note=Note.ABSENT,
     )
 
 

@@ -9,8 +9,8 @@ from markupsafe import Markup
 from runbooks_lib.archive.pages.page import in_language, render
 from runbooks_lib.findings import CLOSING, Finding, Verdict
 from runbooks_lib.phase import Phase
-from runbooks_lib.postgres.finder import ABSENT, NOT_SEARCHED
-from runbooks_lib.steps.document.databases import BEFORE, KINDS, NOW, Place, places
+from runbooks_lib.postgres.finder import State
+from runbooks_lib.steps.document.databases import BEFORE, KINDS, NOW, Place, places, sights
 from runbooks_lib.steps.document.seen import Seen, judged
 
 SHOWN_ROWS, SHOWN_COLUMNS = 60, 6
@@ -95,18 +95,18 @@ def _findings(seen: Seen, look: tuple[str, str], kind: str, name: str, target: s
 
 
 def _other_places(shown: tuple[Place, ...], seen: Seen) -> tuple[str, ...]:
-    lines = seen.facts("preflight", "find_objects").get("matrix", ())
+    lines = sights(seen)
     known = {f"{place.server} {place.database}" for place in shown}
     return tuple(dict.fromkeys(p for line in lines for p in line["places"] if p not in known))
 
 
 def _elsewhere(seen: Seen, kind: str, name: str, elsewhere: tuple[str, ...]) -> Cell | None:
-    lines = seen.facts("preflight", "find_objects").get("matrix", ())
+    lines = sights(seen)
     line = next((e for e in lines if (e["kind"], e["object"]) == (_OTHERS.get(kind), name)), None)
     if line is None or not elsewhere:
         return None
-    said = [str(line["places"].get(place, ABSENT)) for place in elsewhere]
-    found = sum(what.startswith(("there", "as ")) for what in said)
-    if not found and any(what.startswith(NOT_SEARCHED) for what in said):
+    said = [line["states"].get(place, State.ABSENT) for place in elsewhere]
+    found = sum(state in (State.THERE, State.OTHERWISE) for state in said)
+    if not found and State.NOT_SEARCHED in said:
         return Cell(state="unseen")
     return Cell(state="found" if found else "none", rows=found)

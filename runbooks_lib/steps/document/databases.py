@@ -8,7 +8,7 @@ from typing import Any
 
 from runbooks_lib.findings import Verdict
 from runbooks_lib.phase import Phase, Role
-from runbooks_lib.postgres.finder import ABSENT, NOT_SEARCHED
+from runbooks_lib.postgres.finder import ABSENT, State
 from runbooks_lib.steps.document.seen import Seen, judged, standing
 
 BEFORE = ("preflight", "schema")
@@ -194,19 +194,33 @@ def alike(phase: Phase, seen: Seen, kind: str) -> tuple[tuple[tuple[str, ...], M
 
 def searched(seen: Seen) -> tuple[Searched, ...]:
     """Return the databases that the finder looked into, those that hold something first."""
-    matrix = seen.facts("preflight", "find_objects").get("matrix", ())
+    matrix = sights(seen)
     names = dict.fromkeys(place for line in matrix for place in line["places"])
     found = tuple(_searched(place, matrix) for place in names)
     return tuple(sorted(found, key=lambda place: -(place.tables + place.enums)))
 
 
+def sights(seen: Seen) -> tuple[Mapping[str, Any], ...]:
+    """Return the finder's matrix; nothing of a record that has words alone, without their states."""
+    matrix = seen.facts("preflight", "find_objects").get("matrix", ())
+    return tuple(line for line in matrix if "states" in line)
+
+
 def _searched(place: str, matrix: tuple[Mapping[str, Any], ...]) -> Searched:
-    said = [(line["kind"], line["object"], line["places"].get(place, ABSENT)) for line in matrix]
-    refused = [what for _, _, what in said if what.startswith(NOT_SEARCHED)]
+    said = [
+        (
+            line["kind"],
+            line["object"],
+            line["states"].get(place, State.ABSENT),
+            line["places"].get(place, ABSENT.words),
+        )
+        for line in matrix
+    ]
+    refused = [words for _, _, state, words in said if state == State.NOT_SEARCHED]
     return Searched(
         place=place,
-        tables=sum(kind == "table" and what.startswith("there") for kind, _, what in said),
-        enums=sum(kind == "enum" and what.startswith("there") for kind, _, what in said),
-        otherwise=tuple(f"{name} {what}" for _, name, what in said if what.startswith("as ")),
+        tables=sum(kind == "table" and state == State.THERE for kind, _, state, _ in said),
+        enums=sum(kind == "enum" and state == State.THERE for kind, _, state, _ in said),
+        otherwise=tuple(f"{name} {words}" for _, name, state, words in said if state == State.OTHERWISE),
         not_searched=refused[0] if refused else None,
     )
