@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
+from datetime import date, time
+from decimal import Decimal
 from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -23,9 +25,9 @@ _WORDS: dict[Any, str] = {
     str: "a string",
     int: "an integer",
     bool: "true or false",
-    object: "a string, a number, true or false",
+    object: "a string, a number, a date or time, true or false",
 }
-_SCALARS = (str, int, float, bool)
+_SCALARS = (str, int, Decimal, bool, date, time)  # a datetime is a date, too
 
 
 class Reader:

@@ -11,8 +11,10 @@ from __future__ import annotations
 import hashlib
 import heapq
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from io import BufferedReader
@@ -45,14 +47,23 @@ class SeedFile:
     def columns(self) -> tuple[str, ...]:
         """Return the names in the header."""
         with self._open() as file:
-            header = file.readline().removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
-        names = self.parse(header if header.endswith(b"\n") else header + b"\n")
-        if None in names or len(set(names)) != len(names):
+            header = next(records_of(file), b"").removeprefix(b"\xef\xbb\xbf")
+        header = header.removesuffix(b"\n").removesuffix(b"\r") + b"\n"
+        names = self.parse(header)
+        columns = tuple(name for name in names if name)
+        if len(set(columns)) != len(names):
+            twice = next((name for name in columns if columns.count(name) > 1), None)
+            what = f"{twice} twice" if twice else "a column without a name"
             raise SpecError(
-                f"The header of {self.path.name} has a column without a name, or a name twice.",
+                f"The header of {self.path.name} has {what}: {_shown(header)}",
                 "The first line names the columns of the table, each once.",
             )
-        return tuple(name for name in names if name is not None)
+        if len(columns) == 1 and (other := next((c for c in ";\t|," if c in columns[0]), None)):
+            raise SpecError(
+                f"The header of {self.path.name} is one name that holds {other!r}: {_shown(header)}",
+                f"Values of a {self.path.suffix} file stand between {self.separator.decode()!r}: write it so.",
+            )
+        return columns
 
     def digest(self) -> str:
         """Return the SHA-256 (hex) of the file."""
@@ -65,14 +76,7 @@ class SeedFile:
 
     def sorted_records(self, key: Key, folder: Path) -> Iterator[bytes]:
         """Yield each row in the order of `key`, by way of sorted parts of the file in `folder`."""
-        source = self.records()
-        parts: list[Path] = []
-        while part := sorted(islice(source, SORTED_IN_MEMORY), key=key):
-            parts.append(folder / f"{len(parts)}{self.path.suffix}")
-            with parts[-1].open("wb") as file:
-                file.write(b"\n")  # in the header's place
-                file.writelines(part)
-        return heapq.merge(*(SeedFile(part).records() for part in parts), key=key)
+        return sorted_records(self.records(), key, folder)
 
     def values_of(self, column: str) -> Counter[str | None]:
         """Return each value of a column and how many rows have it."""
@@ -126,10 +130,14 @@ class SeedFile:
             )
         return dict(zip(self.columns, fields, strict=True))
 
+    def record(self, fields: Fields) -> bytes:
+        """Return values as a row of the file, as COPY writes it."""
+        return self.separator.join(map(_written, fields)) + b"\n"
+
     def _blocks(self) -> Iterator[list[bytes]]:
         """Yield the rows after the header, many at a time: what happens once a block costs nothing for a row."""
         with self._open() as file:
-            file.readline()
+            next(records_of(file), b"")  # the header
             while lines := file.readlines(BLOCK):
                 block = b"".join(lines)
                 if b'"' in block:
@@ -147,10 +155,25 @@ class SeedFile:
             ) from error
 
     def _text(self, raw: bytes) -> str:
+        if b"\0" in raw:
+            raise SpecError(f"{self.path.name} holds a NUL character: {_shown(raw)!r}", "Take it out.")
         try:
             return raw.decode("utf-8")
         except UnicodeDecodeError as error:
             raise SpecError(f"{self.path.name} is not UTF-8: {_shown(raw)}", "Save it as UTF-8.") from error
+
+
+def sorted_records(records: Iterator[bytes], key: Key, folder: Path) -> Iterator[bytes]:
+    """Yield rows in the order of `key`, by way of sorted parts in `folder`; its files are ours to name."""
+    parts: list[Path] = []
+    while part := sorted(islice(records, SORTED_IN_MEMORY), key=key):
+        descriptor, name = tempfile.mkstemp(dir=folder)
+        with open(descriptor, "wb") as file:
+            file.writelines(part)
+        parts.append(Path(name))
+    with ExitStack() as stack:
+        files = [stack.enter_context(part.open("rb")) for part in parts]
+        yield from heapq.merge(*map(records_of, files), key=key)
 
 
 def records_of(lines: Iterable[bytes], more: Iterable[bytes] = ()) -> Iterator[bytes]:
@@ -181,6 +204,13 @@ _FIELDS = {
     separator: re.compile(rb'(?:"((?:[^"]|"")*)"|([^"\n' + separator + rb"]*))(" + separator + rb"|\n)")
     for separator in (b",", b"\t")
 }
+
+
+def _written(text: str | None) -> bytes:
+    if text is None:
+        return b""
+    quoted = text == "" or text == "\\." or any(c in text for c in '",\n\r\t')
+    return ('"' + text.replace('"', '""') + '"' if quoted else text).encode()
 
 
 def _shown(record: bytes) -> str:

@@ -1,90 +1,145 @@
-"""Declared rows compared in the server, which knows the types.
+"""Declared rows compared in the server, by the equality of the columns' own types.
 
-They travel there as one JSON document and become rows of the table's own type.
+They travel as text and become values of these types there; only the columns that are declared are looked at.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
+import psycopg
 from psycopg import sql
-from psycopg.types.json import Jsonb
 
-from runbooks_lib.phase import Seeds
+from runbooks_lib.errors import SpecError
+from runbooks_lib.phase.seed_values import shown
 from runbooks_lib.postgres.catalog import identifier
 from runbooks_lib.postgres.connect import Connection
+from runbooks_lib.postgres.values import Fields, Relation, Values, listed
 
-Rows = Iterable[Mapping[str, object]]
+# What the server raises for a text that is no value of a type: 22P02, 42P01 for regclass, 0A000 for xml.
+REFUSALS = (psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError)
 
 
-def compare(conn: Connection, seeds: Seeds, rows: Rows) -> list[dict[str, Any]]:
-    """Return, per declared row, what is declared (`want`), what the table holds (`have`) and whether it is the `same`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A declared row, by its number, and a row with its key (`have` None: none), both as the server prints them.
 
-    `want` and `have` are JSON objects of the columns that the row declares, made by the server from rows of the
-    table's own type; `have` is None when the row is missing, else `key` is its key as COPY prints it.
+    `same` says it of each column. `place` is the inheriting table in which the row stands, `in_scope` whether it is
+    one of those that are compared.
     """
+
+    number: int
+    want: tuple[str | None, ...]
+    have: tuple[str | None, ...] | None
+    same: tuple[bool, ...]
+    place: str | None
+    in_scope: bool
+
+
+EVERY_ROW = sql.SQL("true")
+
+
+def compare(
+    conn: Connection,
+    relation: Relation,
+    key: Sequence[str],
+    columns: Sequence[str],
+    rows: Sequence[Fields],
+    *,
+    scope: sql.Composable = EVERY_ROW,
+) -> list[Pair]:
+    """Return, for each declared row, a pair with each row that has its key, or one without.
+
+    `rows` are values of `columns`; `scope` is a condition on rows of the table, as `have`. Raises SpecError for a value
+    that its type refuses, psycopg errors as they come.
+    """
+    values = [relation.columns[name] for name in columns]
+    on = (
+        key_equal(relation.columns[name], columns.index(name), [row[columns.index(name)] for row in rows])
+        for name in key
+    )
+    statement = sql.SQL(
+        "SELECT want.n, ARRAY[{want}] AS want, ARRAY[{have}] AS have, ARRAY[{same}] AS same, have.there, have.place, "
+        "have.in_scope FROM {listed} LEFT JOIN ("
+        "SELECT true AS there, {place} AS place, ({scope}) AS in_scope, {columns} FROM {table} AS have"
+        ") AS have ON {on} ORDER BY want.n"
+    ).format(
+        want=commas(v.printed(_column("want", n)) for n, v in enumerate(values)),
+        have=commas(v.printed(_column("have", n)) for n, v in enumerate(values)),
+        same=commas(v.same(_column("have", n), _column("want", n)) for n, v in enumerate(values)),
+        listed=listed(conn, values, rows),
+        place=relation.place,
+        scope=scope,
+        columns=commas(
+            sql.SQL("have.{} AS {}").format(sql.Identifier(name), sql.Identifier(f"c{n}"))
+            for n, name in enumerate(columns)
+        ),
+        table=identifier(relation.name),
+        on=sql.SQL(" AND ").join(on),
+    )
+    try:
+        with conn.transaction():
+            found = conn.execute(statement).fetchall()
+    except REFUSALS as error:
+        refuse(conn, relation.name, values, rows, error)
+        raise
     return [
-        pair
-        for columns, group in _by_columns(rows).items()
-        for pair in conn.execute(_pairs(seeds, columns), (_document(group),)).fetchall()
+        Pair(
+            number=row["n"],
+            want=tuple(row["want"]),
+            have=tuple(row["have"]) if row["there"] else None,
+            same=tuple(row["same"]),
+            place=row["place"],
+            in_scope=bool(row["in_scope"]),
+        )
+        for row in found
     ]
 
 
-def unexpected_keys(conn: Connection, seeds: Seeds, rows: Rows) -> list[str]:
-    """Return the keys, as text, of rows that are not declared, within the declared tenants where there are any."""
-    scope = (
-        sql.SQL("have.{0} IN (SELECT DISTINCT {0} FROM declared)").format(sql.Identifier(seeds.tenant))
-        if seeds.tenant
-        else sql.SQL("true")
-    )
-    statement = sql.SQL(
-        "WITH declared AS MATERIALIZED (SELECT * FROM jsonb_populate_recordset(NULL::{table}, %s)) "
-        "SELECT concat_ws(', ', {key}) AS key FROM {table} AS have "
-        "WHERE {scope} AND NOT EXISTS (SELECT FROM declared AS want WHERE {on}) ORDER BY 1"
-    ).format(
-        table=identifier(seeds.table),
-        key=sql.SQL(", ").join(sql.Identifier("have", column) for column in seeds.key),
-        scope=scope,
-        on=_same_key(seeds),
-    )
-    return [row["key"] for row in conn.execute(statement, (_document(rows),)).fetchall()]
+def key_equal(
+    values: Values, place: int, wanted: Sequence[str | None], *, have: sql.Composable | None = None
+) -> sql.Composable:
+    """Return whether a row has a declared value, the `place`th of `want`, where all that is `wanted` is this.
+
+    What it costs that NULL equals NULL is paid only where NULL is wanted.
+    """
+    equal = values.same if None in wanted else values.equal
+    return equal(have or _column("have", place), _column("want", place))
 
 
-def _by_columns(rows: Rows) -> dict[frozenset[str], list[Mapping[str, object]]]:
-    """Group the rows by the columns that they declare: a column that a row leaves out is not judged."""
-    groups: dict[frozenset[str], list[Mapping[str, object]]] = {}
-    for row in rows:
-        groups.setdefault(frozenset(row), []).append(row)
-    return groups
+def _column(alias: str, place: int) -> sql.Identifier:
+    return sql.Identifier(alias, f"c{place}")
 
 
-def _pairs(seeds: Seeds, columns: Iterable[str]) -> sql.Composed:
-    return sql.SQL(
-        "SELECT want, have, coalesce(want = have, false) AS same, key FROM ("
-        "SELECT {want} AS want, CASE WHEN have.{first} IS NOT NULL THEN {have} END AS have, ARRAY[{key}] AS key "
-        "FROM jsonb_populate_recordset(NULL::{table}, %s) AS want LEFT JOIN {table} AS have ON {on}"
-        ") AS pairs"
-    ).format(
-        want=_object("want", columns),
-        have=_object("have", columns),
-        first=sql.Identifier(seeds.key[0]),
-        key=sql.SQL(", ").join(sql.SQL("concat({})").format(sql.Identifier("have", c)) for c in seeds.key),
-        table=identifier(seeds.table),
-        on=_same_key(seeds),
-    )
+def commas(parts: Iterable[sql.Composable]) -> sql.Composed:
+    """Return the parts with commas between them."""
+    return sql.SQL(", ").join(parts)
 
 
-def _object(alias: str, columns: Iterable[str]) -> sql.Composable:
-    pairs = (sql.SQL("{}, {}").format(sql.Literal(c), sql.Identifier(alias, c)) for c in columns)
-    return sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs))
+def refuse(
+    conn: Connection, table: str, values: Sequence[Values], rows: Sequence[Fields], error: psycopg.Error
+) -> None:
+    """Raise SpecError for the first declared value that its type refuses; return when none is refused."""
+    if not _refused(conn, values, rows):
+        return
+    while len(rows) > 1:
+        half = rows[: len(rows) // 2]
+        rows = half if _refused(conn, values, half) else rows[len(half) :]
+    for n, column in enumerate(values):
+        if said := _refused(conn, [column], [[rows[0][n]]]):
+            row = ", ".join(f"{v.name} {shown(text)}" for v, text in zip(values, rows[0], strict=True))
+            raise SpecError(
+                f"The seeds of {table} declare a value of {column.name} that its type refuses: {said} ({row[:200]}).",
+                "Correct the declaration.",
+            ) from error
 
 
-def _same_key(seeds: Seeds) -> sql.Composable:
-    equal = (sql.SQL("have.{0} = want.{0}").format(sql.Identifier(column)) for column in seeds.key)
-    return sql.SQL(" AND ").join(equal)
-
-
-def _document(rows: Rows) -> Jsonb:
-    return Jsonb([dict(row) for row in rows], dumps=lambda rows: json.dumps(rows, default=str))
+def _refused(conn: Connection, values: Sequence[Values], rows: Sequence[Fields]) -> str | None:
+    """Return what the server says of values that cannot be read; None when it reads them all."""
+    try:
+        with conn.transaction():
+            conn.execute(sql.SQL("SELECT FROM {} LIMIT 0").format(listed(conn, values, rows)))
+    except REFUSALS as refusal:
+        return refusal.diag.message_primary or str(refusal)
+    return None

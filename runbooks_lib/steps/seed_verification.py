@@ -10,15 +10,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runbooks_lib.errors import RunbookError
-from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, judge
+from runbooks_lib.findings import Answer, Finding, could_not_run, judge
 from runbooks_lib.phase import Phase, Seeds
+from runbooks_lib.phase.seed_values import as_text
 from runbooks_lib.postgres.catalog import count_rows, tables_there
 from runbooks_lib.postgres.checks import check_row_counts
 from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.steps import seed_sets
+from runbooks_lib.steps import seed_declared, seed_sets
 from runbooks_lib.steps.declared import or_not_declared
 from runbooks_lib.steps.pending import judged_later, pending_at
-from runbooks_lib.steps.seed_rows import compare, unexpected_keys
+from runbooks_lib.steps.seed_declared import Compared, compare_declared, judge_row
 
 MAX_UNEXPECTED = 20  # named in the finding; the rest is counted
 
@@ -54,15 +55,15 @@ def _ask_rows(phase: Phase, sessions: Sessions, name: str, seeds: Seeds, planned
         pending = pending_at(phase, sessions, name, planned)
         with sessions.snapshot(name) as conn:
             to_come = pending.makes_table(seeds.table) and not tables_there(conn, [seeds.table])
-            compared = _missing(seeds) if to_come else compare(conn, seeds, seeds.rows)
+            compared = [Compared(row=row) for row in seeds.rows] if to_come else compare_declared(conn, seeds)
     except RunbookError as error:
         yield could_not_run("seed_row_is", name, seeds.table, error), None
         return
-    for line in compared:
-        finding = _judge_row(name, seeds, line)
-        later = line["have"] is None and seeds.table in pending.filled
-        tenant = line["want"].get(seeds.tenant) if seeds.tenant else None
-        fact = {"target": name, "table": seeds.table, "tenant": tenant, "row": line["have"]}
+    for each in compared:
+        finding = judge_row(name, seeds, each)
+        later = not each.stands and seeds.table in pending.filled
+        tenant = as_text(each.row[seeds.tenant]) if seeds.tenant else None
+        fact = {"target": name, "table": seeds.table, "tenant": tenant, "row": each.found}
         yield judged_later(finding) if later else finding, fact
 
 
@@ -97,7 +98,7 @@ def unexpected(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Ans
                 if pending.makes_table(seeds.table) and not tables_there(conn, [seeds.table]):
                     findings.append(_not_there(name, seeds.table))
                     continue
-                have = "" if seeds.file else _named(unexpected_keys(conn, seeds, seeds.rows))
+                have = "" if seeds.file else seed_declared.unexpected(conn, seeds, most=MAX_UNEXPECTED)
             if seeds.file:
                 have = seed_sets.unexpected_words(phase, sessions, name, seeds)
         except RunbookError as error:
@@ -147,36 +148,3 @@ def _places(phase: Phase) -> Iterator[tuple[str, Seeds]]:
 def _not_there(target: str, table: str) -> Finding:
     absent = judge("no_unexpected_seed_rows", target, table, have="table absent", want="none", hint="")
     return judged_later(absent)
-
-
-def _missing(seeds: Seeds) -> list[dict[str, Any]]:
-    """Return what `compare` would of a table that is not there."""
-    return [{"want": dict(row), "have": None, "same": False} for row in seeds.rows]
-
-
-def _named(keys: list[str]) -> str:
-    more = f" and {len(keys) - MAX_UNEXPECTED} more" if len(keys) > MAX_UNEXPECTED else ""
-    return ", ".join(f"[{key}]" for key in keys[:MAX_UNEXPECTED]) + more
-
-
-def _judge_row(target: str, seeds: Seeds, line: Mapping[str, Any]) -> Finding:
-    want, have = line["want"], line["have"]
-    key = ", ".join(str(want[column]) for column in seeds.key)
-    others = [column for column in want if column not in seeds.key]
-    differing = [column for column in others if have and have[column] != want[column]]
-    shown = others if line["same"] or have is None else differing or others
-    return Finding(
-        check="seed_row_is",
-        target=target,
-        object=f"{seeds.table}[{key}]",
-        have="missing" if have is None else _values(have, shown),
-        want=_values(want, shown),
-        verdict=Verdict.PASS if line["same"] else Verdict.FAIL,
-        hint=""
-        if line["same"]
-        else "Compare with the phase file: restore the row, or correct the declaration.",
-    )
-
-
-def _values(row: Mapping[str, Any], columns: list[str]) -> str:
-    return ", ".join(f"{column} {row[column]}" for column in columns) or "there"

@@ -145,7 +145,9 @@ def test_a_declaration_that_the_type_refuses_is_an_error() -> None:
     assert [(f.target, f.object) for f in answer.findings] == [("leader", ADDRESSES), ("replica", ADDRESSES)]
     assert judged(answer) == {Verdict.ERROR}
     assert 'invalid input value for enum public."InboundValidationStatus": "VALID"' in answer.findings[0].have
-    assert judged(ask(seed_verification.unexpected, phase)) == {Verdict.ERROR}
+    assert judged(ask(seed_verification.unexpected, phase)) == {
+        Verdict.PASS
+    }  # it looks at keys and tenants alone
 
 
 @pytest.mark.usefixtures("lab")
@@ -192,13 +194,6 @@ def test_a_replica_that_cannot_be_asked_is_an_error(
     assert {f.verdict for f in of(answer, target="leader")} == {Verdict.PASS}
     assert {(f.check, f.verdict) for f in of(answer, target="replica")} == {(check, Verdict.ERROR)}
     assert said in of(answer, target="replica")[0].have
-
-
-@pytest.mark.usefixtures("lab")
-@pytest.mark.parametrize("question", [seed_verification.rows, seed_verification.unexpected])
-def test_a_phase_without_seeds_leaves_the_gate_closed(question: Callable[..., Answer]) -> None:
-    with pytest.raises(GateClosed, match="no finding"):
-        gate(ask(question, replace(PHASE, seeds=())).findings)
 
 
 # --- a lab that is broken ---------------------------------------------------------------------------------------
@@ -307,13 +302,13 @@ def table(scratch: psycopg.Connection[Any]) -> Iterator[Callable[..., None]]:
         ("numeric", Decimal("0.1"), 0.1, 0.2),
         ("double precision", 0.1, 0.1, 0.10000001),
         ("boolean", True, True, False),
-        ("text[]", ["a", "b'c", None], ["a", "b'c", None], ["b'c", "a", None]),
-        ("integer[]", [1, 2], [1, 2], [1, 2, 3]),
+        ("text[]", ["a", "b'c", None], "{a,b'c,NULL}", "{b'c,a,NULL}"),
+        ("integer[]", [1, 2], "{1, 2}", "{1,2,3}"),
         ("timestamp(3)", "2026-01-07 17:47:59.123", datetime(2026, 1, 7, 17, 47, 59, 123000), "2026-01-07"),
         ("timestamptz", "2026-01-07 18:47:59+01", datetime(2026, 1, 7, 17, 47, 59, tzinfo=UTC), "2026-01-07Z"),
         ("date", "2026-01-07", "2026-01-07", "2026-01-08"),
         ("bytea", b"\x00\xff", "\\x00ff", "\\x00fe"),
-        ("jsonb", '{"a": [1, "b"]}', {"a": [1, "b"]}, {"a": [1, "c"]}),
+        ("jsonb", '{"a": [1, "b"]}', '{"a":[1,"b"]}', '{"a": [1, "c"]}'),
         ("uuid", "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
          "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12"),
         ('public."Mood"', "BAD'ish", "BAD'ish", "GOOD"),
@@ -340,7 +335,7 @@ def test_a_key_of_several_odd_columns(table: Callable[..., None]) -> None:
     assert judged(answer) == {Verdict.PASS}
     assert answer.findings[0].object == f'public.Odd "name[{ODD}, 1]'
     (finding,) = ask(seed_verification.unexpected, phase).findings
-    assert (finding.verdict, finding.have) == (Verdict.FAIL, "[1], [o, 1]")
+    assert (finding.verdict, finding.have) == (Verdict.FAIL, "[o, 1], [NULL, 1]")
     (finding,) = ask(seed_verification.unexpected, scratch_phase(*rows, key=key, tenant='a "x')).findings
     assert finding.verdict is Verdict.PASS
 
@@ -358,10 +353,13 @@ def test_a_column_that_a_row_leaves_out_is_not_judged(table: Callable[..., None]
     assert judged(ask(seed_verification.unexpected, phase)) == {Verdict.PASS}
 
 
-def test_a_row_that_stands_twice_is_compared_twice(table: Callable[..., None]) -> None:
-    table("k text, v text", ("one", "x"), ("one", "y"))
-    answer = ask(seed_verification.rows, scratch_phase({"k": "one", "v": "x"}))
-    assert sorted(f.verdict for f in answer.findings) == [Verdict.FAIL, Verdict.PASS]
+def test_a_row_that_stands_twice_fails(table: Callable[..., None]) -> None:
+    table("k text, v text", ("one", "x"), ("one", "x"), ("two", "x"))
+    answer = ask(seed_verification.rows, scratch_phase({"k": "one", "v": "x"}, {"k": "two", "v": "x"}))
+    assert [(f.verdict, f.have) for f in answer.findings] == [
+        (Verdict.FAIL, "stands 2 times"),
+        (Verdict.PASS, "v x"),
+    ]
 
 
 def test_many_unexpected_rows_are_counted(table: Callable[..., None]) -> None:
@@ -377,10 +375,9 @@ def test_many_unexpected_rows_are_counted(table: Callable[..., None]) -> None:
     [
         ("k text", {"k": "one", "no_such_column": 1}),
         ("k integer", {"k": "no number"}),
-        ("k json", {"k": {"a": 1}}),  # a type without an equality
-        ("k varchar(3)", {"k": "too long"}),
+        ("k json", {"k": '{"a"'}),
+        ("k regclass", {"k": "no.such_table"}),
         ("k text", {"k": "a\0b"}),
-        ("k double precision", {"k": float("nan")}),
     ],
 )
 def test_what_cannot_be_compared_is_an_error(

@@ -237,7 +237,7 @@ MISTAKES = {
     "array in a seed row": (
         'colour = "GREEN" }]',
         'colour = ["GREEN"] }]',
-        "seeds[0].rows[1].colour: is an array; accepted is a string, a number, true or false",
+        "seeds[0].rows[1].colour: is an array; accepted is a string, a number, a date or time",
     ),
     "table for a string": (
         'default = "shop_owner"',
@@ -799,7 +799,7 @@ def test_seeds_may_stand_in_a_file_which_the_digest_covers(write: Write) -> None
         ("", "", "id,colours\n", 'seeds[0].file: names no column of public.Item in its header: "colours"; did you'),
         ("", "", "id,colour\n", 'seeds[0].file: has no row: "items.csv"; declare rows, or leave these seeds out'),
         ("", "", "id\n", 'seeds[0].file: has no column "colour"; key and tenant are columns of the file'),
-        ("", "", "id,id\n", "seeds[0].file: is \"items.csv\": The header of items.csv has a column without"),
+        ("", "", "id,id\n", "seeds[0].file: is \"items.csv\": The header of items.csv has id twice"),
         ("spec_version = 2", "spec_version = 1", "id,colour\n", "seeds[0].file: is a key of spec_version 2"),
         ("items.csv", "../items.csv", "", "seeds[0].file: is \"../items.csv\"; accepted is the name of a file"),
         ('file = "items.csv"', 'file = "items.csv"\nrows = [{ id = 1, colour = "RED" }]', "id,colour\n",

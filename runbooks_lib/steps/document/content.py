@@ -9,6 +9,7 @@ from typing import Any
 from runbooks_lib.errors import EvidenceError
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import Phase, Seeds, Service
+from runbooks_lib.phase.seed_values import as_text, name_of
 from runbooks_lib.steps.document.seen import Seen, judged, passed
 
 
@@ -143,7 +144,8 @@ def rows_as_declared(seen: Seen) -> tuple[int, int]:
     """Return how many declared rows are as declared, over all targets, and how many there are."""
     single = _of_rows(seen)
     sets = seen.facts("seed_verification", "rows").get("sets", ())
-    wrong = sum(f.get(kind, 0) for f in sets for kind in ("missing", "different", "declared twice"))
+    right = ("target", "table", "tenant", "declared", "unexpected")
+    wrong = sum(number for f in sets for kind, number in f.items() if kind not in right)
     declared = sum(f["declared"] for f in sets)
     return passed(single) + max(declared - wrong, 0), len(single) + declared
 
@@ -172,10 +174,10 @@ def _found(seen: Seen) -> dict[str, list[tuple[Finding, Mapping[str, Any]]]]:
 def _row(
     declared: Seeds, row: Mapping[str, object], found: Mapping[str, list[tuple[Finding, Mapping[str, Any]]]]
 ) -> SeedRow:
-    name = f"{declared.table}[{', '.join(str(row[column]) for column in declared.key)}]"
+    name = f"{declared.table}{name_of(declared.key, row)}"
     seen_at = found.get(name, [])
     return SeedRow(
-        tenant=str(row[declared.tenant]) if declared.tenant and declared.tenant in row else None,
+        tenant=as_text(row.get(declared.tenant)) if declared.tenant else None,
         found=next((fact["row"] for _, fact in seen_at if fact["row"]), None),
         object=name,
         findings={finding.target: finding for finding, _ in seen_at},

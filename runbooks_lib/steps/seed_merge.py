@@ -1,0 +1,317 @@
+"""A file of declared rows compared with a table in one pass and in bounded memory, however many they are.
+
+Table and file are read side by side in the order of the key, the table as COPY prints it. What is equal byte for
+byte is not looked at any further. What is not (another spelling, another value, a row on one side only) is judged by
+the server, which knows the types, in the same snapshot. The order only makes it quick: no row is passed unless it was
+equal to a declared one, whatever the order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from psycopg import sql
+
+from runbooks_lib.errors import SpecError
+from runbooks_lib.phase import Phase, Seeds
+from runbooks_lib.phase.seed_file import SeedFile, records_of, sorted_records
+from runbooks_lib.phase.seed_values import shown
+from runbooks_lib.postgres.catalog import identifier
+from runbooks_lib.postgres.connect import Connection
+from runbooks_lib.postgres.content import print_alike
+from runbooks_lib.postgres.values import listed, literal, read_relation
+from runbooks_lib.steps.seed_rows import Pair, commas, compare
+
+NAMED = 5  # rows of each kind that a finding names; the rest is counted
+MOST_TENANTS = 20  # judged one by one
+BATCH, BATCH_BYTES = 5_000, 8 * 2**20  # rows that the server judges at once
+
+Tenant = str | None
+Key = tuple[str | None, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What was found of one tenant's rows (of all rows, where there is no tenant): numbers, and the first keys."""
+
+    declared: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    named: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, kind: str, name: str) -> None:
+        """Count a row of a kind: missing, different, declared twice, stands twice, inherited or unexpected."""
+        self.counts[kind] += 1
+        names = self.named.setdefault(kind, [])
+        if len(names) < NAMED:
+            names.append(name)
+
+    def words(self, *kinds: str) -> str:
+        """Say how many rows of these kinds there are and name the first of each; empty when there are none."""
+        return "; ".join(
+            f"{self.counts[kind]:,} {kind}: {', '.join(self.named[kind])}"
+            + (" …" if self.counts[kind] > len(self.named[kind]) else "")
+            for kind in kinds
+            if self.counts[kind]
+        )
+
+    def facts(self) -> dict[str, int]:
+        """Return the numbers."""
+        return {"declared": self.declared, **self.counts}
+
+
+class NotSorted(Exception):
+    """The file is not in the order of the key."""
+
+
+class Declared:
+    """The declared side: the file, and how its rows are read and ordered.
+
+    Raises SpecError when the file is not what it should be, PreconditionFailed when the table lacks what it declares.
+    """
+
+    def __init__(self, phase: Phase, seeds: Seeds, conn: Connection) -> None:
+        assert seeds.file is not None
+        self.seeds = seeds
+        self.file = SeedFile(phase.folder / seeds.file)
+        self.relation = read_relation(conn, seeds.table, self.file.columns, seeds.key)
+        self.key_places = tuple(self.file.columns.index(column) for column in seeds.key)
+        self._integers = tuple(self.relation.columns[column].is_integer for column in seeds.key)
+        self.tenants = self.file.values_of(seeds.tenant) if seeds.tenant else None
+        self._labels = self._printed_tenants(conn)
+
+    def key(self, record: bytes) -> Key:
+        """Return the key of a record, as it is written."""
+        fields = self.file.parse(record)
+        if len(fields) != len(self.file.columns):
+            self.file.row(record)  # says what is wrong
+        return tuple(fields[place] for place in self.key_places)
+
+    def order(self, record: bytes) -> tuple[Any, ...]:
+        """Return where a record stands in the order of the key; equal only for keys that are written alike."""
+        return tuple(
+            (1,) if text is None else (0, self._number(text), text) if integer else (0, text)
+            for text, integer in zip(self.key(record), self._integers, strict=True)
+        )
+
+    def _number(self, text: str) -> int:
+        try:
+            return int(text)
+        except ValueError:
+            what = f"{self.file.path.name} has a key that is no integer: {text[:100]!r}"
+            raise SpecError(what, "Write keys as PostgreSQL prints them.") from None
+
+    def tenant(self, text: str | None) -> Tenant:
+        """Return under which tenant rows are told that have this in the column."""
+        return self._labels.get(text, text) if self._labels else None
+
+    def tenant_of(self, record: bytes) -> Tenant:
+        """Return under which tenant a record is told."""
+        return self.tenant(self.file.row(record)[str(self.seeds.tenant)]) if self._labels else None
+
+    def _printed_tenants(self, conn: Connection) -> dict[str | None, str | None]:
+        """Return each tenant as the server prints it; none where all are told together."""
+        if not self.tenants or len(self.tenants) > MOST_TENANTS:
+            return {}
+        written = list(self.tenants)
+        values = self.relation.columns[str(self.seeds.tenant)]
+        statement = sql.SQL("SELECT {} AS printed FROM {} ORDER BY n").format(
+            values.printed(sql.Identifier("want", "c0")), listed(conn, [values], [[text] for text in written])
+        )
+        rows = conn.execute(statement).fetchall()
+        return {text: row["printed"] for text, row in zip(written, rows, strict=True)}
+
+
+class Comparison:
+    """One look at one table: what is not equal byte for byte is put aside on disk, then judged by the server.
+
+    Put aside are declared rows, `paired` with a row of the same key or `alone`, as far as the table prints keys; and
+    `extra` rows of the table. A key that is written otherwise makes one of both: its row is `found` when judged.
+    """
+
+    def __init__(self, declared: Declared, conn: Connection, folder: Path) -> None:
+        self.declared = declared
+        self.conn = conn
+        self.folder = folder
+        self.tallies: dict[Tenant, Tally] = {}
+        self._spools = {name: (folder / name).open("w+b") for name in ("paired", "alone", "extra", "found")}
+
+    def run(self, records: Iterator[bytes]) -> dict[Tenant, Tally]:
+        """Compare and return the tallies. Raises NotSorted when the records prove to be in another order."""
+        try:
+            print_alike(self.conn)
+            self.conn.execute("SET LOCAL statement_timeout = 0")  # a stream lasts as long as there are rows
+            with self.conn.cursor() as cursor, cursor.copy(self._statement()) as stream:
+                number = self._merge(map(bytes, stream), records)
+            self._count_declared(number)
+            for name in ("paired", "alone"):
+                self._judge(name)
+            self._reconcile()
+        finally:
+            for spool in self._spools.values():
+                spool.close()
+        return self.tallies
+
+    def _merge(self, table: Iterator[bytes], records: Iterator[bytes]) -> int:
+        """Put aside what is not equal on both sides; return the number of records."""
+        declared, order = self.declared, self.declared.order
+        look = declared.relation.children or not declared.relation.unique
+        paired, alone, extra = (self._spools[name].write for name in ("paired", "alone", "extra"))
+        number, before, matched = 0, None, None  # the last record, and the last one with a row of its key
+        have, want = next(table, None), next(records, None)
+        while have is not None or want is not None:
+            if have == want and have is not None and not look:
+                number, before, matched = number + 1, want, want
+                have, want = next(table, None), next(records, None)
+                continue
+            theirs = order(have) if have is not None else None
+            ours = order(want) if want is not None else None
+            last = order(before) if before is not None else None
+            if ours is not None and last is not None and ours < last:
+                raise NotSorted
+            if want is not None and ours == last:
+                self._add("declared twice", want)
+                number, want = number + 1, next(records, None)
+            elif have is not None and matched is not None and theirs == order(matched):
+                self._add("stands twice", have)
+                have = next(table, None)
+            elif have is not None and (ours is None or (theirs is not None and ours > theirs)):
+                extra(have)
+                have = next(table, None)
+            elif want is not None:
+                if ours == theirs:
+                    if have != want or declared.relation.children:
+                        paired(want)
+                    matched, have = want, next(table, None)
+                else:
+                    alone(want)
+                number, before, want = number + 1, want, next(records, None)
+        return number
+
+    def _count_declared(self, number: int) -> None:
+        if self.declared.tenants is None:
+            self._tally(None).declared = number
+            return
+        for text, rows in self.declared.tenants.items():
+            self._tally(self.declared.tenant(text)).declared += rows
+
+    def _add(self, kind: str, record: bytes) -> None:
+        self._tally(self.declared.tenant_of(record)).add(kind, _name(self.declared.key(record)))
+
+    def _judge(self, name: str) -> None:
+        """Have the server judge the rows that were put aside."""
+        declared = self.declared
+        spool = self._spools[name]
+        spool.seek(0)
+        for batch in _batches(records_of(spool)):
+            rows = [list(declared.file.row(record).values()) for record in batch]
+            columns, key = declared.file.columns, declared.seeds.key
+            pairs = compare(self.conn, declared.relation, key, columns, rows, scope=self._scope())
+            before = None
+            for pair in pairs:
+                self._judge_pair(pair, again=pair.number == before)
+                before = pair.number
+                if name == "alone" and pair.have is not None and pair.in_scope:
+                    self._spools["found"].write(declared.file.record(list(pair.have)))
+
+    def _judge_pair(self, pair: Pair, *, again: bool) -> None:
+        columns = self.declared.file.columns
+        want = dict(zip(columns, pair.want, strict=True))
+        tally = self._tally(self.declared.tenant(want.get(str(self.declared.seeds.tenant))))
+        name = _name(tuple(want[column] for column in self.declared.seeds.key))
+        if pair.have is None:
+            tally.add("missing", name)
+        elif again:
+            tally.add("stands twice", name)
+        elif pair.place:
+            tally.add("inherited", f"{name} in {pair.place}")
+        elif not all(pair.same):
+            sides = zip(columns, pair.have, pair.want, pair.same, strict=True)
+            differing = ", ".join(
+                f"{c} {shown(h)} instead of {shown(w)}" for c, h, w, same in sides if not same
+            )
+            tally.add("different", f"{name} ({differing})")
+
+    def _reconcile(self) -> None:
+        """Tell the extra rows that were found by another spelling of their key from those that nobody declared."""
+        order = self.declared.order
+        extra, found = (self._sorted(name) for name in ("extra", "found"))
+        have, hit = next(extra, None), next(found, None)
+        while have is not None or hit is not None:
+            theirs = order(have) if have is not None else None
+            ours = order(hit) if hit is not None else None
+            if ours is not None and ours == theirs:
+                have, hit = next(extra, None), next(found, None)
+            elif hit is not None and (theirs is None or (ours is not None and ours < theirs)):
+                self._add("declared twice", hit)  # another row of the file has taken it
+                hit = next(found, None)
+            elif have is not None:
+                self._add("unexpected", have)
+                have = next(extra, None)
+
+    def _sorted(self, name: str) -> Iterator[bytes]:
+        spool = self._spools[name]
+        spool.seek(0)
+        return sorted_records(records_of(spool), self.declared.order, self.folder)
+
+    def _tally(self, tenant: Tenant) -> Tally:
+        return self.tallies.setdefault(tenant, Tally())
+
+    def _statement(self) -> sql.Composed:
+        """Return the COPY of the table's rows (of the declared tenants) in the order of the key."""
+        declared = self.declared
+        return sql.SQL(
+            "COPY (SELECT {columns} FROM {table} AS have WHERE {scope} ORDER BY {order}) "
+            "TO STDOUT (FORMAT csv, DELIMITER {separator})"
+        ).format(
+            columns=commas(sql.Identifier("have", column) for column in declared.file.columns),
+            table=identifier(declared.seeds.table),
+            scope=self._scope(),
+            order=commas(
+                declared.relation.columns[column].ordered(sql.Identifier("have", column))
+                for column in declared.seeds.key
+            ),
+            separator=sql.Literal(declared.file.separator.decode()),
+        )
+
+    def _scope(self) -> sql.Composable:
+        """Return whether a row is of a declared tenant; of few, in a form that leaves the planner the key's index."""
+        declared = self.declared
+        if declared.seeds.tenant is None or declared.tenants is None:
+            return sql.SQL("true")
+        values, have = (
+            declared.relation.columns[declared.seeds.tenant],
+            sql.Identifier("have", declared.seeds.tenant),
+        )
+        written = [text for text in declared.tenants if text is not None]
+        parts: list[sql.Composable] = []
+        if None in declared.tenants:
+            parts.append(sql.SQL("{} IS NOT DISTINCT FROM NULL").format(have))
+        if len(written) <= MOST_TENANTS:
+            parts += [values.equal(have, literal(self.conn, values, text)) for text in written]
+        else:
+            wanted = listed(self.conn, [values], [[text] for text in written])
+            equal = values.equal(have, sql.Identifier("want", "c0"))
+            parts.append(sql.SQL("EXISTS (SELECT FROM {} WHERE {})").format(wanted, equal))
+        return sql.SQL(" OR ").join(parts) if parts else sql.SQL("false")
+
+
+def _batches(records: Iterator[bytes]) -> Iterator[list[bytes]]:
+    """Yield the rows in lists that the server judges at once: not too many, not too long."""
+    batch: list[bytes] = []
+    size = 0
+    for record in records:
+        batch.append(record)
+        size += len(record)
+        if len(batch) == BATCH or size > BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _name(key: Key) -> str:
+    return f"[{', '.join(map(shown, key))}]"
