@@ -32,13 +32,14 @@ class Values:
     """The values of one column. What its methods take and return are pieces of SQL.
 
     `type` is what text is read as: the column's type, or what its domain is over. `builtin` is the name of a type
-    that comes with PostgreSQL, else empty. `operand` is what both sides are stored alike with, and compared as.
+    that comes with PostgreSQL, else empty. `equality` has places for two values; `operand` is what both are stored
+    alike with, and compared as.
     """
 
     name: str
     type: sql.Identifier
     builtin: str
-    operator: sql.Composable | None
+    equality: sql.SQL | None
     operand: sql.Identifier | None
 
     @property
@@ -58,12 +59,12 @@ class Values:
 
     def equal(self, have: sql.Composable, want: sql.Composable) -> sql.Composable:
         """Return whether two values are equal; NULL when one of them is."""
-        if self.operator is None:
+        if self.equality is None:
             pair = (sql.SQL("({})").format(self.printed(side)) for side in (have, want))
             return sql.SQL("({}{} OPERATOR(pg_catalog.=) {})").format(next(pair), _BYTEWISE, next(pair))
         if self.operand is not None:
             have, want = (sql.SQL("{}::{}").format(side, self.operand) for side in (have, want))
-        return sql.SQL("({} {} {})").format(have, self.operator, want)
+        return self.equality.format(have, want)
 
     def same(self, have: sql.Composable, want: sql.Composable) -> sql.Composable:
         """Return whether two values are equal or both NULL."""
@@ -122,18 +123,19 @@ def read_relation(conn: Connection, table: str, columns: Iterable[str], key: Ite
 
 def _values(row: Mapping[str, Any]) -> Values:
     """Return how a column's values are treated; text stays text where reading it could run others' code."""
-    operator = None
-    if row["readable"] and row["operator_name"]:
-        operator = sql.SQL("OPERATOR({}.{})").format(
-            sql.Identifier(row["operator_schema"]), sql.SQL(row["operator_name"])
-        )
+    equality = None
+    if row["readable"] and row["equality"]:
+        equality = sql.SQL(f"pg_catalog.{row['equality']}({{}}, {{}})")
+    elif row["readable"] and row["operator_name"]:
+        schema = sql.Identifier(row["operator_schema"]).as_string().replace("{", "{{").replace("}", "}}")
+        equality = sql.SQL(f"({{}} OPERATOR({schema}.{row['operator_name']}) {{}})")
     type_ = sql.Identifier(row["type_schema"], row["type_name"])
     operand = sql.Identifier(row["as_schema"], row["as_name"]) if row["as_name"] else None
     return Values(
         name=row["name"],
         type=type_ if row["readable"] else _TEXT,
         builtin=row["type_name"] if row["type_schema"] == "pg_catalog" else "",
-        operator=operator,
+        equality=equality,
         operand=operand or (type_ if row["is_domain"] else None),
     )
 

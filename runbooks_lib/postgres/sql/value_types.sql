@@ -1,7 +1,8 @@
 -- How the values of some columns of a table are read, compared and printed: one row a column.
 -- A domain counts as what it is a domain over, so that none of its CHECKs is run. `readable`: text is read by input
--- functions that only a superuser could make. `operator_*`: the equality of the type's default operator class, of the
--- type itself or of one that it is stored alike with, made by a superuser; NULL: it has none.
+-- functions that only a superuser could make. `equality`: the function of pg_catalog for arrays, enums and ranges; an
+-- operator could take an owner's cast to another type. `operator_*`: the equality of the type's default operator class,
+-- of the type itself or of one that it is stored alike with, made by a superuser. Neither: it has none.
 WITH RECURSIVE wanted AS (
   SELECT a.attname::text AS name, a.attnum, a.atttypid AS type
   FROM pg_catalog.pg_attribute AS a
@@ -26,10 +27,11 @@ WITH RECURSIVE wanted AS (
 )
 SELECT p.name, p.attnum, p.nspname AS type_schema, p.typname AS type_name, p.is_domain,
   p.leaf_kind IN ('b', 'e') OR (p.leaf_kind IN ('r', 'm') AND p.sub_kind = 'b') AS readable,
-  CASE WHEN p.leaf_kind IN ('e', 'r', 'm') OR (p.is_array AND eq.name IS NOT NULL) THEN 'pg_catalog' ELSE eq.schema END
-    AS operator_schema,
-  CASE WHEN p.leaf_kind IN ('e', 'r', 'm') OR (p.is_array AND eq.name IS NOT NULL) THEN '=' ELSE eq.name END
-    AS operator_name,
+  CASE WHEN p.is_array AND (eq.name IS NOT NULL OR p.leaf_kind <> 'b') THEN 'array_eq'
+    WHEN p.leaf_kind = 'e' THEN 'enum_eq' WHEN p.leaf_kind = 'r' THEN 'range_eq' WHEN p.leaf_kind = 'm' THEN 'multirange_eq'
+    END AS equality,
+  CASE WHEN NOT p.is_array THEN eq.schema END AS operator_schema,
+  CASE WHEN NOT p.is_array THEN eq.name END AS operator_name,
   CASE WHEN NOT p.is_array THEN eq.as_schema END AS as_schema,
   CASE WHEN NOT p.is_array THEN eq.as_name END AS as_name
 FROM parts AS p
