@@ -160,6 +160,13 @@ class Step:
         facts: Mapping[str, Any] = answers["plan"]["facts"]
         return facts
 
+    def schema_dump(self, target: str) -> Path | None:
+        """Return this run's dump of a target's schema; None when there is none, or its gate closed."""
+        answer = (self.run.record("backup") or {}).get("answers", {}).get("dump")
+        if answer is None or answer["verdict"] in CLOSING or target not in answer["facts"].get("dumps", {}):
+            return None
+        return self.folder("backup") / str(answer["facts"]["dumps"][target]["path"])
+
     def folder(self, name: str) -> Path:
         """Return a folder of the run: backup or plan."""
         return self.run.path / name

@@ -42,6 +42,17 @@ SERVER = {
     "LoadStmt": "a library of the server",
 }
 _WORDS = {
+    "AlterEventTrigStmt": "ALTER EVENT TRIGGER",
+    "AlterSeqStmt": "ALTER SEQUENCE",
+    "CompositeTypeStmt": "CREATE TYPE",
+    "CreateEventTrigStmt": "CREATE EVENT TRIGGER",
+    "CreateSeqStmt": "CREATE SEQUENCE",
+    "CreateStmt": "CREATE TABLE",
+    "CreateTrigStmt": "CREATE TRIGGER",
+    "DefineStmt": "CREATE",
+    "IndexStmt": "CREATE INDEX on",
+    "RuleStmt": "CREATE RULE on",
+    "ViewStmt": "CREATE VIEW",
     "CallStmt": "CALL",
     "ClusterStmt": "CLUSTER",
     "CopyStmt": "COPY",
@@ -64,6 +75,7 @@ _PATIENCE = """
     work_mem
 """
 _GRANTED = frozenset({"OBJECT_TABLE", "OBJECT_SEQUENCE"})
+_NO_SCHEMA = frozenset({"OBJECT_DATABASE", "OBJECT_ROLE", "OBJECT_TABLESPACE", "OBJECT_SUBSCRIPTION"})
 _COMMENTED = frozenset({"OBJECT_TABLE", "OBJECT_COLUMN", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_SEQUENCE"})
 
 
@@ -92,6 +104,8 @@ def _why(piece: Piece) -> str:
         return ""
     if piece.tag in SERVER:
         return SERVER[piece.tag]
+    if any(piece.node.get(key) in _NO_SCHEMA for key in ("renameType", "objectType")):
+        return "what belongs to no schema"
     if piece.tag in _SHOWN.split():
         return ""
     in_part = _IN_PART.get(piece.tag)

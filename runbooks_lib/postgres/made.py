@@ -18,17 +18,16 @@ from runbooks_lib.names import parts, qualified
 from runbooks_lib.postgres.catalog import Catalog, identifier, read_catalog
 from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.differences import Described, describe
-from runbooks_lib.postgres.expected import expect
+from runbooks_lib.postgres.expected import MISSES, expect
 from runbooks_lib.postgres.restore import restore_into
 from runbooks_lib.postgres.scratch import Scratch, scratch
 from runbooks_lib.postgres.script import Statement
 from runbooks_lib.postgres.server import find_server_for
+from runbooks_lib.postgres.surroundings import Surroundings
 
 IN_EMPTY = "in an empty database"
 IN_COPY = "in a copy of the target's schema without them"
 COPY, ALONE = "copy", "alone"
-# The SQLSTATEs of a script that misses something: relation, column, type or role, function, schema, a row referred to.
-_MISSES = {"42P01", "42703", "42704", "42883", "3F000", "23503"}
 # What needs nothing but its schema is made in an empty database: in the copy it may have to stay, being used there.
 _ALONE = ("enum", "sequence", "schema", "extension")
 _DROP = {
@@ -43,11 +42,11 @@ _DROP = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """The target's schema: its dump, the fingerprint that it must have, and the roles that it names."""
+    """The target's schema: its dump, the fingerprint that it must have, and the what it stands in."""
 
     dump: Path | None
     fingerprint: str
-    roles: tuple[str, ...]
+    like: Surroundings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +68,10 @@ def made_by(
     """
     name, text, statements = script
     try:
-        alone = expect([(name, text)], owner=owner, server_major=server_major, roles=source.roles)
+        alone = expect([(name, text)], owner=owner, server_major=server_major, like=source.like)
         return Made(objects=alone.made, where=IN_EMPTY, server_version=alone.server_version)
     except MigrationError as error:
-        if error.sqlstate not in _MISSES:
+        if error.sqlstate not in MISSES:
             raise
         if source.dump is None:
             raise MigrationError(
@@ -82,7 +81,7 @@ def made_by(
                 sqlstate=error.sqlstate,
             ) from error
     with scratch(find_server_for(server_major)) as copy:
-        restore_into(copy, source.dump, COPY, roles={owner, *source.roles})
+        restore_into(copy, source.dump, COPY, roles={owner, *source.like.roles})
         try:
             objects = {
                 **_made_in_copy(copy, text, statements, owner, source),

@@ -86,7 +86,7 @@ class Scratch:
             self._create_roles(conn, {*roles, *(like.roles if like else ())})
             if name == SPARE:  # every cluster is born with one of this name
                 conn.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
-            lacking = _create(conn, name, like)
+            lacking = _create(conn, name, like, self.cluster.programs.major)
         if owner is not None:
             self.lend(name, owner)
         if like is not None:
@@ -177,7 +177,7 @@ def _listed(conn: Connection, query: LiteralString, role: str) -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(row["rolname"]) for row in rows)
 
 
-def _create(conn: Connection, name: str, like: Surroundings | None) -> tuple[str, ...]:
+def _create(conn: Connection, name: str, like: Surroundings | None, major: int) -> tuple[str, ...]:
     """Create a database of the locale of another one; of this server's own where it hasn't that one, and say so."""
     create = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ").format(sql.Identifier(name))
     plain = sql.SQL("ENCODING 'UTF8'")
@@ -185,7 +185,7 @@ def _create(conn: Connection, name: str, like: Surroundings | None) -> tuple[str
         conn.execute(create + plain)
         return ()
     try:
-        conn.execute(create + like.creation())
+        conn.execute(create + like.creation(major))
     except psycopg.Error:
         conn.execute(create + plain)
         return (f"the locale {like.locale_in_words}",)

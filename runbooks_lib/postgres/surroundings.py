@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import LiteralString
 
 from psycopg import sql
 
@@ -31,7 +32,7 @@ MEANINGFUL = {
     "xmlbinary",
     "xmloption",
 }
-_PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
+_PROVIDERS: dict[str, LiteralString] = {"c": "libc", "i": "icu", "b": "builtin"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +65,14 @@ class Surroundings:
             if whose in ("", role) and (name.lower() in MEANINGFUL or "." in name)
         }
 
-    def creation(self) -> sql.Composed:
-        """Return the options by which CREATE DATABASE makes one of this encoding and locale."""
+    def creation(self, major: int) -> sql.Composed:
+        """Return the options by which CREATE DATABASE of a major version makes one of this encoding and locale."""
         options = [sql.SQL("ENCODING {}").format(sql.Literal(self.encoding))]
         options.append(sql.SQL("LC_COLLATE {}").format(sql.Literal(self.collate)))
         options.append(sql.SQL("LC_CTYPE {}").format(sql.Literal(self.ctype)))
-        if self.provider != "c":
+        if major >= 15:  # earlier ones know libc alone
             options.append(sql.SQL("LOCALE_PROVIDER {}").format(sql.SQL(_PROVIDERS[self.provider])))
+        if self.provider != "c":
             kind = sql.SQL("ICU_LOCALE" if self.provider == "i" else "BUILTIN_LOCALE")
             options.append(sql.SQL("{} {}").format(kind, sql.Literal(self.locale)))
         return sql.SQL(" ").join(options)

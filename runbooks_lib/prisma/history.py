@@ -7,6 +7,7 @@ the database has a migration that the folder lacks, and (engines before 7.9) whe
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -146,7 +147,7 @@ def read_folder(project: Path) -> tuple[MigrationFile, ...]:
 
     Takes real directories only, no links to them, as Prisma does.
 
-    Raises PreconditionFailed when the project has none, or it cannot be read.
+    Raises PreconditionFailed when the project has none, or it, or a script in it, cannot be read.
     """
     migrations = migrations_folder(project)
     try:
@@ -258,11 +259,35 @@ def _digest(script: str) -> bytes:
 
 
 def _read_script(path: Path) -> str | None:
-    """Return the script as Node reads it: bytes that are not UTF-8 become U+FFFD, a byte order mark stays."""
+    """Return a script, its byte order mark too where it has one, as Prisma's checksum has it; None when it is lost.
+
+    Raises PreconditionFailed when it is no UTF-8 text, or holds a NUL byte: Node would hand on something else than
+    what stands in the file, and PostgreSQL reads up to the NUL byte.
+    """
     try:
-        return path.read_bytes().decode("utf-8", "replace")
+        content = path.read_bytes()
     except OSError:
         return None
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise _unreadable(path, content, 0, "the byte order mark of UTF-16")
+    if (place := content.find(b"\0")) >= 0:
+        raise _unreadable(
+            path, content, place, "a NUL byte (an editor's UTF-16, or a block that was never written)"
+        )
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _unreadable(
+            path, content, error.start, f"0x{content[error.start]:02X}, which no character of UTF-8 is"
+        ) from error
+
+
+def _unreadable(path: Path, content: bytes, place: int, what: str) -> PreconditionFailed:
+    line = content.count(b"\n", 0, place) + 1
+    return PreconditionFailed(
+        f"{path.parent.name}/{path.name} is not UTF-8 text: byte {place} (line {line}) is {what}.",
+        "Find out what was run in the database, then save the file as UTF-8 or restore it from Git.",
+    )
 
 
 def _named(row: tuple[Any, ...]) -> dict[str, Any]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from runbooks_lib.errors import PrismaError
 from runbooks_lib.postgres.catalog import Key, Value
 from runbooks_lib.postgres.differences import both_in_words, field, granted, value_in_words, without
 from runbooks_lib.postgres.expected import expect
+from runbooks_lib.postgres.replay import Ran
+from runbooks_lib.postgres.surroundings import Surroundings
 from runbooks_lib.prisma.state import State
 
 ABSENT = "absent"
@@ -59,10 +62,17 @@ class ObjectState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """The objects of the phase's migration (`own`), those of the others, and which migrations were replayed."""
+    """The objects of the phase's migration (`own`), those of the others, and which migrations were replayed.
+
+    `ran` says of each migration how it ran and what of it is not judged; `borrowed` is what the migrations need and
+    was taken from a copy of the target; `lacking` says what of the target's surroundings the scratch did not have.
+    """
 
     migrations: tuple[str, ...]
     server_version: str
+    ran: Mapping[str, Ran]
+    borrowed: tuple[Key, ...]
+    lacking: tuple[str, ...]
     own: tuple[ObjectState, ...]
     others: tuple[ObjectState, ...]
 
@@ -74,16 +84,19 @@ def prove(
     migration: str,
     owner: str,
     server_major: int,
-    roles: Iterable[str] = (),
+    like: Surroundings,
+    dump: Path | None = None,
 ) -> Proof:
     """Replay the migrations that count, and compare every object that they leave behind with a live catalogue.
 
     What counts are the applied ones and `migration` itself, in the folder's order. Failed and rolled-back ones do
-    not: what they left is not to be relied upon. `live` is the target, as `describe` says it.
-    Raises PrismaError when a script is not there; MigrationError, PreconditionFailed or LabError when it can't be run.
+    not: what they left is not to be relied upon. `live` is the target, as `describe` says it, `like` what it stands in;
+    `dump` is this run's dump of its schema, where there is one.
+    Raises PrismaError when a script is not there; MigrationError, BackupError, PreconditionFailed or LabError when it
+    can't be run.
     """
     scripts = scripts_that_count(state, migration)
-    expected = expect(scripts, owner=owner, server_major=server_major, of=migration, roles=roles)
+    expected = expect(scripts, owner=owner, server_major=server_major, of=migration, like=like, dump=dump)
     own = {*expected.made, *expected.removed}
 
     def compared(keys: Iterable[Key]) -> tuple[ObjectState, ...]:
@@ -101,6 +114,9 @@ def prove(
     return Proof(
         migrations=tuple(name for name, _ in scripts),
         server_version=expected.server_version,
+        ran=expected.ran,
+        borrowed=expected.borrowed,
+        lacking=expected.lacking,
         own=compared(own),
         others=compared({*expected.stands, *expected.gone} - own),
     )

@@ -102,14 +102,14 @@ def plan(
         statements = read_statements(phase)
         _require_dumps(phase, dumps)
         with sessions.snapshot(name) as conn:
-            catalog, roles = read_catalog(conn), read_surroundings(conn).roles
+            catalog, like = read_catalog(conn), read_surroundings(conn)
         who = sessions.identity(name)
         dump = folder / dumps[name]["path"] if folder and name in dumps else None
         made = made_by(
             (phase.baseline.file, read_sql(phase), statements),
             owner=phase.owner,
             server_major=who.major,
-            source=Source(dump=dump, fingerprint=catalog.fingerprint(), roles=roles),
+            source=Source(dump=dump, fingerprint=catalog.fingerprint(), like=like),
         )
         migrations = folder_digest(read_folder(find_project()))
     except RunbookError as error:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, judge
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.replay import Ran
 from runbooks_lib.prisma.history import TABLE, folder_digest
 from runbooks_lib.prisma.lock import FREE, MIGRATION_LOCK, lock_state
-from runbooks_lib.prisma.proof import ObjectState
+from runbooks_lib.prisma.proof import ObjectState, Proof
 from runbooks_lib.prisma.state import State
 from runbooks_lib.steps.pending import NOTHING_PENDING, Pending, judged_later, pending_at
 
 PLAN_ONLY = "not recorded: this run only plans"
 LOOKS, LOOK_AGAIN_S = 10, 0.05
+ALL_JUDGED = "every statement judged"
+LISTED = 12
 
 
 def judge_writing(
@@ -110,6 +114,54 @@ def judge_objects(
     return tuple(findings)
 
 
+def judge_statements(target: str, proof: Proof, migrations: Iterable[str]) -> tuple[Finding, ...]:
+    """Judge the statements of migrations: OPEN where the effect of some is not compared, and for what was borrowed.
+
+    One finding a migration, and none for one that ran as a whole and is compared as a whole.
+    """
+    findings = [
+        _judge_ran(target, name, proof.ran[name])
+        for name in migrations
+        if proof.ran[name].unjudged or proof.ran[name].one_by_one
+    ]
+    if proof.borrowed:
+        taken = _some([f"{kind} {name}" for kind, name in proof.borrowed])
+        hint = "No migration makes them: see for yourself that they are as the migrations need them."
+        findings.append(
+            _not_judged(target, "what the migrations need", f"from a copy of the target: {taken}", hint)
+        )
+    return tuple(findings)
+
+
+def _judge_ran(target: str, name: str, ran: Ran) -> Finding:
+    words = f"{ran.statements - len(ran.unjudged)} of {ran.statements} statements judged"
+    if ran.unjudged:
+        words += f"; not judged: {_some([statement.words for statement in ran.unjudged])}"
+    if ran.one_by_one:
+        words += f"; run one by one, as by hand, not as one query as Prisma does: {ran.one_by_one}"
+    hint = "A catalogue does not show what these leave: see for yourself that they were run, and sign it off."
+    if ran.unjudged:
+        return _not_judged(target, name, words, hint)
+    return judge("migration_objects_stand", target, name, have=words, want=words, hint="")
+
+
+def _not_judged(target: str, object: str, have: str, hint: str) -> Finding:
+    return judge(
+        "migration_objects_stand", target, object, have=have, want=ALL_JUDGED, hint=hint, blocking=False
+    )
+
+
+def _some(items: Sequence[str]) -> str:
+    """Return a list in words that a person still reads; the facts have all of it."""
+    more = len(items) - LISTED
+    return ", ".join(items[:LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def not_judged(proof: Proof) -> dict[str, Any]:
+    """Return the statements that are not judged by migration, for the facts."""
+    return {name: [asdict(one) for one in ran.unjudged] for name, ran in proof.ran.items() if ran.unjudged}
+
+
 def nothing_made(target: str, migration: str) -> Finding:
     """Return the ERROR of a migration that leaves nothing to compare."""
     return Finding(
@@ -119,7 +171,20 @@ def nothing_made(target: str, migration: str) -> Finding:
         have="nothing that a catalogue shows",
         want="objects that can be compared",
         verdict=Verdict.ERROR,
-        hint="It changes data, or nothing: look at it yourself, and record it by hand.",
+        hint="No statement of it leaves anything: look at it yourself, and record it by hand.",
+    )
+
+
+def cannot_tell(target: str, migration: str) -> Finding:
+    """Return the FAIL of a failed migration that leaves no object: nothing tells whether any of it was done."""
+    return judge(
+        "migration_is_recorded",
+        target,
+        migration,
+        have="failed, and no object tells whether any of it was done",
+        want="recorded",
+        hint="Nothing was run. See what it changed, then settle it by hand: prisma migrate resolve --applied or "
+        "--rolled-back.",
     )
 
 

@@ -11,31 +11,33 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run, judge
 from runbooks_lib.phase import Phase
-from runbooks_lib.postgres.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.checks import check_schema
 from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.postgres.differences import describe
-from runbooks_lib.postgres.surroundings import read_surroundings
 from runbooks_lib.prisma.cli import UP_TO_DATE, CliResult, Prisma, database_url, find_project
 from runbooks_lib.prisma.history import CLEAN, TABLE
-from runbooks_lib.prisma.proof import ObjectState, Proof, prove
-from runbooks_lib.prisma.state import State, look
+from runbooks_lib.prisma.proof import ObjectState
+from runbooks_lib.prisma.state import State
 from runbooks_lib.steps.prisma_findings import (
     PLAN_ONLY,
     by_check,
+    cannot_tell,
     judge_objects,
     judge_row,
+    judge_statements,
     judge_table,
     judge_writing,
+    not_judged,
     nothing_made,
     still_pending,
     would_record,
 )
+from runbooks_lib.steps.prisma_look import look_at, look_at_all, prove_target
 
 ALREADY_APPLIED = "P3008"
 PENDING_EXIT_CODE = 1  # `migrate status` ends 1, without an error code, when migrations are pending
@@ -58,7 +60,7 @@ def history(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
     """
     name, migration = phase.migration.target, phase.migration.name
     try:
-        state = _look(phase, sessions, prisma)
+        state = look_at(phase, sessions, prisma)
     except RunbookError as error:
         return Answer(findings=(could_not_run("history_is_clean", name, TABLE, error),))
     found = state.history
@@ -122,7 +124,7 @@ def status(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
     """
     name = phase.migration.target
     try:
-        said = prisma.status(state=_look(phase, sessions, prisma).digest)
+        said = prisma.status(state=look_at(phase, sessions, prisma).digest)
     except RunbookError as error:
         return Answer(findings=(could_not_run("prisma_answers", name, "prisma migrate status", error),))
     # a crash ends 1 without a code too: only a status says how many migrations it found
@@ -143,26 +145,39 @@ def status(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
 
 
 def live_schema(
-    phase: Phase, sessions: Sessions, *, prisma: Prisma, planned: Mapping[str, Any] | None = None
+    phase: Phase,
+    sessions: Sessions,
+    *,
+    prisma: Prisma,
+    planned: Mapping[str, Any] | None = None,
+    dump: Path | None = None,
 ) -> Answer:
     """Compare every object that the recorded migrations make with what the database holds.
 
     The applied migrations and the phase's own are replayed in a scratch database; the target is only read. Where the
     phase's own is recorded as failed, its objects are judged by `resolve`. `planned` are the facts of a plan that was
-    only rehearsed: what it is to make for a migration that is not recorded yet is SKIP.
-    Facts: what was replayed and compared, which objects are `different` and which of them are `planned`.
+    only rehearsed: what it is to make for a migration that is not recorded yet is SKIP. `dump` is this run's dump of
+    the target's schema, for what the migrations need and do not make. Statements whose effect no catalogue shows are
+    OPEN, listed by migration.
+    Facts: what was replayed and compared, which objects are `different`, which of them are `planned`, and which
+    statements are `not_judged`.
     """
     name, migration = phase.migration.target, phase.migration.name
     try:
-        state, live, roles = _look_whole(phase, sessions, prisma)
-        proof = _prove(phase, sessions, state, live, roles)
+        state, live, like = look_at_all(phase, sessions, prisma)
+        proof = prove_target(phase, sessions, state, live, like, dump)
         pending = still_pending(phase, sessions, state, planned)
     except RunbookError as error:
         return Answer(findings=(could_not_run("migration_objects_stand", name, migration, error),))
     failed = state.failed(migration)
     own = () if failed else proof.own
     judged = (*own, *proof.others)
-    findings = [*judge_objects(name, own, pending), *judge_objects(name, proof.others)]
+    told = [each for each in proof.migrations if not (failed and each == migration)]
+    findings = [
+        *judge_objects(name, own, pending),
+        *judge_objects(name, proof.others),
+        *judge_statements(name, proof, told),
+    ]
     if failed:
         findings.append(
             Finding(
@@ -184,6 +199,10 @@ def live_schema(
             "objects": len(judged),
             "different": [state.label for state in judged if not state.stands],
             "planned": [state.label for state in own if pending.still_makes(state)],
+            "statements": sum(ran.statements for ran in proof.ran.values()),
+            "not_judged": not_judged(proof),
+            "borrowed": proof.borrowed,
+            "lacking": proof.lacking,
         },
         rows=tuple(
             {"objects": kind, "made by the migrations": counts[kind], "stand": standing[kind]}
@@ -199,6 +218,7 @@ def resolve(
     prisma: Prisma,
     plan: Mapping[str, Any] | None,
     planned: Mapping[str, Any] | None = None,
+    dump: Path | None = None,
     apply: bool,
 ) -> Answer:
     """Record the migration as applied, by `prisma migrate resolve --applied NAME`, if the database has its objects.
@@ -214,18 +234,21 @@ def resolve(
     command = f"prisma migrate resolve --applied {migration}"
     facts: dict[str, Any] = {"command": command, "recorded": False, "already": False}
     try:
-        state, live, roles = _look_whole(phase, sessions, prisma)
+        state, live, like = look_at_all(phase, sessions, prisma)
         pending = still_pending(phase, sessions, state, None if apply else planned)
         evidence = (judge_table(name, state), *pending.later(check_schema(phase, name, live)))
         if migration in state.history.applied:
             return by_check((*evidence, judge_row(phase, state)), {**facts, "already": True})
         try:
-            own = _prove(phase, sessions, state, live, roles).own
+            proof = prove_target(phase, sessions, state, live, like, dump)
         except RunbookError as error:
             unproved = could_not_run("migration_objects_stand", name, migration, error)
             return by_check((*evidence, unproved), facts)
-        failed = state.failed(migration)
-        evidence += judge_objects(name, own, pending) or (nothing_made(name, migration),)
+        own, failed = proof.own, state.failed(migration)
+        made = (*judge_objects(name, own, pending), *judge_statements(name, proof, [migration]))
+        evidence += made or (nothing_made(name, migration),)
+        if failed and not own:
+            return by_check((*evidence, cannot_tell(name, migration)), facts)
         if failed and not all(made.stands or pending.still_makes(made) for made in own):
             return _settle(phase, sessions, prisma, state, own, evidence, plan=plan, apply=apply)
         if any(f.verdict in CLOSING for f in evidence):
@@ -248,7 +271,7 @@ def confirm(phase: Phase, sessions: Sessions, *, prisma: Prisma, apply: bool) ->
     """
     name, migration = phase.migration.target, phase.migration.name
     try:
-        state = _look(phase, sessions, prisma)
+        state = look_at(phase, sessions, prisma)
         if not apply and migration not in state.history.applied:
             skipped = Finding(
                 check="prisma_is_up_to_date",
@@ -289,29 +312,6 @@ def confirm(phase: Phase, sessions: Sessions, *, prisma: Prisma, apply: bool) ->
     return Answer(findings=findings, facts=facts, rows=_lines(said))
 
 
-def _look(phase: Phase, sessions: Sessions, prisma: Prisma) -> State:
-    with sessions.snapshot(phase.migration.target) as conn:
-        return look(conn, prisma.project.folder)
-
-
-def _look_whole(phase: Phase, sessions: Sessions, prisma: Prisma) -> tuple[State, Catalog, tuple[str, ...]]:
-    """Read history, catalogue and the roles' names in one snapshot."""
-    with sessions.snapshot(phase.migration.target) as conn:
-        return look(conn, prisma.project.folder), read_catalog(conn), read_surroundings(conn).roles
-
-
-def _prove(phase: Phase, sessions: Sessions, state: State, live: Catalog, roles: tuple[str, ...]) -> Proof:
-    """Compare the target with what the migrations that count make, the phase's own among them."""
-    return prove(
-        state,
-        describe(live),
-        migration=phase.migration.name,
-        owner=phase.owner,
-        server_major=sessions.identity(phase.migration.target).major,
-        roles=roles,
-    )
-
-
 def _record(
     phase: Phase,
     sessions: Sessions,
@@ -328,7 +328,7 @@ def _record(
         "recorded": said.exit_code == 0,
         "said": asdict(said),
     }  # also for the caller, should the next fail
-    state = _look(phase, sessions, prisma)
+    state = look_at(phase, sessions, prisma)
     recorded = said.exit_code == 0 or said.code == ALREADY_APPLIED
     wanted = "recorded; its failed attempt is marked as rolled back" if failed else "recorded"
     finding = judge(
@@ -379,7 +379,7 @@ def _settle(
     if any(f.verdict in CLOSING for f in allowed):
         return by_check((*evidence, *allowed), facts)
     said = prisma.resolve_rolled_back(migration)
-    taken_back = _look(phase, sessions, prisma).recorded(migration) == "rolled back"
+    taken_back = look_at(phase, sessions, prisma).recorded(migration) == "rolled back"
     words = (
         "failed, and now marked as rolled back by Prisma; the database has nothing of it"
         if taken_back

@@ -10,6 +10,7 @@ from runbooks_lib.postgres.catalog import Value
 from runbooks_lib.postgres.differences import Described, field
 from runbooks_lib.postgres.expected import Expected, expect
 from runbooks_lib.postgres.server import find_server
+from runbooks_lib.postgres.surroundings import Surroundings
 
 MAJOR = find_server().major
 OWNER = "Shop Owner"
@@ -29,7 +30,9 @@ THIRD = "DROP TABLE lines; -- and with it what SECOND made\n"
 
 def made_by(*scripts: str, of: str | None = None, roles: tuple[str, ...] = ()) -> Expected:
     named = [(str(number), script) for number, script in enumerate(scripts, start=1)]
-    return expect(named, owner=OWNER, server_major=MAJOR, of=of, roles=roles)
+    return expect(
+        named, owner=OWNER, server_major=MAJOR, of=of, like=Surroundings(database="shop", roles=roles)
+    )
 
 
 def columns(described: Described) -> list[tuple[Value, Value]]:
@@ -137,4 +140,4 @@ def test_a_script_that_does_not_run_is_named_with_postgres_words() -> None:
 
 def test_no_server_programs_that_are_new_enough() -> None:
     with pytest.raises(PreconditionFailed, match="No PostgreSQL server programs of version 99 or newer"):
-        expect([("1", FIRST)], owner=OWNER, server_major=99)
+        expect([("1", FIRST)], owner=OWNER, server_major=99, like=Surroundings(database="shop"))

@@ -153,7 +153,7 @@ def test_migrations_that_were_recorded_and_never_run(place: Place) -> None:
 
 def script_that_does_not_run(place: Place) -> str:
     place.migrate(THIRD, "CREATE EXTENSION nowhere", run=False)
-    return f"{THIRD} does not run in an empty PostgreSQL"
+    return f"{THIRD} does not run here: it makes nowhere, which PostgreSQL"
 
 
 def script_that_is_lost(place: Place) -> str:
@@ -192,6 +192,77 @@ def test_what_cannot_be_compared_is_an_error_and_nothing_is_recorded(place: Plac
         assert of(Answer(findings=tuple(closing(answer).values())), STAND).verdict is Verdict.ERROR
         assert said in closing(answer)[STAND, place.migration].have
     assert prisma.ran == []
+
+
+DATA = """
+CREATE TABLE plans (id text PRIMARY KEY);
+INSERT INTO plans VALUES ('free'), ('paid');
+ALTER TABLE plans ADD COLUMN note text;
+UPDATE plans SET note = id;
+"""
+
+
+def test_statements_that_no_catalogue_shows_are_open_and_listed_by_migration(place: Place) -> None:
+    place.migrate(THIRD, DATA)
+    more = "DO $$ BEGIN END $$;\nSELECT setval('s', 1) FROM plans WHERE false;"
+    place.migrate("20260102000000_more", more, run=False)
+    place.execute("CREATE SEQUENCE s; ALTER SEQUENCE s OWNER TO kb_backend")
+    place.migrate("20251209000000_s", "CREATE SEQUENCE s;", run=False)
+    answer = place.ask("live_schema", place.prisma())
+    found = {f.object: f for f in answer.findings if f.verdict is Verdict.OPEN}
+    assert set(found) == {THIRD, "20260102000000_more"}
+    assert found[THIRD].have == (
+        "2 of 4 statements judged; not judged: line 3 INSERT plans (rows), line 5 UPDATE plans (rows)"
+    )
+    assert found["20260102000000_more"].have.startswith(
+        "0 of 2 statements judged; not judged: line 1 DO block"
+    )
+    assert answer.verdict is Verdict.OPEN
+    assert [one["line"] for one in answer.facts["not_judged"][THIRD]] == [3, 5]
+    assert "relation public.plans" in {f.object for f in answer.findings if f.verdict is Verdict.PASS}
+
+
+def data_migration(place: Place) -> None:
+    place.record(NAME)
+    place.migrate(THIRD, 'UPDATE "OAuthState" SET "usedAt" = NULL;', run=False, record=False)
+    place.migration = THIRD
+    place.declared = False
+
+
+def test_a_migration_of_data_alone_is_open_and_can_be_recorded(place: Place) -> None:
+    data_migration(place)
+    prisma = place.prisma()
+    answer = place.ask("resolve", prisma, apply=True)
+    assert answer.verdict is Verdict.OPEN
+    assert of(answer, STAND).have == "0 of 1 statements judged; not judged: line 1 UPDATE OAuthState (rows)"
+    assert (answer.facts["recorded"], place.rows(THIRD)) == (True, [(True, False)])
+
+
+def test_a_failed_migration_of_data_alone_is_settled_by_hand(place: Place) -> None:
+    data_migration(place)
+    place.record(THIRD, finished=False)
+    prisma = place.prisma()
+    for apply in (False, True):
+        finding = closing(place.ask("resolve", prisma, apply=apply))["migration_is_recorded", THIRD]
+        assert finding.have == "failed, and no object tells whether any of it was done"
+    assert (prisma.ran, place.rows(THIRD)) == ([], [(False, False)])
+
+
+def test_a_migration_that_was_run_by_hand_statement_by_statement(place: Place) -> None:
+    """Prisma tells people to run these by hand, and to resolve them."""
+    script = (
+        'CREATE INDEX CONCURRENTLY one ON "OAuthState" ("usedAt");\n'
+        'CREATE INDEX CONCURRENTLY two ON "OAuthState" ("createdAt");'
+    )
+    place.migrate(THIRD, script, run=False)
+    for statement in script.split("\n"):
+        place.execute("SET ROLE kb_backend", statement)
+    answer = place.ask("live_schema", place.prisma())
+    told = next(f for f in answer.findings if f.object == THIRD)
+    assert (told.verdict, answer.verdict) == (Verdict.PASS, Verdict.PASS)
+    assert told.have.startswith("2 of 2 statements judged; run one by one, as by hand")
+    place.execute("DROP INDEX two")
+    assert set(closing(place.ask("live_schema", place.prisma()))) == {(STAND, "index public.two")}
 
 
 def test_without_a_scratch_nothing_is_proved(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,13 +193,37 @@ def test_the_folder_is_read_in_prismas_order(project: Path) -> None:
     assert [file.script for file in files] == [file.name for file in files]
 
 
-def test_scripts_are_read_as_node_reads_them(project: Path) -> None:
+def test_a_byte_order_mark_stays_and_a_lost_script_is_none(project: Path) -> None:
     migrations = project / "prisma" / "migrations"
-    for name, content in (("1", b"-- \xe9\r\n"), ("2", b"\xef\xbb\xbfSELECT 1;"), ("3", None)):
+    for name, content in (("1", "é\r\n".encode()), ("2", b"\xef\xbb\xbfSELECT 1;"), ("3", None)):
         (migrations / name).mkdir()
         if content is not None:
             (migrations / name / "migration.sql").write_bytes(content)
-    assert [file.script for file in read_folder(project)] == ["-- \ufffd\r\n", "\ufeffSELECT 1;", None]
+    assert [file.script for file in read_folder(project)] == ["é\r\n", "\ufeffSELECT 1;", None]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"-- caf\xe9\n", r"byte 6 \(line 1\) is 0xE9"),
+        (b"SELECT 1;\n-- \xf0\x9f\x98", r"byte 13 \(line 2\) is 0xF0"),
+        (b"SELECT 1;\n\0\0\0\nDROP TABLE x;", r"byte 10 \(line 2\) is a NUL byte"),
+        ("SELECT 1;".encode("utf-16-le"), r"byte 1 \(line 1\) is a NUL byte \(an editor's UTF-16"),
+        ("SELECT 1;".encode("utf-16"), r"byte 0 \(line 1\) is the byte order mark of UTF-16"),
+        (
+            b"\xfe\xff" + "SELECT 1;".encode("utf-16-be"),
+            r"byte 0 \(line 1\) is the byte order mark of UTF-16",
+        ),
+    ],
+)
+def test_a_script_that_is_no_utf8_text_is_refused_with_the_bytes_place(
+    project: Path, content: bytes, words: str
+) -> None:
+    folder = project / "prisma" / "migrations" / "1_a"
+    folder.mkdir()
+    (folder / "migration.sql").write_bytes(content)
+    with pytest.raises(PreconditionFailed, match=rf"1_a/migration.sql is not UTF-8 text: {words}"):
+        read_folder(project)
 
 
 def test_a_folder_that_is_missing_is_an_error_and_not_an_empty_history(project: Path) -> None:
