@@ -1,25 +1,41 @@
-"""An SQL script as PostgreSQL's own parser reads it: which statements, what they make, whether twice is once."""
+"""An SQL script as PostgreSQL's own parser reads it: which statements, what they make, which code they run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from pglast import ast, enums, parse_plpgsql, parse_sql
+from pglast import ast, enums, parse_sql
 from pglast.parser import ParseError
 
 from runbooks_lib.errors import MigrationError
-from runbooks_lib.names import qualified
+from runbooks_lib.postgres.calls import NOTHING, Code, in_body, in_trees
+from runbooks_lib.postgres.idempotence import judge_tree
 
-DUPLICATE = {
-    "duplicate_object",
-    "duplicate_table",
-    "duplicate_schema",
-    "duplicate_column",
-    "duplicate_function",
-}
-IMPLICIT = {"found", "sqlstate", "sqlerrm"}  # the variables that every DO block with a handler has
-EXPLICIT = "Remove it: the runner opens and ends the one transaction."
+
+class Fill(NamedTuple):
+    """Which columns an INSERT gives values to: those named (None: the table's first), as many as `width`.
+
+    `defaulted` are the places at which some row has DEFAULT instead of a value.
+    """
+
+    columns: tuple[str, ...] | None
+    width: int
+    defaulted: frozenset[int]
+
+    def gives(self, place: int, column: str) -> bool:
+        """Return whether every row has a value of its own for a column, which is the table's at `place`, from 0."""
+        if self.columns is not None:
+            return column in self.columns and self.columns.index(column) not in self.defaulted
+        return place < self.width and place not in self.defaulted
+
+
+class Body(NamedTuple):
+    """The language, the volatility (v, s, i) and what is called in a function that a script makes."""
+
+    language: str
+    volatility: str
+    code: Code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +46,8 @@ class Statement:
     nothing that has a name. `refused` says why it may not be run here, "" when it may, and `remedy` what to
     write instead. `alters` tells a statement that changes its object from one that creates it; `adds` names the
     columns or labels that it adds.
+    `runs` is the code that it calls itself, `keeps` what its object keeps for later (defaults, a view's query),
+    `fills` what an INSERT gives, `body` that of a function.
     """
 
     line: int
@@ -40,6 +58,10 @@ class Statement:
     remedy: str = ""
     alters: bool = False
     adds: tuple[str, ...] = ()
+    runs: Code = NOTHING
+    keeps: Code = NOTHING
+    fills: Fill | None = None
+    body: Body | None = None
 
 
 def parse_script(text: str) -> tuple[Statement, ...]:
@@ -64,19 +86,23 @@ def parse_script(text: str) -> tuple[Statement, ...]:
     return tuple(_statement(text, node) for node in raw)
 
 
-def _statement(text: str, node: Any) -> Statement:
-    start = node.stmt_location
-    end = start + node.stmt_len if node.stmt_len else len(text)
-    kind, name, refused, remedy = _judge(node.stmt)
+def _statement(text: str, raw: Any) -> Statement:
+    start, node = raw.stmt_location, raw.stmt
+    end = start + raw.stmt_len if raw.stmt_len else len(text)
+    judged = judge_tree(node)
     return Statement(
         line=_line(text, start),
         text=text[start:end],
-        kind=kind,
-        object=name,
-        refused=refused,
-        remedy=remedy,
-        alters=isinstance(node.stmt, ast.AlterTableStmt | ast.AlterEnumStmt),
-        adds=_added(node.stmt),
+        kind=judged.kind,
+        object=judged.object,
+        refused=judged.refused,
+        remedy=judged.remedy,
+        alters=isinstance(node, ast.AlterTableStmt | ast.AlterEnumStmt),
+        adds=_added(node),
+        runs=_runs(node),
+        keeps=_keeps(node),
+        fills=_fill(node) if isinstance(node, ast.InsertStmt) else None,
+        body=_body(node) if isinstance(node, ast.CreateFunctionStmt) else None,
     )
 
 
@@ -95,182 +121,58 @@ def _added(node: Any) -> tuple[str, ...]:
             return ()
 
 
-def _judge(node: Any) -> tuple[str, str, str, str]:
-    """Return kind, name, why it is refused ("" if not) and the remedy."""
-    twice = "a second run would fail"
+def _runs(node: Any) -> Code:
+    """Return the code that a statement itself calls while it runs; definitions that are only stored are not run."""
+    match node:
+        case ast.InsertStmt():
+            return in_trees((node.selectStmt, node.withClause, node.onConflictClause, node.returningClause))
+        case ast.IndexStmt():
+            return in_trees((*(node.indexParams or ()), node.whereClause))
+        case ast.AlterTableStmt():
+            return in_trees(command.def_ for command in node.cmds or ())
+        case ast.CreateStmt():
+            return in_trees((node.partbound,))
+        case _:
+            return NOTHING
+
+
+def _keeps(node: Any) -> Code:
     match node:
         case ast.CreateStmt():
-            return (
-                "table",
-                _relation(node.relation),
-                *_unless(node.if_not_exists, twice, "CREATE TABLE IF NOT EXISTS …"),
-            )
-        case ast.IndexStmt() if node.concurrent:
-            return (
-                "index",
-                _index(node),
-                "CONCURRENTLY can't run in a transaction",
-                "CREATE INDEX IF NOT EXISTS …, or a run of its own outside this phase",
-            )
-        case ast.IndexStmt():
-            return (
-                "index",
-                _index(node),
-                *_unless(node.if_not_exists, twice, "CREATE INDEX IF NOT EXISTS name …"),
-            )
-        case ast.CreateEnumStmt():
-            remedy = "DO $$ BEGIN CREATE TYPE … EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
-            return "enum", _name(node.typeName), twice, remedy
-        case ast.CreateSchemaStmt():
-            return (
-                "schema",
-                qualified(str(node.schemaname)),
-                *_unless(node.if_not_exists, twice, "CREATE SCHEMA IF NOT EXISTS …"),
-            )
-        case ast.CreateExtensionStmt():
-            return (
-                "extension",
-                qualified(str(node.extname)),
-                *_unless(node.if_not_exists, twice, "CREATE EXTENSION IF NOT EXISTS …"),
-            )
-        case ast.CreateSeqStmt():
-            return (
-                "sequence",
-                _relation(node.sequence),
-                *_unless(node.if_not_exists, twice, "CREATE SEQUENCE IF NOT EXISTS …"),
-            )
+            return in_trees((*(node.tableElts or ()), *(node.constraints or ())))
         case ast.ViewStmt():
-            return "view", _relation(node.view), *_unless(node.replace, twice, "CREATE OR REPLACE VIEW …")
-        case ast.CreateFunctionStmt():
-            return (
-                "function",
-                _name(node.funcname),
-                *_unless(node.replace, twice, "CREATE OR REPLACE FUNCTION …"),
-            )
+            return in_trees((node.query,))
         case ast.AlterTableStmt():
-            return "table", _relation(node.relation), *_alter_table(node)
-        case ast.AlterEnumStmt():
-            guarded = node.newVal is not None and node.skipIfNewValExists
-            return (
-                "enum",
-                _name(node.typeName),
-                *_unless(guarded, twice, "ALTER TYPE … ADD VALUE IF NOT EXISTS …"),
-            )
-        case ast.InsertStmt():
-            return (
-                "row",
-                _relation(node.relation),
-                *_unless(
-                    _does_nothing_on_conflict(node),
-                    "a second run would insert or update again, or fail",
-                    "INSERT … ON CONFLICT DO NOTHING",
-                ),
-            )
-        case ast.DoStmt():
-            return _do_block(node)
-        case ast.CommentStmt() | ast.GrantStmt() | ast.AlterOwnerStmt():
-            return "statement", type(node).__name__.removesuffix("Stmt"), "", ""
-        case ast.TransactionStmt():
-            return (
-                "statement",
-                "transaction control",
-                "the script must not begin or end transactions",
-                EXPLICIT,
-            )
+            return in_trees(command.def_ for command in node.cmds or ())
         case _:
-            return (
-                "statement",
-                type(node).__name__.removesuffix("Stmt"),
-                "it is not known to be idempotent",
-                "Use a form with IF NOT EXISTS, or leave it out",
-            )
+            return NOTHING
 
 
-def _unless(condition: Any, refused: str, remedy: str) -> tuple[str, str]:
-    return ("", "") if condition else (refused, remedy)
+def _fill(node: Any) -> Fill:
+    """Return what an INSERT gives; how many columns a `*` stands for is not in the text: none, to be safe."""
+    columns = tuple(target.name for target in node.cols) if node.cols else None
+    query = node.selectStmt
+    if query is None:  # DEFAULT VALUES
+        return Fill((), 0, frozenset())
+    rows = query.valuesLists or ()
+    defaulted = {at for row in rows for at, value in enumerate(row) if isinstance(value, ast.SetToDefault)}
+    while query.larg is not None:
+        query = query.larg
+    values = rows[0] if rows else query.targetList or ()
+    star = any(isinstance(value, ast.ResTarget) and _is_star(value.val) for value in values)
+    return Fill(columns, 0 if star else len(values), frozenset(defaulted))
 
 
-def _does_nothing_on_conflict(node: Any) -> bool:
-    clause = node.onConflictClause
-    return clause is not None and clause.action == enums.OnConflictAction.ONCONFLICT_NOTHING
+def _is_star(node: Any) -> bool:
+    return isinstance(node, ast.ColumnRef) and isinstance((node.fields or (None,))[-1], ast.A_Star)
 
 
-def _alter_table(node: Any) -> tuple[str, str]:
-    for command in node.cmds:
-        adds_column = command.subtype == enums.AlterTableType.AT_AddColumn and command.missing_ok
-        if not adds_column:
-            return (
-                "a second run may fail or change something",
-                "ALTER TABLE … ADD COLUMN IF NOT EXISTS …; constraints go into CREATE TABLE IF NOT EXISTS",
-            )
-    return "", ""
-
-
-def _do_block(node: Any) -> tuple[str, str, str, str]:
-    """Accept one shape of DO block: CREATE TYPE … AS ENUM, guarded by EXCEPTION WHEN duplicate_object."""
-    options = {option.defname: option.arg.sval for option in node.args}
-    body = _guarded_statement(options["as"]) if options.get("language", "plpgsql") == "plpgsql" else None
-    if isinstance(body, ast.CreateEnumStmt):
-        return "enum", _name(body.typeName), "", ""
-    return (
-        "statement",
-        "DO block",
-        "what a DO block does twice cannot be told",
-        "DO $$ BEGIN CREATE TYPE … EXCEPTION WHEN duplicate_object THEN NULL; END $$;",
-    )
-
-
-def _guarded_statement(body: str) -> Any:
-    """Return the one statement of `BEGIN statement; EXCEPTION WHEN duplicate_… THEN NULL; END`, else None.
-
-    Nothing else may be there: no declaration (its default could call a function), no second statement, no
-    statement in the handler, no handler for other errors.
-    Source: https://github.com/pganalyze/libpg_query/blob/18-latest/src/pg_query_json_plpgsql.c
-    """
-    try:
-        (function,) = parse_plpgsql("DO " + _dollar_quoted(body))
-        function = function["PLpgSQL_function"]
-        variables = [datum["PLpgSQL_var"] for datum in function["datums"]]
-        if any(v["refname"] not in IMPLICIT or "default_val" in v for v in variables):
-            return None
-        inner, returns = function["action"]["PLpgSQL_stmt_block"]["body"]
-        if list(returns) != ["PLpgSQL_stmt_return"]:
-            return None
-        block = inner["PLpgSQL_stmt_block"]
-        handlers = block["exceptions"]["PLpgSQL_exception_block"]["exc_list"]
-        if not all(_ignores_duplicates(handler["PLpgSQL_exception"]) for handler in handlers):
-            return None
-        (statement,) = block["body"]
-        (parsed,) = parse_sql(statement["PLpgSQL_stmt_execsql"]["sqlstmt"]["PLpgSQL_expr"]["query"])
-    except (ParseError, ValueError, KeyError):  # not PL/pgSQL, or of another shape
-        return None
-    return parsed.stmt
-
-
-def _ignores_duplicates(handler: Any) -> bool:
-    conditions = {condition["PLpgSQL_condition"]["condname"] for condition in handler["conditions"]}
-    actions = {kind for action in handler.get("action", ()) for kind in action}
-    return conditions <= DUPLICATE and actions <= {"PLpgSQL_stmt_null"}
-
-
-def _dollar_quoted(body: str) -> str:
-    tag = "$body$"
-    while tag in body:
-        tag = tag[:-1] + "x$"
-    return tag + body + tag
-
-
-def _relation(node: Any) -> str:
-    return qualified(node.schemaname or "public", node.relname)
-
-
-def _index(node: Any) -> str:
-    return qualified(node.relation.schemaname or "public", node.idxname or "(unnamed)")
-
-
-def _name(parts: Any) -> str:
-    names = [part.sval for part in parts]
-    return qualified(*(names if len(names) > 1 else ["public", *names]))
+def _body(node: Any) -> Body:
+    options = {option.defname: option.arg for option in node.options or ()}
+    volatility = getattr(options.get("volatility"), "sval", "volatile")
+    words = [part.sval for part in options.get("as") or ()]
+    code = in_trees((node.sql_body,)) if node.sql_body else in_body(words[0] if words else "")
+    return Body(getattr(options.get("language"), "sval", "sql").lower(), volatility[0], code)
 
 
 def _line(text: str, position: int) -> int:
