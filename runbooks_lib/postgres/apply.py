@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,33 +30,37 @@ class Outcome:
     notices: tuple[str, ...]
 
 
-LOCK_ATTEMPTS = 10
+LOCK_LOOK_S = 0.05  # between two looks at a lock that another run has
 
 
-def take_lock(conn: Connection) -> None:
-    """Take our advisory lock on this database until the transaction ends, or say who has it.
+def take_lock(conn: Connection, *, wait_ms: int) -> None:
+    """Take our advisory lock on this database until the transaction ends; wait for it at most `wait_ms`.
 
-    A holder that has ended before it could be named has let go of the lock: then it is tried again.
     Raises MigrationError naming the holder: role, application_name, since when.
     """
-    for _ in range(LOCK_ATTEMPTS):
+    until, holder = time.monotonic() + wait_ms / 1000, None
+    while True:
         row = conn.execute("SELECT pg_try_advisory_xact_lock(%s) AS taken", (LOCK_KEY,)).fetchone()
         if row and row["taken"]:
             return
-        if holder := lock_holder(conn, LOCK_KEY):
+        holder = lock_holder(conn, LOCK_KEY) or holder
+        if time.monotonic() > until:
             break
-    else:
-        holder = "one session after the other, each ended before it could be named"
+        time.sleep(LOCK_LOOK_S)
+    said = holder or "one session after the other, each ended before it could be named"
     raise MigrationError(
-        f"Another run works on this database: its lock is held by {holder}.",
+        f"Another run works on this database: its lock, waited for {wait_ms / 1000:g} s, is held by {said}.",
         "Wait until it has ended, or talk to its operator; then run this step again.",
     )
 
 
-def run_script(conn: Connection, statements: Sequence[Statement], *, owner: str) -> tuple[Outcome, ...]:
+def run_script(
+    conn: Connection, statements: Sequence[Statement], *, owner: str, lock_timeout_ms: int
+) -> tuple[Outcome, ...]:
     """Execute the statements in the open transaction as `owner`; afterwards the session's role is its own again.
 
-    Writes what the script says; the caller commits or rolls back.
+    Writes what the script says; the caller commits or rolls back. All statements together wait for locks no longer
+    than `lock_timeout_ms`: whoever needs a lock that an earlier one took waits for them all.
     Raises MigrationError with line, SQLSTATE and the server's words when a statement fails; when it waited in vain,
     with who it waited for.
     """
@@ -65,13 +70,14 @@ def run_script(conn: Connection, statements: Sequence[Statement], *, owner: str)
         notices.append(notice.message_primary or "")
 
     outcomes = []
+    left_ms = lock_timeout_ms
     conn.add_notice_handler(keep)
     try:
         conn.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(owner)))
         conn.execute("SET LOCAL search_path = public")
         for statement in statements:
             notices.clear()
-            cursor = _execute(conn, statement)
+            cursor, waited_ms = _execute(conn, statement)
             outcomes.append(
                 Outcome(
                     line=statement.line,
@@ -80,6 +86,9 @@ def run_script(conn: Connection, statements: Sequence[Statement], *, owner: str)
                     notices=tuple(notices),
                 )
             )
+            if waited_ms:
+                left_ms = max(left_ms - waited_ms, 1)
+                conn.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(left_ms)))
         conn.execute("SET LOCAL search_path = pg_catalog")
         conn.execute("RESET ROLE")
     finally:
@@ -87,12 +96,16 @@ def run_script(conn: Connection, statements: Sequence[Statement], *, owner: str)
     return tuple(outcomes)
 
 
-def _execute(conn: Connection, statement: Statement) -> psycopg.Cursor[dict[str, object]]:
+def _execute(conn: Connection, statement: Statement) -> tuple[psycopg.Cursor[dict[str, object]], int]:
+    """Execute a statement; return with its cursor how many ms it took if somebody kept it waiting, else 0."""
+    began = time.monotonic()
     with Waiting(conn) as waiting:
         try:
-            return conn.execute(statement.text.encode())
+            cursor = conn.execute(statement.text.encode())
         except psycopg.Error as error:
             failure = error
+        else:
+            return cursor, round((time.monotonic() - began) * 1000) if waiting.blockers else 0
     raise _failed(statement, failure, waiting) from failure
 
 

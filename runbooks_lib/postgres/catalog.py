@@ -274,17 +274,6 @@ def count_rows(conn: Connection, tables: tuple[str, ...]) -> dict[str, int]:
     return counts
 
 
-def read_sequences(conn: Connection) -> dict[str, int | None]:
-    """Return the last value of every sequence that this role may read; call it inside `Sessions.snapshot`.
-
-    None for a sequence that was never used. A rollback does not restore it.
-    """
-    rows = conn.execute(
-        "SELECT schemaname, sequencename, last_value FROM pg_sequences ORDER BY 1, 2"
-    ).fetchall()
-    return {qualified(row["schemaname"], row["sequencename"]): row["last_value"] for row in rows}
-
-
 def identifier(name: str) -> sql.Identifier:
     """Return `schema.relation` as a quoted SQL identifier."""
     return sql.Identifier(*parts(name))

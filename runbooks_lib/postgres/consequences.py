@@ -273,7 +273,7 @@ class _Database:
 
 
 def _name(statement: Statement) -> Name:
-    schema, name = parts(statement.object)
+    schema, name = parts(statement.object)[-2:]
     return schema, name
 
 

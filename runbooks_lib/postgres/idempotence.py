@@ -80,7 +80,10 @@ def _creates(node: Any) -> Judged | None:
             judged, form = Judged("schema", qualified(str(node.schemaname))), "CREATE SCHEMA IF NOT EXISTS …"
             return judged.unless(node.if_not_exists, TWICE, form)
         case ast.CreateExtensionStmt():
-            judged, form = Judged("extension", qualified(str(node.extname))), "CREATE EXTENSION IF NOT EXISTS …"
+            judged, form = (
+                Judged("extension", qualified(str(node.extname))),
+                "CREATE EXTENSION IF NOT EXISTS …",
+            )
             return judged.unless(node.if_not_exists, TWICE, form)
         case ast.CreateSeqStmt():
             judged, form = Judged("sequence", relation(node.sequence)), "CREATE SEQUENCE IF NOT EXISTS …"

@@ -1,12 +1,39 @@
-"""The SQL file of a phase's baseline: its text, its statements, its hash."""
+"""The SQL file of a phase's baseline: its text, its hash, its statements, and what they set off in its database."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from runbooks_lib.errors import MigrationError
 from runbooks_lib.phase import Phase
+from runbooks_lib.postgres.connect import Connection
+from runbooks_lib.postgres.consequences import Act, Fate, acts_of, fate
 from runbooks_lib.postgres.script import Statement, parse_script
+
+
+class Judged(NamedTuple):
+    """A statement with what it sets off in the target's database."""
+
+    statement: Statement
+    acts: tuple[Act, ...]
+
+    @property
+    def fate(self) -> Fate:
+        """Return what becomes of the statement: the worst that its form or one of its acts means."""
+        if self.statement.refused:
+            return Fate.REFUSED
+        return max(map(fate, self.acts), key=list(Fate).index, default=Fate.RUNS)
+
+    def told(self, *fates: Fate) -> str:
+        """Say the acts that mean one of these."""
+        return "; ".join(str(act) for act in self.acts if fate(act) in fates)
+
+    @property
+    def refused(self) -> str:
+        """Say why it may not run here: its form, or what it sets off; empty when it may."""
+        return self.statement.refused or self.told(Fate.REFUSED)
 
 
 def read_statements(phase: Phase) -> tuple[Statement, ...]:
@@ -14,16 +41,36 @@ def read_statements(phase: Phase) -> tuple[Statement, ...]:
     return parse_script(read_sql(phase))
 
 
-def runnable(phase: Phase) -> tuple[Statement, ...]:
+def judge_statements(conn: Connection, statements: Sequence[Statement]) -> tuple[Judged, ...]:
+    """Read in the session's database what each statement would set off; nothing is executed."""
+    return tuple(map(Judged, statements, acts_of(conn, statements)))
+
+
+def runnable(phase: Phase, conn: Connection) -> tuple[Judged, ...]:
     """Return the statements if each of them is idempotent. Raises MigrationError, naming those that are not."""
-    statements = read_statements(phase)
-    refused = [f"line {s.line}: {s.refused}" for s in statements if s.refused]
+    judged = judge_statements(conn, read_statements(phase))
+    refused = [f"line {j.statement.line}: {j.refused}" for j in judged if j.fate is Fate.REFUSED]
     if refused:
         raise MigrationError(
             f"The baseline is not run, since it is not idempotent ({'; '.join(refused)}).",
             "Use the idempotent forms that the first question of this step names.",
         )
-    return statements
+    return judged
+
+
+def rehearsable(judged: Sequence[Judged]) -> tuple[tuple[Judged, ...], tuple[Judged, ...]]:
+    """Return what can be rehearsed on the target, and what is left out, since no rollback would take it back.
+
+    With an INSERT the later ones are left out, which may refer to its rows; with any other statement, all later ones.
+    """
+    here: list[Judged] = []
+    left: list[Judged] = []
+    for each in judged:
+        row_is_missing = any(j.statement.kind == "row" for j in left) and each.statement.kind == "row"
+        object_is_missing = any(j.statement.kind != "row" for j in left)
+        out = each.fate is Fate.COPY or row_is_missing or object_is_missing
+        (left if out else here).append(each)
+    return tuple(here), tuple(left)
 
 
 def read_sql(phase: Phase) -> str:

@@ -6,48 +6,48 @@ with apply=True and the plan's confirmation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
 from runbooks_lib.errors import MigrationError, RunbookError
-from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run, judge
+from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run
 from runbooks_lib.phase import Phase, services_of
-from runbooks_lib.postgres.apply import Outcome, run_script, take_lock
+from runbooks_lib.postgres.apply import Outcome
 from runbooks_lib.postgres.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.checks import check_schema
-from runbooks_lib.postgres.connect import Connection, Sessions, lost
+from runbooks_lib.postgres.connect import Sessions, lost
+from runbooks_lib.postgres.consequences import Fate
 from runbooks_lib.postgres.differences import describe, from_plain, to_plain
 from runbooks_lib.postgres.inspection import by_object
 from runbooks_lib.postgres.lint import lint
 from runbooks_lib.postgres.made import IN_EMPTY, Source, made_by
-from runbooks_lib.postgres.script import Statement
-from runbooks_lib.postgres.state import moved_sequences, read_state, state_in_words
 from runbooks_lib.postgres.surroundings import read_surroundings
 from runbooks_lib.prisma.history import folder_digest, read_folder
 from runbooks_lib.prisma.project import find_project
-from runbooks_lib.steps.baseline_file import read_sql, read_statements, runnable, sql_sha256
-from runbooks_lib.steps.planning import (
+from runbooks_lib.steps import baseline_runs
+from runbooks_lib.steps.baseline_file import Judged, judge_statements, read_sql, read_statements, sql_sha256
+from runbooks_lib.steps.baseline_findings import (
+    WHAT_RUNS_CHANGE,
+    judge_again,
+    judge_applied,
+    judge_rehearsal,
+    judge_statement,
+)
+from runbooks_lib.steps.confirming import (
     judge_alone,
     judge_confirmation,
-    judge_lint,
-    judge_made,
-    judge_plan,
     not_confirmed,
     plan_hash,
     plan_only,
-    plan_statements,
 )
+from runbooks_lib.steps.planning import judge_lint, judge_made, judge_plan, plan_statements
 
 _NO_PLAN = MigrationError("There is no plan.", "Mend what the plan's findings name; plan again.")
-
-
-class _Undo(Exception):
-    """Leave a transaction block without committing it."""
 
 
 def parse(phase: Phase, sessions: Sessions) -> Answer:
@@ -61,7 +61,14 @@ def parse(phase: Phase, sessions: Sessions) -> Answer:
         statements = read_statements(phase)
     except MigrationError as error:
         return Answer(findings=(could_not_run("statement_is_idempotent", "-", file, error),))
-    findings = [_judge_statement(name, statement) for statement in statements]
+    try:
+        with sessions.snapshot(name) as conn:
+            judged = judge_statements(conn, statements)
+        findings = [judge_statement(name, each) for each in judged]
+    except RunbookError as error:  # what its form alone tells is told
+        judged = tuple(Judged(statement, ()) for statement in statements if statement.refused)
+        findings = [judge_statement(name, each) for each in judged]
+        findings.append(could_not_run("statement_is_idempotent", name, file, error))
     try:
         warnings = lint(read_sql(phase), name=file, server_major=sessions.identity(name).major)
         findings.extend(judge_lint(name, file, warnings, phase.baseline.lint))
@@ -69,21 +76,16 @@ def parse(phase: Phase, sessions: Sessions) -> Answer:
         findings.append(could_not_run("script_is_lint_free", name, file, error))
     facts = {"file": file, "sha256": sql_sha256(phase), "statements": len(statements)}
     rows = tuple(
-        {"line": s.line, "kind": s.kind, "object": s.object, "twice": s.refused or "same"} for s in statements
+        {
+            "line": each.statement.line,
+            "kind": each.statement.kind,
+            "object": each.statement.object,
+            "twice": each.refused or "same",
+            "sets off": each.told(*Fate),
+        }
+        for each in judged
     )
     return Answer(findings=tuple(findings), facts=facts, rows=rows)
-
-
-def _judge_statement(target: str, statement: Statement) -> Finding:
-    return Finding(
-        check="statement_is_idempotent",
-        target=target,
-        object=f"line {statement.line}: {statement.kind} {statement.object}",
-        have=statement.refused or "idempotent",
-        want="idempotent",
-        verdict=Verdict.FAIL if statement.refused else Verdict.PASS,
-        hint=statement.remedy,
-    )
 
 
 def plan(
@@ -154,40 +156,34 @@ def plan(
 
 
 def rehearse(phase: Phase, sessions: Sessions, *, plan: Mapping[str, Any]) -> Answer:
-    """Execute the baseline in a transaction that rolls back; judge what it made, and that nothing is left of it.
+    """Execute the baseline twice in a transaction that rolls back; judge what it made, and that nothing is left of it.
 
-    `plan` are the facts of `plan`. Takes the locks that the real run takes, for as long as the rehearsal lasts.
-    Nothing is committed. Facts: the state `before` and `after`, and the `sequences` that a rollback leaves moved.
+    `plan` are the facts of `plan`. Takes the locks that the real run takes, for as long as the rehearsal lasts; what
+    no rollback would take back is left out, and named. Nothing is committed.
+    Facts: the catalogue's fingerprint `before` and `after`, what the script wrote `first` and the `second` time, the
+    statements `left` out, and the `sequences` that it moved nonetheless.
     """
     name = phase.baseline.target
     if "makes" not in plan:
         return Answer(findings=(could_not_run("rehearsal_is_inert", name, "baseline", _NO_PLAN),))
     try:
-        before: dict[str, Any] = {}
-        made: tuple[Finding, ...] = ()
-        with _writing(phase, sessions) as conn, suppress(_Undo), conn.transaction():
-            take_lock(conn)
-            before = read_state(conn)  # under the lock: what another run did until then is not ours
-            run_script(conn, runnable(phase), owner=phase.owner)
-            made = _judge_result(phase, read_catalog(conn), plan)
-            raise _Undo
-        after = _state(sessions, name)
+        seen = baseline_runs.rehearse(phase, sessions, partial(_judge_result, phase, plan))
     except (RunbookError, psycopg.Error) as error:
         return Answer(
             findings=(could_not_run("rehearsal_is_inert", name, "baseline", _wrapped(phase, error)),)
         )
-    moved = moved_sequences(before, after)
-    sequences = f"; sequences moved, which no rollback restores: {', '.join(moved)}" if moved else ""
-    inert = judge(
-        "rehearsal_is_inert",
-        name,
-        "catalogue and row counts",
-        have=state_in_words(after) + sequences,
-        want=state_in_words(before),
-        hint="The rehearsal was rolled back and yet something changed: somebody else writes here. Find out who.",
+    facts = {
+        "before": {"fingerprint": seen.before.fingerprint()},
+        "after": {"fingerprint": seen.after.fingerprint()},
+        "first": {table: rows._asdict() for table, rows in seen.first.rows.items()},
+        "second": {table: rows._asdict() for table, rows in seen.second.rows.items()},
+        "left": [each.statement.line for each in seen.left],
+        "sequences": list(seen.moved),
+    }
+    where = plan.get("where", IN_EMPTY)
+    return Answer(
+        findings=(*seen.made, *judge_rehearsal(name, seen, where)), facts=facts, rows=by_object(seen.made)
     )
-    facts = {"before": before, "after": after, "sequences": moved}
-    return Answer(findings=(*made, inert), facts=facts, rows=by_object(made))
 
 
 def confirmation(
@@ -246,126 +242,57 @@ def apply(
     if confirmed.verdict in CLOSING:
         return Answer(findings=(confirmed,), facts={"applied": False})
     try:
-        outcomes, made = _apply(phase, sessions, plan)
+        seen = baseline_runs.apply(phase, sessions, plan, partial(_judge_result, phase, plan))
     except (RunbookError, psycopg.Error) as error:
         failed = could_not_run("baseline_is_applied", name, phase.baseline.file, _wrapped(phase, error))
         return Answer(findings=(confirmed, failed), facts={"applied": False})
-    applied = not any(f.verdict in CLOSING for f in made)
-    result = judge(
-        "baseline_is_applied",
-        name,
-        phase.baseline.file,
-        have="applied" if applied else "rolled back: the result is not what the phase declares",
-        want="applied",
-        hint="See the failed findings: CREATE … IF NOT EXISTS met an object of another shape.",
-    )
     return Answer(
-        findings=(confirmed, *made, result),
-        facts={"applied": applied, "outcomes": [asdict(o) for o in outcomes]},
-        rows=tuple(
-            {"line": o.line, "object": o.object, "tag": o.tag, "notice": "; ".join(o.notices)}
-            for o in outcomes
-        ),
+        findings=(confirmed, *seen.made, judge_applied(name, phase.baseline.file, seen)),
+        facts={
+            "applied": seen.stands,
+            "outcomes": [asdict(o) for o in seen.outcomes],
+            "transaction": None if seen.done is None else asdict(seen.done),
+        },
+        rows=_said(seen.outcomes),
     )
 
 
 def second_run(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
-    """Apply the baseline a second time and prove that it changed nothing: same catalogue, row counts, no row written.
+    """Apply the baseline a second time and prove that it changed nothing: same catalogue, no row written.
 
     Only with apply=True; and what does change something, this or a baseline never applied, is rolled back.
     """
     name = phase.baseline.target
     if not apply:
-        skipped = plan_only("second_run_changes_nothing", name, "catalogue and row counts", want="no change")
+        skipped = plan_only("second_run_changes_nothing", name, WHAT_RUNS_CHANGE, want="no change")
         return Answer(findings=(skipped,))
     try:
-        before, after, outcomes = _apply_again(phase, sessions)
+        seen = baseline_runs.apply_again(phase, sessions)
     except (RunbookError, psycopg.Error) as error:
         failed = could_not_run("second_run_changes_nothing", name, "baseline", _wrapped(phase, error))
         return Answer(findings=(failed,))
-    finding = judge(
-        "second_run_changes_nothing",
-        name,
-        "catalogue and row counts",
-        have=state_in_words(after) + _wrote(outcomes),
-        want=state_in_words(before),
-        hint="Rolled back. The baseline was never applied here or is not idempotent, or somebody else writes here: "
-        "see what differs before going on.",
-    )
-    rows = tuple(
+    facts = {
+        "before": {"fingerprint": seen.before},
+        "after": {"fingerprint": seen.after},
+        "rows": {table: rows._asdict() for table, rows in seen.work.rows.items()},
+        "sequences": sorted(seen.work.sequences),
+        "outcomes": [asdict(o) for o in seen.outcomes],
+    }
+    return Answer(findings=(judge_again(name, seen),), facts=facts, rows=_said(seen.outcomes))
+
+
+def _said(outcomes: Iterable[Outcome]) -> tuple[dict[str, Any], ...]:
+    return tuple(
         {"line": o.line, "object": o.object, "tag": o.tag, "notice": "; ".join(o.notices)} for o in outcomes
     )
-    said = [asdict(o) for o in outcomes]
-    return Answer(findings=(finding,), facts={"before": before, "after": after, "outcomes": said}, rows=rows)
 
 
-def _apply(
-    phase: Phase, sessions: Sessions, plan: Mapping[str, Any]
-) -> tuple[tuple[Outcome, ...], tuple[Finding, ...]]:
-    outcomes: tuple[Outcome, ...] = ()
-    made: tuple[Finding, ...] = ()
-    with _writing(phase, sessions, system_identifier=plan["parts"]["system_identifier"]) as conn:
-        try:
-            with conn.transaction():
-                take_lock(conn)
-                statements = runnable(phase)
-                _require_planned(phase, plan["parts"], read_catalog(conn))
-                outcomes = run_script(conn, statements, owner=phase.owner)
-                made = _judge_result(phase, read_catalog(conn), plan)
-                if any(f.verdict in CLOSING for f in made):
-                    raise _Undo
-        except _Undo:
-            pass
-    return outcomes, made
-
-
-def _judge_result(phase: Phase, catalog: Catalog, plan: Mapping[str, Any]) -> tuple[Finding, ...]:
+def _judge_result(phase: Phase, plan: Mapping[str, Any], catalog: Catalog) -> tuple[Finding, ...]:
     """Judge what stands after the script, still in its transaction: as declared, and as the script makes it."""
     name = phase.baseline.target
     makes = from_plain(plan["makes"])
     where = plan.get("where", IN_EMPTY)
     return (*check_schema(phase, name, catalog), judge_made(name, makes, describe(catalog), where))
-
-
-def _apply_again(
-    phase: Phase, sessions: Sessions
-) -> tuple[dict[str, Any], dict[str, Any], tuple[Outcome, ...]]:
-    before: dict[str, Any] = {}
-    after: dict[str, Any] = {}
-    outcomes: tuple[Outcome, ...] = ()
-    with _writing(phase, sessions) as conn, suppress(_Undo), conn.transaction():
-        take_lock(conn)
-        before = read_state(conn)
-        outcomes = run_script(conn, runnable(phase), owner=phase.owner)
-        after = read_state(conn)
-        if state_in_words(after) != state_in_words(before) or _wrote(outcomes):
-            raise _Undo
-    return before, after, outcomes
-
-
-def _wrote(outcomes: tuple[Outcome, ...]) -> str:
-    """Return the statements whose tags say that rows were written, for the words of a state; empty without any."""
-    wrote = [
-        f"line {o.line}: {o.tag}" for o in outcomes if o.tag.startswith("INSERT") and o.tag != "INSERT 0 0"
-    ]
-    return f"; {', '.join(wrote)}" if wrote else ""
-
-
-def _require_planned(phase: Phase, parts: Mapping[str, Any], catalog: Catalog) -> None:
-    """Raise MigrationError, naming it, when something that was confirmed has changed since the plan was made."""
-    present = {
-        ("phase", "phase file"): phase.digest,
-        ("services", "services of the targets"): services_of(phase),
-        ("database", "database"): phase.targets[phase.baseline.target].database,
-        ("sql", "SQL file"): sql_sha256(phase),
-        ("catalogue", "database's catalogue"): catalog.fingerprint(),
-    }
-    changed = [words for (part, words), value in present.items() if value != parts[part]]
-    if changed:
-        raise MigrationError(
-            f"The {' and the '.join(changed)} changed since the plan was made.",
-            "Run the plan again, read it, and confirm the new hash.",
-        )
 
 
 def _require_dumps(phase: Phase, dumps: Mapping[str, Any]) -> None:
@@ -375,22 +302,6 @@ def _require_dumps(phase: Phase, dumps: Mapping[str, Any]) -> None:
             f"There is no whole backup of target {', '.join(missing)}, and without one nothing is planned.",
             "Run the step backup first, in this run.",
         )
-
-
-def _writing(
-    phase: Phase, sessions: Sessions, *, system_identifier: str | None = None
-) -> AbstractContextManager[Connection]:
-    return sessions.write(
-        phase.baseline.target,
-        lock_timeout_ms=phase.baseline.lock_timeout_ms,
-        statement_timeout_ms=phase.baseline.statement_timeout_ms,
-        system_identifier=system_identifier,
-    )
-
-
-def _state(sessions: Sessions, name: str) -> dict[str, Any]:
-    with sessions.snapshot(name) as conn:
-        return read_state(conn)
 
 
 def _wrapped(phase: Phase, error: RunbookError | psycopg.Error) -> RunbookError:

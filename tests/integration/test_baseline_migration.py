@@ -6,7 +6,9 @@ import hashlib
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,11 +29,13 @@ from runbooks_lib.postgres.dump import _knows_restrict_key
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.scratch import scratch
 from runbooks_lib.steps import baseline_migration as step
+from runbooks_lib.steps import baseline_runs
 
 SHIPPED = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 DATABASE = "baseline_test"
 DUMPS = {"legacy": {"sha256": "a" * 64, "complete": True}}
 MADE = ("script_makes_what_it_says", "objects of the script")
+RUNS = "catalogue, rows and sequences"
 OBJECTS = {o.name for o in (*SHIPPED.enums, *SHIPPED.tables, *SHIPPED.indexes)}
 
 
@@ -311,7 +315,7 @@ def test_the_result_is_verified_before_the_commit(
     assert failed(plan) == {("object_is_absent_or_equal", name)}
     rehearsed = rehearse()
     assert failed(rehearsed) == {(check, name), MADE}
-    assert ("rehearsal_is_inert", "catalogue and row counts") in failed(rehearsed, Verdict.PASS)
+    assert ("rehearsal_is_inert", RUNS) in failed(rehearsed, Verdict.PASS)
     answer = make(plan=plan)
     assert failed(answer) == {(check, name), MADE, ("baseline_is_applied", "baseline.sql")}
     assert answer.facts["applied"] is False
@@ -371,26 +375,26 @@ def test_a_script_that_needs_what_is_not_there_cannot_be_compared(
 
 
 def test_sequences_that_a_rollback_leaves_moved_are_named(
-    db: psycopg.Connection[Any], tmp_path: Path
+    db: psycopg.Connection[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By our own session, though nobody could have known: another session's values are not held against us."""
     db.execute("CREATE SEQUENCE counter; GRANT ALL ON SEQUENCE counter TO kb_backend, keybuzz_operator")
+    db.execute("CREATE SEQUENCE others")
     phase = with_sql(
         tmp_path,
         "CREATE TABLE IF NOT EXISTS public.t (id int);\nINSERT INTO public.t VALUES (1) ON CONFLICT DO NOTHING;",
     )
-    facts = forced(phase)
-    text = "SELECT nextval('public.counter')"
-    run_script = step.run_script
+    run_script = baseline_runs.run_script
 
-    def count_too(conn: Any, statements: Any, *, owner: str) -> Any:
-        conn.execute(text)
-        return run_script(conn, statements, owner=owner)
+    def count_too(conn: Any, statements: Any, **options: Any) -> Any:
+        conn.execute("SELECT nextval('public.counter')")
+        db.execute("SELECT nextval('public.others')")
+        return run_script(conn, statements, **options)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step, "run_script", count_too)
-        answer = ask(step.rehearse, phase, plan=facts)
+    monkeypatch.setattr(baseline_runs, "run_script", count_too)
+    answer = ask(step.rehearse, phase, plan=forced(phase))
     assert answer.facts["sequences"] == ["public.counter"]
-    assert_closed(answer, "sequences moved, which no rollback restores: public.counter")
+    assert_closed(answer, "rolled back, catalogue", "sequences moved: public.counter")
 
 
 @pytest.mark.usefixtures("db")
@@ -529,44 +533,85 @@ def test_a_rehearsal_leaves_nothing(db: psycopg.Connection[Any], dumped: Callabl
     before = dumped()
     answer = rehearse()
     assert passes(answer)
-    assert {f.object for f in answer.findings} == {*OBJECTS, MADE[1], "catalogue and row counts"}
+    assert {f.object for f in answer.findings} == {*OBJECTS, MADE[1], "every statement, run twice", RUNS}
     assert dumped() == before
     assert answer.facts["before"] == answer.facts["after"]
 
 
-def test_a_rehearsal_says_when_somebody_else_writes(
+def test_what_others_write_meanwhile_is_not_held_against_the_rehearsal(
     db: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another writer between the first and the last look: let in at the moment our script runs."""
-    run_script = step.run_script
+    """Rows of others, at the moment when our script runs."""
+    run_script = baseline_runs.run_script
+    rows = iter(range(100))
 
     def meanwhile(*arguments: Any, **options: Any) -> Any:
-        db.execute("INSERT INTO tenants VALUES ('new', 'New')")
+        db.execute("INSERT INTO tenants VALUES (%s, 'New')", (str(next(rows)),))
         return run_script(*arguments, **options)
 
-    monkeypatch.setattr(step, "run_script", meanwhile)
-    answer = rehearse()
-    assert failed(answer) == {("rehearsal_is_inert", "catalogue and row counts")}
-    assert_closed(answer, "somebody else writes here")
+    monkeypatch.setattr(baseline_runs, "run_script", meanwhile)
+    assert passes(rehearse())
+
+
+@pytest.mark.parametrize(("times", "verdict"), [(1, Verdict.PASS), (1000, Verdict.OPEN)])
+def test_who_changes_the_catalogue_meanwhile_is_told_apart(
+    db: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, times: int, verdict: Verdict
+) -> None:
+    """Once: the next try is undisturbed. Each time: ours is rolled back all the same, and theirs is named."""
+    run_script, tables = baseline_runs.run_script, iter(range(times))
+
+    def meanwhile(*arguments: Any, **options: Any) -> Any:
+        for number in tables:
+            db.execute(sql.SQL("CREATE TABLE {} ()").format(sql.Identifier(f"theirs_{number}")))
+            break
+        return run_script(*arguments, **options)
+
+    plan = make_plan()
+    monkeypatch.setattr(baseline_runs, "run_script", meanwhile)
+    answer = rehearse(plan=plan)
+    (inert,) = (f for f in answer.findings if f.object == RUNS)
+    assert inert.verdict is answer.verdict is verdict
+    assert ("relation public.theirs_" in inert.have) is (verdict is Verdict.OPEN)
+
+
+def test_a_rehearsal_runs_twice_and_sees_what_the_second_time_does(
+    db: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    """ON CONFLICT DO NOTHING, and yet a new row each time: no parser can tell. Known before it is applied."""
+    phase = with_sql(
+        tmp_path,
+        "CREATE TABLE IF NOT EXISTS t (id int);\nINSERT INTO t VALUES (1) ON CONFLICT DO NOTHING;",
+    )
+    answer = ask(step.rehearse, phase, plan=forced(phase))
+    assert ("statement_is_idempotent", "every statement, run twice") in failed(answer)
+    assert_closed(answer, "the second time: public.t: 1 inserted")
+
+
+def test_a_server_that_does_not_count_is_an_error(lab: Lab, db: psycopg.Connection[Any]) -> None:
+    plan = make_plan()
+    db.execute(f"ALTER DATABASE {DATABASE} SET track_counts = off")
+    for answer in (rehearse(plan=plan), ask(step.second_run, apply=True)):
+        assert answer.verdict is Verdict.ERROR
+        assert_closed(answer, "track_counts")
 
 
 SLOW = """
 CREATE TABLE IF NOT EXISTS t (v text PRIMARY KEY);
-INSERT INTO t SELECT pg_sleep(5)::text ON CONFLICT DO NOTHING;
+INSERT INTO t SELECT count(*) FROM generate_series(1, 100000000) ON CONFLICT DO NOTHING;
 """
 
 
 @pytest.mark.parametrize(
     ("text", "baseline", "words"),
     [
-        pytest.param(SLOW, {"statement_timeout_ms": 50}, ["Line 3", "statement timeout", "statement_timeout_ms"],
+        pytest.param(SLOW, {"statement_timeout_ms": 50}, ["Line 3", "statement timeout", "statement_timeout"],
                      id="slow"),
         pytest.param(
             "CREATE TABLE IF NOT EXISTS t (v int);\n\n-- é\nINSERT INTO t VALUES (1/0) ON CONFLICT DO NOTHING;",
             {}, ["Line 4 (row public.t)", "division by zero", "rolled back"], id="fails",
         ),
         pytest.param("CREATE TABLE IF NOT EXISTS t (v int);\nALTER TABLE tenants ADD IF NOT EXISTS x int;", {},
-                     ["Line 2", "must be owner of table tenants", "role_may"], id="not the owner"),
+                     ["Line 2", "must be owner of table tenants", "privilege"], id="not the owner"),
         pytest.param("CREATE TABLE IF NOT EXISTS t (v int);\nCREATE TABLE u (v int);", {},
                      ["not idempotent", "line 2"], id="refused"),
     ],
@@ -733,25 +778,47 @@ def test_what_was_confirmed_must_still_be_so(lab: Lab, db: psycopg.Connection[An
 
 def test_two_at_once(db: psycopg.Connection[Any]) -> None:
     plan = make_plan()
+    hurried = replace(PHASE, baseline=replace(PHASE.baseline, lock_timeout_ms=100))
     first = Sessions(PHASE.targets, application_name="runbooks first run")
     with first.write("legacy", lock_timeout_ms=1_000, statement_timeout_ms=1_000) as conn, conn.transaction():
-        take_lock(conn)
-        take_lock(conn)  # one's own lock is no obstacle
-        for answer in (rehearse(), make(plan=plan), ask(step.second_run, apply=True)):
+        take_lock(conn, wait_ms=0)
+        take_lock(conn, wait_ms=0)  # one's own lock is no obstacle
+        for answer in (rehearse(hurried), make(hurried, plan), ask(step.second_run, hurried, apply=True)):
             assert answer.verdict is Verdict.ERROR
             assert_closed(
-                answer, "held by keybuzz_operator (runbooks first run, pid", "UTC", "Wait until it has"
+                answer,
+                "waited for 0.1 s",
+                "held by keybuzz_operator (runbooks first run, pid",
+                "UTC",
+                "Wait until it has",
             )
     assert passes(make(plan=plan))
 
 
+def test_the_second_of_two_waits_for_the_first(db: psycopg.Connection[Any]) -> None:
+    plan = make_plan()
+    first = Sessions(PHASE.targets, application_name="runbooks first run")
+    with ThreadPoolExecutor() as pool:
+        writing = first.write("legacy", lock_timeout_ms=1_000, statement_timeout_ms=1_000)
+        with writing as conn, conn.transaction():
+            take_lock(conn, wait_ms=0)
+            second = pool.submit(make, plan=plan)
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%%pg_try_advisory%%' AND pid <> ALL(%s)"
+            ours = [conn.info.backend_pid, db.info.backend_pid]
+            while db.execute(waiting, (ours,)).fetchone() == (0,):
+                time.sleep(0.01)
+            assert not second.done()
+        assert passes(second.result(timeout=30))
+
+
 def test_the_lock_is_held_by_a_session_without_a_transaction(lab: Lab, db: psycopg.Connection[Any]) -> None:
     db.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))
-    assert_closed(rehearse(), "held by postgres (runbooks, pid")
+    phase = replace(PHASE, baseline=replace(PHASE.baseline, lock_timeout_ms=100))
+    assert_closed(rehearse(phase), "held by postgres (runbooks, pid")
     with lab.admin("postgres") as admin:  # nor does a role that sees no times break the sentence
         admin.execute("REVOKE pg_read_all_stats FROM keybuzz_operator")
         try:
-            assert_closed(rehearse(), "its lock is held by postgres")
+            assert_closed(rehearse(phase), "is held by postgres")
         finally:
             admin.execute("GRANT pg_read_all_stats TO keybuzz_operator")
 
@@ -773,7 +840,7 @@ def test_a_lock_that_is_let_go_while_we_ask_who_has_it_is_taken(
     with Sessions(PHASE.targets) as sessions:
         writing = sessions.write("legacy", lock_timeout_ms=1_000, statement_timeout_ms=1_000)
         with writing as conn, conn.transaction():
-            take_lock(conn)
+            take_lock(conn, wait_ms=1_000)
             held = db.execute("SELECT pg_try_advisory_lock(%s)", (LOCK_KEY,)).fetchone()
     assert asked == ["lock_holder"]
     assert held == (False,)
@@ -785,11 +852,11 @@ def test_what_another_run_did_before_we_had_the_lock_is_not_held_against_the_reh
     """The state before the rehearsal is that under the lock: whoever had it until then has ended."""
     plan = make_plan()
 
-    def after_another(conn: Any) -> None:
-        db.execute("CREATE TABLE by_another_run (id int); GRANT SELECT ON by_another_run TO keybuzz_operator")
-        take_lock(conn)
+    def after_another(conn: Any, *, wait_ms: int) -> None:
+        db.execute("CREATE TABLE by_another_run (id int)")
+        take_lock(conn, wait_ms=wait_ms)
 
-    monkeypatch.setattr(step, "take_lock", after_another)
+    monkeypatch.setattr(baseline_runs, "take_lock", after_another)
     assert passes(rehearse(plan=plan))
 
 
@@ -797,7 +864,7 @@ def test_a_missing_privilege_is_error(db: psycopg.Connection[Any]) -> None:
     db.execute("REVOKE CREATE ON SCHEMA public FROM kb_backend")
     for answer in (rehearse(), make()):
         assert answer.verdict is Verdict.ERROR
-        assert_closed(answer, "permission denied for schema public", "role_may")
+        assert_closed(answer, "permission denied for schema public", "privilege")
     assert not OBJECTS & names(db)
 
 
@@ -815,7 +882,7 @@ def test_a_second_run_is_no_way_around_the_confirmation(
 ) -> None:
     before = dumped()
     answer = ask(step.second_run, apply=True)
-    assert failed(answer) == {("second_run_changes_nothing", "catalogue and row counts")}
+    assert failed(answer) == {("second_run_changes_nothing", RUNS)}
     assert_closed(answer, "Rolled back")
     assert dumped() == before
 
@@ -835,25 +902,25 @@ def test_a_second_run_that_changes_rows_is_seen_and_rolled_back(
     assert passes(ask(step.parse, phase))
     before = dumped()
     answer = ask(step.second_run, phase, apply=True)
-    assert failed(answer) == {("second_run_changes_nothing", "catalogue and row counts")}
+    assert failed(answer) == {("second_run_changes_nothing", RUNS)}
     assert dumped() == before
 
 
-def test_a_second_run_that_replaces_rows_is_seen_by_its_tags_and_rolled_back(
+def test_a_second_run_that_replaces_rows_is_seen_and_rolled_back(
     done: psycopg.Connection[Any], dumped: Callable[[], bytes], tmp_path: Path
 ) -> None:
-    """The table's own trigger takes a row out for each that comes in: catalogue and row counts stay as they are."""
+    """The table's own trigger takes a row out for each that comes in: there are as many as before."""
     done.execute("CREATE TABLE latest (at timestamptz); GRANT ALL ON latest TO kb_backend, keybuzz_operator")
     done.execute("INSERT INTO latest VALUES (now())")
     done.execute(
         "CREATE FUNCTION replace() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN DELETE FROM public.latest; RETURN NEW; END $$;"
-        " CREATE TRIGGER replace BEFORE INSERT ON latest FOR EACH ROW EXECUTE FUNCTION replace()"
+        " $$ BEGIN DELETE FROM public.latest WHERE at < NEW.at; RETURN NULL; END $$;"
+        " CREATE TRIGGER replace AFTER INSERT ON latest FOR EACH ROW EXECUTE FUNCTION replace()"
     )
     phase = with_sql(tmp_path, shipped_sql() + "INSERT INTO latest VALUES (now()) ON CONFLICT DO NOTHING;")
     before = dumped()
     answer = ask(step.second_run, phase, apply=True)
-    assert failed(answer) == {("second_run_changes_nothing", "catalogue and row counts")}
-    assert_closed(answer, "INSERT 0 1")
+    assert failed(answer) == {("second_run_changes_nothing", RUNS)}
+    assert_closed(answer, "public.latest: 1 inserted, 1 deleted")
     assert answer.facts["outcomes"][-1]["tag"] == "INSERT 0 1"
     assert dumped() == before

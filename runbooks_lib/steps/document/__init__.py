@@ -176,7 +176,9 @@ def _whole(header: Mapping[str, Any], seen: Seen) -> bool:
 
 
 def _stand(header: Mapping[str, Any], migration: actions.Migration, prisma: actions.PrismaView) -> str:
-    """Say how far the run went: applied, plan (it could write nothing), withheld (it could, and did not)."""
+    """Say how far the run went: applied, unknown, plan (it could write nothing), withheld (it could, and did not)."""
+    if migration.applied is None:
+        return "unknown"
     if migration.applied:
         return "applied"
     return "plan" if header["mode"] == "plan" and not prisma.recorded else "withheld"

@@ -71,7 +71,7 @@ class Migration:
     decided: Verdict | None
     lines: tuple[StatementLine, ...]
     rehearsed: Verdict | None
-    applied: bool
+    applied: bool | None  # None: the session was lost at COMMIT, and nobody could tell
     judged: tuple[Finding, ...]
     tags: tuple[tuple[str, int], ...]
     second: Verdict | None
@@ -155,7 +155,7 @@ def migration(phase: Phase, seen: Seen) -> Migration:
         decided=judged(seen.findings(step, "confirmation")),
         lines=tuple(_line(row, said) for row in planned.get("statements", ())),
         rehearsed=judged(seen.findings(step, "rehearse")),
-        applied=bool(applied.get("applied")),
+        applied=applied.get("applied", False),
         judged=seen.findings(step, "apply"),
         tags=tuple(Counter(outcome["tag"] for outcome in outcomes).items()),
         second=judged(seen.findings(step, "second_run")),

@@ -1,0 +1,175 @@
+"""What was seen of a baseline's statements and runs, as findings: verdicts by values, and words for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from runbooks_lib.findings import Finding, Verdict
+from runbooks_lib.postgres.commit import Ending, Settled
+from runbooks_lib.postgres.consequences import Fate
+from runbooks_lib.postgres.differences import Difference, in_words
+from runbooks_lib.steps.baseline_file import Judged
+from runbooks_lib.steps.baseline_runs import Again, Applied, Rehearsal
+
+WHAT_RUNS_CHANGE = "catalogue, rows and sequences"
+MAX_NAMED = 5
+_WAITS_FOR_A_STANDBY = "SyncRep"
+_FATES = {
+    Fate.RUNS: Verdict.PASS,
+    Fate.NAMED: Verdict.OPEN,
+    Fate.COPY: Verdict.OPEN,
+    Fate.REFUSED: Verdict.FAIL,
+}
+_REMEDIES = {
+    Fate.NAMED: "It is done for new rows only, or rolled back with a rehearsal. Know of it before you apply.",
+    Fate.COPY: "No rollback takes that back, so that the statement is rehearsed in a scratch database alone.",
+    Fate.REFUSED: "Give the values themselves, or leave the statement out: it would act again on a second run.",
+}
+
+
+def judge_statement(target: str, judged: Judged) -> Finding:
+    """Judge statement_is_idempotent: by its form, and by what it sets off in the target's database."""
+    statement, fate = judged.statement, judged.fate
+    told = judged.told(*Fate)
+    return Finding(
+        check="statement_is_idempotent",
+        target=target,
+        object=f"line {statement.line}: {statement.kind} {statement.object}",
+        have=judged.refused or (f"idempotent; {told}" if told else "idempotent"),
+        want="idempotent",
+        verdict=_FATES[fate],
+        hint=statement.remedy or _REMEDIES.get(fate, ""),
+    )
+
+
+def judge_rehearsal(target: str, seen: Rehearsal, where: str) -> tuple[Finding, ...]:
+    """Judge what a rehearsal left out, whether the second time wrote anything, and whether anything is left of it."""
+    left = tuple(_left_out(target, each, where) for each in seen.left)
+    return (*left, _twice(target, seen), _inert(target, seen))
+
+
+def _left_out(target: str, judged: Judged, where: str) -> Finding:
+    statement = judged.statement
+    why = judged.told(Fate.COPY) or "an earlier statement was left out"
+    return Finding(
+        check="rehearsal_is_inert",
+        target=target,
+        object=f"line {statement.line}: {statement.kind} {statement.object}",
+        have=f"rehearsed {where} alone: {why}",
+        want="rehearsed on the target",
+        verdict=Verdict.OPEN,
+        hint="No rollback would take that back. When it is applied, the second run shows what it does.",
+    )
+
+
+def _twice(target: str, seen: Rehearsal) -> Finding:
+    again = not seen.second.rows and not seen.changed
+    return Finding(
+        check="statement_is_idempotent",
+        target=target,
+        object="every statement, run twice",
+        have=f"the second time: {seen.second}{_named(seen.changed)}",
+        want="the second time: no row written",
+        verdict=Verdict.PASS if again else Verdict.FAIL,
+        hint="" if again else "A second run would do this again: see what writes, and give its rows a key.",
+    )
+
+
+def _inert(target: str, seen: Rehearsal) -> Finding:
+    """Judge rehearsal_is_inert. What others did meanwhile is theirs: the server says that our transaction is undone."""
+    before, after = seen.before.fingerprint(), seen.after.fingerprint()
+    moved = f"sequences moved: {', '.join(seen.moved)}" if seen.moved else "no sequence moved"
+    undone = "rolled back" if seen.rolled_back else "NOT rolled back"
+    ours = seen.rolled_back and not seen.moved
+    others = _named(seen.meanwhile)
+    return Finding(
+        check="rehearsal_is_inert",
+        target=target,
+        object=WHAT_RUNS_CHANGE,
+        have=f"{undone}, catalogue {after[:16]}, {moved}{others}",
+        want=f"rolled back, catalogue {before[:16]}, no sequence moved",
+        verdict=Verdict.FAIL if not ours else Verdict.OPEN if before != after else Verdict.PASS,
+        hint=""
+        if ours and before == after
+        else "Somebody else changes the catalogue while this runs: agree with them on who goes first, then plan again."
+        if ours
+        else "No rollback restores a sequence: find what asked it for a value, and give the value in the SQL.",
+    )
+
+
+def _named(changed: Iterable[Difference]) -> str:
+    found = list(changed)
+    more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
+    return "".join(f"; {in_words(each)}" for each in found[:MAX_NAMED]) + more
+
+
+def judge_applied(target: str, file: str, seen: Applied) -> Finding:
+    """Judge baseline_is_applied by what became of the transaction."""
+    have, hint = _ended(seen.done) if seen.done else _NOT_AS_DECLARED
+    verdict = {True: Verdict.PASS, False: Verdict.FAIL, None: Verdict.ERROR}[seen.stands]
+    return Finding(
+        check="baseline_is_applied",
+        target=target,
+        object=file,
+        have=have,
+        want="applied",
+        verdict=verdict,
+        hint="" if seen.stands else hint,
+    )
+
+
+_NOT_AS_DECLARED = (
+    "rolled back: the result is not what the phase declares",
+    "See the failed findings: CREATE … IF NOT EXISTS met an object of another shape.",
+)
+
+
+def _ended(done: Settled) -> tuple[str, str]:
+    """Say what became of a transaction, and what to do if it is not applied."""
+    if not done.lost:
+        return "applied", ""
+    lost = f"the session was lost at COMMIT ({done.lost}); transaction {done.transaction.id}"
+    pid = done.transaction.pid
+    match done.outcome:
+        case Ending.COMMITTED:
+            return f"applied: {lost} is committed, as a new session found", ""
+        case Ending.ABORTED:
+            return f"not applied: {lost} was rolled back", "Nothing has changed. Run this step again."
+        case Ending.IN_PROGRESS if done.waits_for == _WAITS_FOR_A_STANDBY:
+            return (
+                f"not known: {lost} is written and waits for a synchronous standby (SyncRep, pid {pid})",
+                "Bring the standby back, or have synchronous_standby_names changed: then it ends as committed. Don't "
+                "cancel it: it would stand here, and on no standby. Then run this step again.",
+            )
+        case Ending.IN_PROGRESS:
+            return (
+                f"not known: {lost} is still in progress (pid {pid}, waits for "
+                f"{done.waits_for or 'nothing'})",
+                "Wait until it has ended, then run this step again: it looks at what stands.",
+            )
+        case Ending.UNKNOWN:
+            return (
+                f"not known: {lost} may be committed or rolled back. {done.why}",
+                f"Ask the server when it is back: SELECT pg_xact_status('{done.transaction.id}'); then run this "
+                "step again: it looks at what stands.",
+            )
+
+
+def judge_again(target: str, seen: Again) -> Finding:
+    """Judge second_run_changes_nothing, by what the transaction itself wrote."""
+    moved = f"; values taken of {', '.join(sorted(seen.work.sequences))}" if seen.work.sequences else ""
+    verdict = Verdict.FAIL if not seen.kept else Verdict.OPEN if moved else Verdict.PASS
+    hint = {
+        Verdict.FAIL: "Rolled back. The baseline was never applied here or is not idempotent: see what was written "
+        "before going on.",
+        Verdict.OPEN: "Each run wastes these values, and writes no row. Give the values in the SQL if that matters.",
+    }
+    return Finding(
+        check="second_run_changes_nothing",
+        target=target,
+        object=WHAT_RUNS_CHANGE,
+        have=f"{seen.work}{_named(seen.changed)}{moved}",
+        want="no row written",
+        verdict=verdict,
+        hint=hint.get(verdict, ""),
+    )

@@ -1,0 +1,239 @@
+"""The three times that a baseline runs on its target: rehearsed, applied, applied again. What was seen, as values.
+
+What others do meanwhile is told apart from what the script did: by the transaction's own counters and locks, by what
+became of the transaction, and where both could be, by another try.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from runbooks_lib.errors import MigrationError
+from runbooks_lib.findings import CLOSING, Finding
+from runbooks_lib.phase import Phase, services_of
+from runbooks_lib.postgres.apply import Outcome, run_script, take_lock
+from runbooks_lib.postgres.catalog import Catalog, read_catalog
+from runbooks_lib.postgres.commit import CommitLost, Ending, Settled, commit, settle
+from runbooks_lib.postgres.connect import Connection, Sessions, connect
+from runbooks_lib.postgres.differences import Difference, differences
+from runbooks_lib.postgres.work import Work, read_work
+from runbooks_lib.steps.baseline_file import Judged, rehearsable, runnable, sql_sha256
+
+TRIES = 3  # of a look that somebody else's work got into
+
+Judge = Callable[[Catalog], tuple[Finding, ...]]
+
+
+class _Undo(Exception):
+    """Leave a transaction block without committing it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """A rehearsal: the catalogue before, and after its end; what it did the first time and the second.
+
+    `left` is what was not rehearsed on the target, `made` what was judged inside, `rolled_back` whether the server
+    says so of the transaction. `changed` is what the second time changed in the catalogue, `meanwhile` what differs
+    since before.
+    """
+
+    before: Catalog
+    after: Catalog
+    first: Work
+    second: Work
+    changed: tuple[Difference, ...]
+    left: tuple[Judged, ...]
+    made: tuple[Finding, ...]
+    rolled_back: bool
+
+    @property
+    def meanwhile(self) -> tuple[Difference, ...]:
+        """Return what differs in the catalogue since before."""
+        return differences(self.after, self.before)
+
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """Return the sequences that were there before and gave or were set to a value: no rollback restores them."""
+        there = {name for name, relation in self.before.relations.items() if relation.kind == "S"}
+        return tuple(sorted((self.first.sequences | self.second.sequences) & there))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What the server said of each statement, how the result was judged, and what became of the transaction.
+
+    `done` is None when it was rolled back, since the result was not judged well.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    made: tuple[Finding, ...]
+    done: Settled | None = None
+
+    @property
+    def stands(self) -> bool | None:
+        """Return whether the baseline is applied; None when nobody can tell."""
+        if self.done is None:
+            return False
+        return {Ending.COMMITTED: True, Ending.ABORTED: False}.get(self.done.outcome)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """A second run: the catalogue's fingerprints, what the transaction itself wrote, what it changed."""
+
+    before: str
+    after: str
+    work: Work
+    changed: tuple[Difference, ...]
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def kept(self) -> bool:
+        """Return whether nothing was changed, so that it was committed."""
+        return not self.work.rows and not self.changed
+
+
+def rehearse(phase: Phase, sessions: Sessions, judge: Judge) -> Rehearsal:
+    """Run the baseline twice in a transaction that rolls back, and look at the catalogue before and after.
+
+    Others may change the catalogue meanwhile: then it is tried again, TRIES times in all.
+    """
+    for _ in range(TRIES):
+        rehearsal = _rehearse(phase, sessions, judge)
+        if not rehearsal.meanwhile and not rehearsal.changed:
+            break
+    return rehearsal
+
+
+def _rehearse(phase: Phase, sessions: Sessions, judge: Judge) -> Rehearsal:
+    seen: dict[str, Any] = {}
+    with writing(phase, sessions) as conn:
+        with suppress(_Undo), conn.transaction():
+            take_lock(conn, wait_ms=phase.baseline.lock_timeout_ms)
+            here, left = rehearsable(runnable(phase, conn))
+            seen["before"] = read_catalog(conn)  # under the lock: what another run did until then is not ours
+            begun = read_work(conn)
+            _run(phase, conn, here)
+            once, inside = read_work(conn), read_catalog(conn)
+            _run(phase, conn, here)
+            twice = read_work(conn).since(once)
+            seen |= {"left": left, "first": once.since(begun), "second": twice}
+            seen["changed"] = differences(read_catalog(conn), inside) if twice.catalogue else ()
+            whole = all(each.statement.kind == "row" for each in left)
+            seen["made"] = judge(inside) if whole else ()
+            transaction = _own_id(conn)
+            raise _Undo
+        seen["rolled_back"] = _is_rolled_back(conn, transaction)
+    with sessions.snapshot(phase.baseline.target) as reading:
+        return Rehearsal(after=read_catalog(reading), **seen)
+
+
+def _own_id(conn: Connection) -> str | None:
+    """Return the id of the open transaction; None when it has written nothing so far."""
+    row = conn.execute("SELECT pg_current_xact_id_if_assigned()::text AS id").fetchone()
+    return row["id"] if row else None
+
+
+def _is_rolled_back(conn: Connection, transaction: str | None) -> bool:
+    """Return whether the server says that a transaction was rolled back; without an id it has written nothing."""
+    row = conn.execute("SELECT pg_xact_status(%s::xid8) AS status", (transaction,)).fetchone()
+    return transaction is None or bool(row and row["status"] == "aborted")
+
+
+def apply(phase: Phase, sessions: Sessions, plan: Mapping[str, Any], judge: Judge) -> Applied:
+    """Run the baseline in one transaction and commit it, if its result is judged well; else roll it back.
+
+    When nobody answers the COMMIT, new sessions ask what became of it.
+    Raises MigrationError when what was confirmed has changed since.
+    """
+    with writing(phase, sessions, system_identifier=plan["parts"]["system_identifier"]) as conn:
+        conn.execute("BEGIN")  # and not conn.transaction(): how it ends is the question
+        take_lock(conn, wait_ms=phase.baseline.lock_timeout_ms)
+        judged = runnable(phase, conn)
+        _require_planned(phase, plan["parts"], read_catalog(conn))
+        outcomes = _run(phase, conn, judged)
+        made = judge(read_catalog(conn))
+        if any(f.verdict in CLOSING for f in made):
+            conn.rollback()
+            return Applied(outcomes=outcomes, made=made)
+        try:
+            done = Settled(transaction=commit(conn), outcome=Ending.COMMITTED)
+        except CommitLost as error:
+            target = sessions.targets[phase.baseline.target]
+            asking = partial(connect, target, application_name=sessions.application_name)
+            done = settle(error, asking)
+        return Applied(outcomes=outcomes, made=made, done=done)
+
+
+def apply_again(phase: Phase, sessions: Sessions) -> Again:
+    """Run the baseline a second time, and commit only if it changed nothing.
+
+    A difference in the catalogue that somebody else could have made is looked at again, TRIES times in all.
+    """
+    last: tuple[Difference, ...] = ()
+    for _ in range(TRIES):
+        again = _apply_again(phase, sessions)
+        if again.kept or again.work.rows or again.changed == last:
+            break
+        last = again.changed
+    return again
+
+
+def _apply_again(phase: Phase, sessions: Sessions) -> Again:
+    seen: dict[str, Any] = {}
+    with writing(phase, sessions) as conn, suppress(_Undo), conn.transaction():
+        take_lock(conn, wait_ms=phase.baseline.lock_timeout_ms)
+        judged = runnable(phase, conn)
+        before, begun = read_catalog(conn), read_work(conn)
+        outcomes = _run(phase, conn, judged)
+        work, after = read_work(conn).since(begun), read_catalog(conn)
+        again = Again(
+            before=before.fingerprint(),
+            after=after.fingerprint(),
+            work=work,
+            changed=differences(after, before) if work.catalogue else (),
+            outcomes=outcomes,
+        )
+        seen["again"] = again
+        if not again.kept:
+            raise _Undo
+    found: Again = seen["again"]
+    return found
+
+
+def _run(phase: Phase, conn: Connection, judged: tuple[Judged, ...]) -> tuple[Outcome, ...]:
+    statements = [each.statement for each in judged]
+    return run_script(conn, statements, owner=phase.owner, lock_timeout_ms=phase.baseline.lock_timeout_ms)
+
+
+def writing(
+    phase: Phase, sessions: Sessions, *, system_identifier: str | None = None
+) -> AbstractContextManager[Connection]:
+    """Open a writing session at the baseline's target, with the phase's time-outs."""
+    return sessions.write(
+        phase.baseline.target,
+        lock_timeout_ms=phase.baseline.lock_timeout_ms,
+        statement_timeout_ms=phase.baseline.statement_timeout_ms,
+        system_identifier=system_identifier,
+    )
+
+
+def _require_planned(phase: Phase, parts: Mapping[str, Any], catalog: Catalog) -> None:
+    """Raise MigrationError, naming it, when something that was confirmed has changed since the plan was made."""
+    present = {
+        ("phase", "phase file"): phase.digest,
+        ("services", "services of the targets"): services_of(phase),
+        ("database", "database"): phase.targets[phase.baseline.target].database,
+        ("sql", "SQL file"): sql_sha256(phase),
+        ("catalogue", "database's catalogue"): catalog.fingerprint(),
+    }
+    changed = [words for (part, words), value in present.items() if value != parts[part]]
+    if changed:
+        raise MigrationError(
+            f"The {' and the '.join(changed)} changed since the plan was made.",
+            "Run the plan again, read it, and confirm the new hash.",
+        )

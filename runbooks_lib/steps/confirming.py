@@ -1,0 +1,125 @@
+"""The confirmation of a plan: the hash over everything that it depends on, and whether it is still so."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import psycopg
+
+from runbooks_lib.errors import RunbookError
+from runbooks_lib.findings import Finding, Verdict, could_not_run, judge
+from runbooks_lib.postgres.connect import Sessions, lost
+from runbooks_lib.postgres.locks import other_runs
+from runbooks_lib.steps.planning import State
+
+PLAN_ONLY = "not applied: this run only plans"
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+class Changed(NamedTuple):
+    """A part of a plan that is not what it was."""
+
+    part: str
+    was: Any
+    now: Any
+
+    def __str__(self) -> str:
+        """Say it, hashes shortened."""
+        return f"{self.part} (was {_short(self.was)}, is {_short(self.now)})"
+
+
+def judge_confirmation(
+    target: str, plan: Mapping[str, Any], planned: Mapping[str, Any] | None, confirm: str
+) -> Finding:
+    """Judge plan_is_confirmed: what was typed names the plan as it is now.
+
+    `plan` are the facts of the present plan, `planned` those of the kept plan that `confirm` names. The catalogue
+    may differ from it in one case: this very run applied that plan, and was interrupted before it could say so;
+    then every object of the plan stands, and nothing is left to be changed.
+    """
+    changed = changed_parts(planned.get("parts", {}), plan["parts"]) if planned else ()
+    stands = all(row["would"] in (State.SAME, State.RUN) for row in plan["statements"])
+    ours = bool(planned and planned["ours"])
+    taken_up = ours and stands and [each.part for each in changed] == ["catalogue"]
+    if planned is None:
+        why = f"No plan of this archive is named {confirm}." if confirm else "Nothing is confirmed yet."
+    else:
+        why = (
+            f"Since the plan {confirm} of run {planned['run']} there changed: {'; '.join(map(str, changed))}."
+        )
+    hint = (
+        f"{why} Read the plan above; if it is what you want, confirm it with {plan['confirmation']}: "
+        "type it in the form and press Confirm, or pass it as the parameter confirm."
+    )
+    passed = taken_up or confirm == plan["confirmation"]
+    return Finding(
+        check="plan_is_confirmed",
+        target=target,
+        object="confirmation",
+        have=f"{confirm}, applied by this run before it was interrupted" if taken_up else confirm or "none",
+        want=plan["confirmation"],
+        verdict=Verdict.PASS if passed else Verdict.FAIL,
+        hint="" if passed else hint,
+    )
+
+
+def not_confirmed(target: str, wanted: str) -> Finding:
+    """Return the finding plan_is_confirmed of a run that only plans: SKIP, with what would confirm the plan."""
+    return plan_only(
+        "plan_is_confirmed", target, "confirmation", want=wanted, hint=f"To apply: --apply --confirm {wanted}"
+    )
+
+
+def plan_only(check: str, target: str, object: str, *, want: str, hint: str = "") -> Finding:
+    """Return the finding of what a run that only plans does not do."""
+    return Finding(
+        check=check, target=target, object=object, have=PLAN_ONLY, want=want, verdict=Verdict.SKIP, hint=hint
+    )
+
+
+def judge_alone(target: str, sessions: Sessions) -> Finding:
+    """Judge nobody_else_is_at_work: no other run has a session in the target's database. Never closes the gate.
+
+    The advisory lock keeps two writers apart; this says with whom to talk before.
+    """
+    run = sessions.application_name.rpartition(" ")[2]
+    try:
+        others = other_runs(sessions.read(target), run)
+    except (RunbookError, psycopg.Error) as error:
+        wrapped = error if isinstance(error, RunbookError) else lost(sessions.targets[target], error)
+        return could_not_run("nobody_else_is_at_work", target, "sessions of other runs", wrapped)
+    return judge(
+        "nobody_else_is_at_work",
+        target,
+        "sessions of other runs",
+        have="; ".join(others) or "none",
+        want="none",
+        hint="Talk to them before you write: what they change makes your plan stale.",
+        blocking=False,
+    )
+
+
+def plan_hash(parts: Mapping[str, Any]) -> str:
+    """Return the SHA-256 (hex) over the parts of a plan."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def changed_parts(planned: Mapping[str, Any], present: Mapping[str, Any]) -> tuple[Changed, ...]:
+    """Return what differs between the parts of two plans."""
+    names = dict.fromkeys([*planned, *present])
+    return tuple(
+        Changed(name, planned.get(name), present.get(name))
+        for name in names
+        if planned.get(name) != present.get(name)
+    )
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_short(part)}" for key, part in value.items()) or "none"
+    text = str(value)
+    return text[:16] if _HASH.fullmatch(text) else text
