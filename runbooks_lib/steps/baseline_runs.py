@@ -25,7 +25,7 @@ from runbooks_lib.steps.baseline_file import Judged, rehearsable, runnable, sql_
 
 TRIES = 3  # of a look that somebody else's work got into
 
-Judge = Callable[[Catalog], tuple[Finding, ...]]
+Inspect = Callable[[Catalog], tuple[Finding, ...]]
 
 
 class _Undo(Exception):
@@ -97,19 +97,19 @@ class Again:
         return not self.work.rows and not self.changed
 
 
-def rehearse(phase: Phase, sessions: Sessions, judge: Judge) -> Rehearsal:
+def rehearse(phase: Phase, sessions: Sessions, inspect: Inspect) -> Rehearsal:
     """Run the baseline twice in a transaction that rolls back, and look at the catalogue before and after.
 
     Others may change the catalogue meanwhile: then it is tried again, TRIES times in all.
     """
     for _ in range(TRIES):
-        rehearsal = _rehearse(phase, sessions, judge)
+        rehearsal = _rehearse(phase, sessions, inspect)
         if not rehearsal.meanwhile and not rehearsal.changed:
             break
     return rehearsal
 
 
-def _rehearse(phase: Phase, sessions: Sessions, judge: Judge) -> Rehearsal:
+def _rehearse(phase: Phase, sessions: Sessions, inspect: Inspect) -> Rehearsal:
     seen: dict[str, Any] = {}
     with writing(phase, sessions) as conn:
         with suppress(_Undo), conn.transaction():
@@ -124,7 +124,7 @@ def _rehearse(phase: Phase, sessions: Sessions, judge: Judge) -> Rehearsal:
             seen |= {"left": left, "first": once.since(begun), "second": twice}
             seen["changed"] = differences(read_catalog(conn), inside) if twice.catalogue else ()
             whole = all(each.statement.kind == "row" for each in left)
-            seen["made"] = judge(inside) if whole else ()
+            seen["made"] = inspect(inside) if whole else ()
             transaction = _own_id(conn)
             raise _Undo
         seen["rolled_back"] = _is_rolled_back(conn, transaction)
@@ -144,7 +144,7 @@ def _is_rolled_back(conn: Connection, transaction: str | None) -> bool:
     return transaction is None or bool(row and row["status"] == "aborted")
 
 
-def apply(phase: Phase, sessions: Sessions, plan: Mapping[str, Any], judge: Judge) -> Applied:
+def apply(phase: Phase, sessions: Sessions, plan: Mapping[str, Any], inspect: Inspect) -> Applied:
     """Run the baseline in one transaction and commit it, if its result is judged well; else roll it back.
 
     When nobody answers the COMMIT, new sessions ask what became of it.
@@ -156,7 +156,7 @@ def apply(phase: Phase, sessions: Sessions, plan: Mapping[str, Any], judge: Judg
         judged = runnable(phase, conn)
         _require_planned(phase, plan["parts"], read_catalog(conn))
         outcomes = _run(phase, conn, judged)
-        made = judge(read_catalog(conn))
+        made = inspect(read_catalog(conn))
         if any(f.verdict in CLOSING for f in made):
             conn.rollback()
             return Applied(outcomes=outcomes, made=made)

@@ -27,7 +27,7 @@ from runbooks_lib.postgres.clients import choose, find_clients
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.postgres.dump import _knows_restrict_key
 from runbooks_lib.postgres.queries import query
-from runbooks_lib.postgres.scratch import scratch
+from runbooks_lib.postgres.scratch import SUPERUSER, scratch
 from runbooks_lib.steps import baseline_migration as step
 from runbooks_lib.steps import baseline_runs
 
@@ -514,7 +514,7 @@ def test_another_system_changes_the_hash_and_is_refused(
     with scratch() as other:
         other.create_database(DATABASE, roles=["kb_backend"])
         address = other.cluster.address()
-        service = (f"[keybuzz_legacy]\nhost={address['host']}\nport={address['port']}\nuser=postgres\n"
+        service = (f"[keybuzz_legacy]\nhost={address['host']}\nport={address['port']}\nuser={SUPERUSER}\n"
                    f"password={other.password}\n")  # fmt: skip
         (tmp_path / "services").write_text(service)
         monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
