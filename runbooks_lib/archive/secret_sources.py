@@ -21,6 +21,9 @@ _NO_SECRET_NAME = re.compile(r"(?:_FILE|_PATH|_DIR|_URL|_ID|_TTL|_SOCK|^PWD|^OLD
 _NO_SECRET = re.compile(r"true|false|yes|no|on|off|none|null|[\d.]{1,5}", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/@:]*:(\S*)@[^\s@]*")
 _URL_OPTION = re.compile(r"[?&](?:password|sslpassword|token)=([^&#\s]+)", re.IGNORECASE)
+_HEADER = re.compile(
+    r"^[\w-]*(?:auth|cookie|token|key|secret)[\w-]*:[ \t]*(\S[^\r\n]*?)\s*$", re.IGNORECASE | re.MULTILINE
+)
 _ENV_LINE = re.compile(r"""^\s*(?:export\s+)?(\w+)\s*=\s*(?:"(.*)"|'(.*)'|(.*?))\s*$""")
 _KUBECONFIG_LINE = re.compile(
     r"""^\s*-?\s*(token|password|client-key-data):\s*["']?([^\s"']+)""", re.MULTILINE
@@ -85,6 +88,8 @@ def _of_variables(variables: Mapping[str, str], kind: str) -> Iterator[tuple[str
             for found in pattern.findall(value):
                 yield found, source
                 yield unquote(found), source
+        for header in _HEADER.findall(value):  # what a service is to be asked with
+            yield from ((secret, source) for secret in {header, header.split()[-1]})
         if _SECRET_NAME.search(name) and not _NO_SECRET_NAME.search(name) and not _is_plain(value):
             yield value, source
 

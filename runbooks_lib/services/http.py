@@ -1,28 +1,34 @@
-"""Ask a running service whether it has a route.
+"""One request to a running service, and what came back: bounded in time and size, whatever the other end does.
 
-Nothing is followed, sent or kept: no redirect, no credential, no body, no proxy
-(a proxy answers for a service that is not there). A POST is sent without a body
-and without credentials, so that a route which would act refuses it.
+Nothing is followed or kept: no redirect, no cookie, no proxy (a proxy answers for a service that is not there), no
+more of a body than tells two answers apart. Credentials are sent only where the caller hands headers over.
 """
 
 from __future__ import annotations
 
-import secrets
 import socket
 import ssl
+import threading
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
+from typing import Any
 
+import httpcore
 import httpx
 
-DECOY = "__runbooks_probe__"
-MAX_WORKERS = 4
-_HEADERS = {"User-Agent": "runbooks"}
+TIMEOUT_S = 5.0
+BODY_S = 1.0  # how long a body is waited for: a stream of events never ends
+BODY_BYTES = 64 * 2**10
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_HEADERS = {"User-Agent": "runbooks", "Accept": "*/*", "Connection": "close"}
 _NO_SUCH_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
+
+Headers = Mapping[str, str]
+NO_HEADERS: Headers = {}
 
 
 class RouteState(StrEnum):
@@ -37,146 +43,131 @@ class RouteState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
-    """What one request for one route came to; `reason` is one line without credentials."""
+class Reply:
+    """What one request came to; `reason` is one line without credentials.
 
-    method: str
-    path: str
-    state: RouteState
-    status: int | None
-    reason: str
-    duration_ms: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceProbe:
-    """What a service answers to a path that cannot exist.
-
-    `state` is ABSENT for a service that answers as it should, INDISTINCT for one
-    that has an answer to everything (`catch_all`).
+    `status` is None when no answer came. `headers` have names in lower case; headers and `body` (its beginning) are
+    for comparing two replies, and are not to be recorded.
     """
 
     state: RouteState
     status: int | None
     reason: str
-    duration_ms: float
-
-    @property
-    def answers(self) -> bool:
-        """Whether anything at all came back over HTTP."""
-        return self.status is not None
-
-    @property
-    def catch_all(self) -> bool:
-        """Whether the service has an answer to everything, so that a route's presence cannot be told."""
-        return self.state is RouteState.INDISTINCT
+    headers: Headers = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
 
 
-def probe(base_url: str | None, method: str, path: str, *, timeout_s: float = 5.0) -> Probe:
-    """Send one request for one route and classify the answer.
-
-    Writes nothing here; `timeout_s` bounds each of connecting, sending and waiting for the
-    answer's head, whose body is not read. Never raises for what a service does or fails to do.
-    Whether the service answers everything alike is told by `probe_service`, and
-    taken into account by `probe_routes`.
-    """
-    started = time.perf_counter()
-    state, status, reason = _ask(base_url, method.upper(), path, timeout_s)
-    duration_ms = (time.perf_counter() - started) * 1000
-    return Probe(
-        method=method.upper(), path=path, state=state, status=status, reason=reason, duration_ms=duration_ms
-    )
-
-
-def probe_service(
-    base_url: str | None, *, method: str = "GET", under: str = "", timeout_s: float = 5.0
-) -> ServiceProbe:
-    """Ask for a path that cannot exist, below `under`, to learn what the service's answers are worth."""
-    decoy = probe(base_url, method, f"{under}/{DECOY}/{secrets.token_hex(8)}", timeout_s=timeout_s)
-    state, reason = decoy.state, decoy.reason
-    if state is RouteState.PRESENT:
-        state = RouteState.INDISTINCT
-        where = f"{decoy.method} {under}/{DECOY}/..."
-        reason = f"answers {decoy.status} to a path that cannot exist too ({where})"
-    return ServiceProbe(state=state, status=decoy.status, reason=reason, duration_ms=decoy.duration_ms)
-
-
-def probe_routes(
+def ask(
     base_url: str | None,
-    routes: Iterable[tuple[str, str]],
+    method: str,
+    path: str,
     *,
-    timeout_s: float = 5.0,
-    workers: int = MAX_WORKERS,
-) -> tuple[Probe, ...]:
-    """Probe (method, path) pairs at one service, a few at a time; answers come in the order asked.
+    headers: Headers = NO_HEADERS,
+    timeout_s: float = TIMEOUT_S,
+) -> Reply:
+    """Send one request without a body and return what came back, after `timeout_s` at the latest.
 
-    A service that nobody can reach is asked once. A route is called present only when a path
-    beside it that cannot exist, asked for with the same method, is not answered alike: a
-    gateway or a login guard may answer for a whole prefix.
+    That is for all of it: connecting, TLS, and the answer's head; the beginning of its body has BODY_S more.
+    Never raises for what a service does or fails to do.
     """
-    wanted = [(method.upper(), path) for method, path in routes]
-    if not wanted:
-        return ()
-    service = probe_service(base_url, timeout_s=timeout_s)
-    if not service.answers:
-        return tuple(_unanswered(service, method, path) for method, path in wanted)
-    with ThreadPoolExecutor(max_workers=max(1, min(workers, MAX_WORKERS))) as pool:
-        probes = list(pool.map(lambda r: probe(base_url, *r, timeout_s=timeout_s), wanted))
-        guards = {(p.method, _prefix(p.path)): None for p in probes if p.state is RouteState.PRESENT}
-        answers = pool.map(
-            lambda key: probe_service(base_url, method=key[0], under=key[1], timeout_s=timeout_s), guards
-        )
-        decoys = dict(zip(guards, answers, strict=True))
-    return tuple(_believe(p, decoys.get((p.method, _prefix(p.path)))) for p in probes)
-
-
-def _unanswered(service: ServiceProbe, method: str, path: str) -> Probe:
-    return Probe(
-        method=method,
-        path=path,
-        state=service.state,
-        status=None,
-        reason=service.reason,
-        duration_ms=service.duration_ms,
-    )
-
-
-def _believe(route: Probe, decoy: ServiceProbe | None) -> Probe:
-    """Doubt a present route when the decoy beside it was not plainly absent."""
-    if decoy is None or decoy.state is RouteState.ABSENT:
-        return route
-    reason = f"HTTP {route.status}, but the service {decoy.reason}"
-    if not decoy.catch_all:
-        reason = f"HTTP {route.status}, but a path that cannot exist gave no clear answer: {decoy.reason}"
-    return replace(route, state=RouteState.INDISTINCT, reason=reason)
-
-
-def _prefix(path: str) -> str:
-    """Return the first two segments (/api/v1), but never the whole path: where guards are mounted."""
-    segments = [s for s in path.split("/") if s]
-    return "".join(f"/{s}" for s in segments[: max(0, min(2, len(segments) - 1))])
-
-
-def _ask(
-    base_url: str | None, method: str, path: str, timeout_s: float
-) -> tuple[RouteState, int | None, str]:
     if not base_url or not base_url.strip():
-        return RouteState.NOT_DEPLOYED, None, "no base URL is set"
+        return Reply(state=RouteState.NOT_DEPLOYED, status=None, reason="no base URL is set")
     try:
         url = _join(base_url.strip(), path)
     except (httpx.InvalidURL, ValueError, TypeError):
-        return RouteState.UNREACHABLE, None, "the base URL is not a valid http:// or https:// address"
-    try:
-        with (
-            httpx.Client(verify=_tls(), trust_env=False, timeout=timeout_s) as client,
-            client.stream(method, url, headers=_HEADERS) as response,
-        ):
-            return _classify(response.status_code, method)
-    except httpx.TimeoutException:
-        return RouteState.UNREACHABLE, None, f"no answer from {_where(url)} within {timeout_s:g} s"
-    except (httpx.TransportError, OSError) as error:
-        state, reason = _transport(error)
-        return state, None, f"{reason} ({_where(url)})"
+        reason = "the base URL is not a valid http:// or https:// address"
+        return Reply(state=RouteState.UNREACHABLE, status=None, reason=reason)
+    with _Watch(timeout_s) as watch:
+        try:
+            return _exchange(url, method, headers, watch)
+        except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
+            if watch.expired or isinstance(error, httpcore.TimeoutException):
+                reason = f"no answer from {_where(url)} within {timeout_s:g} s"
+                return Reply(state=RouteState.UNREACHABLE, status=None, reason=reason)
+            state, reason = _transport(error)
+            return Reply(state=state, status=None, reason=f"{reason} ({_where(url)})")
+
+
+def _exchange(url: httpx.URL, method: str, headers: Headers, watch: _Watch) -> Reply:
+    target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+    sent = {**_HEADERS, **headers} | ({} if method in SAFE_METHODS else {"Content-Length": "0"})
+    limits = dict.fromkeys(("connect", "read", "write", "pool"), watch.timeout_s)
+    with (
+        httpcore.ConnectionPool(ssl_context=_tls(), network_backend=watch) as pool,
+        pool.stream(method, target, headers=list(sent.items()), extensions={"timeout": limits}) as response,
+    ):
+        state, status, reason = _classify(response.status, method)
+        watch.restart(BODY_S)
+        found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+        body = _beginning(response.iter_stream())
+        return Reply(state=state, status=status, reason=reason, headers=found, body=body)
+
+
+def _beginning(chunks: Iterable[bytes]) -> bytes:
+    """Return the beginning of a body; what ends it early, a cut or a fault, is no concern: the head has come."""
+    body = b""
+    with suppress(httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, OSError):
+        for chunk in chunks:
+            body += chunk
+            if len(body) >= BODY_BYTES:
+                break
+    return body[:BODY_BYTES]
+
+
+class _Watch(httpcore.SyncBackend):
+    """Opens the one connection of an exchange, and cuts it when its time is up, whatever it is waiting for."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        self._until = time.monotonic() + timeout_s
+        self._twin: socket.socket | None = None  # of the connection's socket, which TLS takes over
+        self._timer: threading.Timer | None = None
+
+    def __enter__(self) -> _Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer.join()
+        if self._twin:
+            self._twin.close()
+
+    @property
+    def expired(self) -> bool:
+        """Return whether the time is up."""
+        return time.monotonic() >= self._until
+
+    def connect_tcp(self, host: str, port: int, *_: Any, **options: Any) -> httpcore.NetworkStream:
+        """Connect to the first of the host's addresses that answers in the time that is left for them all."""
+        failed: Exception = httpcore.ConnectError("there is no address")
+        for *_family, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            if self.expired:
+                break
+            left = self._until - time.monotonic()
+            try:
+                stream = super().connect_tcp(str(address[0]), port, **options | {"timeout": left})
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failed = error
+                continue
+            self._twin = stream.get_extra_info("socket").dup()
+            self.restart(self._until - time.monotonic())
+            return stream
+        raise failed
+
+    def restart(self, seconds: float) -> None:
+        """Give the exchange so much time from now on, and not more."""
+        if self._timer:
+            self._timer.cancel()
+        self._until = time.monotonic() + seconds
+        self._timer = threading.Timer(max(seconds, 0), self._cut)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _cut(self) -> None:
+        with suppress(OSError):
+            if self._twin:
+                self._twin.shutdown(socket.SHUT_RDWR)
 
 
 def _join(base_url: str, path: str) -> httpx.URL:
@@ -203,7 +194,7 @@ def _classify(status: int, method: str) -> tuple[RouteState, int, str]:
     if status in {404, 410}:
         return RouteState.ABSENT, status, f"HTTP {status}"
     if status == 405:
-        return RouteState.ABSENT, status, f"HTTP 405: the path exists, but not with {method}"
+        return RouteState.ABSENT, status, f"HTTP 405: not with {method}"
     if status >= 500:
         return RouteState.SERVER_ERROR, status, f"HTTP {status}"
     if status in {408, 421, 429}:
@@ -212,7 +203,7 @@ def _classify(status: int, method: str) -> tuple[RouteState, int, str]:
 
 
 def _transport(error: BaseException) -> tuple[RouteState, str]:
-    """Tell 'nobody is there' from 'could not be checked' by the causes of an httpx error."""
+    """Tell 'nobody is there' from 'could not be checked' by the causes of an error."""
     for cause in _causes(error):
         if isinstance(cause, ConnectionRefusedError):
             return RouteState.NOT_DEPLOYED, "connection refused: nothing listens there"
@@ -223,7 +214,7 @@ def _transport(error: BaseException) -> tuple[RouteState, str]:
         if isinstance(cause, ssl.SSLError):
             detail = getattr(cause, "verify_message", "") or cause.reason or "handshake failed"
             return RouteState.UNREACHABLE, f"TLS failed: {detail}"
-    if isinstance(error, httpx.ProtocolError):
+    if isinstance(error, httpcore.ProtocolError):
         return RouteState.UNREACHABLE, "what answers there does not speak HTTP"
     return RouteState.UNREACHABLE, f"the connection failed: {type(error).__name__}"
 

@@ -1,8 +1,8 @@
 """Step 6, API routes: which deployed service has the routes that the new tables are for?
 
 Each function answers one question of `06_api_routes.ipynb`. Base URLs come from the environment variables that the
-phase names. Methods other than GET, HEAD and OPTIONS are sent only with apply=True: a probe carries no credentials
-and no body, and yet a POST may act.
+phase names, and so do headers, where a guard makes them necessary. Methods other than GET, HEAD and OPTIONS are sent
+only with apply=True: a probe carries no body, and yet a POST may act.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, worst
 from runbooks_lib.phase import Phase, Route, Service
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.services.deployments import Deployment, deployment_state
-from runbooks_lib.services.http import Probe, RouteState, ServiceProbe, probe_routes, probe_service
+from runbooks_lib.services.headers import headers_of
+from runbooks_lib.services.http import SAFE_METHODS, RouteState
+from runbooks_lib.services.probes import Probe, ServiceProbe, probe_routes, probe_service
 from runbooks_lib.services.source import Hit, find_route
 from runbooks_lib.steps.declared import or_not_declared
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-UNTOLD = frozenset({RouteState.UNREACHABLE, RouteState.INDISTINCT, RouteState.SERVER_ERROR})
+UNTOLD = frozenset({RouteState.UNREACHABLE, RouteState.SERVER_ERROR})
 
 
 def services(phase: Phase, sessions: Sessions) -> Answer:
@@ -35,7 +36,11 @@ def services(phase: Phase, sessions: Sessions) -> Answer:
     findings: list[Finding] = []
     facts: dict[str, Any] = {}
     for name, service in phase.services.items():
-        probe = probe_service(_base_url(service))
+        try:
+            probe = probe_service(_base_url(service), headers=headers_of(service.headers_env))
+        except RunbookError as error:
+            findings.append(could_not_run("service_is_deployed", name, name, error))
+            continue
         try:
             deployment = _deployment(service)
         except RunbookError as error:
@@ -65,20 +70,28 @@ def services(phase: Phase, sessions: Sessions) -> Answer:
 def routes(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
     """Probe each route at each of its services: present, absent, or impossible to tell.
 
-    Sends one request per route and service, without credentials or body; `sessions` is not used.
-    Facts: `probes`, one per route and service.
+    Sends one request per route and service, and a few beside it to paths that cannot exist, without a body;
+    `sessions` is not used. Facts: `probes`, one per route and service.
     """
     at_services: list[Finding] = []
+    untold: set[str] = set()  # routes that a guard stands before, somewhere
     facts: list[dict[str, Any]] = []
     for name, service in phase.services.items():
         declared = [r for r in phase.routes if name in r.services]
         safe = [r for r in declared if apply or r.method in SAFE_METHODS]
-        probes = probe_routes(_base_url(service), [(r.method, r.path) for r in safe])
+        try:
+            headers = headers_of(service.headers_env)
+        except RunbookError as error:
+            at_services.extend(could_not_run("route_is_present", name, _named(r), error) for r in declared)
+            continue
+        probes = probe_routes(_base_url(service), [(r.method, r.path) for r in safe], headers=headers)
         for route, probe in zip(safe, probes, strict=True):
-            at_services.append(_judge_route(name, route, probe))
+            at_services.append(_judge_route(service, route, probe))
             facts.append({"service": name, **asdict(probe)})
+            if probe.state is RouteState.INDISTINCT:
+                untold.add(_named(route))
         at_services.extend(_not_probed(name, route) for route in declared if route not in safe)
-    served = [_judge_served(route, at_services) for route in phase.routes]
+    served = [_judge_served(route, at_services, untold) for route in phase.routes]
     rows = tuple(
         {"service": f.target, "route": f.object, "state": f.have, "verdict": f.verdict.value}
         for f in at_services
@@ -176,20 +189,26 @@ def _judge_deployment(service: Service, deployment: Deployment | None) -> Iterat
     )
 
 
-def _judge_route(service: str, route: Route, probe: Probe) -> Finding:
-    """Judge one route at one service. Where it is absent is OPEN: another service may have it."""
+def _judge_route(service: Service, route: Route, probe: Probe) -> Finding:
+    """Judge one route at one service. Where it is absent is OPEN: another service may have it.
+
+    So is one that can't be told at a service that does not block.
+    """
     verdict = Verdict.OPEN
     if probe.state is RouteState.PRESENT:
         verdict = Verdict.PASS
-    elif probe.state in UNTOLD:
+    elif probe.state in UNTOLD or (probe.state is RouteState.INDISTINCT and service.blocking):
         verdict = Verdict.ERROR
+    variable = service.headers_env or "the variable that headers_env of the service names"
     hints = {
+        RouteState.INDISTINCT: f"A guard answers for every path: let {variable} hold headers that pass it, such as "
+        "`Authorization: Bearer …`, or use a base URL behind it.",
         RouteState.ABSENT: "The deployed version lacks it: deploy the service that has it, or add it here.",
         RouteState.NOT_DEPLOYED: "Deploy the service; see the source for where the route is declared.",
     }
     return Finding(
         check="route_is_present",
-        target=service,
+        target=service.name,
         object=_named(route),
         have=f"{probe.state}: {probe.reason}",
         want="present",
@@ -211,13 +230,16 @@ def _not_probed(service: str, route: Route) -> Finding:
     )
 
 
-def _judge_served(route: Route, at_services: list[Finding]) -> Finding:
-    """Judge whether any service has the route; ERROR only if none has it and one could not be asked."""
+def _judge_served(route: Route, at_services: list[Finding], untold: set[str]) -> Finding:
+    """Judge whether any service has the route; ERROR only if none has it and one could not be asked.
+
+    The same where the route blocks and is `untold`: a service's answer does not tell.
+    """
     mine = [f for f in at_services if f.object == _named(route)]
     there = [f.target for f in mine if f.verdict is Verdict.PASS]
     verdict = Verdict.PASS if there else worst(mine)
     if verdict is Verdict.OPEN and route.blocking:
-        verdict = Verdict.FAIL
+        verdict = Verdict.ERROR if _named(route) in untold else Verdict.FAIL
     return Finding(
         check="route_is_served",
         target="-",

@@ -26,6 +26,7 @@ from runbooks_lib.findings import Answer, Finding, Verdict, gate
 from runbooks_lib.lab.services import quiet_port
 from runbooks_lib.phase import Phase, Service, load_phase
 from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.services.probes import siblings
 from runbooks_lib.steps import api_routes
 
 Decide = Callable[[str, str], int]
@@ -383,6 +384,61 @@ def test_a_gateway_that_answers_for_everything_tells_nothing(
         gate(answer.findings)
 
 
+@pytest.mark.parametrize(
+    ("service_blocks", "route_blocks", "at_service", "served"),
+    [
+        (True, False, Verdict.ERROR, Verdict.ERROR),
+        (False, False, Verdict.OPEN, Verdict.OPEN),
+        (False, True, Verdict.OPEN, Verdict.ERROR),
+    ],
+)
+def test_what_cannot_be_told_is_as_bad_as_the_service_says(
+    serve: Callable[..., Server],
+    service_blocks: bool,
+    route_blocks: bool,
+    at_service: Verdict,
+    served: Verdict,
+) -> None:
+    serve(guard)
+    phase = with_service("keybuzz-api", blocking=service_blocks)
+    phase = replace(phase, routes=tuple(replace(route, blocking=route_blocks) for route in phase.routes))
+    answer = ask(api_routes.routes, phase, apply=True)
+    assert verdicts(answer, "route_is_present", target="keybuzz-api") == {at_service}
+    assert verdicts(answer, "route_is_served") == {served}
+    hints = {f.hint for f in of(answer, "route_is_present", target="keybuzz-api")}
+    assert all("headers_env" in hint and "Bearer" in hint for hint in hints)
+
+
+def test_headers_of_the_environment_tell_a_guarded_route(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(guard)
+    decide = server.decide
+
+    def with_headers(method: str, path: str) -> int:
+        passed = server.asked[-1][2].get("Authorization") == "Bearer hunter2"
+        return the_routes(method, path) if passed else decide(method, path)
+
+    server.decide = with_headers
+    phase = with_service("keybuzz-api", headers_env="KEYBUZZ_API_HEADERS")
+    monkeypatch.setenv("KEYBUZZ_API_HEADERS", "Authorization: Bearer hunter2")
+    answer = ask(api_routes.routes, phase, apply=True)
+    assert verdicts(answer, "route_is_present", target="keybuzz-api") == {Verdict.PASS}
+    assert "hunter2" not in repr((answer, ask(api_routes.services, phase)))
+    monkeypatch.setenv("KEYBUZZ_API_HEADERS", "hunter2")
+    for question, check, options in (
+        (api_routes.services, "service_is_deployed", {}),
+        (api_routes.routes, "route_is_present", {"apply": True}),
+    ):
+        answer = ask(question, phase, **options)
+        assert verdicts(answer, check, target="keybuzz-api") == {Verdict.ERROR}
+        assert "KEYBUZZ_API_HEADERS" in of(answer, check, target="keybuzz-api")[0].have
+        assert "hunter2" not in repr(answer)
+    monkeypatch.delenv("KEYBUZZ_API_HEADERS")
+    (finding, *_) = of(ask(api_routes.routes, phase, apply=True), "route_is_present", target="keybuzz-api")
+    assert "let KEYBUZZ_API_HEADERS hold headers" in finding.hint
+
+
 def test_a_route_that_fails_is_an_error_and_the_others_are_not(serve: Callable[..., Server]) -> None:
     serve(failing_route)
     answer = ask(api_routes.routes, apply=True)
@@ -417,7 +473,7 @@ def test_what_is_sent_has_no_body_and_no_credentials(
     answer = ask(api_routes.routes, apply=True)
     assert verdicts(answer, "route_is_served") == {Verdict.PASS}
     posts = [(path, headers) for method, path, headers in server.asked if method == "POST"]
-    assert len(posts) == 2  # the route, and the path beside it that cannot exist
+    assert len(posts) == 1 + len(siblings(*POST.split()))  # the route, and paths beside it that cannot exist
     for _, headers in posts:
         assert headers.get("Content-Length", "0") == "0"
         assert not {"Authorization", "Cookie"} & set(headers)

@@ -59,6 +59,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("PGPASSFILE", "/none/pgpass", set()),
         ("SECRET_FILE", "/none/file", set()),
         ("PWD", "/somewhere", set()),
+        (
+            "SHOP_HEADERS",
+            "Accept: a/b\nAuthorization: Bearer secret-8\nX-Api-Key:secret-9",
+            {"Bearer secret-8", "secret-8", "secret-9"},
+        ),
         ("MONKEY", "banana", set()),
     ],
     ids=lambda value: "",  # pytest puts a test's id into the environment
