@@ -24,7 +24,6 @@ _HARMLESS = frozenset(
      "uuid_generate_v1", "uuid_generate_v1mc", "uuid_generate_v4", "gen_random_bytes", "gen_salt"}
 )  # fmt: skip
 _READ = ("sql", "plpgsql")  # the languages whose bodies can be read
-_COMPILED = ("c", "internal")
 _ROW, _BEFORE, _INSERT, _INSTEAD = 1, 1 << 1, 1 << 2, 1 << 6  # bits of pg_trigger.tgtype
 
 
@@ -158,7 +157,7 @@ class _Database:
     def _call(self, call: Call, when: When, by: str) -> Iterator[Act]:
         """Yield what a call sets off: whichever function of that name it may be."""
         for row in self._named(call.name):
-            if call.schema is None or call.schema == row["schema"]:
+            if call.schema is None or call.schema == row["called_in"]:
                 yield from self._function(row, call, when, by)
 
     def _function(self, row: Row, call: Call, when: When, by: str) -> Iterator[Act]:
@@ -170,11 +169,10 @@ class _Database:
             return
         if acting and when is When.OWN and not by:
             yield Act(Kind.VOLATILE, name, when)
-        if row["language"] in _READ:
-            code = row["code"] if "code" in row else in_body(row["body"] or "")
-            if self._first("function", name, code, when):
-                yield from self._code(code, when, by or f"function {name}")
-        elif acting or row["language"] not in _COMPILED:
+        code = row["code"] if "code" in row else _code_of(row)
+        if self._first("function", name, code, when):
+            yield from self._code(code, when, by or f"function {name}")
+        if row["language"] not in _READ and (acting or not row["compiled"]):
             yield Act(Kind.UNKNOWN, name, when, by)
 
     def _acting(self, name: str, call: Call, when: When, by: str) -> Iterator[Act]:
@@ -280,8 +278,13 @@ def _name(statement: Statement) -> Name:
 def _row_of(statement: Statement, body: Body) -> Row:
     """Return a function that the script makes as one of the database's would be read."""
     schema, name = _name(statement)
-    known = {"schema": schema, "name": name, "built_in": False, "code": body.code}
-    return {**known, "language": body.language, "volatility": body.volatility}
+    known = {"called_in": schema, "schema": schema, "name": name, "built_in": False, "compiled": False}
+    return {**known, "language": body.language, "volatility": body.volatility, "code": body.code}
+
+
+def _code_of(row: Row) -> Code:
+    """Return what a function's body and the defaults of its arguments call; a compiled one has no body to read."""
+    return in_body(row["body"] or "") | in_body(row["defaults"] or "")
 
 
 def _called(row: Row) -> Call:

@@ -172,6 +172,7 @@ def _body(node: Any) -> Body:
     volatility = getattr(options.get("volatility"), "sval", "volatile")
     words = [part.sval for part in options.get("as") or ()]
     code = in_trees((node.sql_body,)) if node.sql_body else in_body(words[0] if words else "")
+    code |= in_trees(parameter.defexpr for parameter in node.parameters or ())
     return Body(getattr(options.get("language"), "sval", "sql").lower(), volatility[0], code)
 
 
