@@ -15,7 +15,14 @@ Name = tuple[str, str]  # schema, name
 _CHANGES = frozenset({"INSERT", "UPDATE", "DELETE_P", "MERGE", "TRUNCATE", "COPY"})
 _DEFINES = frozenset({"CREATE", "ALTER", "DROP", "GRANT", "REVOKE", "IMPORT_P"})
 _BEFORE_A_TABLE = frozenset({"INTO", "FROM", "ONLY", "TABLE"})
+# CURRENT_DATE, LOCALTIMESTAMP(3) and the like, as the parser calls them
+_MOMENTS = ("SVFOP_CURRENT_DATE", "SVFOP_CURRENT_TIME", "SVFOP_LOCALTIME")
 _NO_LOCK = frozenset({"FOR", "KEY"})  # SELECT … FOR [NO KEY] UPDATE changes nothing
+_OTHER_EACH_TIME = frozenset(
+    {"nextval", "random", "random_normal", "gen_random_uuid", "uuidv4", "uuidv7", "uuid_generate_v1",
+     "uuid_generate_v1mc", "uuid_generate_v4", "gen_random_bytes", "now", "clock_timestamp", "statement_timestamp",
+     "transaction_timestamp", "timeofday", "txid_current", "pg_current_xact_id", "pg_backend_pid"}
+)  # fmt: skip
 
 
 class Call(NamedTuple):
@@ -41,6 +48,11 @@ class Code:
     writes: bool = False
     dynamic: bool = False
     notifies: bool = False
+
+    @property
+    def changes_with_time(self) -> bool:
+        """Return whether it gives another value each time that it runs, by the names of what it calls."""
+        return any(call.name in _OTHER_EACH_TIME for call in self.calls)
 
     def __or__(self, other: Self) -> Self:
         """Return the code of both."""
@@ -68,6 +80,10 @@ class _Reader(Visitor):
     def visit_FuncCall(self, ancestors: Any, node: Any) -> None:
         *schema, name = (part.sval for part in node.funcname)
         self.calls.add(Call(schema[-1] if schema else None, name, _constant(node.args)))
+
+    def visit_SQLValueFunction(self, ancestors: Any, node: Any) -> None:
+        if node.op.name.startswith(_MOMENTS):
+            self.calls.add(Call("pg_catalog", "now"))
 
     def visit_A_Expr(self, ancestors: Any, node: Any) -> None:
         self.operators.update(part.sval for part in node.name[-1:])

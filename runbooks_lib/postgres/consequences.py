@@ -37,6 +37,7 @@ class Kind(StrEnum):
     UNKNOWN = "runs what cannot be read:"
     VOLATILE = "calls the VOLATILE function"
     TRIGGER = "fires"
+    AGAIN = "has no unique key among the values that stay the same, and inserts again into"
 
 
 class When(StrEnum):
@@ -91,7 +92,7 @@ def fate(act: Act) -> Fate:
             return Fate.RUNS
         case Kind.SEQUENCE:
             return Fate.COPY
-        case Kind.VOLATILE:
+        case Kind.VOLATILE | Kind.AGAIN:
             return Fate.REFUSED
         case Kind.NOTIFY:
             return Fate.REFUSED if own else Fate.NAMED
@@ -130,10 +131,27 @@ class _Database:
         yield from self._code(statement.runs, When.OWN, "")
         if statement.fills is not None:
             yield from self._filled(_name(statement), statement.fills)
+            if statement.fills.listed and not self._meets_a_key(_name(statement), statement.fills):
+                yield Act(Kind.AGAIN, statement.object, When.OWN)
         elif statement.adds and statement.kind == "table":  # rewritten, and its indexes are made again
             yield from self._stored(_name(statement), ("index", "generated"))
         if statement.runs or statement.fills is not None:
             yield from self._unnamed()
+
+    def _meets_a_key(self, name: Name, fill: Fill) -> bool:
+        """Return whether the rows of a second run could meet those of the first: by a key whose values stay the same.
+
+        A table that is not there yet is filled in the rehearsal, twice.
+        """
+        columns = {row["part"]: row for row in self._hanging_on(name) if row["place"] is not None}
+        if not columns:
+            return True
+        asked = {"schema": name[0], "name": name[1]}
+        keys = [row["columns"] for row in self._conn.execute(query("code_keys"), asked)]
+        return any(
+            key is None or all(column in columns and _stays(columns[column], fill) for column in key)
+            for key in keys
+        )
 
     def _code(self, code: Code, when: When, by: str) -> Iterator[Act]:
         """Yield what a piece of code sets off when it runs."""
@@ -280,6 +298,14 @@ def _row_of(statement: Statement, body: Body) -> Row:
     schema, name = _name(statement)
     known = {"called_in": schema, "schema": schema, "name": name, "built_in": False, "compiled": False}
     return {**known, "language": body.language, "volatility": body.volatility, "code": body.code}
+
+
+def _stays(column: Row, fill: Fill) -> bool:
+    """Return whether a column has the same values in another run: those that are given, or a default's."""
+    if fill.gives(column["place"], column["part"]):
+        return fill.repeats(column["place"], column["part"])
+    default = in_expression(column["text"]) if column["text"] and column["how"] == "default" else None
+    return default is not None and not default.calls and not default.changes_with_time
 
 
 def _code_of(row: Row) -> Code:

@@ -16,18 +16,29 @@ from runbooks_lib.postgres.idempotence import judge_tree
 class Fill(NamedTuple):
     """Which columns an INSERT gives values to: those named (None: the table's first), as many as `width`.
 
-    `defaulted` are the places at which some row has DEFAULT instead of a value.
+    `defaulted` are the places at which some row has DEFAULT instead of a value, `changing` those at which some row
+    has a value that another run would not have. `listed` says that the rows stand in the statement.
     """
 
     columns: tuple[str, ...] | None
     width: int
     defaulted: frozenset[int]
+    changing: frozenset[int]
+    listed: bool
 
     def gives(self, place: int, column: str) -> bool:
         """Return whether every row has a value of its own for a column, which is the table's at `place`, from 0."""
+        found = self._place(place, column)
+        return found is not None and found not in self.defaulted
+
+    def repeats(self, place: int, column: str) -> bool:
+        """Return whether another run would have the same values for a column."""
+        return self.gives(place, column) and self._place(place, column) not in self.changing
+
+    def _place(self, place: int, column: str) -> int | None:
         if self.columns is not None:
-            return column in self.columns and self.columns.index(column) not in self.defaulted
-        return place < self.width and place not in self.defaulted
+            return self.columns.index(column) if column in self.columns else None
+        return place if place < self.width else None
 
 
 class Body(NamedTuple):
@@ -153,14 +164,16 @@ def _fill(node: Any) -> Fill:
     columns = tuple(target.name for target in node.cols) if node.cols else None
     query = node.selectStmt
     if query is None:  # DEFAULT VALUES
-        return Fill((), 0, frozenset())
+        return Fill((), 0, frozenset(), frozenset(), listed=True)
     rows = query.valuesLists or ()
-    defaulted = {at for row in rows for at, value in enumerate(row) if isinstance(value, ast.SetToDefault)}
+    values = [(at, value) for row in rows for at, value in enumerate(row)]
+    defaulted = frozenset(at for at, value in values if isinstance(value, ast.SetToDefault))
+    changing = frozenset(at for at, value in values if in_trees((value,)).changes_with_time)
     while query.larg is not None:
         query = query.larg
-    values = rows[0] if rows else query.targetList or ()
-    star = any(isinstance(value, ast.ResTarget) and _is_star(value.val) for value in values)
-    return Fill(columns, 0 if star else len(values), frozenset(defaulted))
+    first = rows[0] if rows else query.targetList or ()
+    star = any(isinstance(value, ast.ResTarget) and _is_star(value.val) for value in first)
+    return Fill(columns, 0 if star else len(first), defaulted, changing, listed=bool(rows))
 
 
 def _is_star(node: Any) -> bool:
