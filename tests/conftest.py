@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from runbooks_lib.archive.code import notebooks_folder
+from runbooks_lib.archive.reader import sha256_of
 from runbooks_lib.archive.run import Run
 from runbooks_lib.lab.lab import Lab, running
 from runbooks_lib.phase import load_phase
@@ -96,6 +97,11 @@ def _make_run(
     (folder / "plan").mkdir(parents=True)
     for source in ("phase.toml", phase.baseline.file):
         shutil.copy(phase.folder / source, folder / "plan" / source)
+    answers = files.get("02_backup.json", {}).get("answers", {})
+    for number, dump in enumerate(answers.get("dump", {}).get("facts", {}).get("dumps", {}).values()):
+        (folder / "backup").mkdir(exist_ok=True)
+        (folder / "backup" / dump["path"]).write_text(f"-- dump {number}\n", "utf-8")
+        dump["sha256"] = sha256_of(folder / "backup" / dump["path"])
     for file, content in files.items():
         (folder / file).write_text(json.dumps(content), "utf-8")
     for notebook in notebooks_folder().glob(f"{notebooks}.ipynb"):

@@ -6,14 +6,15 @@ https://github.com/secure-systems-lab/dsse/blob/master/envelope.md
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runbooks_lib.archive import reader
 from runbooks_lib.archive.keys import load_private
 from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, Content, canonical
 from runbooks_lib.archive.run import Run
+from runbooks_lib.archive.shapes import NOT_UNDERSTOOD
 from runbooks_lib.errors import EvidenceError
 
 if TYPE_CHECKING:
@@ -72,20 +73,15 @@ def read_envelope(folder: Path) -> tuple[Envelope, dict[str, Any]]:
     from securesystemslib.exceptions import FormatError
 
     path = folder / ATTESTATION
-    octets = b""
+    octets = reader.read(folder, ATTESTATION)
     try:
-        octets = path.read_bytes()
-        envelope = Envelope.from_dict(json.loads(octets))
-        content = json.loads(envelope.payload)
+        envelope = Envelope.from_dict(reader.parsed(octets))
+        content = reader.parsed(envelope.payload, halves=True)
         same = canonical(envelope.to_dict()) == octets and canonical(content) == envelope.payload
         if not same or len(envelope.signatures) != 1 or envelope.payload_type != PAYLOAD_TYPE:
             raise ValueError("it is not as it was written")
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, FormatError) as error:
-        raise EvidenceError(
-            f"{path} is no attestation: {error!r}.", "It was changed or cut short."
-        ) from error
+    except (*NOT_UNDERSTOOD, FormatError) as error:
+        raise EvidenceError(f"{path} is no attestation: {error}.", "It was changed or cut short.") from error
     return envelope, content
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def chain(phase_folder: Path) -> tuple[list[Sealed], list[Problem], list[str]]:
         try:
             sealed.append(read(folder))
         except FileNotFoundError:
-            if (folder / HEADER).exists():
+            if os.path.lexists(folder / HEADER):
                 unsealed.append(folder.name)
         except EvidenceError as error:
             problems.append(Problem(Kind.CHAIN, f"{folder.name}/{MANIFEST}", str(error)))

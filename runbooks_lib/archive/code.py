@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from runbooks_lib.archive.files import read_json
+from runbooks_lib.archive.reader import read_json
 from runbooks_lib.errors import EvidenceError
 from runbooks_lib.phase import STEPS
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from runbooks_lib.archive.judged import Evidence, durations_s, judged, plan_of, without_time
 from runbooks_lib.archive.run import Run
+from runbooks_lib.archive.shapes import understood
 from runbooks_lib.findings import Finding
 
 Key = tuple[str, str, str, str, str, int]
@@ -25,7 +26,8 @@ def diff(a: Run, b: Run) -> dict[str, Any]:
     evidence = a.evidence(), b.evidence()
     headers = a.header(), b.header()
     findings = _findings(*evidence)
-    facts = _differing(*(_facts(h, e) for h, e in zip(headers, evidence, strict=True)))
+    with understood(b.path):
+        facts = _differing(*(_facts(h, e) for h, e in zip(headers, evidence, strict=True)))
     return {
         "a": _short(a, headers[0]),
         "b": _short(b, headers[1]),

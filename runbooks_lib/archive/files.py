@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,43 +15,52 @@ from typing import Any
 from runbooks_lib.archive.redaction import Masker, redact, redact_notebook
 from runbooks_lib.errors import EvidenceError
 
+_HALF = re.compile("[\ud800-\udfff]")
 
-def write_text(path: Path, text: str) -> None:
+
+def write_text(path: Path, text: str) -> str:
     """Write a text file atomically (temporary file, fsync, rename), with every known secret masked.
 
+    Returns the SHA-256 (hex) of what was written, as all of these do.
     Raises EvidenceError when the disk is full or the folder is not writable; then the old file, if any, stands.
     """
-    _write(path, redact(text))
+    return _write(path, redact(text))
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> str:
     """Write a JSON file atomically; times and paths become strings.
 
     Secrets are masked inside the texts, never across them: a password such as `1234` or `null` must not spoil
     the numbers and the syntax of the file.
     Raises EvidenceError as `write_text` does.
     """
-    plain = Masker().value(json.loads(json.dumps(content, default=str)))
-    _write(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+    plain = json.loads(json.dumps(content, default=str), parse_constant=str)  # JSON has no NaN
+    return _write(path, _json(Masker().value(plain), indent=2))
 
 
-def write_notebook(path: Path, notebook: Mapping[str, Any]) -> None:
+def write_notebook(path: Path, notebook: Mapping[str, Any]) -> str:
     """Write an executed notebook atomically, with secrets masked inside its texts, and where these are in pieces.
 
     Raises EvidenceError as `write_text` does.
     """
-    _write(path, json.dumps(redact_notebook(notebook), indent=1, ensure_ascii=False) + "\n")
+    return _write(path, _json(redact_notebook(notebook), indent=1))
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes) -> str:
     """Write a file atomically as it is: for what holds digests and signatures, which nothing may mask.
 
     Raises EvidenceError as `write_text` does.
     """
-    _write(path, content)
+    return _write(path, content)
 
 
-def _write(path: Path, content: str | bytes) -> None:
+def _json(content: Any, *, indent: int) -> str:
+    """Return content as JSON that any reader takes: half a character, of a name that is no UTF-8, is spelled out."""
+    text = json.dumps(content, indent=indent, ensure_ascii=False) + "\n"
+    return text if text.isascii() else _HALF.sub(lambda half: f"\\\\u{ord(half[0]):04x}", text)
+
+
+def _write(path: Path, content: str | bytes) -> str:
     octets = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
@@ -70,25 +80,4 @@ def _write(path: Path, content: str | bytes) -> None:
             "Free space or choose another folder with --runs DIR; the run stops here, since what is not archived "
             "is not proved.",
         ) from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object back.
-
-    Raises EvidenceError when the file is missing, unreadable or no JSON object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EvidenceError(
-            f"{path} cannot be read: {error}.", "Check the run folder; was it moved or cut short?"
-        ) from error
-    if not isinstance(content, dict):
-        raise EvidenceError(f"{path} holds no JSON object.", "It was not written by this software.")
-    return content
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashlib.sha256(octets).hexdigest()

@@ -20,18 +20,18 @@ def finish(run: Run, *, key: Path | None = None) -> None:
     """Write what is made from a run's evidence, look for secrets, and seal the run.
 
     Signs with `key`, else with the key that RUNBOOKS_SIGNING_KEY names, else not at all.
-    Raises EvidenceError when a secret stands in the folder, and notes in run.json that the run failed; and when
-    something cannot be written. The run is not sealed then. Raises ExecutionError when the pages cannot be drawn:
-    the run is sealed without them, and run.json says that it failed.
+    Raises EvidenceError when a secret stands in the folder, or a file is not as it was recorded, and notes in run.json
+    that the run failed; and when something cannot be written. The run is not sealed then. Raises ExecutionError when
+    the pages cannot be drawn: the run is sealed without them, and run.json says that it failed.
     """
     run.reopen()
-    undrawn = _draw(run)
     try:
+        undrawn = _draw(run)
         scan(run)
+        seal(run, key=signing_key(key))
     except EvidenceError as error:
         _note(run, error, NOT_SEALED)
         raise
-    seal(run, key=signing_key(key))
     if undrawn is not None:
         raise undrawn
 

@@ -6,14 +6,13 @@ import fcntl
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runbooks_lib.archive.files import sha256_of
+from runbooks_lib.archive import reader, shapes
 from runbooks_lib.errors import EvidenceError
 
 MANIFEST = "manifest.json"
@@ -54,15 +53,20 @@ def read(folder: Path) -> Sealed:
     Raises FileNotFoundError when the run is not sealed, EvidenceError when its manifest is none of ours.
     """
     path = folder / MANIFEST
+    octets = reader.read(folder, MANIFEST)
     try:
-        octets = path.read_bytes()
-        content = json.loads(octets)
-        if not _is_manifest(content) or canonical(content) != octets:
-            raise ValueError("it is not as it was written")
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, RecursionError) as error:
-        raise EvidenceError(f"{path} is no manifest: {error}.", "It was changed or cut short.") from error
+        content = reader.parsed_object(octets, path, halves=True)
+        shapes.require(content, shapes.MANIFEST, path)
+    except EvidenceError as error:
+        raise EvidenceError(f"{path} is no manifest: {error.what_happened}", error.what_to_do) from error
+    if list(content) != list(shapes.MANIFEST.required) or canonical(content) != octets:
+        raise EvidenceError(
+            f"{path} is no manifest: it is not as it was written.", "It was changed or cut short."
+        )
+    if content["schema_version"] != SCHEMA_VERSION:
+        raise EvidenceError(
+            f"{path} is a manifest of another version.", "Use the version that sealed the run."
+        )
     return Sealed(folder, content, hashlib.sha256(octets).hexdigest())
 
 
@@ -72,25 +76,18 @@ def digests(folder: Path) -> dict[str, dict[str, Any]]:
     Raises EvidenceError when one is a symbolic link or another thing that is no file of the folder's own.
     """
     found = {}
-    for name in sorted(names(folder)):
-        path = folder / name
-        if not stat.S_ISREG(path.lstat().st_mode):
-            raise EvidenceError(
-                f"{path} is no ordinary file.",
-                "A run holds its own files only: remove it, or put a copy in its place.",
-            )
-        found[name] = {"sha256": sha256_of(path), "size_bytes": path.stat().st_size}
+    for name in names(folder):
+        seen = reader.look(folder, name)
+        found[name] = {"sha256": seen.sha256, "size_bytes": seen.size_bytes}
     return found
 
 
-def names(folder: Path) -> Iterator[str]:
-    """Yield the path, in a run, of all that is no folder, without the seal itself; links are not followed."""
-    for parent, folders, files in os.walk(folder):
-        linked = [name for name in folders if Path(parent, name).is_symlink()]
-        for name in (*files, *linked):
-            path = Path(parent, name).relative_to(folder).as_posix()
-            if path not in SEAL:
-                yield path
+def names(folder: Path) -> list[str]:
+    """Return the path, in a run, of all that is no folder, without the seal itself; links are not followed.
+
+    Raises EvidenceError as `reader.names` does.
+    """
+    return [name for name in reader.names(folder) if name not in SEAL]
 
 
 def of_phase(phase_folder: Path) -> list[Sealed]:
@@ -116,26 +113,3 @@ def alone(phase_folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _is_manifest(content: Any) -> bool:
-    kinds: dict[str, type | tuple[type, ...]] = {
-        "schema_version": int,
-        "run": str,
-        "phase": str,
-        "previous": (dict, type(None)),
-        "sealed_at": str,
-        "verdict": str,
-        "complete": bool,
-        "files": dict,
-    }
-    return (
-        isinstance(content, dict)
-        and list(content) == list(kinds)
-        and all(isinstance(content[key], kind) for key, kind in kinds.items())
-        and content["schema_version"] == SCHEMA_VERSION
-        and (content["previous"] is None or list(content["previous"]) == ["run", "sha256"])
-        and all(
-            isinstance(f, dict) and list(f) == ["sha256", "size_bytes"] for f in content["files"].values()
-        )
-    )

@@ -8,7 +8,6 @@ Source: https://filesystem-spec.readthedocs.io/
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -19,8 +18,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from runbooks_lib.archive import reader, shapes
+from runbooks_lib.archive.believed import as_sealed
 from runbooks_lib.archive.listing import Listed
-from runbooks_lib.archive.manifest import MANIFEST
+from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, Sealed, canonical
+from runbooks_lib.archive.manifest import read as read_manifest
 from runbooks_lib.archive.redaction import redact
 from runbooks_lib.archive.run import HEADER, Run, is_url, runs_folder
 from runbooks_lib.errors import EvidenceError, PreconditionFailed, RunbookError
@@ -74,52 +76,81 @@ def prepare(url: str, phase: str) -> Path:
 def upload(run: Run, url: str) -> str:
     """Copy a sealed run to the archive at a URL; return the run's own URL there. Twice is once.
 
-    A run that is there already is replaced only when it was not complete: a stopped run that was continued.
-    Raises EvidenceError when the run is not sealed, when another complete run is there, or when something could not
-    be written; the folder here stays as it is, and is named.
+    What its manifest lists is copied, and nothing else. A run that is there already is replaced only when it was not
+    complete: a stopped run that was continued.
+    Raises EvidenceError when the run is not sealed or cannot be trusted, when another complete run is there, or when
+    something could not be written; the folder here stays as it is, and is named.
     """
     if not run.sealed:
         raise EvidenceError(
             f"The run {run.path} is not sealed, so it was not uploaded.", "Let the run end, then upload it."
         )
+    sealed = _trusted(run)
     where = f"{url.rstrip('/')}/{run.path.parent.name}/{run.id}"
     again = f"The run is whole in {run.path}; mend this, then: runbooks runs upload {run.path} --runs {shown(url)}"
     with _telling(f"The run could not be uploaded to {shown(where)}", again):
-        _copy(run, *_open(where), where)
+        fs, root = _open(where)
+        with tempfile.TemporaryDirectory(prefix="runbooks-upload-", dir=cache_directory()) as staged:
+            _copy(sealed, fs, root, where, Path(staged))
     return where
 
 
-def _copy(run: Run, fs: Any, root: str, where: str) -> None:
-    here = {p.relative_to(run.path).as_posix(): p for p in run.path.rglob("*") if p.is_file()}
-    sizes = {name: path.stat().st_size for name, path in here.items()}
+def _trusted(run: Run) -> Sealed:
+    """Return the seal of a run that `runbooks verify` trusts. Raises EvidenceError, naming what speaks against it."""
+    from runbooks_lib.archive.verify import verify
+
+    found = verify(run.path)
+    if not found.trusted:
+        first = found.problems[0]
+        raise EvidenceError(
+            f"The run {run.path} cannot be trusted, so it was not uploaded: {first.where}: {first.what}.",
+            f"runbooks verify {run.path} says what else.",
+        )
+    return read_manifest(run.path)
+
+
+def _copy(sealed: Sealed, fs: Any, root: str, where: str, staged: Path) -> None:
+    files = sealed.content["files"]
+    manifest = canonical(sealed.content)
+    sizes = {name: file["size_bytes"] for name, file in files.items()} | {MANIFEST: len(manifest)}
+    if os.path.lexists(sealed.path / ATTESTATION):
+        attestation = reader.read(sealed.path, ATTESTATION)
+        sizes[ATTESTATION] = len(attestation)
+        (staged / ATTESTATION).write_bytes(attestation)
     there = _sizes(fs, root)
     if MANIFEST in there:
-        manifest = fs.cat_file(f"{root}/{MANIFEST}")
-        if manifest == here[MANIFEST].read_bytes() and there == sizes:
+        before = fs.cat_file(f"{root}/{MANIFEST}")
+        if before == manifest and there == sizes:
             return
-        _require_replaceable(manifest, run, where)
+        _require_replaceable(before, sealed.path, where)
         fs.rm_file(f"{root}/{MANIFEST}")
-    for stale in there.keys() - here.keys():
+    for stale in there.keys() - sizes.keys():
         fs.rm_file(f"{root}/{stale}")
     if not WITHOUT_FOLDERS & set(_protocols(fs)):
-        for folder in {str(PurePosixPath(f"{root}/{name}").parent) for name in here}:
+        for folder in {str(PurePosixPath(f"{root}/{name}").parent) for name in sizes}:
             fs.makedirs(folder, exist_ok=True)
-    names = sorted(here.keys() - {MANIFEST})
-    fs.put([str(here[name]) for name in names], [f"{root}/{name}" for name in names])
-    fs.put([str(here[MANIFEST])], [f"{root}/{MANIFEST}"])
+    believed = as_sealed(sealed)
+    for number, name in enumerate(files):  # a copy of what was verified: a store's driver would follow links
+        believed.copy(sealed.path, name, staged / str(number))
+    local = {name: str(staged / str(number)) for number, name in enumerate(files)}
+    if ATTESTATION in sizes:
+        local[ATTESTATION] = str(staged / ATTESTATION)
+    (staged / MANIFEST).write_bytes(manifest)
+    fs.put(list(local.values()), [f"{root}/{name}" for name in local])
+    fs.put([str(staged / MANIFEST)], [f"{root}/{MANIFEST}"])
     if (written := _sizes(fs, root)) != sizes:
         differing = sorted(n for n in sizes.keys() | written.keys() if sizes.get(n) != written.get(n))
         raise OSError(f"not there as they are here: {', '.join(differing[:5])}")
 
 
-def _require_replaceable(manifest: bytes, run: Run, where: str) -> None:
+def _require_replaceable(manifest: bytes, here: Path, where: str) -> None:
     try:
-        complete = json.loads(manifest).get("complete", True)
-    except (ValueError, AttributeError):
+        complete = reader.parsed(manifest).get("complete", True)
+    except (ValueError, AttributeError, RecursionError):
         complete = True
     if complete:
         raise EvidenceError(
-            f"{shown(where)} already holds a complete run that differs from {run.path}; nothing was overwritten.",
+            f"{shown(where)} already holds a complete run that differs from {here}; nothing was overwritten.",
             "Verify both (`runbooks verify`): one of them was changed after it was sealed.",
         )
 
@@ -221,9 +252,10 @@ def _listed(folder: PurePosixPath, where: str, content: Any, sealed: bool) -> Li
     header: dict[str, Any] = {}
     problem = ""
     try:
-        header = dict(json.loads(content))
-    except (TypeError, ValueError):
-        problem = f"{shown(where)}/{HEADER} cannot be read."
+        header = reader.parsed_object(content, Path(where, HEADER))
+        shapes.require(header, shapes.HEADER, Path(where, HEADER))
+    except (EvidenceError, AttributeError):
+        header, problem = {}, f"{shown(where)}/{HEADER} cannot be read."
     phase = folder.parent.name
     return Listed(id=folder.name, phase=phase, where=where, sealed=sealed, header=header, problem=problem)
 
@@ -255,11 +287,16 @@ def _get(fs: Any, root: str, sizes: dict[str, int], folder: Path) -> None:
 
 
 def _sizes(fs: Any, root: str) -> dict[str, int]:
-    """Return the files below a folder with their sizes in bytes; none when there is no such folder."""
+    """Return the files below a folder with their sizes in bytes; none when there is no such folder.
+
+    What is no file is left out: a `file://` folder may hold links and pipes.
+    """
     fs.invalidate_cache()
     found = fs.find(root, detail=True)
     return {
-        name.removeprefix(root).lstrip("/"): int(info["size"]) for name, info in found.items() if name != root
+        name.removeprefix(root).lstrip("/"): int(info["size"])
+        for name, info in found.items()
+        if name != root and info.get("type", "file") == "file" and not info.get("islink")
     }
 
 

@@ -7,16 +7,19 @@ import os
 import platform
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from runbooks_lib.archive import shapes
+from runbooks_lib.archive.believed import Believed, sealed_as
 from runbooks_lib.archive.code import notebooks_folder
-from runbooks_lib.archive.files import read_json, write_json, write_text
+from runbooks_lib.archive.files import write_json, write_text
 from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, alone, followers
+from runbooks_lib.archive.reader import SMALL_BYTES
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
 from runbooks_lib.phase import STEPS, Phase, reference, with_services
 from runbooks_lib.phase.seed_file import SeedFile
@@ -88,24 +91,15 @@ class Run:
                 f"The run folder {path} could not be made: {error.strerror or error}.",
                 "Free space, or choose a folder that you may write to: --runs DIR.",
             ) from error
-        run = cls(path)
-        for name in ("phase.toml", phase.baseline.file):
-            write_text(path / "plan" / name, (phase.folder / name).read_text(encoding="utf-8"))
-        for name in [seeds.file for seeds in phase.seeds if seeds.file]:  # too large to keep, maybe
-            digest = SeedFile(phase.folder / name).digest()
-            write_text(path / "plan" / f"{name}.sha256", f"{digest}  {name}\n")
-        write_json(path / HEADER, _header(path.name, phase))
-        return run
+        write_json(path / HEADER, {**_header(path.name, phase), "digests": dict(_keep(phase, path))})
+        return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> Run:
         """Open an existing run folder. Raises EvidenceError when it is none."""
-        if read_json(path / HEADER).get("schema_version") != SCHEMA_VERSION:
-            raise EvidenceError(
-                f"{path / HEADER} is no header of a run that this version can read.",
-                "Name the folder of a run; it was made by another version or is something else.",
-            )
-        return cls(path)
+        run = cls(path)
+        run.header()
+        return run
 
     @property
     def id(self) -> str:
@@ -113,12 +107,31 @@ class Run:
         return self.path.name
 
     def header(self) -> dict[str, Any]:
-        """Return run.json."""
-        return read_json(self.path / HEADER)
+        """Return run.json. Raises EvidenceError when there is none, or it is not as it was sealed."""
+        path = self.path / HEADER
+        believed = sealed_as(self.path) or Believed({}, sealed=False)
+        content = believed.read(self.path, HEADER, shapes.Fields({}), limit_bytes=SMALL_BYTES)
+        if content is None:
+            raise EvidenceError(f"{path} cannot be read: there is none.", "Name the folder of a run.")
+        if content.get("schema_version") != SCHEMA_VERSION:
+            raise EvidenceError(
+                f"{path} is no header of a run that this version can read.",
+                "Name the folder of a run; it was made by another version or is something else.",
+            )
+        shapes.require(content, shapes.HEADER, path)
+        return content
 
     def update(self, **fields: Any) -> None:
         """Change fields of run.json."""
         write_json(self.path / HEADER, self.header() | fields)
+
+    def note(self, digests: Mapping[str, str | None]) -> None:
+        """Note in run.json the SHA-256 of files that are complete, by their path in the run; None: there is none now.
+
+        What is read later, and what is sealed in the end, must be the same.
+        """
+        noted = {**self.header().get("digests", {}), **digests}
+        self.update(digests={name: digest for name, digest in noted.items() if digest is not None})
 
     def services(self) -> dict[str, str]:
         """Return the service of each target in this run, by the target's name: as they were chosen when it began."""
@@ -140,7 +153,7 @@ class Run:
     @property
     def sealed(self) -> bool:
         """Return whether the run is sealed: `runbooks verify` says whether it can be trusted."""
-        return (self.path / MANIFEST).exists()
+        return os.path.lexists(self.path / MANIFEST)
 
     def reopen(self) -> None:
         """Remove the seal of a run that is to go on; nothing happens when it has none.
@@ -161,15 +174,33 @@ class Run:
         """Return where a step's executed notebook is archived."""
         return self.path / f"{step_name(step)}.ipynb"
 
+    def read(self, name: str, shape: Any) -> dict[str, Any] | None:
+        """Return the JSON of a file of the run, as it was noted or sealed; None when there is none.
+
+        Raises EvidenceError when it is something else, or was changed or removed since.
+        """
+        return self.believed().read(self.path, name, shape)
+
     def record(self, step: str) -> dict[str, Any] | None:
-        """Return what a step recorded; None when it has not run in this run."""
-        path = self.path / f"{step_name(step)}.json"
-        return read_json(path) if path.exists() else None
+        """Return what a step recorded; None when it has not run in this run. Raises EvidenceError as `read` does."""
+        return self._record(step, self.believed())
 
     def evidence(self) -> dict[str, dict[str, Any]]:
-        """Return what every step recorded so far, in the order of the steps."""
-        records = ((step, self.record(step)) for step in STEPS)
+        """Return what every step recorded so far, in the order of the steps. Raises EvidenceError as `read` does."""
+        believed = self.believed()
+        records = ((step, self._record(step, believed)) for step in STEPS)
         return {step: record for step, record in records if record is not None}
+
+    def executed(self, step: str) -> dict[str, Any] | None:
+        """Return a step's executed notebook; None when none is archived. Raises EvidenceError as `read` does."""
+        return self.read(self.notebook(step).name, shapes.NOTEBOOK)
+
+    def believed(self) -> Believed:
+        """Return what the run's files must be to be believed. Raises EvidenceError when that cannot be read."""
+        return sealed_as(self.path) or Believed(self.header().get("digests", {}), sealed=False)
+
+    def _record(self, step: str, believed: Believed) -> dict[str, Any] | None:
+        return believed.read(self.path, f"{step_name(step)}.json", shapes.RECORD)
 
 
 def all_runs(runs: Path, phase_id: str | None = None) -> Iterator[Run]:
@@ -191,6 +222,16 @@ def operator() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
+
+
+def _keep(phase: Phase, path: Path) -> Iterator[tuple[str, str]]:
+    """Copy the phase's files to a run; yield each one's path in the run and its SHA-256."""
+    for name in ("phase.toml", phase.baseline.file):
+        text = (phase.folder / name).read_text(encoding="utf-8")
+        yield f"plan/{name}", write_text(path / "plan" / name, text)
+    for name in [seeds.file for seeds in phase.seeds if seeds.file]:  # too large to keep, maybe
+        digest = SeedFile(phase.folder / name).digest()
+        yield f"plan/{name}.sha256", write_text(path / "plan" / f"{name}.sha256", f"{digest}  {name}\n")
 
 
 def _header(run_id: str, phase: Phase) -> dict[str, Any]:

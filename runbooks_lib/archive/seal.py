@@ -18,7 +18,11 @@ from runbooks_lib.archive.manifest import (
     digests,
     of_phase,
 )
+from runbooks_lib.archive.problem import Kind
+from runbooks_lib.archive.recorded import recorded_problems
 from runbooks_lib.archive.run import Run, now
+from runbooks_lib.archive.shapes import understood
+from runbooks_lib.errors import EvidenceError
 from runbooks_lib.findings import Verdict
 
 LEFTOVERS = (".*.partial", ".*.partial.ipynb", ".*.saving")  # of writes that were cut short
@@ -28,13 +32,15 @@ def seal(run: Run, *, key: Path | None = None) -> Content:
     """Seal a run as it is now, signed when a key is given; return its manifest.
 
     The manifest is written last: a run that is cut short before is not sealed.
-    Raises EvidenceError when the key is none, when the folder holds a link, or when it cannot be written.
+    Raises EvidenceError when the key is none, when the folder holds a link or a file that is not as its step recorded
+    it, or when it cannot be written.
     """
     for pattern in LEFTOVERS:
         for path in run.path.rglob(pattern):
             path.unlink()
     with alone(run.path.parent):
         content = _manifest(run)
+        _require_as_recorded(run, content)
         octets = canonical(content)
         if key is not None:
             from runbooks_lib.archive.attestation import sign, statement
@@ -59,6 +65,16 @@ def _manifest(run: Run) -> Content:
         "complete": header["finished_at"] is not None,
         "files": digests(run.path),
     }
+
+
+def _require_as_recorded(run: Run, content: Content) -> None:
+    with understood(run.path):
+        for problem in recorded_problems(content["files"], run.header(), run.evidence()):
+            happened = "is gone" if problem.kind is Kind.REMOVED else "was changed"
+            raise EvidenceError(
+                f"{run.path / problem.where} {happened} since it was recorded: {problem.what}.",
+                "What the run did with it is not proved any more, so it is not sealed: who writes to its folder?",
+            )
 
 
 def _later_than(previous: Sealed | None) -> str:

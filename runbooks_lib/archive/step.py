@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from runbooks_lib.archive.code import code_digest
-from runbooks_lib.archive.files import sha256_of, write_json, write_text
+from runbooks_lib.archive.files import write_json, write_text
 from runbooks_lib.archive.plans import find_plan, keep_plan
 from runbooks_lib.archive.run import (
     SEALED_BY_RUNNER,
@@ -46,6 +46,7 @@ class Step:
         self.path = run.path / f"{step_name(name)}.json"
         self._clock = time.monotonic()
         self._findings: list[Finding] = []
+        self._made: dict[str, str | None] = {}  # the files that this step has made, with their SHA-256
         self._record: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "step": name,
@@ -59,6 +60,7 @@ class Step:
             "verdict": None,
             "answers": {},
         }
+        run.note({self.path.name: None})  # of an earlier execution
         self._write()
 
     def arm(self) -> None:
@@ -125,7 +127,7 @@ class Step:
     def save(self, name: str, text: str) -> Path:
         """Write a text file of the run, atomically and with secrets masked; return its path."""
         path = self.run.path / name
-        write_text(path, text)
+        self._made[name] = write_text(path, text)
         return path
 
     def planned(self, confirm: str) -> Mapping[str, Any] | None:
@@ -184,7 +186,8 @@ class Step:
             "duration_s": round(time.monotonic() - self._clock, 3),
             "verdict": worst(self._findings),
         }
-        self._write()
+        digest = self._write()
+        self.run.note({**self._made, self.path.name: digest})
         gate(self._findings)
         if self.seals and self.name == STEPS[-1] and os.environ.get(SEALED_BY_RUNNER) != self.run.id:
             from runbooks_lib.archive.finish import finish_by_hand
@@ -199,7 +202,7 @@ class Step:
             "verdict": worst(self._findings).value,
             "findings": len(self._findings),
             "evidence": str(self.path),
-            "SHA-256": sha256_of(self.path),
+            "SHA-256": digest,
             "next": following,
         }
         return Answer(findings=tuple(self._findings), rows=(row,))
@@ -218,10 +221,10 @@ class Step:
         ]
         self._write()
         if "confirmation" in answer.facts:
-            keep_plan(self.run, answer.facts)
+            self._made |= keep_plan(self.run, answer.facts)
 
-    def _write(self) -> None:
-        write_json(self.path, self._record)
+    def _write(self) -> str:
+        return write_json(self.path, self._record)
 
 
 def take_part(name: str, *, phase: str, run: str = "", begin: bool = True) -> tuple[Phase, Run]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from runbooks_lib.archive import changes, shapes
 from runbooks_lib.archive.code import code_cells, code_digest, notebooks_folder
 from runbooks_lib.archive.executed import (
     code_cells_of,
@@ -13,15 +14,14 @@ from runbooks_lib.archive.executed import (
     order_problems,
     stop_of,
 )
-from runbooks_lib.archive.files import read_json, sha256_of
 from runbooks_lib.archive.judged import NOT_DRAWN
 from runbooks_lib.archive.manifest import Sealed
 from runbooks_lib.archive.problem import Kind, Problem
+from runbooks_lib.archive.recorded import recorded_problems
 from runbooks_lib.archive.run import HEADER, Run, step_name
 from runbooks_lib.archive.shown import contradictions, record_problems
 from runbooks_lib.findings import CLOSING, Verdict, worst_of
 from runbooks_lib.phase import STEPS
-from runbooks_lib.postgres.directory import directory_digest
 
 Evidence = Mapping[str, Mapping[str, Any]]
 
@@ -34,13 +34,13 @@ def story_problems(sealed: Sealed, notes: list[str]) -> Iterator[Problem]:
     """
     run = Run(sealed.path)
     header, evidence = run.header(), run.evidence()
-    notebooks = {s: read_json(run.notebook(s)) for s in STEPS if run.notebook(s).exists()}
+    notebooks = {step: notebook for step in STEPS if (notebook := run.executed(step)) is not None}
     yield from _header_problems(sealed, header, evidence)
     executed = {step["step"] for step in header.get("steps", ())}
     for step, record in evidence.items():
         yield from record_problems(step_name(step), record, step, sealed.path.name, header["phase"]["id"])
         if step in notebooks:
-            digest = sha256_of(run.notebook(step).with_suffix(".json"))
+            digest = sealed.content["files"][f"{step_name(step)}.json"]["sha256"]
             yield from contradictions(step_name(step), notebooks[step], record, digest)
         elif step in executed:
             yield Problem(Kind.REMOVED, run.notebook(step).name, "run.json says that it was executed")
@@ -52,7 +52,8 @@ def story_problems(sealed: Sealed, notes: list[str]) -> Iterator[Problem]:
             yield Problem(Kind.REMOVED, f"{step_name(step)}.json", "its notebook came to its end")
     yield from _code(run, evidence, notebooks, notes)
     yield from _verdict_problems(header, evidence, notebooks)
-    yield from _recorded_file_problems(sealed, evidence)
+    yield from _summary_problem(run, evidence)
+    yield from recorded_problems(sealed.content["files"], header, evidence)
 
 
 def _header_problems(sealed: Sealed, header: Mapping[str, Any], evidence: Evidence) -> Iterator[Problem]:
@@ -74,6 +75,13 @@ def _header_problems(sealed: Sealed, header: Mapping[str, Any], evidence: Eviden
                     HEADER,
                     f"the run is complete, and {step_name(step)} has not passed: {verdict}",
                 )
+
+
+def _summary_problem(run: Run, evidence: Evidence) -> Iterator[Problem]:
+    """Yield the problem of verdicts.json, of which an archive's index is made: it does not say what the records say."""
+    found = run.read(changes.FILE, shapes.VERDICTS)
+    if found is not None and found != changes.summary(evidence):
+        yield Problem(Kind.CONTRADICTS, changes.FILE, "its verdicts are not those of the steps' records")
 
 
 def _verdict_problems(
@@ -100,41 +108,6 @@ def _verdict_problems(
             yield Problem(
                 Kind.CONTRADICTS, HEADER, f"its step {step} is {verdict}, and by its record {recorded}"
             )
-
-
-def _recorded_file_problems(sealed: Sealed, evidence: Evidence) -> Iterator[Problem]:
-    """Yield the dumps and reports whose SHA-256 is not the one that the step which made them recorded."""
-    facts = {
-        (step, question): evidence.get(step, {}).get("answers", {}).get(question, {}).get("facts", {})
-        for step, question in (("backup", "dump"), ("report", "write"))
-    }
-    recorded = {
-        f"backup/{d['path']}": ("backup", d) for d in facts["backup", "dump"].get("dumps", {}).values()
-    }
-    recorded |= {f["file"]: ("report", f) for f in facts["report", "write"].get("files", {}).values()}
-    for name, (step, file) in recorded.items():
-        listed = sealed.content["files"].get(name)
-        said = f"{step_name(step)}.json says that its SHA-256 is {file['sha256']}"
-        if listed is None:
-            yield Problem(Kind.REMOVED, name, said)
-        elif listed["sha256"] != file["sha256"]:
-            yield Problem(Kind.CONTRADICTS, name, said)
-    rows = [d["data"] for d in facts["backup", "dump"].get("dumps", {}).values() if d.get("data")]
-    yield from (problem for data in rows if (problem := _rows_problem(sealed, data)))
-
-
-def _rows_problem(sealed: Sealed, data: Mapping[str, Any]) -> Problem | None:
-    """Return the problem of a directory with dumped rows: its files are not those whose digest was recorded."""
-    name = f"backup/{data['path']}"
-    inside = {
-        path.removeprefix(f"{name}/"): file["sha256"]
-        for path, file in sealed.content["files"].items()
-        if path.startswith(f"{name}/")
-    }
-    if inside and directory_digest(inside) == data["sha256"]:
-        return None
-    said = f"{step_name('backup')}.json says that the digest of its files is {data['sha256']}"
-    return Problem(Kind.CONTRADICTS if inside else Kind.REMOVED, name, said)
 
 
 def _code(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import stat
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runbooks_lib.archive import reader
 from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, Sealed, names, read
 from runbooks_lib.archive.problem import Kind, Problem
+from runbooks_lib.archive.shapes import NOT_UNDERSTOOD
 from runbooks_lib.errors import EvidenceError
 
 if TYPE_CHECKING:
     from securesystemslib.signer import SSlibKey
-
-NOT_UNDERSTOOD = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +82,8 @@ def _alone(folder: Path, public: SSlibKey | None) -> Verification:
         problems.append(Problem(Kind.CHANGED, MANIFEST, str(error)))
     if sealed is not None:
         problems += _file_problems(sealed)
-        mode, said = _story(sealed, notes)
-        problems += said
+        if not problems:  # else its files are no longer the ones that could tell one
+            mode, problems = _story(sealed, notes)
         signed_by, said = _signature(sealed, public, notes, whole=not problems)
         problems += said
     return Verification(
@@ -98,24 +98,34 @@ def _alone(folder: Path, public: SSlibKey | None) -> Verification:
 
 def _file_problems(sealed: Sealed) -> Iterator[Problem]:
     """Compare what is in the folder with what the manifest lists."""
-    from runbooks_lib.archive.files import sha256_of
-
     folder, listed = sealed.path, sealed.content["files"]
     if sealed.content["run"] != folder.name:
         yield Problem(Kind.REPLACED, MANIFEST, f"it is that of run {sealed.content['run']}")
-    there = set(names(folder))
+    try:
+        there = set(names(folder))
+    except EvidenceError as error:
+        yield Problem(Kind.CHANGED, "-", error.what_happened)
+        return
     for name in sorted(there | set(listed)):
-        path = folder / name
         if name not in listed:
             yield Problem(Kind.ADDED, name, "the manifest does not list it")
         elif name not in there:
             yield Problem(Kind.REMOVED, name, "the manifest lists it")
-        elif not stat.S_ISREG(path.lstat().st_mode):
-            yield Problem(Kind.CHANGED, name, "it is no ordinary file any more")
-        elif (size := path.stat().st_size) != listed[name]["size_bytes"]:
-            yield Problem(Kind.CHANGED, name, f"it has {size} bytes, and had {listed[name]['size_bytes']}")
-        elif sha256_of(path) != listed[name]["sha256"]:
-            yield Problem(Kind.CHANGED, name, "its SHA-256 is another")
+        elif what := _changed(folder, name, **listed[name]):
+            yield Problem(Kind.CHANGED, name, what)
+
+
+def _changed(folder: Path, name: str, sha256: str, size_bytes: int) -> str:
+    """Return how a file differs from what is listed of it; empty when it does not."""
+    try:
+        seen = reader.look(folder, name, size_bytes)
+    except FileNotFoundError:
+        return "it went away while it was read"
+    except EvidenceError as error:
+        return error.what_happened
+    if seen.size_bytes != size_bytes:
+        return f"it has {seen.size_bytes} bytes, and had {size_bytes}"
+    return "" if seen.sha256 == sha256 else "its SHA-256 is another"
 
 
 def _story(sealed: Sealed, notes: list[str]) -> tuple[str | None, list[Problem]]:
@@ -141,7 +151,7 @@ def _signature(
     sealed: Sealed, public: SSlibKey | None, notes: list[str], *, whole: bool
 ) -> tuple[str | None, list[Problem]]:
     """Judge the attestation; return the id of the key that it is proved to be signed with."""
-    if public is None and not (sealed.path / ATTESTATION).exists():
+    if public is None and not os.path.lexists(sealed.path / ATTESTATION):
         notes.append("unsigned: who may write to the folder may also have written the manifest anew")
         return None, []
     from runbooks_lib.archive import attestation

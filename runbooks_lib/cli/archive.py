@@ -123,19 +123,24 @@ def diff_(a: str, b: str, folder: str | None, as_json: bool) -> None:
 
 
 @runs.command()
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("run")
 @click.option(
     "--runs", "url", metavar="URL", required=True, help="The archive to copy it to: s3://bucket/runs."
 )
-def upload(run: Path, url: str) -> None:
-    """Copy a sealed RUN, by its folder, to an object store; its own URL there is printed."""
+def upload(run: str, url: str) -> None:
+    """Copy a sealed RUN, by its folder, to an object store, if it verifies; its own URL there is printed.
+
+    What its manifest lists is copied, and nothing else.
+    """
     from runbooks_lib.archive.remote import shown
     from runbooks_lib.archive.remote import upload as copy
     from runbooks_lib.archive.run import Run, is_url
 
-    if not is_url(url):
-        raise click.UsageError(f"--runs {url} is no URL.")
-    click.echo(shown(copy(Run.open(run.absolute()), url)))
+    if not is_url(url):  # neither is repeated: what was meant for a URL may hold a password
+        raise click.UsageError("--runs is no URL: name an archive such as s3://bucket/runs.")
+    if is_url(run) or not Path(run).is_dir():
+        raise click.UsageError("RUN is no folder: name the folder of a sealed run.")
+    click.echo(shown(copy(Run.open(Path(run).absolute()), url)))
 
 
 @runs.command()

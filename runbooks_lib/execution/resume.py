@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runbooks_lib.archive.code import code_digest
-from runbooks_lib.archive.files import sha256_of
+from runbooks_lib.archive.reader import sha256_of
 from runbooks_lib.archive.run import Run
 from runbooks_lib.errors import PreconditionFailed, RunbookError
 from runbooks_lib.findings import CLOSING, Verdict

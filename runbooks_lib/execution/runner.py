@@ -19,7 +19,8 @@ from typing import Any
 
 from runbooks_lib import errors
 from runbooks_lib.archive.code import notebooks_folder
-from runbooks_lib.archive.files import read_json, write_notebook
+from runbooks_lib.archive.files import write_notebook
+from runbooks_lib.archive.reader import read_json
 from runbooks_lib.archive.run import SEALED_BY_RUNNER, Run, now, step_name
 from runbooks_lib.errors import EvidenceError, ExecutionError, RunbookError
 from runbooks_lib.execution.ahead import Ahead
@@ -156,13 +157,15 @@ def execute_step(
     final = run.notebook(step)
     partial = final.with_name(f".{final.stem}.partial.ipynb")
     try:
+        record = final.with_suffix(".json")
+        run.note({final.name: None, record.name: None})
         final.unlink(missing_ok=True)
-        final.with_suffix(".json").unlink(missing_ok=True)
+        record.unlink(missing_ok=True)
         problem = _execute(
             notebooks_folder() / final.name, partial, parameters, cell_timeout_s, another_follows
         )
         if partial.exists():
-            write_notebook(final, read_json(partial))
+            run.note({final.name: write_notebook(final, read_json(partial))})
     except OSError as error:
         raise EvidenceError(
             f"The notebook of step {step} could not be archived: {error}.",

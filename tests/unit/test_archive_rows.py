@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from runbooks_lib.archive.problem import Kind
-from runbooks_lib.archive.story import _recorded_file_problems
+from runbooks_lib.archive.recorded import recorded_problems
 from runbooks_lib.postgres.directory import directory_digest
 
 HASHES = {"toc.dat": "a" * 64, "1.dat.gz": "b" * 64}
@@ -36,8 +35,7 @@ EVIDENCE = {"backup": {"answers": {"dump": {"facts": {"dumps": DUMPED}}}}}
 def test_a_directory_that_is_another_one_is_named(changes: dict[str, Any], kind: Kind | None) -> None:
     hashes = {name: sha256 for name, sha256 in {**HASHES, **changes}.items() if sha256}
     files = {f"{FOLDER}/{name}": {"sha256": sha256} for name, sha256 in hashes.items()}
-    sealed: Any = SimpleNamespace(content={"files": {**files, "backup/s.sql": {"sha256": "c" * 64}}})
-    problems = list(_recorded_file_problems(sealed, EVIDENCE))
+    problems = list(recorded_problems({**files, "backup/s.sql": {"sha256": "c" * 64}}, {}, EVIDENCE))
     assert [problem.kind for problem in problems] == ([kind] if kind else [])
 
 

@@ -7,12 +7,14 @@ import os
 import shutil
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runbooks_lib.archive import run as module
-from runbooks_lib.archive.files import read_json, write_json
+from runbooks_lib.archive.files import write_json
 from runbooks_lib.archive.pages import write_pages
+from runbooks_lib.archive.reader import read_json
 from runbooks_lib.archive.run import Run, all_runs, runs_folder, step_name, unfinished
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
 from runbooks_lib.phase import Phase, load_phase
@@ -122,13 +124,20 @@ def test_records_come_in_the_order_of_the_steps(tmp_path: Path, phase: Phase) ->
     assert run.record("backup") is None
     assert run.evidence() == {}
     for step in ("report", "backup"):
-        write_json(run.path / f"{step_name(step)}.json", {"step": step})
+        write_json(run.path / f"{step_name(step)}.json", record(step))
     assert list(run.evidence()) == ["backup", "report"]
-    assert run.record("backup") == {"step": "backup"}
+    assert run.record("backup") == record("backup")
     assert run.notebook("backup") == run.path / "02_backup.ipynb"
     (run.path / "02_backup.json").write_text('{"cut sho')
     with pytest.raises(EvidenceError, match=r"02_backup\.json cannot be read"):
         run.evidence()
+
+
+def record(step: str) -> dict[str, Any]:
+    return {
+        "schema_version": 1, "step": step, "run": "r", "phase": "p", "mode": "plan", "code": "c",
+        "started_at": "2026-01-07T17:47:59Z", "finished_at": None, "duration_s": None, "verdict": None, "answers": {},
+    }  # fmt: skip
 
 
 def test_a_step_that_no_phase_has(tmp_path: Path, phase: Phase) -> None:
@@ -140,7 +149,8 @@ def test_the_newest_run_is_taken_up_unless_it_is_finished(tmp_path: Path, phase:
     assert unfinished(tmp_path, phase.id) is None
     for name in ("20260107T174759Z-ffffff", "20260108T000000Z-000000"):
         (tmp_path / phase.id / name).mkdir(parents=True)
-        write_json(tmp_path / phase.id / name / "run.json", {"schema_version": 1, "finished_at": None})
+        header = Run.create(tmp_path / "other", phase).header() | {"id": name, "digests": {}}
+        write_json(tmp_path / phase.id / name / "run.json", header)
     found = unfinished(tmp_path, phase.id)
     assert found is not None
     assert found.id == "20260108T000000Z-000000"

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from runbooks_lib.archive import step as module
-from runbooks_lib.archive.files import sha256_of, write_json
+from runbooks_lib.archive.files import write_json
+from runbooks_lib.archive.reader import sha256_of
 from runbooks_lib.archive.run import Run
 from runbooks_lib.archive.step import Step, open_step
 from runbooks_lib.errors import (

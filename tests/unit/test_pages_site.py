@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner
 from fsspec.implementations.memory import MemoryFileSystem
 
+from runbooks_lib.archive import changes
 from runbooks_lib.archive.files import write_json
-from runbooks_lib.archive.pages import changes
 from runbooks_lib.archive.pages.site import write_site, write_site_at
 from runbooks_lib.archive.run import Run, all_runs
 from runbooks_lib.cli import commands

@@ -9,9 +9,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from runbooks_lib.archive import changes
 from runbooks_lib.archive.files import write_json, write_text
 from runbooks_lib.archive.judged import verdicts
-from runbooks_lib.archive.pages import changes
 from runbooks_lib.archive.pages.document import Article, article
 from runbooks_lib.archive.pages.lag import lag_curve
 from runbooks_lib.archive.pages.matrix import matrix
@@ -122,7 +122,7 @@ def _article(run: Run, phase: Phase, header: Mapping[str, Any], evidence: Eviden
         document.text,
         lang,
         words=in_language(lang)["_"],
-        files=[str(p.relative_to(run.path)) for p in run.path.rglob("*") if p.is_file()],
+        files=run.believed().names(run.path),
         evidence=lambda step, check: _address(run, evidence, step, check),
         pictures={
             document.sections[section]: Markup("").join(map(_figure, filter(None, drawn)))
@@ -164,7 +164,9 @@ def _phase(run: Run, header: Mapping[str, Any]) -> Phase:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / Path(str(header["phase"]["id"])).name
         home.mkdir()
-        for path in (run.path / "plan").iterdir():
-            if path.is_file():
-                (home / path.name).write_bytes(path.read_bytes())
+        believed = run.believed()
+        for name in believed.names(run.path):
+            parent, _, file = name.rpartition("/")
+            if parent == "plan":
+                believed.copy(run.path, name, home / file)
         return load_phase(str(home), kept=True)

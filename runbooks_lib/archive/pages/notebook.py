@@ -14,9 +14,9 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from runbooks_lib.archive.executed import WIDGET
-from runbooks_lib.archive.files import read_json, sha256_of
 from runbooks_lib.archive.pages.cleaner import cleaned
 from runbooks_lib.archive.pages.page import in_all_languages, render
+from runbooks_lib.archive.reader import read_json, sha256_of
 from runbooks_lib.errors import EvidenceError
 from runbooks_lib.findings import CLOSING, Verdict
 from runbooks_lib.steps.document.compiled import compiled

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from runbooks_lib.archive.changes import FILE, Changes, Key, compare, verdicts_of
 from runbooks_lib.archive.files import write_text
-from runbooks_lib.archive.pages.changes import FILE, Changes, Key, compare, verdicts_of
 from runbooks_lib.archive.pages.page import in_all_languages, render, source
 from runbooks_lib.archive.remote import fetched, put
 from runbooks_lib.archive.run import HEADER, Run, all_runs

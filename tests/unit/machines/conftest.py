@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from runbooks_lib.archive.files import write_json
+from runbooks_lib.archive.files import write_bytes, write_json
+from runbooks_lib.archive.manifest import canonical, digests
 from runbooks_lib.archive.run import Run, step_name
 from runbooks_lib.findings import Verdict
 
@@ -26,6 +27,23 @@ def finding(check: str, object: str, have: str, verdict: str, **other: str) -> d
 
 def worst(verdicts: Sequence[str]) -> str:
     return max(verdicts, key=[v.value for v in Verdict].index, default="ERROR")
+
+
+def reseal(path: Path, **changed: Any) -> None:
+    """Seal a run's folder as it is now, whatever was sealed before."""
+    header = json.loads((path / "run.json").read_text("utf-8"))
+    content = {
+        "schema_version": 1, "run": path.name, "phase": path.parent.name, "previous": None,
+        "sealed_at": "2026-01-07T17:49:00.000Z", "verdict": header["verdict"],
+        "complete": header["finished_at"] is not None, "files": digests(path), **changed,
+    }  # fmt: skip
+    write_bytes(path / "manifest.json", canonical(content))
+
+
+@pytest.fixture
+def seal_anew() -> Callable[..., None]:
+    """Return a function that seals a run's folder as it is now."""
+    return reseal
 
 
 @pytest.fixture
@@ -57,7 +75,7 @@ def make_run(tmp_path: Path) -> MakeRun:
             }  # fmt: skip
             verdict = worst([answer["verdict"] for answer in answers.values()])
             write_json(path / f"{step_name(step)}.json", {
-                "schema_version": 1, "step": step, "run": id, "phase": phase, "mode": "plan",
+                "schema_version": 1, "step": step, "run": id, "phase": phase, "mode": "plan", "code": "c" * 64,
                 "started_at": "2026-01-07T17:48:00.000Z", "finished_at": "2026-01-07T17:48:01.000Z",
                 "duration_s": 1.0, "verdict": verdict, "answers": answers,
             })  # fmt: skip
@@ -72,11 +90,7 @@ def make_run(tmp_path: Path) -> MakeRun:
             "targets": [], "steps": told, **header,
         })  # fmt: skip
         if sealed:
-            files = {"run.json": {"sha256": "0" * 64, "size_bytes": 1}}
-            text = json.dumps(
-                {"schema_version": 1, "run": id, "phase": phase, "complete": True, "files": files}
-            )
-            (path / "manifest.json").write_text(text)
+            reseal(path)
         return Run.open(path)
 
     return make

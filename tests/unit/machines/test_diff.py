@@ -85,7 +85,8 @@ def test_the_facts_that_matter(make_run: Any) -> None:
             "row_counts": {"rows": {"leader": {"public.A": rows, "public.B": 1}}},
         }  # fmt: skip
 
-    here, there = ([{"name": "leader", "service": name}] for name in ("production", "staging"))
+    other = {"role": "primary", "database": "d"}
+    here, there = ([{"name": "leader", "service": name, **other}] for name in ("production", "staging"))
     told = diff(
         make_run(steps, id=A, facts=facts("h1", "c1", "b1", 2, "18.5"), header={"targets": here}),
         make_run(

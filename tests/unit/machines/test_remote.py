@@ -16,6 +16,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from runbooks_lib import phase
 from runbooks_lib.archive.remote import (
     archive_url,
     download,
@@ -32,7 +33,8 @@ from runbooks_lib.archive.run import Run, is_url
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
-STEPS = {"preflight": {"schema": [("has_table", "public.A", "there", "PASS")]}}
+STEPS = {step: {"schema": [("has_table", "public.A", "there", "PASS")]} for step in phase.STEPS}
+BY_HAND = {"steps": []}  # so there are no notebooks
 IDS = [f"2026010{n}T000000Z-00000{n}" for n in (1, 2, 3)]
 
 
@@ -56,11 +58,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def run(make_run: Any) -> Run:
-    made: Run = make_run(STEPS, sealed=True)
+def run(make_run: Any, seal_anew: Any) -> Run:
+    made: Run = make_run(STEPS, header=BY_HAND)
     (made.path / "backup").mkdir()
     (made.path / "backup" / "schema é.sql").write_bytes(b"\x00\xff" * 50_000)
     (made.path / "empty").touch()
+    seal_anew(made.path)
     return made
 
 
@@ -113,9 +116,7 @@ def test_twice_is_once(run: Run, url: str, monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_was_cut_short_is_written_again(run: Run, url: str) -> None:
     where = upload(run, url)
     fs, root = at(where)
-    manifest = json.loads((run.path / "manifest.json").read_text()) | {"complete": False}
-    (run.path / "manifest.json").write_text(json.dumps(manifest))
-    fs.pipe_file(f"{root}/manifest.json", json.dumps(manifest).encode())
+    fs.pipe_file(f"{root}/manifest.json", b'{"complete": false}')
     fs.pipe_file(f"{root}/empty", b"not empty")
     fs.pipe_file(f"{root}/stale", b"of an earlier try")
     upload(run, url)
@@ -123,12 +124,13 @@ def test_what_was_cut_short_is_written_again(run: Run, url: str) -> None:
         assert contents(folder) == contents(run.path)
 
 
-def test_a_stopped_run_that_was_continued_replaces_itself(run: Run, url: str) -> None:
-    manifest = json.loads((run.path / "manifest.json").read_text())
-    (run.path / "manifest.json").write_text(json.dumps(manifest | {"complete": False}))
+def test_a_stopped_run_that_was_continued_replaces_itself(run: Run, url: str, seal_anew: Any) -> None:
+    whole = (run.path / "run.json").read_text()
+    (run.path / "run.json").write_text(json.dumps(json.loads(whole) | {"finished_at": None}))
+    seal_anew(run.path)
     upload(run, url)
-    (run.path / "02_backup.json").write_text("{}")
-    (run.path / "manifest.json").write_text(json.dumps(manifest))
+    (run.path / "run.json").write_text(whole)
+    seal_anew(run.path)
     with downloaded(upload(run, url)) as folder:
         assert contents(folder) == contents(run.path)
 
@@ -223,7 +225,7 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(
 
 def test_the_runs_of_an_archive(make_run: Any, url: str) -> None:
     for id_ in IDS:
-        upload(make_run(STEPS, id=id_, sealed=True), url)
+        upload(make_run(STEPS, id=id_, header=BY_HAND, sealed=True), url)
     fs, root = at(f"{url}/{PHASE}")
     fs.rm_file(f"{root}/{IDS[1]}/manifest.json")
     fs.pipe_file(f"{root}/{IDS[2]}/run.json", b"{cut sho")
@@ -237,13 +239,14 @@ def test_the_runs_of_an_archive(make_run: Any, url: str) -> None:
     assert "run.json cannot be read" in runs[2].problem
 
 
-def test_the_chain_comes_along(make_run: Any, url: str, cache: Path) -> None:
+def test_the_chain_comes_along(make_run: Any, url: str, cache: Path, seal_anew: Any) -> None:
     """A machine with an empty cache gets what the next seal must follow and the plans, and nothing else."""
     for id_ in IDS:
-        made = make_run(STEPS, id=id_, sealed=True)
+        made = make_run(STEPS, id=id_, header=BY_HAND)
         (made.path / "plan").mkdir()
         (made.path / "plan" / "plan_1a2b3c4d.json").write_text("{}")
         (made.path / "plan" / "phase.toml").touch()
+        seal_anew(made.path)
         upload(made, url)
     fs, root = at(f"{url}/{PHASE}")
     fs.rm_file(f"{root}/{IDS[1]}/manifest.json")

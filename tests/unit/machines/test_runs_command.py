@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from runbooks_lib.archive.files import write_json
 from runbooks_lib.cli import commands
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
+from runbooks_lib.phase import STEPS
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
 PASS = {"preflight": {"schema": [("has_table", "public.A", "there", "PASS")]}}
 FAIL = {"preflight": {"schema": [("has_table", "public.A", "absent", "FAIL")]}}
 FIRST, SECOND, THIRD = "20260107T174759Z-aaaaaa", "20260108T174759Z-bbbbbb", "20260109T174759Z-cccccc"
+
+STOPPED = {"mode": "apply", "finished_at": None, "stopped_at": "2026-01-07T17:48:01.250Z"}
 
 
 def call(*words: str | Path) -> Result:
@@ -33,8 +35,7 @@ def ids(*words: str | Path) -> list[str]:
 @pytest.fixture
 def archive(make_run: Any, tmp_path: Path) -> Path:
     make_run(PASS, id=FIRST, sealed=True)
-    stopped = {"mode": "apply", "finished_at": None, "stopped_at": "2026-01-07T17:48:01.250Z"}
-    make_run(FAIL, id=SECOND, header=stopped, sealed=True)
+    make_run(FAIL, id=SECOND, header=STOPPED, sealed=True)
     make_run(PASS, id=THIRD, phase="PH16-NEXT", header={"finished_at": None, "verdict": None})
     return tmp_path / "runs"
 
@@ -78,6 +79,7 @@ def test_an_empty_archive(tmp_path: Path) -> None:
 
 def test_a_run_that_cannot_be_read_hides_no_other(archive: Path) -> None:
     (archive / PHASE / FIRST / "run.json").write_text("{cut sho")
+    (archive / PHASE / FIRST / "manifest.json").unlink()
     done = call("list", "--runs", archive)
     assert "unreadable" in done.stdout
     assert SECOND in done.stdout
@@ -127,7 +129,10 @@ def test_diff(archive: Path) -> None:
     assert "no difference" in call("diff", FIRST, FIRST, "--runs", archive).stdout
 
 
-def test_at_a_url(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_at_a_url(make_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tmp_path / "runs"
+    make_run(dict.fromkeys(STEPS, PASS["preflight"]), id=FIRST, header={"steps": []}, sealed=True)
+    make_run(FAIL, id=SECOND, header={**STOPPED, "steps": []}, sealed=True)
     url = f"file://{tmp_path}/bucket"
     for id_ in (FIRST, SECOND):
         done = call("upload", archive / PHASE / id_, "--runs", url)
@@ -158,13 +163,13 @@ def test_upload_wants_a_url(archive: Path) -> None:
     assert done.exit_code == 2
 
 
-def test_a_thousand_runs_are_listed_within_a_second(make_run: Any, tmp_path: Path) -> None:
+def test_a_thousand_runs_are_listed_within_a_second(make_run: Any, tmp_path: Path, seal_anew: Any) -> None:
     header = make_run(PASS).header()
     for n in range(1_000):
         folder = tmp_path / "many" / PHASE / f"20260107T{n:06d}Z-{n:06x}"
         folder.mkdir(parents=True)
         (folder / "run.json").write_text(json.dumps(header | {"id": folder.name}))
-    write_json(folder / "manifest.json", {})
+        seal_anew(folder)
     for words in (("list",), ("show", folder.name), ("diff", "20260107T000001Z", "20260107T000999Z")):
         began = time.process_time()
         call(*words, "--runs", tmp_path / "many")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runbooks_lib.archive.files import read_json
+from runbooks_lib.archive import shapes
 from runbooks_lib.archive.judged import judged, without_time
 from runbooks_lib.archive.run import Run
 from runbooks_lib.findings import Verdict, worst_of
@@ -85,14 +85,13 @@ def verdicts_of(run: Run) -> dict[Key, Verdict]:
 
     Raises EvidenceError when neither can be read.
     """
-    path = run.path / FILE
-    if not path.exists():
+    found = run.read(FILE, shapes.VERDICTS)
+    if found is None:
         return verdicts(run.evidence())
-    tree = read_json(path)["verdicts"]
     # One expression, since an index of an archive comes by here for each finding of each run.
     return {
         (step, question, check, target, name): _BY_NAME[verdict]
-        for step, questions in tree.items()
+        for step, questions in found["verdicts"].items()
         for question, checks in questions.items()
         for check, targets in checks.items()
         for target, objects in targets.items()
