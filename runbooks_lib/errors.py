@@ -15,6 +15,8 @@ RunbookError
 
 from __future__ import annotations
 
+from runbooks_lib.visible import visible_lines
+
 
 class RunbookError(Exception):
     """Stop, with one sentence on what happened and one on what to do.
@@ -36,7 +38,7 @@ class RunbookError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Tell IPython to show the sentence alone: where we raised it is of no use to an operator."""
-        return [f"{type(self).__name__}: {self}"]
+        return [visible_lines(f"{type(self).__name__}: {self}")]
 
 
 class SpecError(RunbookError):

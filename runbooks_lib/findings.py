@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from runbooks_lib.errors import GateClosed, RunbookError
+from runbooks_lib.visible import visible
 
 
 class Verdict(StrEnum):
@@ -148,8 +149,10 @@ def gate(findings: Iterable[Finding]) -> None:
     closing = [f for f in rows if f.verdict in CLOSING]
     if closing:
         lines = [
-            f"  {f.verdict} {f.check} {f.target} {f.object}: have {f.have}, want {f.want}."
-            + (f" {f.hint}" if f.hint else "")
+            "  "
+            + visible(
+                f"{f.verdict} {f.check} {f.target} {f.object}: have {f.have}, want {f.want}. {f.hint}".strip()
+            )
             for f in closing
         ]
         raise GateClosed(

@@ -8,7 +8,6 @@ Source: https://github.com/windyroad/JUnit-Schema
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
@@ -16,9 +15,8 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from runbooks_lib.archive.judged import Evidence, Judged, judged, unexplained, verdicts
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import STEPS
+from runbooks_lib.visible import visible_lines
 
-# What XML 1.0 has no way to say, not even escaped. Source: https://www.w3.org/TR/xml/#charsets
-_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _CHILD = {Verdict.FAIL: "failure", Verdict.ERROR: "error", Verdict.OPEN: "skipped", Verdict.SKIP: "skipped"}
 
 
@@ -44,7 +42,7 @@ def junit(header: Mapping[str, Any], evidence: Evidence) -> str:
 
 def legal(text: str) -> str:
     """Return the text with what XML cannot hold written as an escape that a reader sees: \\x1b."""
-    return _ILLEGAL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    return visible_lines(text)
 
 
 def _suite(

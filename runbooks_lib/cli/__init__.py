@@ -22,6 +22,7 @@ from runbooks_lib.cli.lab import lab
 from runbooks_lib.cli.phase import phase
 from runbooks_lib.cli.report import report
 from runbooks_lib.cli.run import demo, run
+from runbooks_lib.cli.terminal import say, say_error, say_lines
 from runbooks_lib.cli.verify import keygen, verify
 from runbooks_lib.errors import RunbookError
 
@@ -56,13 +57,13 @@ def main() -> None:
     except click.exceptions.Exit as done:
         code = done.exit_code
     except click.ClickException as error:
-        error.show()
+        say_error(error)
         code = error.exit_code
     except RunbookError as error:
-        click.echo(f"error: {error}", err=True)
+        say_lines(f"error: {error}\n", err=True)
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+        say("interrupted", err=True)
         code = INTERRUPTED_EXIT_CODE
     finally:
         gc.freeze()  # nobody has to look for garbage at the end of a process: a fifth of a second after a run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -10,6 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from runbooks_lib.cli.terminal import say, say_json
+from runbooks_lib.visible import visible
 
 if TYPE_CHECKING:
     from runbooks_lib.archive.listing import Listed
@@ -55,17 +57,15 @@ def list_(
         and (mode is None or run.mode == mode)
     ]
     if as_json:
-        click.echo(json.dumps([run.to_dict() for run in found], indent=2, ensure_ascii=False))
+        say_json([run.to_dict() for run in found])
         return
     for line in _table([_HEADINGS, *(_row(run) for run in found)] if found else []):
-        click.echo(line)
+        say(line)
     for run in found:
         if run.problem:
-            click.echo(run.problem, err=True)
+            say(run.problem, err=True)
     if not found:
-        click.echo(
-            f"no runs in {where}" if not listed else f"none of {len(listed)} runs is such a one", err=True
-        )
+        say(f"no runs in {where}" if not listed else f"none of {len(listed)} runs is such a one", err=True)
 
 
 @runs.command()
@@ -84,21 +84,21 @@ def show(run: str, folder: str | None, as_json: bool) -> None:
         sealed = found.sealed
     if as_json:
         told = {"run": header, "sealed": sealed, "steps": evidence}
-        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        say_json(told)
         return
     ended = "complete" if header["finished_at"] else "incomplete"
-    click.echo(
+    say(
         f"{header['id']} {header['phase']['id']} {header['mode']}, verdict {header['verdict']}, {ended}, "
         + ("sealed" if sealed else "not sealed")
     )
     for step, record in evidence.items():
         closed = f"{record['duration_s']} s" if record["finished_at"] else "not closed"
-        click.echo(f"{step_name(step):24} {record['verdict'] or '-':5} {closed}")
+        say(f"{step_name(step):24} {record['verdict'] or '-':5} {closed}")
         for answer in record["answers"].values():
             for finding in answer["findings"]:
                 if finding["verdict"] != "PASS":
                     said = "{verdict} {check} {target} {object}: have {have}, want {want}".format(**finding)
-                    click.echo(f"    {said}")
+                    say(f"    {said}")
 
 
 @runs.command("diff")
@@ -116,10 +116,10 @@ def diff_(a: str, b: str, folder: str | None, as_json: bool) -> None:
     with opened(a, folder) as before, opened(b, folder) as after:
         told = diff(before, after)
     if as_json:
-        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        say_json(told)
         return
     for line in _told(told):
-        click.echo(line)
+        say(line)
 
 
 @runs.command()
@@ -140,7 +140,7 @@ def upload(run: str, url: str) -> None:
         raise click.UsageError("--runs is no URL: name an archive such as s3://bucket/runs.")
     if is_url(run) or not Path(run).is_dir():
         raise click.UsageError("RUN is no folder: name the folder of a sealed run.")
-    click.echo(shown(copy(Run.open(Path(run).absolute()), url)))
+    say(shown(copy(Run.open(Path(run).absolute()), url)))
 
 
 @runs.command()
@@ -170,8 +170,8 @@ def site(folder: str | None, out: Path | None) -> None:
     else:
         path, number = write_site(runs_folder(folder), out.absolute() if out else None)
         where = str(path)
-    click.echo(f"{number} runs", err=True)
-    click.echo(where)
+    say(f"{number} runs", err=True)
+    say(where)
 
 
 _HEADINGS = ("run", "phase", "mode", "verdict", "begun (UTC)", "seconds", "state", "sealed")
@@ -180,7 +180,8 @@ _HEADINGS = ("run", "phase", "mode", "verdict", "begun (UTC)", "seconds", "state
 def _row(run: Listed) -> tuple[str, ...]:
     seconds = "-" if run.duration_s is None else f"{run.duration_s:.1f}"
     begun = str(run.header.get("started_at", "-"))[:19].replace("T", " ")
-    return run.id, run.phase, run.mode, run.verdict, begun, seconds, run.state, "yes" if run.sealed else "no"
+    cells = run.id, run.phase, run.mode, run.verdict, begun, seconds, run.state, "yes" if run.sealed else "no"
+    return tuple(map(visible, cells))
 
 
 def _table(rows: list[tuple[str, ...]]) -> Iterator[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from runbooks_lib.cli.terminal import say
+
 
 @click.command()
 def doctor() -> None:
@@ -25,9 +27,9 @@ def doctor() -> None:
         ("npm", False, _npm),
     ):
         try:
-            click.echo(f"{name:18} {look()}")
+            say(f"{name:18} {look()}")
         except RunbookError as error:
-            click.echo(f"{name:18} missing: {error}")
+            say(f"{name:18} missing: {error}")
             if needed:
                 missing.append(name)
     if missing:

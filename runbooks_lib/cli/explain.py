@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from difflib import get_close_matches
 from importlib.resources import files
 
 import click
+
+from runbooks_lib.cli.terminal import say, say_page
 
 
 @click.command()
@@ -20,13 +21,13 @@ def explain(check: str | None) -> None:
     if check is None:
         width = max(map(len, pages))
         for name, page in pages.items():
-            click.echo(f"{name:{width}}  {_title(page)}")
+            say(f"{name:{width}}  {_title(page)}")
         return
     if check not in pages:
         near = get_close_matches(check, pages, n=3, cutoff=0.5)
         hint = f"Did you mean {', '.join(near)}?" if near else "`runbooks explain` lists all of them."
         raise click.UsageError(f"There is no check {check!r}. {hint}")
-    _print(pages[check])
+    say_page(pages[check])
 
 
 def _pages() -> dict[str, str]:
@@ -41,13 +42,3 @@ def _pages() -> dict[str, str]:
 
 def _title(page: str) -> str:
     return page.partition("\n")[0].partition(": ")[2]
-
-
-def _print(page: str) -> None:
-    if not sys.stdout.isatty():
-        click.echo(page, nl=False)
-        return
-    from rich.console import Console
-    from rich.markdown import Markdown
-
-    Console().print(Markdown(page))

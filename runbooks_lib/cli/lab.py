@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runbooks_lib.cli.terminal import say
+
 if TYPE_CHECKING:
     from runbooks_lib.lab.lab import Lab, Row
 
@@ -32,13 +34,13 @@ def up(directory: Path | None, jupyter: bool) -> None:
     from runbooks_lib.lab.lab import up as start
 
     started = start(directory)
-    click.echo(f"the lab is up in {started.directory}", err=True)
+    say(f"the lab is up in {started.directory}", err=True)
     _print_rows(started.status())
     if jupyter:
         from runbooks_lib.archive.run import runs_folder
         from runbooks_lib.execution.jupyter import become_jupyterlab
 
-        click.echo("Ctrl-C ends JupyterLab, and `runbooks lab down` the lab", err=True)
+        say("Ctrl-C ends JupyterLab, and `runbooks lab down` the lab", err=True)
         become_jupyterlab(runs_folder(), started.env())
 
 
@@ -59,7 +61,7 @@ def status(directory: Path | None) -> None:
 def env(directory: Path | None) -> None:
     """Print the exports that point a shell at the lab: eval "$(runbooks lab env)"."""
     for name, value in _find(directory).env().items():
-        click.echo(f"export {name}={shlex.quote(value)}")
+        say(f"export {name}={shlex.quote(value)}")
 
 
 @lab.command()
@@ -70,10 +72,10 @@ def down(directory: Path | None) -> None:
 
     found = find(directory)
     if found is None:
-        click.echo("no lab is up there", err=True)
+        say("no lab is up there", err=True)
         return
     found.down()
-    click.echo("the lab is down", err=True)
+    say("the lab is down", err=True)
 
 
 def _find(directory: Path | None) -> Lab:
@@ -88,7 +90,7 @@ def _find(directory: Path | None) -> Lab:
 
 def _print_rows(rows: list[Row]) -> None:
     for row in rows:
-        click.echo(f"{row.what:16} {row.where:40} {row.state}")
+        say(f"{row.what:16} {row.where:40} {row.state}")
 
 
 def _runs(row: Row) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from runbooks_lib.cli.terminal import say
+
 
 @click.group()
 def phase() -> None:
@@ -17,7 +19,7 @@ def check(phase: str) -> None:
     from runbooks_lib.phase import load_phase
 
     loaded = load_phase(phase)
-    click.echo(
+    say(
         f"{loaded.id}: {len(loaded.targets)} targets, {len(loaded.tables)} tables, {len(loaded.enums)} enums, "
         f"{len(loaded.indexes)} indexes, {sum(len(s.rows) for s in loaded.seeds)} seed rows, "
         f"{len(loaded.routes)} routes, {len(loaded.checklist)} checklist items"

@@ -6,13 +6,13 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
-from rich.text import Text
 
 from runbooks_lib.archive.run import step_name
+from runbooks_lib.cli.terminal import console, say, say_lines, shown
 from runbooks_lib.findings import CLOSING, Verdict
 from runbooks_lib.phase import STEPS
 
@@ -42,7 +42,7 @@ class Progress:
     """Shows the steps as they run, on stderr."""
 
     def __init__(self, title: str) -> None:
-        self._console = Console(stderr=True)
+        self._console = console(err=True)
         self._title = title
         self._outcomes: list[Outcome] = []
         self._running: tuple[str, float] | None = None
@@ -54,7 +54,7 @@ class Progress:
         if self._console.is_terminal:
             self._live.start()
         else:
-            self._console.print(self._title, highlight=False)
+            self._console.print(shown(self._title))
         return self
 
     def __exit__(
@@ -73,14 +73,14 @@ class Progress:
         if not self._console.is_terminal:
             took = "  kept" if outcome.kept else f"{outcome.duration_s:6.1f} s"
             line = f"{step_name(outcome.step):24} {outcome.verdict:6} {took}"
-            self._console.print(line, highlight=False)
+            self._console.print(shown(line))
 
     def _render(self) -> Group:
         table = _steps_table(self._outcomes)
         if self._running is not None:
             step, began = self._running
             table.add_row(step_name(step), PROVES[step], Spinner("dots"), f"{time.monotonic() - began:.1f}")
-        return Group(Text(self._title), table)
+        return Group(shown(self._title), table)
 
 
 def print_result(result: Result, *, lang: str, apply: bool) -> None:
@@ -88,15 +88,13 @@ def print_result(result: Result, *, lang: str, apply: bool) -> None:
 
     `lang` is the language of the open items, which are texts of the phase.
     """
-    console = Console(highlight=False, soft_wrap=True)
-    table = Console(highlight=False, width=None if console.is_terminal else PLAIN_WIDTH)
-    table.print(_steps_table(result.outcomes))
+    console(width=None if console().is_terminal else PLAIN_WIDTH).print(_steps_table(result.outcomes))
     for item in _open_items(result):
         counted = f"{item['passed']} of {item['judged']} findings passed"
         reason = item["reason"][lang] if item["reason"] else counted
-        console.print(f"open: {item['text'][lang]} ({reason})", markup=False)
-    _print_plan(console, result, apply=apply)
-    console.print(f"run folder: {result.run.path}", markup=False)
+        say(f"open: {item['text'][lang]} ({reason})")
+    _print_plan(result, apply=apply)
+    say(f"run folder: {result.run.path}")
     _print_stop(result)
 
 
@@ -108,33 +106,32 @@ def _open_items(result: Result) -> list[dict[str, Any]]:
     return [item for item in items if item["verdict"] == Verdict.OPEN]
 
 
-def _print_plan(console: Console, result: Result, *, apply: bool) -> None:
+def _print_plan(result: Result, *, apply: bool) -> None:
     if apply:
         return
-    console.print("plan only: no database was written to", markup=False)
+    say("plan only: no database was written to")
     record = result.run.record("baseline_migration") or {}
     plan = record.get("answers", {}).get("plan", {}).get("facts", {})
     if result.exit_code == 0 and plan:
-        console.print(f"plan hash: {plan['hash']}", markup=False)
-        console.print(f"to apply it: --apply --confirm {plan['confirmation']}", markup=False)
+        say(f"plan hash: {plan['hash']}")
+        say(f"to apply it: --apply --confirm {plan['confirmation']}")
 
 
 def _print_stop(result: Result) -> None:
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
     for outcome in result.outcomes:
         if not outcome.exit_code:
             continue
         closing = [f for f in outcome.findings if f.verdict in CLOSING]
-        errors.print(f"stopped at {step_name(outcome.step)}:", style="bold", markup=False)
+        console(err=True).print(shown(f"stopped at {step_name(outcome.step)}:", style="bold"))
         for finding in closing:
             hint = f" {finding.hint}" if finding.hint else ""
             text = f"{finding.check} {finding.target} {finding.object}: have {finding.have}, want {finding.want}.{hint}"
-            errors.print(f"  {finding.verdict} {text}", markup=False)
+            say(f"  {finding.verdict} {text}", err=True)
         if outcome.stopped_by is not None and not closing:
-            errors.print(f"  {outcome.stopped_by}", markup=False)
-        errors.print(f"  evidence: {result.run.notebook(outcome.step)}", markup=False)
+            say_lines(f"  {outcome.stopped_by}\n", err=True)
+        say(f"  evidence: {result.run.notebook(outcome.step)}", err=True)
         if outcome.step != STEPS[-1]:
-            errors.print("  The steps after it were not run.", markup=False)
+            say("  The steps after it were not run.", err=True)
 
 
 def _steps_table(outcomes: list[Outcome] | tuple[Outcome, ...]) -> Table:
@@ -143,7 +140,7 @@ def _steps_table(outcomes: list[Outcome] | tuple[Outcome, ...]) -> Table:
         table.add_column(heading, no_wrap=heading != "what it proves")
     table.add_column("seconds", justify="right")
     for outcome in outcomes:
-        verdict = Text(outcome.verdict, style=STYLES[outcome.verdict])
+        verdict = shown(outcome.verdict, style=STYLES[outcome.verdict])
         took = "kept" if outcome.kept else f"{outcome.duration_s:.1f}"
         table.add_row(step_name(outcome.step), PROVES[outcome.step], verdict, took)
     return table

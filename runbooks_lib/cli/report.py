@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from runbooks_lib.cli.archive import RUNS, opened
+from runbooks_lib.cli.terminal import say, say_lines
 
 
 @click.command()
@@ -29,7 +30,7 @@ def report(run: str, folder: str | None, lang: str, out: Path | None) -> None:
 
     with opened(run, folder) as found:
         if out is None:
-            click.echo(report_anew(found, lang), nl=False)
+            say_lines(report_anew(found, lang))
             return
         for path in write_anew(found, out):
-            click.echo(path)
+            say(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runbooks_lib.cli.terminal import say, say_json
 from runbooks_lib.errors import RunbookError
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def demo(runs: str | None, key: str | None, lang: str, as_json: bool) -> None:
     from runbooks_lib.lab.lab import running
     from runbooks_lib.phase import STEPS
 
-    click.echo("starting the lab: a PostgreSQL leader, a streaming standby, Prisma, an API", err=True)
+    say("starting the lab: a PostgreSQL leader, a streaming standby, Prisma, an API", err=True)
     with running() as lab:
         os.environ.update(lab.env())
         with _told(as_json) as made:
@@ -172,7 +172,7 @@ def _told(as_json: bool) -> Iterator[list[Run]]:
         if as_json:
             from runbooks_lib.archive.summary import stopped
 
-            click.echo(json.dumps(stopped(made[0] if made else None, error), indent=2, ensure_ascii=False))
+            say_json(stopped(made[0] if made else None, error))
         raise
 
 
@@ -207,7 +207,7 @@ def _print(result: Result, *, lang: str, apply: bool, as_json: bool) -> None:
     if as_json:
         from runbooks_lib.archive.summary import result as in_short
 
-        click.echo(json.dumps(in_short(result.run), indent=2, ensure_ascii=False))
+        say_json(in_short(result.run))
     else:
         print_result(result, lang=lang, apply=apply)
 
@@ -224,9 +224,9 @@ def _publish(run: Run, runs: str | None) -> None:
     try:
         append_summary(run)
     except EvidenceError as error:
-        click.echo(f"warning: {error}", err=True)
+        say(f"warning: {error}", err=True)
     if url := archive_url(runs):
-        click.echo(f"uploaded: {shown(upload(run, url))}", err=True)
+        say(f"uploaded: {shown(upload(run, url))}", err=True)
 
 
 def _decide(folder: Run, phase: Phase, *, apply: bool) -> dict[str, str]:
@@ -240,7 +240,7 @@ def _decide(folder: Run, phase: Phase, *, apply: bool) -> dict[str, str]:
     folder.update(resumed=[*folder.header().get("resumed", []), {"at": now(), "steps": noted}])
     for decision in decisions:
         what = "again" if decision.repeat else "kept"
-        click.echo(f"{step_name(decision.step):24} {what:5}  {decision.why}", err=True)
+        say(f"{step_name(decision.step):24} {what:5}  {decision.why}", err=True)
     return {d.step: d.why for d in decisions if not d.repeat}
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from runbooks_lib.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
     from runbooks_lib.archive.verify import Verification
@@ -45,7 +46,7 @@ def verify(run: str, key: Path | None, chain: bool, head: str | None, as_json: b
     with located(run, chain=chain) as folder:
         found = judge(folder, key=key, chain=chain, head=head and head.strip().lower())
     if as_json:
-        click.echo(json.dumps(_as_json(found), indent=2))
+        say_json(_as_json(found))
     else:
         _print(found)
     sys.exit(0 if found.trusted else 1)
@@ -67,7 +68,7 @@ def keygen(out: Path) -> None:
     from runbooks_lib.archive.keys import generate
 
     for path in generate(out.absolute()):
-        click.echo(path)
+        say(path)
 
 
 def _as_json(found: Verification) -> dict[str, Any]:
@@ -90,28 +91,21 @@ def _print(found: Verification) -> None:
     if found.manifest is not None:
         state = "complete" if found.manifest["complete"] else "stopped before its end"
         said = f"{found.manifest['phase']} {found.mode or '-'}, {state}, verdict {found.manifest['verdict']}"
-        click.echo(f"{_printable(f'{name}  {said}')}, sealed {_printable(found.manifest['sealed_at'])}")
+        say(f"{name}  {said}, sealed {found.manifest['sealed_at']}")
     for problem in found.problems:
-        click.echo(f"  {problem.kind:14} {_printable(problem.where)}: {_printable(problem.what)}")
+        say(f"  {problem.kind:14} {problem.where}: {problem.what}")
     for note in found.notes:
-        click.echo(f"  note: {_printable(note)}")
+        say(f"  note: {note}")
     if found.chain:
-        click.echo(
-            f"  chain of {len(found.chain.runs)}, the newest {_printable(found.chain.runs[-1])}, "
+        say(
+            f"  chain of {len(found.chain.runs)}, the newest {found.chain.runs[-1]}, "
             f"its manifest {found.chain.head}: keep this digest elsewhere, for --head"
         )
     signed = f", signed with key {found.signed_by}" if found.signed_by else ""
     if found.trusted:
-        click.echo(f"{_printable(name)} is sealed and whole{signed}")
+        say(f"{name} is sealed and whole{signed}")
     elif found.manifest is None and [p.kind for p in found.problems] == ["incomplete"]:
-        click.echo(f"{_printable(name)} is incomplete")
+        say(f"{name} is incomplete")
     else:
         which = f"{name}, or a run in its chain," if found.chain else name
-        click.echo(f"{_printable(which)} cannot be trusted: {len(found.problems)} problem(s)")
-
-
-def _printable(text: str) -> str:
-    """Return a text without what would move the cursor, or cannot be encoded: names of files may hold anything."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
-    )
+        say(f"{which} cannot be trusted: {len(found.problems)} problem(s)")

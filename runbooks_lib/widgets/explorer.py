@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import Any
 
 import ipywidgets
 
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.postgres.queries import query
+from runbooks_lib.visible import visible_html
 from runbooks_lib.widgets.verdicts import COLOURS, SYMBOLS
 
 MAX_SHOWN = 200
@@ -75,12 +75,12 @@ def _row(finding: Finding) -> str:
     colour = COLOURS.get(finding.verdict, "inherit")
     verdict = f'<b style="color: {colour}">{SYMBOLS[finding.verdict]} {finding.verdict}</b>'
     said = [f"have: {finding.have}", f"want: {finding.want}", *([finding.hint] if finding.hint else [])]
-    details = "".join(f"<p>{escape(line)}</p>" for line in [*said, f"runbooks explain {finding.check}"])
+    details = "".join(f"<p>{visible_html(line)}</p>" for line in [*said, f"runbooks explain {finding.check}"])
     if sql := sql_of(finding.check):
-        details += f"<pre>{escape(sql)}</pre>"
-    summary = f"{escape(finding.check)} {escape(finding.object)}"
+        details += f"<pre>{visible_html(sql)}</pre>"
+    summary = f"{visible_html(finding.check)} {visible_html(finding.object)}"
     return (
-        f"<tr><td>{verdict}</td><td>{escape(finding.target)}</td>"
+        f"<tr><td>{verdict}</td><td>{visible_html(finding.target)}</td>"
         f"<td><details><summary>{summary}</summary>{details}</details></td></tr>"
     )
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from html import escape
 from typing import Any
 
 import ipywidgets
 
 from runbooks_lib.archive.step import Step
 from runbooks_lib.steps.signatures import manual_items
+from runbooks_lib.visible import visible_html
 
 WIDE = ipywidgets.Layout(width="100%")
 TEXT = ipywidgets.Layout(width="22em")
@@ -29,7 +29,7 @@ class _Form:
     def say(self, text: str, *, good: bool) -> None:
         """Say what became of what was decided."""
         colour, symbol = ("#00663d", "✔") if good else ("#b3001b", "✘")
-        self._said.value = f'<b style="color:{colour}">{symbol} {escape(text)}</b>'
+        self._said.value = f'<b style="color:{colour}">{symbol} {visible_html(text)}</b>'
 
     def lock(self) -> None:
         """Take no more input."""
@@ -45,7 +45,7 @@ class ConfirmationForm(_Form):
     def __init__(self, step: Step, options: Mapping[str, Any], *, decided: Callable[..., None]) -> None:
         wanted = options["plan"].get("confirmation", "")
         prompt = ipywidgets.HTML(
-            f"To <b>write to the database</b>, type <code>{escape(wanted)}</code> and press <i>Confirm</i>. "
+            f"To <b>write to the database</b>, type <code>{visible_html(wanted)}</code> and press <i>Confirm</i>. "
             "To write nothing, press <i>Only plan</i>.",
             layout=WIDE,
         )
@@ -93,7 +93,7 @@ class _SignedItem:
         self.note = ipywidgets.Text(placeholder="what you saw", layout=TEXT)
         self.tick.add_class("runbooks-tick")
         self.note.add_class("runbooks-note")
-        label = ipywidgets.HTML(escape(text), layout=ipywidgets.Layout(width="30em"))
+        label = ipywidgets.HTML(visible_html(text), layout=ipywidgets.Layout(width="30em"))
         self.widget = ipywidgets.HBox([self.tick, label, self.note])
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from html import escape
 
 import psycopg
 
@@ -18,6 +17,7 @@ from runbooks_lib.phase import Role, Target
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.postgres.locks import other_runs
 from runbooks_lib.postgres.replication import present_lag
+from runbooks_lib.visible import visible_html
 from runbooks_lib.widgets.live import EVERY_S
 from runbooks_lib.widgets.panel import Bundle, Panel
 from runbooks_lib.widgets.tables import bundle_of
@@ -110,7 +110,7 @@ class Lights(Panel):
         )
         old = f' <b class="runbooks-old">{OLD}</b>' if live else ""
         return {
-            "text/html": f"{shown}<p>{escape(line)}{old}</p>",
+            "text/html": f"{shown}<p>{visible_html(line)}{old}</p>",
             "text/plain": f"{table['text/plain']}\n{line}" + (f" {OLD}" if live else ""),
         }
 

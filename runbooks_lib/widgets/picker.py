@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from html import escape
 from typing import Any
 
 import ipywidgets
@@ -11,6 +10,7 @@ import ipywidgets
 from runbooks_lib.findings import Verdict
 from runbooks_lib.phase import Phase, Target, is_service_name, reference, shipped_ids
 from runbooks_lib.postgres.connect import service_names
+from runbooks_lib.visible import visible_html
 from runbooks_lib.widgets.verdicts import SYMBOLS
 
 WIDTH = {"width": "34em"}
@@ -76,7 +76,9 @@ class Picker:
 
     def say(self, text: str, *, good: bool = True) -> None:
         """Say below the buttons what became of a click."""
-        self._said.value = escape(text) if good else f"<b>{SYMBOLS[Verdict.FAIL]}</b> {escape(text)}"
+        self._said.value = (
+            visible_html(text) if good else f"<b>{SYMBOLS[Verdict.FAIL]}</b> {visible_html(text)}"
+        )
 
     def _dropdown(self, target: Target) -> Any:
         defined = {name for name in service_names() if is_service_name(name)}

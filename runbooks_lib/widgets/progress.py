@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from html import escape
 from typing import Any
 
 from IPython.display import display
 
 from runbooks_lib.progress import Progress
+from runbooks_lib.visible import visible_html
 
 LONG_S = 0.5
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
@@ -36,7 +36,7 @@ class ProgressLine:
             display(self.box)
         bar, words = self.box.children
         bar.value = min(news.done / news.total, 1.0) if news.total else 0.0
-        words.value = escape(in_words(news, elapsed_s))
+        words.value = visible_html(in_words(news, elapsed_s))
 
     def close(self) -> None:
         """Take the line away."""

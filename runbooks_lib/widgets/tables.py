@@ -12,6 +12,7 @@ from pandas.io.formats.style import Styler
 
 from runbooks_lib.findings import Answer, Finding, Verdict
 from runbooks_lib.findings import gate as close_or_pass
+from runbooks_lib.visible import visible_lines
 from runbooks_lib.widgets.front_end import front_end
 from runbooks_lib.widgets.verdicts import COLOURS, SYMBOLS
 
@@ -49,7 +50,8 @@ def show(answer: Answer | Shows) -> None:
 
 def prose(text: str) -> dict[str, str]:
     """Return Markdown for a front end, and the same as plain text."""
-    return {"text/markdown": text, "text/plain": text}
+    shown = visible_lines(text)
+    return {"text/markdown": shown, "text/plain": shown}
 
 
 def gate(findings: Iterable[Finding]) -> None:
@@ -80,7 +82,7 @@ def bundle_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     What stands in a cell is text, wherever it comes from: no markup of it reaches the page.
     """
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    cells = [["" if row.get(c) is None else str(row[c]) for c in columns] for row in rows]
+    cells = [["" if row.get(c) is None else visible_lines(str(row[c])) for c in columns] for row in rows]
     frame = pd.DataFrame(cells, columns=columns, dtype=object)
     with pd.option_context("display.max_colwidth", None, "display.width", TEXT_WIDTH):
         text = frame.to_string(index=False, justify="left")

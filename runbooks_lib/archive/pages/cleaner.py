@@ -6,6 +6,7 @@ from html import escape
 from html.parser import HTMLParser
 
 from runbooks_lib.archive.pages.page import breakable
+from runbooks_lib.visible import visible_lines
 
 _TABLE = frozenset(("table", "thead", "tbody", "tr", "th", "td"))
 _KEPT = _TABLE | frozenset(("p", "b", "strong", "em", "code", "pre", "br", "ul", "ol", "li"))
@@ -49,4 +50,4 @@ class _Cleaner(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._inside is None:
             in_table = self.parts and self.parts[-1] in ("<td>", "<th>")
-            self.parts.append(str(breakable(data)) if in_table else escape(data, quote=False))
+            self.parts.append(str(breakable(data)) if in_table else escape(visible_lines(data), quote=False))

@@ -19,6 +19,7 @@ from markupsafe import Markup, escape
 from runbooks_lib.findings import Verdict
 from runbooks_lib.steps.document.compiled import compiled
 from runbooks_lib.steps.document.language import languages, texts, translations
+from runbooks_lib.visible import visible_lines
 
 # Beside the colour, which is of a palette for colour-blind people, symbol and word say the same.
 SYMBOLS = {Verdict.PASS: "✔", Verdict.OPEN: "◌", Verdict.FAIL: "✘", Verdict.ERROR: "‼", Verdict.SKIP: "–"}
@@ -87,7 +88,12 @@ def clipped(text: object, length: int) -> str:
 
 def breakable(text: object) -> Markup:
     """Return a text whose long names may be broken where a reader would: after a dot, an underscore, a slash."""
-    return Markup("<wbr>").join(escape(part) for part in _BREAKS.split(str(text)))
+    return Markup("<wbr>").join(escape(part) for part in _BREAKS.split(visible_lines(str(text))))
+
+
+def _as_text(value: Any) -> Any:
+    """Return what a template puts in a page: a text so that every character of it is seen, Markup as it is."""
+    return visible_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _digest(script: str) -> str:
@@ -106,6 +112,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(texts()),
         bytecode_cache=compiled(Path(__file__)),
         autoescape=True,
+        finalize=_as_text,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -6,12 +6,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from runbooks_lib.visible import visible
+
 NOTHING = "—"
 _SPECIAL = re.compile(r"[\\*{}\[\]|#~$]|(?<![^\W_])_|_(?![^\W_])")  # an underscore within a word is none
 _ENTITIES = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", "`": "&#96;"}
 )  # no code begins by accident
 _CODE_SPAN = re.compile(r"`([^`\n]+)`")
+_LINE_END = re.compile(r"[\r\n\t\u2028\u2029]")
 _NUMBER = re.compile(r"\d+")
 
 
@@ -26,8 +29,8 @@ class Markdown(str):
 
 
 def one_line(value: object) -> str:
-    """Return a value as text without line breaks or control characters."""
-    return "".join(c if c.isprintable() else " " for c in str(value))
+    """Return a value as text of one line, in which every character is seen."""
+    return visible(_LINE_END.sub(" ", str(value)))
 
 
 def escaped(value: object) -> Markdown:

@@ -131,7 +131,7 @@ def test_a_run_of_which_nothing_is_known_yet(make_run: Any) -> None:
     ("text", "written"),
     [
         ("\x1b[31mred\x00", "\\x1b[31mred\\x00"),
-        ("tab\tline\nend\r", "tab\tline\nend\r"),
+        ("tab\tline\nend\r", "tab\tline\nend\\r"),
         ("\ud800 \ufffe \uffff", "\\ud800 \\ufffe \\uffff"),
         ("é 🟡 &<>\"'", "é 🟡 &<>\"'"),
     ],
