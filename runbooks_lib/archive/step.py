@@ -60,7 +60,7 @@ class Step:
             "verdict": None,
             "answers": {},
         }
-        run.note({self.path.name: None})  # of an earlier execution
+        run.note({self.path.name: None, run.notebook(name).name: None})  # those of an earlier execution
         self._write()
 
     def arm(self) -> None:
