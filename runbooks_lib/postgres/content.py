@@ -41,17 +41,21 @@ def content_hash(conn: Connection, relation: str) -> tuple[int, str]:
     it, all columns in their order, and the hashes are added up: a row that stands twice counts twice. Equal digests
     say that two relations hold the same rows; call it inside `Sessions.snapshot` where that is to be said of one
     moment. `relation` is a `schema.relation` name. Raises psycopg errors as they come.
+
+    Values are printed by their types' output functions, which only a superuser can make: a cast to text, of the row
+    or of a column's type, may be its owner's, and would run with the rights of whoever reads. format() never casts.
     """
     print_alike(conn)
     words = sql.SQL(", ").join(
-        sql.SQL("sum(('x' || substr(hash, {}, 16))::bit(64)::bigint) AS {}").format(
+        sql.SQL("pg_catalog.sum(('x' || pg_catalog.substr(hash, {}, 16))::bit(64)::bigint) AS {}").format(
             sql.Literal(start), sql.Identifier(f"word_{start}")
         )
         for start in _WORDS
     )
     statement = sql.SQL(
-        "SELECT count(*) AS rows, {words} FROM ("
-        "SELECT encode(sha256(convert_to((content.*)::text, 'UTF8')), 'hex') AS hash FROM {relation} AS content"
+        "SELECT pg_catalog.count(*) AS rows, {words} FROM (SELECT pg_catalog.encode(pg_catalog.sha256("
+        "pg_catalog.convert_to(pg_catalog.format('%s', ROW(content.*)), 'UTF8')), 'hex') AS hash"
+        " FROM {relation} AS content"
         " OFFSET 0) AS hashes"  # OFFSET keeps the planner from hashing each row once for every word
     ).format(words=words, relation=identifier(relation))
     row = conn.execute(statement).fetchone()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from runbooks_lib.phase import Target
 from runbooks_lib.postgres.clients import Client, choose, find_clients
 from runbooks_lib.postgres.contents import Contents, read_contents
 from runbooks_lib.postgres.directory import directory_digest
-from runbooks_lib.postgres.dump import dump_command, read_dump
+from runbooks_lib.postgres.dump import dump_command, unreadable
 from runbooks_lib.postgres.restore import environment_of
 from runbooks_lib.postgres.scratch import scratch
 from runbooks_lib.postgres.server import find_server_for
@@ -74,17 +75,23 @@ def read_data_dump(folder: Path) -> DataDump:
     Raises BackupError when the directory, or a file in it, cannot be read.
     """
     try:
-        names = sorted(file.name for file in folder.iterdir())
+        files = sorted(folder.iterdir())
+        hashes = {file.name: _sha256(file) for file in files}
+        size_bytes = sum(file.stat().st_size for file in files)
     except OSError as error:
-        raise BackupError(f"The dump {folder} cannot be read: {error}", "Make the backup again.") from error
-    found = {name: read_dump(folder / name) for name in names}
+        raise unreadable(folder, error) from error
     return DataDump(
         path=folder,
-        files=len(names),
-        size_bytes=sum(file.size_bytes for file in found.values()),
-        sha256=directory_digest({name: file.sha256 for name, file in found.items()}),
-        complete=TABLE_OF_CONTENTS in names,
+        files=len(files),
+        size_bytes=size_bytes,
+        sha256=directory_digest(hashes),
+        complete=TABLE_OF_CONTENTS in hashes,
     )
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def restore_data(

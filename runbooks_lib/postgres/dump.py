@@ -16,32 +16,34 @@ from runbooks_lib.phase import Target
 from runbooks_lib.postgres.clients import Client
 from runbooks_lib.progress import growing
 
-# The end of a whole dump: nothing may follow but the line that belongs to --restrict-key.
-COMPLETE = re.compile(
-    rb"\n--\n-- PostgreSQL database dump complete\n--\n\n(\\unrestrict [0-9A-Za-z]+\n\n)?\Z"
-)
-RESTRICTED = re.compile(rb"^\\restrict ", re.MULTILINE)
+# pg_dump begins and ends a script by a key of its own, which it draws anew each time: psql refuses every other meta
+# command in between. Whoever can write texts in the source could put the end of a key that he knows into them.
+KEY = r"[0-9A-Za-z]+"
+RESTRICT = re.compile(rf"\A((?:--[^\n]*\n|\n)*)\\restrict ({KEY})\n\n?")
+# The end of a whole dump: nothing may follow but the line that belongs to the key.
+COMPLETE = re.compile(rf"\n--\n-- PostgreSQL database dump complete\n--\n\n(?:\\unrestrict ({KEY})\n\n)?\Z")
 DUMP_TIMEOUT_S = 3600
 LOCK_WAIT_TIMEOUT_MS = 60_000
-CHUNK_BYTES = 1 << 20
-TAIL_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DumpFile:
-    """A dump on disk: its size, its hash, and whether pg_dump wrote its last line."""
+    """A dump on disk: its size, its hash, and whether pg_dump wrote its last line.
+
+    `content_sha256` is the hash without the key that pg_dump draws anew: equal schemas have it alike.
+    """
 
     path: Path
     size_bytes: int
     sha256: str
+    content_sha256: str
     complete: bool
 
 
-def dump_schema(client: Client, target: Target, file: Path, *, snapshot: str, restrict_key: str) -> None:
+def dump_schema(client: Client, target: Target, file: Path, *, snapshot: str) -> None:
     """Write a target's schema to `file`, as of an exported snapshot; nobody ever sees half a file under that name.
 
-    Reads the target through pg_dump, which takes ACCESS SHARE locks; writes `file` only. `restrict_key` makes
-    dumps of equal schemas byte-equal (letters and digits; pg_dump 18 and the minor releases of August 2025).
+    Reads the target through pg_dump, which takes ACCESS SHARE locks; writes `file` only.
 
     Raises BackupError with pg_dump's own words, when it fails or when the file cannot be written.
     Source: https://www.postgresql.org/docs/current/app-pgdump.html
@@ -50,8 +52,7 @@ def dump_schema(client: Client, target: Target, file: Path, *, snapshot: str, re
     try:
         if file.exists():
             raise BackupError(f"{file} exists already.", "Dumps are never overwritten; run the step again.")
-        reproducible = [f"--restrict-key={restrict_key}"] if _knows_restrict_key(client) else []
-        command = dump_command(client, target, partial, "--schema-only", *reproducible, snapshot=snapshot)
+        command = dump_command(client, target, partial, "--schema-only", snapshot=snapshot)
         with growing(f"dump of {target.name}", partial):
             done = subprocess.run(
                 command,
@@ -95,31 +96,54 @@ def dump_command(client: Client, target: Target, output: Path, *options: str, sn
 
 
 def read_dump(file: Path) -> DumpFile:
-    """Read a dump back: size, SHA-256, and whether it ends as pg_dump ends a whole one.
+    """Read a schema's dump back: size, hashes, and whether it ends as pg_dump ends a whole one.
 
     Raises BackupError when the file cannot be read.
     """
-    digest = hashlib.sha256()
-    head = tail = b""
     try:
-        with file.open("rb") as stream:
-            while chunk := stream.read(CHUNK_BYTES):
-                head = head or chunk[:TAIL_BYTES]
-                digest.update(chunk)
-                tail = (tail + chunk)[-TAIL_BYTES:]
-        size_bytes = file.stat().st_size
+        content = file.read_bytes()
     except OSError as error:
-        raise BackupError(f"The dump {file} cannot be read: {error}", "Make the backup again.") from error
-    end = COMPLETE.search(tail)
-    complete = end is not None and (RESTRICTED.search(head) is None or end[1] is not None)
-    return DumpFile(path=file, size_bytes=size_bytes, sha256=digest.hexdigest(), complete=complete)
-
-
-def _knows_restrict_key(client: Client) -> bool:
-    known = subprocess.run(
-        [str(client.pg_dump), "--help"], capture_output=True, text=True, timeout=30, check=False
+        raise unreadable(file, error) from error
+    plain, paired = without_key(content.decode("utf-8", "surrogateescape"))
+    end = COMPLETE.search(plain)
+    return DumpFile(
+        path=file,
+        size_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        content_sha256=hashlib.sha256(plain.encode("utf-8", "surrogateescape")).hexdigest(),
+        complete=end is not None and paired,
     )
-    return "--restrict-key" in known.stdout
+
+
+def read_script(file: Path) -> str:
+    """Return the SQL of a schema's dump, without pg_dump's key. Raises BackupError when it cannot be read as text."""
+    try:
+        return without_key(file.read_bytes().decode("utf-8"))[0]
+    except OSError as error:
+        raise unreadable(file, error) from error
+    except UnicodeDecodeError as error:
+        raise BackupError(
+            f"The dump {file.name} is no UTF-8 text: byte {error.object[error.start]:#04x} at {error.start}.",
+            "The database holds names or texts that are not of its encoding; rename what stands at that place.",
+        ) from error
+
+
+def without_key(text: str) -> tuple[str, bool]:
+    """Return a script without the two lines of pg_dump's key; False beside it when only one of them is as it must be.
+
+    The lines are known by their places, the first command and the last line, and by having the same key.
+    """
+    begin, end = RESTRICT.match(text), COMPLETE.search(text)
+    if begin is None:
+        return text, end is None or end[1] is None
+    if end is None or end[1] != begin[2]:
+        return text, False
+    return text[: begin.end(1)] + text[begin.end() : end.start(1) - len("\\unrestrict ")], True
+
+
+def unreadable(path: Path, error: OSError) -> BackupError:
+    """Return the error for a dump that cannot be read."""
+    return BackupError(f"The dump {path} cannot be read: {error}", "Make the backup again.")
 
 
 def _sync(file: Path) -> None:

@@ -125,7 +125,7 @@ def plan(
         "catalogue": catalog.fingerprint(),
         "sql": sql_sha256(phase),
         "prisma": migrations,
-        "backup": {target: noted["sha256"] for target, noted in sorted(dumps.items())},
+        "backup": {target: noted["content_sha256"] for target, noted in sorted(dumps.items())},
     }
     live = describe(catalog)
     planned = plan_statements(statements, made.objects, catalog)
