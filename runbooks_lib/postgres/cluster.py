@@ -11,9 +11,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,17 @@ class Cluster:
         """
         if self.is_running() and self._process and not self._process.end(processes.STOPPING_POSTGRES):
             raise LabError(f"The PostgreSQL server {self.name} ({self._process}) cannot be ended.")
+
+    @contextmanager
+    def ended_after(self, seconds: float) -> Iterator[None]:
+        """End the server when the block takes longer: what runs in it may be foreign code, which no time-out stops."""
+        timer = threading.Timer(seconds, self.begin_stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     # -- using -----------------------------------------------------------------
 

@@ -6,9 +6,10 @@ Nothing here is executed, and no meta command of psql is ever read: what is no S
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import chain
 from typing import Any
 
 from pglast import ast, parse_sql, split
@@ -47,7 +48,17 @@ _SETTINGS_LEFT_OUT = {
 
 
 _OF_THE_SERVER = (ObjectType.OBJECT_PARAMETER_ACL, ObjectType.OBJECT_DATABASE, ObjectType.OBJECT_TABLESPACE)
-_NAMING = ("sval", "relname", "schemaname", "idxname", "conname", "colname", "extname", "trigname", "policy_name", "name")
+_NAMING = (
+    "sval",
+    "relname",
+    "schemaname",
+    "idxname",
+    "conname",
+    "colname",
+    "extname",
+    "trigname",
+    "policy_name",
+)
 
 
 class Kind(Enum):
@@ -63,7 +74,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """A statement, its kind, and for an extension or schema its names."""
+    """A statement, its kind, and its names: an extension and its schema, a schema, the owner of an event trigger."""
 
     text: str
     kind: Kind
@@ -75,6 +86,16 @@ def read_pieces(script: str) -> tuple[Piece, ...]:
 
     Raises ValueError when not even the ends of the statements can be told.
     """
+    return tuple(_piece(text) for text in _statements(script))
+
+
+def created_tables(script: str) -> frozenset[tuple[str, str]]:
+    """Return schema and name of each table that a dump's SQL creates. Raises ValueError as `read_pieces` does."""
+    found = map(_TABLE.match, _statements(script))
+    return frozenset((_unquoted(table[1]), _unquoted(table[2])) for table in found if table)
+
+
+def _statements(script: str) -> Iterator[str]:
     try:
         slices = split(script, only_slices=True)
     except ParseError:  # cut, or of a newer PostgreSQL: as far as its words can be told apart
@@ -82,7 +103,7 @@ def read_pieces(script: str) -> tuple[Piece, ...]:
             slices = split(script, only_slices=True, with_parser=False)
         except ParseError as error:
             raise ValueError(str(error)) from error
-    return tuple(_piece(text) for text in (_bare(script[each]) for each in slices) if text)
+    return (text for text in (_bare(script[each]) for each in slices) if text)
 
 
 def identifiers(statement: str) -> frozenset[str]:
@@ -98,12 +119,6 @@ def identifiers(statement: str) -> frozenset[str]:
 def makes_table(statement: str) -> bool:
     """Tell whether a statement makes a table, or cannot be read."""
     return isinstance(_parsed(statement), ast.CreateStmt | ast.CreateForeignTableStmt | None)
-
-
-def created_tables(pieces: Iterable[Piece]) -> frozenset[tuple[str, str]]:
-    """Return schema and name of each table that a dump creates."""
-    found = (_TABLE.match(piece.text) for piece in pieces if piece.kind is Kind.DEFINITION)
-    return frozenset((_unquoted(table[1]), _unquoted(table[2])) for table in found if table)
 
 
 def _unquoted(name: str) -> str:
@@ -126,8 +141,10 @@ def _piece(text: str) -> Piece:
         node = _parsed(text)
         if isinstance(node, ast.GrantStmt) and not _of_the_database(node):
             return Piece(text=text, kind=Kind.LEFT_OUT)
-        kind = Kind.EVENT if _of_events(node) else Kind.LABEL if _labels(node) else Kind.DEFINITION
-        return Piece(text=text, kind=kind)
+        if _of_events(node):
+            owner = getattr(getattr(node, "newowner", None), "rolename", None)
+            return Piece(text=text, kind=Kind.EVENT, names=(owner,) if owner else ())
+        return Piece(text=text, kind=Kind.LABEL if _labels(node) else Kind.DEFINITION)
     return _looked_into(text) if _LOOKED_INTO.match(text) else Piece(text=text, kind=Kind.DEFINITION)
 
 
@@ -138,10 +155,10 @@ def _looked_into(text: str) -> Piece:
         case ast.RefreshMatViewStmt():
             return Piece(text=text, kind=Kind.LEFT_OUT)
         case ast.CreateExtensionStmt(extname=name, options=options):
-            schema = next((o.arg.sval for o in options or () if o.defname == "schema"), "")
-            return Piece(text=text, kind=Kind.EXTENSION, names=(name, schema))
+            schema = next((str(o.arg.sval) for o in options or () if o.defname == "schema"), "")
+            return Piece(text=text, kind=Kind.EXTENSION, names=(str(name), schema))
         case ast.CreateSchemaStmt(schemaname=name):
-            return Piece(text=text, kind=Kind.SCHEMA, names=(name,))
+            return Piece(text=text, kind=Kind.SCHEMA, names=(str(name),))
         case _:
             return Piece(text=text, kind=Kind.DEFINITION)
 
@@ -162,14 +179,17 @@ def _of_the_database(grant: ast.GrantStmt) -> bool:
     """Tell whether privileges are on objects that the dump makes: not on functions of PostgreSQL that read files."""
     if grant.objtype in _OF_THE_SERVER:
         return False
-    named = (tuple(part.sval for part in o.objname) for o in grant.objects if isinstance(o, ast.ObjectWithArgs))
-    relations = ((o.schemaname, o.relname) for o in grant.objects if isinstance(o, ast.RangeVar))
-    return all(len(name) == 2 and name[0] not in (None, "pg_catalog") for name in (*named, *relations))
+    objects = grant.objects or ()
+    named = (
+        tuple(part.sval for part in o.objname or ()) for o in objects if isinstance(o, ast.ObjectWithArgs)
+    )
+    relations = ((o.schemaname, o.relname) for o in objects if isinstance(o, ast.RangeVar))
+    return all(len(name) == 2 and name[0] not in (None, "pg_catalog") for name in chain(named, relations))
 
 
 def _labels(node: ast.Node | None) -> bool:
     if isinstance(node, ast.AlterTableStmt):  # ALTER FOREIGN TABLE … OWNER TO is one of these
-        return all(command.subtype == AlterTableType.AT_ChangeOwner for command in node.cmds)
+        return all(command.subtype == AlterTableType.AT_ChangeOwner for command in node.cmds or ())
     return isinstance(node, _LABELS)
 
 

@@ -1,33 +1,70 @@
-"""Does a dump restore? Into a scratch cluster of our own, never into the target."""
+"""Does a dump restore? Into a scratch cluster of our own, never into the target, and never with a superuser's rights.
+
+What the dump holds may execute code: a check calls a function, an index evaluates one. It runs as an ordinary role
+that has nothing but the scratch database. Statements go to the server as they are: no psql reads them, and so no meta
+command in them means anything.
+"""
 
 from __future__ import annotations
 
-import os
 import secrets
-import subprocess
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
 
 from runbooks_lib.errors import BackupError
-from runbooks_lib.postgres.binaries import clean_environment
 from runbooks_lib.postgres.catalog import Catalog, read_catalog
-from runbooks_lib.postgres.clients import choose, find_clients
+from runbooks_lib.postgres.connect import Connection
+from runbooks_lib.postgres.dump import read_script
+from runbooks_lib.postgres.dump_script import Kind, Piece, read_pieces
+from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.scratch import SUPERUSER, Scratch, scratch
 from runbooks_lib.postgres.server import find_server_for
 
-RESTORE_TIMEOUT_S = 3600
+RESTORE_TIMEOUT_S = 3600.0
+RESTORER = "runbooks restorer"
+# What only a superuser may make (a function in C, an operator class), or what this server does not have.
+NEEDS_MORE = {"42501", "0A000", "58P01"}
+# What an earlier one was to make: relation, type or role, function, schema, column.
+MISSES = {"42P01", "42704", "42883", "3F000", "42703"}
+
+LACKING_HINT = (
+    "If the message names an extension or a collation, let RUNBOOKS_PG_BIN name server programs that have it; "
+    "otherwise do not trust this dump: make it again."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A statement of a dump that an ordinary role could not execute here, and the server's words."""
+
+    statement: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What of a dump was not restored; `path_set` when functions found what they call by a search_path alone."""
+
+    left_out: tuple[LeftOut, ...] = ()
+    path_set: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """What a dump restores to, and the version of the scratch server that took it."""
+    """What a dump (`pieces`, its statements) restores to, and the version of the scratch server that took it."""
 
     server_version: str
     server_major: int
     catalog: Catalog
+    pieces: tuple[Piece, ...]
+    outcome: Outcome
 
 
 class Restores:
@@ -51,72 +88,214 @@ class Restores:
         The scratch has the source's major version, else the lowest newer one found. `roles` are the source's: they
         are created there without a password, so that owners and grants can be restored.
 
-        Raises BackupError with psql's own words when the dump does not restore as a whole; PreconditionFailed or
-        LabError when there is no scratch to restore it into.
+        Raises BackupError with the server's own words when the dump does not restore; PreconditionFailed or LabError
+        when there is no scratch to restore it into.
         """
         if server_major not in self._copies:
             self._copies[server_major] = self._open.enter_context(scratch(find_server_for(server_major)))
         copy = self._copies[server_major]
         database = f"restored_{secrets.token_hex(4)}"
-        restore_into(copy, dump, database, roles=roles)
+        pieces = pieces_of(read_script(dump), dump.name)
+        outcome = _restore(copy, pieces, database, roles=roles, what=dump.name)
         with copy.connect(database) as conn:
             return Restored(
                 server_version=copy.version,
                 server_major=copy.cluster.programs.major,
                 catalog=read_catalog(conn),
+                pieces=pieces,
+                outcome=outcome,
             )
 
 
-def restore_into(copy: Scratch, dump: Path, database: str, *, roles: Iterable[str]) -> None:
-    """Restore a plain schema dump into a new database of a scratch cluster, whole or not at all.
+def restore_into(copy: Scratch, dump: Path, database: str, *, roles: Iterable[str]) -> Outcome:
+    """Restore a plain schema dump into a new database of a scratch cluster.
 
-    Raises BackupError with psql's own words.
+    Raises BackupError with the server's own words.
     """
-    copy.create_database(database, roles=roles)
-    _run_psql(copy, dump, database)
+    return _restore(copy, pieces_of(read_script(dump), dump.name), database, roles=roles, what=dump.name)
 
 
-def environment_of(copy: Scratch, **more: str) -> dict[str, str]:
-    """Return the environment of a client program that is to work in a scratch cluster, as its superuser."""
-    address = copy.cluster.address()
-    return clean_environment(
-        {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "PGHOST": address["host"],
-            "PGPORT": address["port"],
-            "PGUSER": SUPERUSER,
-            "PGPASSWORD": copy.password,
-            "PGSSLMODE": "disable",
-            **more,
-        }
-    )
+def _restore(
+    copy: Scratch, pieces: tuple[Piece, ...], database: str, *, roles: Iterable[str], what: str
+) -> Outcome:
+    copy.create_database(database, roles=roles, owner=RESTORER)
+    return restore_pieces(copy, database, pieces, what=what)
 
 
-def _run_psql(copy: Scratch, dump: Path, database: str) -> None:
-    psql = choose(find_clients(), copy.cluster.programs.major).psql
-    command = [
-        str(psql),
-        "--no-psqlrc",
-        "--quiet",
-        "--set=ON_ERROR_STOP=1",
-        "--single-transaction",
-        f"--file={dump}",
-    ]
+def pieces_of(script: str, what: str) -> tuple[Piece, ...]:
+    """Split a dump's script. Raises BackupError when its statements cannot be told apart."""
     try:
-        done = subprocess.run(
-            command,
-            env=environment_of(copy, PGDATABASE=database),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=RESTORE_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise BackupError(f"{dump.name} could not be restored: {error}.", "Make the backup again.") from error
-    if done.returncode != 0:
+        return read_pieces(script)
+    except ValueError as error:
+        raise BackupError(f"{what} is no SQL script: {error}.", "Make the backup again.") from error
+
+
+def restore_pieces(copy: Scratch, database: str, pieces: Sequence[Piece], *, what: str) -> Outcome:
+    """Execute a dump's statements in a database that was lent to RESTORER: extensions, then definitions, then labels.
+
+    Extensions are made by their names, before anything of the dump is there that they could meet. Owners, privileges
+    and comments come last, from a superuser, since the new owner may not be allowed to own there; nothing that was
+    restored is executed any more then.
+    Raises BackupError with the server's own words.
+    """
+    extensions = any(piece.kind is Kind.EXTENSION for piece in pieces)
+    try:
+        with copy.cluster.ended_after(RESTORE_TIMEOUT_S):
+            with copy.connect(database) as conn:
+                made, left_out = _make_extensions(conn, pieces)
+                if extensions:
+                    lend_extensions(conn)
+            with copy.session(database, owner=RESTORER) as conn:
+                defined = _define(conn, copy, [p for p in pieces if p.names[:1] not in made], left_out, what)
+            with copy.connect(database) as conn:
+                if extensions:
+                    lend_extensions(conn, "REVOKE {} FROM {}")
+                lacking = _label(conn, copy, pieces, (*left_out, *defined.left_out), what)
+    except psycopg.Error as error:
+        raise _refused(what, copy, error) from error
+    return Outcome(left_out=(*left_out, *defined.left_out, *lacking), path_set=defined.path_set)
+
+
+def _make_extensions(
+    conn: Connection, pieces: Iterable[Piece]
+) -> tuple[set[tuple[str, ...]], tuple[LeftOut, ...]]:
+    """Make each extension and the schema that it lies in; return those schemas, and what cannot be had here."""
+    made: set[tuple[str, ...]] = set()
+    left_out = []
+    for piece in pieces:
+        if piece.kind is not Kind.EXTENSION:
+            continue
+        name, schema = piece.names
+        if schema and not conn.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,)).fetchall():
+            create = sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}")
+            conn.execute(create.format(sql.Identifier(schema), sql.Identifier(RESTORER)))
+            made.add((schema,))
+        where = sql.SQL(" WITH SCHEMA {}").format(sql.Identifier(schema)) if schema else sql.SQL("")
+        try:
+            conn.execute(sql.SQL("CREATE EXTENSION {}").format(sql.Identifier(name)) + where)
+        except psycopg.Error as error:
+            left_out.append(LeftOut(statement=piece.text, why=error.diag.message_primary or str(error)))
+    return made, tuple(left_out)
+
+
+def lend_extensions(conn: Connection, statement: LiteralString = "GRANT {} TO {}") -> None:
+    """Let RESTORER use what only a superuser may use of extensions, or take it back: wrappers, tables with rows."""
+    for row in conn.execute(query("lent_by_extensions")).fetchall():
+        what = sql.SQL(row["what"]).format(sql.Identifier(*row["names"]))
+        conn.execute(sql.SQL(statement).format(what, sql.Identifier(RESTORER)))
+
+
+def _define(
+    conn: Connection, copy: Scratch, pieces: Iterable[Piece], before: tuple[LeftOut, ...], what: str
+) -> Outcome:
+    """Execute the definitions, as the ordinary role that the session is of."""
+    texts = [piece.text for piece in pieces if piece.kind in (Kind.DEFINITION, Kind.SCHEMA)]
+    paths = Paths(conn)
+    left_out = _execute(conn, copy, texts, paths.execute, before, what)
+    paths.reset()
+    return Outcome(left_out=left_out, path_set=bool(paths.set_for))
+
+
+class Paths:
+    """Executes definitions; those of functions that name what they call by its bare name, with a search_path.
+
+    A dump is restored with none, as pg_dump writes it, and PostgreSQL evaluates an index with none: such functions
+    work in the source where its sessions have one. Here each gets one for the time of the restore.
+    """
+
+    def __init__(self, conn: Connection) -> None:
+        self.conn = conn
+        self.set_for: list[str] = []
+
+    def execute(self, text: str) -> None:
+        """Execute a statement, a second time when it misses something and functions could be helped."""
+        try:
+            self.conn.execute(text.encode())
+        except psycopg.Error as error:
+            if error.sqlstate not in MISSES or not self.help():
+                raise
+            self.conn.execute(text.encode())
+
+    def help(self) -> bool:
+        """Give each function that has none a search_path with every schema; return whether there was one."""
+        rows = self.conn.execute(query("functions_without_path")).fetchall()
+        for row in rows:
+            self.conn.execute(row["help"].encode())
+            self.set_for.append(row["reset"])
+        return bool(rows)
+
+    def reset(self) -> None:
+        """Take the paths away again: they are not the dump's."""
+        for statement in self.set_for:
+            self.conn.execute(statement.encode())
+
+
+def _label(
+    conn: Connection, copy: Scratch, pieces: Sequence[Piece], before: tuple[LeftOut, ...], what: str
+) -> tuple[LeftOut, ...]:
+    """Give owners, privileges and comments, event triggers last; each statement is one that executes nothing."""
+    labels = [piece.text for piece in pieces if piece.kind is Kind.LABEL]
+    events = [piece.text for piece in pieces if piece.kind is Kind.EVENT]
+    if any(SUPERUSER in text for text in (*labels, *events)):
         raise BackupError(
-            f"{dump.name} does not restore into PostgreSQL {copy.version}: {' '.join(done.stderr.split())[:1000]}",
-            "If the message names an extension, let RUNBOOKS_PG_BIN name server programs that have it; "
-            "otherwise do not trust this dump: make it again.",
+            f"{what} names {SUPERUSER!r}, the superuser of scratch servers.",
+            "A role of the source has this name, or a text speaks of it. Rename it.",
         )
+    left_out = _execute(conn, copy, labels, lambda text: conn.execute(text.encode()), before, what)
+    owners = {name for piece in pieces if piece.kind is Kind.EVENT for name in piece.names}
+    with _superusers(conn, owners):
+        before = (*before, *left_out)
+        return left_out + _execute(conn, copy, events, lambda text: conn.execute(text.encode()), before, what)
+
+
+@contextmanager
+def _superusers(conn: Connection, roles: Iterable[str]) -> Iterator[None]:
+    """Make roles superusers for a block in which nothing else works in this server: event triggers belong to such."""
+    change = sql.SQL("ALTER ROLE {} {}")
+    names = [sql.Identifier(role) for role in sorted(roles)]
+    for name in names:
+        conn.execute(change.format(name, sql.SQL("SUPERUSER")))
+    try:
+        yield
+    finally:
+        for name in names:
+            conn.execute(change.format(name, sql.SQL("NOSUPERUSER")))
+
+
+def _execute(
+    conn: Connection,
+    copy: Scratch,
+    texts: Sequence[str],
+    execute: Callable[[str], object],
+    before: tuple[LeftOut, ...],
+    what: str,
+) -> tuple[LeftOut, ...]:
+    """Execute statements at once; where that fails, one by one, to tell what fails and why."""
+    try:
+        with conn.transaction():
+            conn.execute(";\n".join(texts).encode())
+        return ()
+    except psycopg.Error as error:
+        if conn.broken or conn.closed:
+            raise _refused(what, copy, error) from error
+    left_out: list[LeftOut] = []
+    for text in texts:
+        try:
+            execute(text)
+        except psycopg.Error as error:
+            if not _lacks(error, bool(before or left_out)):
+                raise _refused(what, copy, error) from error
+            left_out.append(LeftOut(statement=text, why=error.diag.message_primary or str(error)))
+    return tuple(left_out)
+
+
+def _lacks(error: psycopg.Error, others: bool) -> bool:
+    """Tell whether it is the scratch that cannot do this: it needs a superuser, or hangs on what was left out."""
+    return error.sqlstate in NEEDS_MORE or (others and error.sqlstate in MISSES)
+
+
+def _refused(what: str, copy: Scratch, error: psycopg.Error) -> BackupError:
+    return BackupError(
+        f"{what} does not restore into PostgreSQL {copy.version}: {' '.join(str(error).split())[:1000]}",
+        LACKING_HINT,
+    )

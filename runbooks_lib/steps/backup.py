@@ -6,6 +6,7 @@ Each function answers one question of `02_backup.ipynb`. The dumps are the only 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,14 +19,12 @@ from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.catalog import read_catalog
 from runbooks_lib.postgres.clients import Client, choose, demands_tls, find_clients
 from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.postgres.differences import differences, in_words
-from runbooks_lib.postgres.dump import DumpFile, dump_schema, read_dump
+from runbooks_lib.postgres.dump import DumpFile, dump_schema, read_dump, without_key
+from runbooks_lib.postgres.dump_script import created_tables
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.restore import Restores
-from runbooks_lib.postgres.surroundings import read_surroundings
 from runbooks_lib.steps.backup_data import judge_whole, prove_data, save_data, verify_data
-
-MAX_DIFFERENCES = 5  # named in the finding; the rest is counted
+from runbooks_lib.steps.backup_proof import prove_schema
 
 
 def client(phase: Phase, sessions: Sessions) -> Answer:
@@ -126,51 +125,16 @@ def prove(phase: Phase, sessions: Sessions, *, folder: Path, dumps: Mapping[str,
                 if not noted:
                     raise BackupError(f"There is no dump of target {name!r}.", "Run the dump again.")
                 file = folder / noted["path"]
-                finding, restored[name] = _prove_target(restores, sessions, name, file, noted)
+                finding, restored[name] = prove_schema(restores, sessions, name, file, noted)
             except RunbookError as error:
                 finding = could_not_run("dump_restores", name, str(noted.get("path", "dump")), error)
             findings.append(finding)
     for name, data in ((name, noted["data"]) for name, noted in dumps.items() if noted.get("data")):
-        findings.append(_prove_data(sessions, name, folder, data))
+        try:
+            findings.append(prove_data(sessions, name, folder, data))
+        except RunbookError as error:
+            findings.append(could_not_run("data_restores", name, str(data["path"]), error))
     return Answer(findings=tuple(findings), facts={"restored": restored})
-
-
-def _prove_data(sessions: Sessions, name: str, folder: Path, data: Mapping[str, Any]) -> Finding:
-    try:
-        return prove_data(sessions, name, folder, data)
-    except RunbookError as error:
-        return could_not_run("data_restores", name, str(data["path"]), error)
-
-
-def _prove_target(
-    restores: Restores, sessions: Sessions, name: str, file: Path, noted: Mapping[str, Any]
-) -> tuple[Finding, dict[str, str]]:
-    major = sessions.identity(name).major
-    with sessions.snapshot(name) as conn:
-        source = read_catalog(conn)
-        roles = read_surroundings(conn).roles
-    copy = restores.restore_schema(file, server_major=major, roles=roles)
-    fingerprint = copy.catalog.fingerprint()
-    same = fingerprint == noted["fingerprint"]
-    # What differs can be named only while the source still is what was dumped.
-    named = differences(copy.catalog, source) if source.fingerprint() == noted["fingerprint"] else ()
-    more = f" and {len(named) - MAX_DIFFERENCES} more" if len(named) > MAX_DIFFERENCES else ""
-    said = f": {'; '.join(map(in_words, named[:MAX_DIFFERENCES]))}{more}" if named else ""
-    into = f"in PostgreSQL {copy.server_version}" + (
-        "" if copy.server_major == major else f" (the server has {major})"
-    )
-    finding = Finding(
-        check="dump_restores",
-        target=name,
-        object=file.name,
-        have=f"catalogue {fingerprint[:16]} {into}{said}",
-        want=f"catalogue {str(noted['fingerprint'])[:16]}",
-        verdict=Verdict.PASS if same else Verdict.FAIL,
-        hint=""
-        if same
-        else "The dump does not bring back what was dumped: do not go on with it; see what differs.",
-    )
-    return finding, {"server_version": copy.server_version, "fingerprint": fingerprint}
 
 
 def _client_for(sessions: Sessions, target: str) -> Client:
@@ -212,9 +176,9 @@ def _verify_target(sessions: Sessions, name: str, file: Path, noted: Mapping[str
         catalog = read_catalog(conn)
         rows = conn.execute(query("extension_tables")).fetchall()
     owned = {qualified(row["schema"], row["name"]) for row in rows}
-    text = file.read_text(encoding="utf-8", errors="replace")
     tables = [table for table in catalog.tables() if table not in owned]
-    lost = [t for t in tables if not _creates(text, t)]
+    created = _created(file)
+    lost = [table for table in tables if parts(table) not in created]
     return [
         judge(
             "dump_hash_is",
@@ -245,8 +209,9 @@ def _verify_target(sessions: Sessions, name: str, file: Path, noted: Mapping[str
     ]
 
 
-def _creates(text: str, table: str) -> bool:
-    """Tell whether a dump creates a table: pg_dump quotes a name only where it must."""
-    schema, name = ((part, '"' + part.replace('"', '""') + '"') for part in parts(table))
-    forms = {f"{s}.{n}" for s in schema for n in name}
-    return any(f"TABLE {form} (" in text for form in forms)
+def _created(file: Path) -> frozenset[tuple[str, ...]]:
+    """Return schema and name of the tables that a dump creates, as far as it can be read."""
+    script, _ = without_key(file.read_text(encoding="utf-8", errors="replace"))
+    with suppress(ValueError):
+        return created_tables(script)
+    return frozenset()

@@ -71,13 +71,13 @@ def prove_data(sessions: Sessions, name: str, folder: Path, data: Mapping[str, A
     """
     with sessions.snapshot(name) as conn:
         roles = read_surroundings(conn).roles
-    version, restored = restore_data(
+    restored = restore_data(
         folder / data["path"],
         server_major=sessions.identity(name).major,
         roles=roles,
         database_bytes=data["database_bytes"],
     )
-    differing = tuple(compare_contents(restored, data))
+    differing = tuple(compare_contents(restored.contents, data))
     more = f" and {len(differing) - MAX_NAMED} more" if len(differing) > MAX_NAMED else ""
     said = f"; not {'; '.join(differing[:MAX_NAMED])}{more}" if differing else ""
     tables, sequences = (
@@ -88,7 +88,7 @@ def prove_data(sessions: Sessions, name: str, folder: Path, data: Mapping[str, A
         check="data_restores",
         target=name,
         object=str(data["path"]),
-        have=f"restored in PostgreSQL {version}{said}",
+        have=f"restored in PostgreSQL {restored.server_version}{said}",
         want=f"the rows of {tables} tables, the large objects and the values of {sequences} sequences as in the source",
         verdict=Verdict.FAIL if differing else Verdict.PASS,
         hint="The dump does not bring back what was dumped: do not go on with it, and make it again."

@@ -141,7 +141,6 @@ def test_an_older_pg_dump_is_refused_by_itself(lab: Lab, tmp_path: Path) -> None
                 PHASE.targets["leader"],
                 tmp_path / "d.sql",
                 snapshot=snapshot["id"],
-                restrict_key="k",
             )
     assert list(tmp_path.iterdir()) == []
 
@@ -171,16 +170,23 @@ def test_dump_and_verify_pass(lab: Lab, tmp_path: Path) -> None:
     assert {f.target for f in checked.findings} == {"leader", "legacy"}
 
 
-def test_equal_schemas_give_equal_bytes(lab: Lab, tmp_path: Path, client: Client) -> None:
-    if not dump_module._knows_restrict_key(client):
-        pytest.skip(f"pg_dump {client.version} knows no --restrict-key")
+def test_equal_schemas_give_equal_contents_under_other_keys(lab: Lab, tmp_path: Path) -> None:
+    """Nobody who writes texts into the source can know the key; and the plan's hash is that of the content."""
     folders = [tmp_path / name for name in "ab"]
     for folder in folders:
         folder.mkdir()
     first, second = (ask(backup.dump, folder=folder).facts["dumps"] for folder in folders)
     for target in PHASE.backup.targets:
-        assert first[target]["sha256"] == second[target]["sha256"]
+        assert first[target]["content_sha256"] == second[target]["content_sha256"]
         assert first[target]["fingerprint"] == second[target]["fingerprint"]
+        contents = [
+            (folder / made[target]["path"]).read_bytes()
+            for folder, made in zip(folders, (first, second), strict=True)
+        ]
+        keys = [re.search(rb"^\\restrict (\w+)$", content, re.MULTILINE) for content in contents]
+        if None not in keys:  # pg_dump before August 2025 writes none
+            assert len({key[1] for key in keys if key}) == 2
+            assert first[target]["sha256"] != second[target]["sha256"]
 
 
 def test_a_missing_privilege_is_error_and_leaves_no_file(lab: Lab, tmp_path: Path) -> None:
@@ -275,7 +281,7 @@ def test_a_pg_dump_that_takes_long(
 def dump_now(client: Client, target: str, file: Path) -> None:
     with Sessions(PHASE.targets) as sessions, sessions.snapshot(target) as conn:
         snapshot = conn.execute("SELECT pg_export_snapshot() AS id").fetchone() or {}
-        dump_schema(client, PHASE.targets[target], file, snapshot=snapshot["id"], restrict_key="k")
+        dump_schema(client, PHASE.targets[target], file, snapshot=snapshot["id"])
 
 
 def test_a_locked_table_is_not_waited_for_without_end(
@@ -372,14 +378,30 @@ def test_the_last_line_inside_a_comment_is_not_the_end(tmp_path: Path) -> None:
     assert read_dump(file).complete
 
 
-def test_a_long_dump_is_hashed_and_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dump_module, "CHUNK_BYTES", 7)
+@pytest.mark.parametrize(
+    ("begin", "end", "whole"),
+    [
+        (b"\\restrict abc\n\n", b"\\unrestrict abc\n\n", True),
+        (b"", b"", True),
+        (b"\\restrict abc\n\n", b"\\unrestrict abd\n\n", False),
+        (b"\\restrict abc\n\n", b"", False),
+        (b"", b"\\unrestrict abc\n\n", False),
+        (b"\\restrict abc\n\n", b"\\unrestrict abc\n\\! id\n\n", False),
+        (b"SET a = b;\n\\restrict abc\n\n", b"\\unrestrict abc\n\n", False),
+    ],
+)
+def test_the_key_is_taken_out_where_it_is_whole(
+    tmp_path: Path, begin: bytes, end: bytes, whole: bool
+) -> None:
+    head, middle = b"--\n-- PostgreSQL database dump\n--\n\n", b"SELECT 1;\n"
+    tail = b"\n--\n-- PostgreSQL database dump complete\n--\n\n"
     file = tmp_path / "d.sql"
-    content = b"-- x\n" * 2_000 + b"\n--\n-- PostgreSQL database dump complete\n--\n\n"
-    file.write_bytes(content)
+    file.write_bytes(head + begin + middle + tail + end)
     read = read_dump(file)
-    assert read.complete
-    assert (read.size_bytes, read.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert read.complete is whole
+    assert read.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    if whole:
+        assert read.content_sha256 == hashlib.sha256(head + middle + tail).hexdigest()
 
 
 @pytest.mark.parametrize("position", [10, 2_000, -1])

@@ -24,7 +24,7 @@ from runbooks_lib.postgres.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.clients import choose, find_clients
 from runbooks_lib.postgres.connect import Connection, Sessions
 from runbooks_lib.postgres.differences import differences
-from runbooks_lib.postgres.restore import Restored, Restores
+from runbooks_lib.postgres.restore import Restored, Restores, restore_into
 from runbooks_lib.postgres.scratch import SUPERUSER, Scratch, scratch
 from runbooks_lib.steps import backup
 
@@ -102,7 +102,7 @@ MUTATIONS = (
     "REVOKE SELECT ON child FROM reader",
     "GRANT UPDATE ON child TO reader",
     "ALTER DEFAULT PRIVILEGES FOR ROLE keeper IN SCHEMA public REVOKE SELECT ON TABLES FROM reader",
-    "CREATE SCHEMA other",
+    "CREATE SCHEMA other AUTHORIZATION keeper",
 )
 
 
@@ -156,10 +156,7 @@ def test_twice_through_a_dump_is_once(server: Scratch, tmp_path: Path) -> None:
     with server.connect("rich") as conn:
         text = "SELECT pg_get_constraintdef(oid) AS d FROM pg_constraint WHERE conname = 'Parent_kind_check'"
         here = conn.execute(text).fetchone()
-    server.create_database("again", owner="restorer")
-    content = dump_of(server, "rich", tmp_path / "rich.sql").read_text(encoding="utf-8")
-    plain = "\n".join(line for line in content.splitlines() if not line.startswith("\\"))
-    server.run("again", plain.encode(), owner="restorer")
+    restore_into(server, dump_of(server, "rich", tmp_path / "rich.sql"), "again", roles=("keeper", "reader"))
     with server.connect("again") as conn:
         there = conn.execute(text).fetchone()
     assert here != there

@@ -1,0 +1,127 @@
+"""The part of step 2 that proves a schema's dump: restored elsewhere, it is what its source is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from runbooks_lib.errors import BackupError
+from runbooks_lib.findings import Finding, Verdict
+from runbooks_lib.postgres.carried import NOT_CARRIED, Comparison, compare_restored
+from runbooks_lib.postgres.catalog import read_catalog
+from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.differences import Difference, describe, in_words
+from runbooks_lib.postgres.dump_script import makes_table
+from runbooks_lib.postgres.restore import LACKING_HINT, LeftOut, Restored, Restores
+from runbooks_lib.postgres.surroundings import read_surroundings
+
+MAX_NAMED = 5  # named in the finding; the rest is counted
+STATEMENT_LENGTH = 80
+
+
+def prove_schema(
+    restores: Restores, sessions: Sessions, name: str, file: Path, noted: Mapping[str, Any]
+) -> tuple[Finding, dict[str, Any]]:
+    """Restore a dump and judge dump_restores: PASS when everything that it carries is as in the source.
+
+    OPEN names what the scratch could not judge: what only a superuser makes, and functions that find others by
+    search_path alone.
+    Returns the facts, too: the scratch server's version, the restored fingerprint, the statements left out.
+    Raises BackupError when it does not restore, or when a table is among what cannot be restored here.
+    """
+    major = sessions.identity(name).major
+    with sessions.snapshot(name) as conn:
+        source = read_catalog(conn)
+        roles = read_surroundings(conn).roles
+    copy = restores.restore_schema(file, server_major=major, roles=roles)
+    lost = [each for each in copy.outcome.left_out if makes_table(each.statement)]
+    if lost:
+        raise BackupError(
+            f"{len(lost)} tables of {file.name} cannot be made in PostgreSQL {copy.server_version}: {lost[0].why}",
+            LACKING_HINT,
+        )
+    facts = {
+        "server_version": copy.server_version,
+        "fingerprint": copy.catalog.fingerprint(),
+        "left_out": [each.statement for each in copy.outcome.left_out],
+    }
+    if source.fingerprint() != noted["fingerprint"]:
+        return _changed(name, file, copy, noted), facts
+    return _judge(name, file, copy, compare_restored(copy, source, source_major=major), major), facts
+
+
+def _judge(name: str, file: Path, copy: Restored, found: Comparison, major: int) -> Finding:
+    objects = len(describe(copy.catalog))
+    open_ones = (*found.not_judged, *copy.outcome.left_out)
+    have = f"{objects} objects in PostgreSQL {copy.server_version}"
+    have += "" if copy.server_major == major else f" (the server has {major})"
+    have += (
+        _named("", found.differing)
+        + _left_out(copy.outcome.left_out)
+        + _named("not judged: ", found.not_judged)
+    )
+    if found.respelt:
+        have += f"; {len(found.respelt)} printed otherwise there, and in the dump as the source prints them"
+    if copy.outcome.path_set:
+        have += "; functions find what they call only with a search_path, which they were given"
+    verdict = (
+        Verdict.FAIL
+        if found.differing
+        else Verdict.OPEN
+        if open_ones or copy.outcome.path_set
+        else Verdict.PASS
+    )
+    return Finding(
+        check="dump_restores",
+        target=name,
+        object=file.name,
+        have=have,
+        want=f"what the source has; not compared, since no dump carries it: {NOT_CARRIED}",
+        verdict=verdict,
+        hint=_hint(verdict, copy),
+    )
+
+
+def _hint(verdict: Verdict, copy: Restored) -> str:
+    if verdict is Verdict.FAIL:
+        return "The dump does not bring back what was dumped: do not go on with it; see what differs."
+    if copy.outcome.path_set:
+        return "A plain restore fails at these functions: give each of them a SET search_path of its own."
+    return (
+        "Read what is named, and make sure by hand that you could bring it back."
+        if verdict is Verdict.OPEN
+        else ""
+    )
+
+
+def _changed(name: str, file: Path, copy: Restored, noted: Mapping[str, Any]) -> Finding:
+    """Judge a dump whose source has changed meanwhile: only the fingerprint of that time is left to compare with."""
+    same = copy.catalog.fingerprint() == noted["fingerprint"] and not copy.outcome.left_out
+    return Finding(
+        check="dump_restores",
+        target=name,
+        object=file.name,
+        have=f"catalogue {copy.catalog.fingerprint()[:16]} in PostgreSQL {copy.server_version}",
+        want=f"catalogue {str(noted['fingerprint'])[:16]}",
+        verdict=Verdict.PASS if same else Verdict.FAIL,
+        hint="" if same else "The source has changed since: what differs cannot be told. Dump again.",
+    )
+
+
+def _named(what: str, found: Sequence[Difference]) -> str:
+    if not found:
+        return ""
+    more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
+    return f"; {what}{'; '.join(map(in_words, found[:MAX_NAMED]))}{more}"
+
+
+def _left_out(found: Sequence[LeftOut]) -> str:
+    if not found:
+        return ""
+    said = (
+        f"{' '.join(each.statement.split())[:STATEMENT_LENGTH]} ({each.why})" for each in found[:MAX_NAMED]
+    )
+    more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
+    why = "which need a superuser or what is not installed here"
+    return f"; {len(found)} statements not judged, {why}: {'; '.join(said)}{more}"
