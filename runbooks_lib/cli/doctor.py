@@ -24,6 +24,7 @@ def doctor() -> None:
         ("Prisma project", True, _project),
         ("service file", True, _services),
         ("PostgreSQL server", False, _server),
+        ("scratch servers", False, _scratch),
         ("npm", False, _npm),
     ):
         try:
@@ -56,6 +57,14 @@ def _server() -> str:
 
     server = find_server()
     return f"{server.version} in {server.bindir} ({server.found_by})"
+
+
+def _scratch() -> str:
+    from runbooks_lib.postgres.account import server_account
+    from runbooks_lib.postgres.enclosure import enclosure
+
+    account = server_account()
+    return f"run as {account.name}; {enclosure(account).words}"
 
 
 def _node() -> str:

@@ -35,6 +35,14 @@ class Account:
     switched: bool
 
     @property
+    def name(self) -> str:
+        """Return the account's name, or its number where it has none."""
+        try:
+            return pwd.getpwuid(self.uid).pw_name
+        except KeyError:
+            return str(self.uid)
+
+    @property
     def switch(self) -> Switch:
         """Arguments for subprocess: empty when the account is the caller's own."""
         return Switch(user=self.uid, group=self.gid, extra_groups=[]) if self.switched else Switch()

@@ -23,6 +23,7 @@ import psycopg
 from runbooks_lib.errors import LabError
 from runbooks_lib.postgres import processes
 from runbooks_lib.postgres.binaries import clean_environment
+from runbooks_lib.postgres.enclosure import enclosure
 from runbooks_lib.postgres.processes import Process
 from runbooks_lib.postgres.server import ServerPrograms
 from runbooks_lib.postgres.storage import write_private
@@ -30,6 +31,7 @@ from runbooks_lib.postgres.storage import write_private
 SUPERUSER = "postgres"
 SOCKET_PORT = 5432  # only a part of the socket's name: a cluster without a TCP port listens to none
 CONFIGURATION = "runbooks.conf"
+LAUNCHER_ENDS: processes.Signals = ((signal.SIGCONT, 5.0), (signal.SIGKILL, 5.0))
 
 # synchronous_commit stays on: without it a commit reaches the WAL up to 0.6 s later, and
 # pg_current_wal_lsn(), by which lag is measured, says until then that nothing was written.
@@ -58,18 +60,29 @@ class Cluster:
 
     `home` is a folder of `programs.account` (`storage.make_home`); the data lies in
     `home/name`, the log beside it. With a `port` the server listens on 127.0.0.1;
-    without one on a socket in `home` alone. Several processes may hold an object
-    for the same cluster: what runs is read from postmaster.pid each time.
+    without one on a socket in `home` alone. One that is `enclosed` may execute foreign code.
+    Several processes may hold an object for the same cluster: what runs is read from
+    postmaster.pid each time.
     """
 
-    def __init__(self, *, programs: ServerPrograms, home: Path, name: str, port: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        programs: ServerPrograms,
+        home: Path,
+        name: str,
+        port: int | None = None,
+        enclosed: bool = False,
+    ) -> None:
         self.programs = programs
+        self.enclosed = enclosed
         self.home = home
         self.name = name
         self.port = port
         self.data = home / name
         self.log = home / f"{name}.log"
         self._process: Process | None = None
+        self._launcher: Process | None = None  # what we started: the server, or a program that starts it
 
     def __repr__(self) -> str:
         return f"Cluster({self.name!r}, data={str(self.data)!r}, port={self.port})"
@@ -117,17 +130,19 @@ class Cluster:
             return
         log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
+            account = self.programs.account
+            around = enclosure(account).command(self.home) if self.enclosed else []
             process = subprocess.Popen(
-                [self.programs.bindir / "postgres", "-D", self.data],
+                [*around, self.programs.bindir / "postgres", "-D", self.data],
                 cwd=self.home,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C in the terminal is for us, not for the server
-                **self.programs.account.switch,
+                **account.switch,
             )
-            self._process = Process.of(processes.detached(process))
+            self._process = self._launcher = Process.of(processes.detached(process))
         finally:
             os.close(log)
 
@@ -159,8 +174,9 @@ class Cluster:
 
     def pid(self) -> int | None:
         """Return the number of the server's main process; None when it does not run."""
-        if self._process is None or not self._process.runs():
-            self._process = self._find_process()
+        launched = self._launcher if self._launcher and self._launcher.runs() else None
+        if self._process is None or self._process == launched or not self._process.runs():
+            self._process = self._find_process() or launched
         return None if self._process is None else self._process.pid
 
     def begin_stop(self) -> None:
@@ -175,6 +191,8 @@ class Cluster:
         """
         if self.is_running() and self._process and not self._process.end(processes.STOPPING_POSTGRES):
             raise LabError(f"The PostgreSQL server {self.name} ({self._process}) cannot be ended.")
+        if self._launcher:  # it ends by itself when the server has, and is collected here
+            self._launcher.end(LAUNCHER_ENDS)
 
     @contextmanager
     def ended_after(self, seconds: float) -> Iterator[None]:

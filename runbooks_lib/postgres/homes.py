@@ -15,7 +15,15 @@ from runbooks_lib.postgres.account import Account
 from runbooks_lib.postgres.processes import Process
 from runbooks_lib.postgres.storage import cache_directory, choose_home, create_home, write_private
 
-PROGRAMS = ("cp", "initdb", "postgres")
+PROGRAMS = (
+    "cp",
+    "initdb",
+    "postgres",
+    "prlimit",
+    "bwrap",
+    "unshare",
+    "setpriv",
+)  # and what a server is started in
 
 
 @contextmanager

@@ -202,7 +202,7 @@ def scratch(programs: ServerPrograms | None = None, *, in_memory: bool = True) -
     programs = programs or find_server()
     source = template("scratch", _ingredients(programs), lambda folder: _build(programs, folder))
     with temporary_home(programs.account, in_memory=in_memory) as home:
-        cluster = Cluster(programs=programs, home=home, name="scratch")
+        cluster = Cluster(programs=programs, home=home, name="scratch", enclosed=True)
         copy_data(source / "data", [cluster.data])
         cluster.configure()
         cluster.start()
