@@ -66,6 +66,7 @@ class Kind(Enum):
 
     DEFINITION = auto()  # makes an object, and may execute code of its owner: an ordinary role
     LABEL = auto()  # says owner, privileges, comment: executes nothing
+    SERVER = auto()  # a privilege on what is PostgreSQL's own, on functions that read files for instance
     EVENT = auto()  # an event trigger: the last of all, since it would fire
     EXTENSION = auto()  # is made beforehand, by its name
     SCHEMA = auto()
@@ -139,8 +140,8 @@ def _piece(text: str) -> Piece:
         return Piece(text=text, kind=Kind.LABEL)
     if _LABELLING.match(text):
         node = _parsed(text)
-        if isinstance(node, ast.GrantStmt) and not _of_the_database(node):
-            return Piece(text=text, kind=Kind.LEFT_OUT)
+        if isinstance(node, ast.GrantStmt):
+            return Piece(text=text, kind=_granting(node))
         if _of_events(node):
             owner = getattr(getattr(node, "newowner", None), "rolename", None)
             return Piece(text=text, kind=Kind.EVENT, names=(owner,) if owner else ())
@@ -175,16 +176,19 @@ def _of_events(node: ast.Node | None) -> bool:
             return False
 
 
-def _of_the_database(grant: ast.GrantStmt) -> bool:
-    """Tell whether privileges are on objects that the dump makes: not on functions of PostgreSQL that read files."""
+def _granting(grant: ast.GrantStmt) -> Kind:
+    """Tell privileges on what the dump makes from those on PostgreSQL's own functions and tables."""
     if grant.objtype in _OF_THE_SERVER:
-        return False
+        return Kind.LEFT_OUT
     objects = grant.objects or ()
     named = (
         tuple(part.sval for part in o.objname or ()) for o in objects if isinstance(o, ast.ObjectWithArgs)
     )
     relations = ((o.schemaname, o.relname) for o in objects if isinstance(o, ast.RangeVar))
-    return all(len(name) == 2 and name[0] not in (None, "pg_catalog") for name in chain(named, relations))
+    schemas = {name[0] if len(name) == 2 else None for name in chain(named, relations)}
+    if None in schemas:  # pg_dump names the schema of each
+        return Kind.LEFT_OUT
+    return Kind.SERVER if "pg_catalog" in schemas else Kind.LABEL
 
 
 def _labels(node: ast.Node | None) -> bool:

@@ -42,10 +42,11 @@ _DROP = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """The target's schema: its dump, the fingerprint that it must have, and the what it stands in."""
+    """The target's schema: its dump and the fingerprint of what was dumped, its own now, and what it stands in."""
 
     dump: Path | None
     fingerprint: str
+    dumped: str
     like: Surroundings
 
 
@@ -100,12 +101,12 @@ def made_by(
 def _made_in_copy(
     copy: Scratch, script: str, statements: Sequence[Statement], owner: str, source: Source
 ) -> Described:
+    if source.dumped != source.fingerprint:
+        raise MigrationError(
+            "The dump is not the target's schema as it is now.", "Run the step backup again, in this run."
+        )
     with copy.connect(COPY) as conn:
         restored = read_catalog(conn)
-        if restored.fingerprint() != source.fingerprint:
-            raise MigrationError(
-                "The dump is not the target's schema as it is now.", "Run the step backup again, in this run."
-            )
         _take_out(conn, statements, restored)
         before = read_catalog(conn)
         conn.execute("DELETE FROM pg_default_acl")  # what others may do is not the script's

@@ -108,11 +108,14 @@ class Restores:
 
 
 def restore_into(copy: Scratch, dump: Path, database: str, *, roles: Iterable[str]) -> Outcome:
-    """Restore a plain schema dump into a new database of a scratch cluster.
+    """Restore a plain schema dump into a new database of a scratch cluster, to run scripts in it.
 
+    Event triggers are left out, which would fire, and so is who may call the server's own functions.
     Raises BackupError with the server's own words.
     """
-    return _restore(copy, pieces_of(read_script(dump), dump.name), database, roles=roles, what=dump.name)
+    pieces = pieces_of(read_script(dump), dump.name)
+    harmless = tuple(piece for piece in pieces if piece.kind not in (Kind.EVENT, Kind.SERVER))
+    return _restore(copy, harmless, database, roles=roles, what=dump.name)
 
 
 def _restore(
@@ -234,7 +237,7 @@ def _label(
     conn: Connection, copy: Scratch, pieces: Sequence[Piece], before: tuple[LeftOut, ...], what: str
 ) -> tuple[LeftOut, ...]:
     """Give owners, privileges and comments, event triggers last; each statement is one that executes nothing."""
-    labels = [piece.text for piece in pieces if piece.kind is Kind.LABEL]
+    labels = [piece.text for piece in pieces if piece.kind in (Kind.LABEL, Kind.SERVER)]
     events = [piece.text for piece in pieces if piece.kind is Kind.EVENT]
     if any(SUPERUSER in text for text in (*labels, *events)):
         raise BackupError(

@@ -111,7 +111,12 @@ def plan(
             (phase.baseline.file, read_sql(phase), statements),
             owner=phase.owner,
             server_major=who.major,
-            source=Source(dump=dump, fingerprint=catalog.fingerprint(), like=like),
+            source=Source(
+                dump=dump,
+                fingerprint=catalog.fingerprint(),
+                dumped=str(dumps.get(name, {}).get("fingerprint")),
+                like=like,
+            ),
         )
         migrations = folder_digest(read_folder(find_project()))
     except RunbookError as error:
