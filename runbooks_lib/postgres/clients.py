@@ -1,4 +1,4 @@
-"""Which pg_dump, pg_restore and psql to use against a server of a given major version."""
+"""Which pg_dump and pg_restore to use against a server of a given major version."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import psycopg
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.postgres import binaries
 
-PROGRAMS = ("pg_dump", "pg_restore", "psql")
+PROGRAMS = ("pg_dump", "pg_restore")
 NO_SOCKETS = "/nonexistent/of/runbooks"
 
 
@@ -42,14 +42,9 @@ class Client:
         """Path of pg_restore."""
         return self.bindir / "pg_restore"
 
-    @property
-    def psql(self) -> Path:
-        """Path of psql."""
-        return self.bindir / "psql"
-
 
 def find_clients() -> tuple[Client, ...]:
-    """Find every set of pg_dump, pg_restore and psql on this machine, in the order of preference.
+    """Find every set of pg_dump and pg_restore on this machine, in the order of preference.
 
     Runs each pg_dump once for its version; a set that does not run is left out.
     The wheel comes last, since its build cannot speak TLS.
@@ -76,7 +71,7 @@ def choose(clients: Sequence[Client], server_major: int, *, tls: bool = False) -
         for c in clients
     )
     raise PreconditionFailed(
-        f"No pg_dump, pg_restore and psql of version {server_major} or newer"
+        f"No pg_dump and pg_restore of version {server_major} or newer"
         + (" that speaks TLS, which the service demands: " if tls else ": ")
         + (f"found {found}." if found else "found none on this machine."),
         f"Install postgresql-client-{server_major} (Debian, Ubuntu: see apt.postgresql.org), "

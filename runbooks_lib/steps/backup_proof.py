@@ -15,6 +15,7 @@ from runbooks_lib.postgres.differences import Difference, describe, in_words
 from runbooks_lib.postgres.dump_script import makes_table
 from runbooks_lib.postgres.restore import LACKING_HINT, LeftOut, Restored, Restores
 from runbooks_lib.postgres.surroundings import read_surroundings
+from runbooks_lib.steps.backup_data import PATH_HINT, PATH_SET
 
 MAX_NAMED = 5  # named in the finding; the rest is counted
 STATEMENT_LENGTH = 80
@@ -64,7 +65,7 @@ def _judge(name: str, file: Path, copy: Restored, found: Comparison, major: int)
     if found.respelt:
         have += f"; {len(found.respelt)} printed otherwise there, and in the dump as the source prints them"
     if copy.outcome.path_set:
-        have += "; functions find what they call only with a search_path, which they were given"
+        have += PATH_SET
     verdict = (
         Verdict.FAIL
         if found.differing
@@ -87,7 +88,7 @@ def _hint(verdict: Verdict, copy: Restored) -> str:
     if verdict is Verdict.FAIL:
         return "The dump does not bring back what was dumped: do not go on with it; see what differs."
     if copy.outcome.path_set:
-        return "A plain restore fails at these functions: give each of them a SET search_path of its own."
+        return PATH_HINT
     return (
         "Read what is named, and make sure by hand that you could bring it back."
         if verdict is Verdict.OPEN

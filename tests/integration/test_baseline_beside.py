@@ -187,7 +187,7 @@ def test_what_needs_nothing_is_still_compared_with_an_empty_database(
 
 def dump_is_gone(operator: Operator, db: psycopg.Connection[Any]) -> str:
     forget(operator.folder)
-    return "does not restore"
+    return "cannot be read"
 
 
 def dump_is_cut(operator: Operator, db: psycopg.Connection[Any]) -> str:

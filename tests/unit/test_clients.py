@@ -86,7 +86,7 @@ def test_none_found(only_path: Path) -> None:
 
 
 def test_an_incomplete_set_is_left_out(only_path: Path) -> None:
-    install(only_path, "16.4", ("pg_dump", "psql"))
+    install(only_path, "16.4", ("pg_dump",))
     assert find_clients() == ()
 
 
