@@ -286,13 +286,13 @@ def _execute(
         try:
             execute(text)
         except psycopg.Error as error:
-            if not _lacks(error, bool(before or left_out)):
+            if not _beyond_scratch(error, bool(before or left_out)):
                 raise _refused(what, copy, error) from error
             left_out.append(LeftOut(statement=text, why=error.diag.message_primary or str(error)))
     return tuple(left_out)
 
 
-def _lacks(error: psycopg.Error, others: bool) -> bool:
+def _beyond_scratch(error: psycopg.Error, others: bool) -> bool:
     """Tell whether it is the scratch that cannot do this: it needs a superuser, or hangs on what was left out."""
     return error.sqlstate in NEEDS_MORE or (others and error.sqlstate in MISSES)
 
