@@ -82,12 +82,12 @@ def commit(conn: Connection) -> Transaction:
     return transaction
 
 
-def settle(lost: CommitLost, connect: Callable[[], Connection], *, for_s: float = ASK_FOR_S) -> Settled:
+def settle(lost: CommitLost, connect: Callable[[], Connection]) -> Settled:
     """Ask new sessions what became of a transaction, until one knows it to have ended or the time is up.
 
     `connect` opens a session at the service that the transaction was made through. Writes nothing, cancels nothing.
     """
-    until = time.monotonic() + for_s
+    until = time.monotonic() + ASK_FOR_S
     while True:
         try:
             with connect() as conn:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from runbooks_lib.errors import MigrationError
+import psycopg
+
+from runbooks_lib.errors import MigrationError, RunbookError
 from runbooks_lib.findings import CLOSING, Finding
 from runbooks_lib.phase import Phase, services_of
 from runbooks_lib.postgres.apply import Outcome, run_script, take_lock
@@ -164,9 +166,31 @@ def apply(phase: Phase, sessions: Sessions, plan: Mapping[str, Any], inspect: In
             done = Settled(transaction=commit(conn), outcome=Ending.COMMITTED)
         except CommitLost as error:
             target = sessions.targets[phase.baseline.target]
-            asking = partial(connect, target, application_name=sessions.application_name)
-            done = settle(error, asking)
+            done = _settled(
+                error, partial(connect, target, application_name=sessions.application_name), inspect
+            )
         return Applied(outcomes=outcomes, made=made, done=done)
+
+
+def _settled(lost: CommitLost, asking: Callable[[], Connection], inspect: Inspect) -> Settled:
+    """Ask what became of the transaction, and look whether what it made stands.
+
+    A server that crashed may have given its number to somebody else's transaction since.
+    """
+    done = settle(lost, asking)
+    if done.outcome is not Ending.COMMITTED:
+        return done
+    try:
+        with asking() as conn, conn.transaction():
+            stands = not any(f.verdict in CLOSING for f in inspect(read_catalog(conn)))
+            why = (
+                ""
+                if stands
+                else "A transaction of this number is committed, and what ours made is not there."
+            )
+    except (RunbookError, psycopg.Error) as error:
+        stands, why = False, f"What it made could not be looked at: {error}"
+    return done if stands else replace(done, outcome=Ending.UNKNOWN, why=why)
 
 
 def apply_again(phase: Phase, sessions: Sessions) -> Again:

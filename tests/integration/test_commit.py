@@ -1,0 +1,267 @@
+"""What became of a COMMIT that nobody answered: a connection cut before and after it, a standby that is waited for."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from runbooks_lib.errors import GateClosed
+from runbooks_lib.findings import Answer, Finding, Verdict, gate
+from runbooks_lib.lab.lab import Lab
+from runbooks_lib.phase import Phase, load_phase
+from runbooks_lib.postgres import commit as commits
+from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.steps import baseline_migration as step
+
+SHIPPED = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
+DATABASE = "commit_test"
+DUMPS = {"legacy": {"sha256": "a" * 64, "complete": True}}
+COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"  # as the protocol's simple query
+SCRIPT = "CREATE TABLE IF NOT EXISTS public.kept (id int PRIMARY KEY);"
+
+
+class Proxy:
+    """Hands bytes on to a server until, once it is armed, a COMMIT comes by, and cuts that connection.
+
+    `cuts` says whether before or after the server has it; `gone` says that nobody is let in afterwards.
+    """
+
+    def __init__(self, port: int, *, cuts: str, gone: bool = False) -> None:
+        self.server, self.cuts, self.gone = port, cuts, gone
+        self.armed, self.cut = threading.Event(), threading.Event()
+        self.meanwhile: Callable[[], None] = lambda: None
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listening.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self.listening.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self.listening.accept()
+                if self.cut.is_set() and self.gone:
+                    client.close()
+                    continue
+                server = socket.create_connection(("127.0.0.1", self.server))
+                mute = threading.Event()
+                threading.Thread(target=self._to_server, args=(client, server, mute), daemon=True).start()
+                threading.Thread(target=self._to_client, args=(server, client, mute), daemon=True).start()
+
+    def _to_server(self, client: socket.socket, server: socket.socket, mute: threading.Event) -> None:
+        with suppress(OSError):
+            while data := client.recv(65536):
+                if data.endswith(COMMIT) and self.armed.is_set() and not self.cut.is_set():
+                    self.cut.set()
+                    mute.set()
+                    if self.cuts == "after":
+                        server.sendall(data)
+                        threading.Event().wait(0.3)  # its answer is taken up, and goes no further
+                    self.meanwhile()
+                    break
+                server.sendall(data)
+        for each in (client, server):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _to_client(self, server: socket.socket, client: socket.socket, mute: threading.Event) -> None:
+        with suppress(OSError):
+            while data := server.recv(65536):
+                if not mute.is_set():
+                    client.sendall(data)
+
+
+@pytest.fixture
+def db(lab: Lab) -> Iterator[psycopg.Connection[Any]]:
+    with lab.admin("postgres") as admin:
+        admin.execute(f"CREATE DATABASE {DATABASE} TEMPLATE keybuzz")
+    try:
+        with lab.admin(DATABASE) as conn:
+            yield conn
+    finally:
+        with lab.admin("postgres") as admin:
+            admin.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)")
+
+
+@pytest.fixture
+def phase(tmp_path: Path) -> Phase:
+    (tmp_path / "baseline.sql").write_text(SCRIPT)
+    return replace(
+        SHIPPED,
+        folder=tmp_path,
+        targets={"legacy": replace(SHIPPED.targets["legacy"], database=DATABASE)},
+        backup=replace(SHIPPED.backup, targets=("legacy",)),
+        tables=(),
+        enums=(),
+        indexes=(),
+    )
+
+
+@contextmanager
+def through(
+    lab: Lab, folder: Path, monkeypatch: pytest.MonkeyPatch, *, cuts: str, gone: bool = False
+) -> Iterator[Proxy]:
+    """Let the services of the lab's leader lead through a proxy."""
+    port = lab.leader.port
+    assert port is not None
+    proxy = Proxy(port, cuts=cuts, gone=gone)
+    try:
+        for variable in ("PGSERVICEFILE", "PGPASSFILE"):
+            file = folder / variable
+            text = Path(lab.env()[variable]).read_text()
+            file.write_text(
+                text.replace(f"port={port}", f"port={proxy.port}").replace(f":{port}:", f":{proxy.port}:")
+            )
+            file.chmod(0o600)
+            monkeypatch.setenv(variable, str(file))
+        yield proxy
+    finally:
+        proxy.close()
+
+
+def ask(phase: Phase, question: Any, **options: Any) -> Answer:
+    with Sessions(phase.targets, application_name="runbooks tests") as sessions:
+        answer: Answer = question(phase, sessions, **options)
+    return answer
+
+
+def applied(phase: Phase, proxy: Proxy | None = None) -> Answer:
+    plan = ask(phase, step.plan, dumps=DUMPS, code="c").facts
+    if proxy:
+        proxy.armed.set()
+    return ask(phase, step.apply, plan=plan, planned=None, confirm=plan["confirmation"], apply=True)
+
+
+def ending(answer: Answer) -> Finding:
+    (found,) = (f for f in answer.findings if f.check == "baseline_is_applied")
+    return found
+
+
+def is_there(db: psycopg.Connection[Any]) -> bool:
+    return db.execute("SELECT to_regclass('public.kept') IS NOT NULL").fetchone() == (True,)
+
+
+def test_a_commit_that_is_answered(db: psycopg.Connection[Any], phase: Phase) -> None:
+    answer = applied(phase)
+    assert (ending(answer).verdict, ending(answer).have) == (Verdict.PASS, "applied")
+    assert answer.facts["transaction"]["outcome"] == "committed"
+    assert is_there(db)
+
+
+def test_lost_after_it_got_there(
+    lab: Lab, db: psycopg.Connection[Any], phase: Phase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with through(lab, tmp_path, monkeypatch, cuts="after") as proxy:
+        answer = applied(phase, proxy)
+        assert proxy.cut.is_set()
+        assert is_there(db)
+        assert answer.facts["applied"] is True
+        assert answer.facts["transaction"]["outcome"] == "committed"
+        assert ending(answer).verdict is Verdict.PASS
+        assert "is committed, as a new session found" in ending(answer).have
+        again = ask(phase, step.second_run, apply=True)
+    assert again.verdict is Verdict.PASS
+
+
+def test_lost_before_it_got_there(
+    lab: Lab, db: psycopg.Connection[Any], phase: Phase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with through(lab, tmp_path, monkeypatch, cuts="before") as proxy:
+        answer = applied(phase, proxy)
+        assert proxy.cut.is_set()
+    assert not is_there(db)
+    assert answer.facts["applied"] is False
+    assert answer.facts["transaction"]["outcome"] == "aborted"
+    assert ending(answer).verdict is Verdict.FAIL
+    assert "was rolled back" in ending(answer).have
+
+
+@pytest.mark.parametrize("cuts", ["before", "after"])
+def test_lost_and_nobody_to_ask(
+    lab: Lab, db: psycopg.Connection[Any], phase: Phase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cuts: str
+) -> None:  # fmt: skip
+    monkeypatch.setattr(commits, "ASK_FOR_S", 0.5)
+    with through(lab, tmp_path, monkeypatch, cuts=cuts, gone=True) as proxy:
+        answer = applied(phase, proxy)
+    assert is_there(db) is (cuts == "after")
+    assert answer.facts["applied"] is None
+    assert answer.facts["transaction"]["outcome"] == "unknown"
+    assert ending(answer).verdict is Verdict.ERROR
+    with pytest.raises(GateClosed, match="not known: the session was lost at COMMIT"):
+        gate(answer.findings)
+
+
+def test_another_server_answers_afterwards(
+    lab: Lab, db: psycopg.Connection[Any], phase: Phase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A standby has taken the address over: it may not have the transaction yet, and knows no better."""
+    monkeypatch.setattr(commits, "ASK_FOR_S", 0.5)
+    with through(lab, tmp_path, monkeypatch, cuts="after") as proxy:
+
+        def take_over() -> None:
+            assert lab.replica.port is not None
+            proxy.server = lab.replica.port
+
+        proxy.meanwhile = take_over
+        answer = applied(phase, proxy)
+    assert answer.facts["applied"] is None
+    assert "A standby answers now" in ending(answer).have
+
+
+def test_the_server_crashes_and_its_numbers_are_given_out_again(
+    fresh_lab: Lab, phase: Phase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was never written to the WAL is gone, number and all; somebody else's transaction commits under it."""
+    with fresh_lab.admin("postgres") as admin:
+        admin.execute(f"CREATE DATABASE {DATABASE} TEMPLATE keybuzz")
+    with through(fresh_lab, tmp_path, monkeypatch, cuts="before") as proxy:
+
+        def crash() -> None:
+            fresh_lab.leader.stop()
+            fresh_lab.leader.start()
+            fresh_lab.leader.wait_ready()
+            with fresh_lab.admin(DATABASE) as other:
+                for number in range(30):
+                    other.execute(f"CREATE TABLE other_{number} ()")
+
+        proxy.meanwhile = crash
+        real = commits.CommitLost.__init__
+
+        def as_another(self: Any, transaction: Any, why: str) -> None:
+            real(self, replace(transaction, id=str(int(transaction.id) + 5)), why)
+
+        monkeypatch.setattr(commits.CommitLost, "__init__", as_another)
+        answer = applied(phase, proxy)
+    assert answer.facts["applied"] is None
+    assert "what ours made is not there" in ending(answer).have
+
+
+def test_a_commit_that_the_server_refuses_is_no_lost_one(
+    db: psycopg.Connection[Any], phase: Phase, lab: Lab
+) -> None:
+    """A deferred constraint speaks at COMMIT: that is an answer, and the transaction is rolled back."""
+    db.execute(
+        "CREATE FUNCTION public.no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not today'; END $$;"
+        "CREATE TABLE public.held (id int PRIMARY KEY); ALTER TABLE public.held OWNER TO kb_backend;"
+        "CREATE CONSTRAINT TRIGGER no AFTER INSERT ON public.held DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION public.no()"
+    )
+    good = ask(phase, step.plan, dumps=DUMPS, code="c").facts
+    (phase.folder / "baseline.sql").write_text("INSERT INTO public.held VALUES (1) ON CONFLICT DO NOTHING;")
+    parts = good["parts"] | {"sql": step.sql_sha256(phase)}
+    plan = good | {"parts": parts, "makes": []}
+    answer = ask(phase, step.apply, plan=plan, planned=None, confirm=plan["confirmation"], apply=True)
+    assert answer.facts["applied"] is False
+    assert ending(answer).verdict is Verdict.ERROR
+    assert "not today" in ending(answer).have
+    assert db.execute("SELECT count(*) FROM public.held").fetchone() == (0,)
