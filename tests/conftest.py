@@ -6,11 +6,15 @@ import json
 import os
 import secrets
 import shutil
+import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from runbooks_lib.archive.code import notebooks_folder
@@ -18,6 +22,12 @@ from runbooks_lib.archive.reader import sha256_of
 from runbooks_lib.archive.run import Run
 from runbooks_lib.lab.lab import Lab, running
 from runbooks_lib.phase import load_phase
+from runbooks_lib.postgres.account import server_account
+from runbooks_lib.postgres.cluster import free_ports
+from runbooks_lib.postgres.processes import POLL_S
+
+PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
+IGNORED = "extra_float_digits,options"
 
 EVIDENCE = Path(__file__).parent / "unit" / "evidence"
 TABLE = """<style type="text/css">#T_1 td.PASS {{color: #00663d}}</style>
@@ -118,3 +128,59 @@ def _executed(notebook: Path, shown: str) -> str:
             table = {"text/html": TABLE.format(shown), "text/plain": shown}
             cell["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": table}]
     return json.dumps(content)
+
+
+@pytest.fixture(scope="session")
+def pooler() -> Callable[..., AbstractContextManager[dict[str, str]]]:
+    """A function that puts a real PgBouncer before a lab's two servers: `with pooler(lab, "transaction") as env`."""
+    return _pooler
+
+
+@contextmanager
+def _pooler(lab: Lab, mode: str, *, ignored: str = IGNORED, more: str = "") -> Iterator[dict[str, str]]:
+    """Yield PGSERVICEFILE and PGPASSFILE by which the lab's services lead through PgBouncer in this pool mode."""
+    if PGBOUNCER is None:
+        pytest.skip("PgBouncer is not installed (Debian: apt-get install pgbouncer)")
+    services = Path(lab.env()["PGSERVICEFILE"]).read_text()
+    passes = Path(lab.env()["PGPASSFILE"]).read_text()
+    users = {tuple(line.split(":", 4)[3:]) for line in passes.splitlines()}
+    assert lab.leader.port
+    assert lab.replica.port
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pooler-")))
+        account = server_account()
+        for port, own in zip((lab.leader.port, lab.replica.port), free_ports(2), strict=True):
+            (folder / "users").write_text("".join(f'"{user}" "{password}"\n' for user, password in users))
+            ini = folder / f"{port}.ini"
+            ini.write_text(
+                f"[databases]\n* = host=127.0.0.1 port={port}\n[pgbouncer]\nlisten_addr=127.0.0.1\n"
+                f"listen_port={own}\nunix_socket_dir=\nauth_type=plain\nauth_file={folder}/users\n"
+                f"pool_mode={mode}\nignore_startup_parameters={ignored}\nlogfile={folder}/{port}.log\n{more}\n"
+            )
+            for path in (folder, ini, folder / "users"):
+                account.own(path)
+            process = subprocess.Popen(
+                [PGBOUNCER, "-q", str(ini)], cwd=folder, stderr=subprocess.DEVNULL, **account.switch
+            )
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            services = services.replace(f"port={port}\n", f"port={own}\n")
+            passes = passes.replace(f"127.0.0.1:{port}:", f"127.0.0.1:{own}:")
+            _wait_for_pooler(own, next(iter(users)))
+        (folder / "pg_service.conf").write_text(services)
+        (folder / "pgpass").write_text(passes)
+        (folder / "pgpass").chmod(0o600)
+        yield {"PGSERVICEFILE": str(folder / "pg_service.conf"), "PGPASSFILE": str(folder / "pgpass")}
+
+
+def _wait_for_pooler(port: int, user: tuple[str, ...]) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            psycopg.connect(
+                host="127.0.0.1", port=port, user=user[0], password=user[1], dbname="postgres"
+            ).close()
+            return
+        except psycopg.OperationalError:
+            assert time.monotonic() < deadline, "PgBouncer does not answer"
+            time.sleep(POLL_S)

@@ -64,7 +64,7 @@ def _all() -> Iterator[tuple[str, str]]:
 
 
 def _of_libpq() -> Iterator[tuple[str, str]]:
-    from runbooks_lib.postgres.connect import service_files
+    from runbooks_lib.postgres.service_file import service_files
 
     pass_files = {Path(os.environ.get("PGPASSFILE") or Path.home() / ".pgpass"): None}
     for path in service_files():

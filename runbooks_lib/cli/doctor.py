@@ -88,7 +88,7 @@ def _project() -> str:
 
 def _services() -> str:
     from runbooks_lib.errors import PreconditionFailed
-    from runbooks_lib.postgres.connect import service_files, service_names
+    from runbooks_lib.postgres.service_file import service_files, service_names
 
     names = sorted(service_names())
     where = " and ".join(str(path) for path in service_files())

@@ -6,105 +6,24 @@ reads them, and no error of ours repeats them.
 
 from __future__ import annotations
 
-import configparser
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
 
 import psycopg
-from psycopg.rows import dict_row
 
-from runbooks_lib.errors import ConnectionFailed, PreconditionFailed
-from runbooks_lib.phase import Role, Target
-from runbooks_lib.postgres.queries import query
+from runbooks_lib.errors import ConnectionFailed
+from runbooks_lib.phase import Target
+from runbooks_lib.postgres.identity import Identity, identify
+from runbooks_lib.postgres.service_file import parameters_of
+from runbooks_lib.postgres.session import CONNECT_TIMEOUT_S, GRACE_S, Connection, Row, Session, open_session
 from runbooks_lib.postgres.sqlstate import what_to_do
 
-Row = dict[str, Any]
-Connection = psycopg.Connection[Row]
+__all__ = [
+    "CONNECT_TIMEOUT_S", "Connection", "Identity", "Row", "Session", "Sessions", "connect", "identify", "lost"
+]  # fmt: skip
 
-CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_MS = 60_000
-IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """Who answered: one row of sql/identity.sql, and the address that we used."""
-
-    host: str
-    port: int
-    database: str
-    role_name: str
-    system_identifier: str
-    timeline: int
-    in_recovery: bool
-    server_version: str
-    server_version_num: int
-    lsn: str
-    cluster_name: str
-    data_checksums: str
-
-    @property
-    def role(self) -> Role:
-        """Return standby when the server is in recovery, else primary."""
-        return Role.STANDBY if self.in_recovery else Role.PRIMARY
-
-    @property
-    def server(self) -> str:
-        """Return host:port, the name that operators know the server by."""
-        return f"{self.host}:{self.port}"
-
-    @property
-    def major(self) -> int:
-        """Return the major version: 18 for 18.4."""
-        return self.server_version_num // 10_000
-
-
-def service_files() -> tuple[Path, ...]:
-    """Return the service files that libpq reads, in its order; they need not exist.
-
-    Source: https://www.postgresql.org/docs/current/libpq-pgservice.html
-    """
-    own = Path(os.environ.get("PGSERVICEFILE") or Path.home() / ".pg_service.conf")
-    shared = os.environ.get("PGSYSCONFDIR")
-    return (own, Path(shared) / "pg_service.conf") if shared else (own,)
-
-
-def service_names() -> frozenset[str]:
-    """Return the names of every service that the service files define; passwords are not kept."""
-    names: set[str] = set()
-    for path in service_files():
-        parser = configparser.RawConfigParser(strict=False, allow_no_value=True, delimiters=("=",))
-        with suppress(OSError, configparser.Error, UnicodeDecodeError):
-            parser.read_string(path.read_text(encoding="utf-8"))
-            names.update(parser.sections())
-    return frozenset(names)
-
-
-def require_services(targets: Mapping[str, Target]) -> None:
-    """Check that every target's service is defined.
-
-    Reads the service files. Raises PreconditionFailed, naming the missing services and where they were sought.
-    """
-    known = service_names()
-    missing = {t.service: name for name, t in targets.items() if t.service not in known}
-    if missing:
-        sought = " and ".join(str(path) for path in service_files())
-        names = ", ".join(f"{service!r} (target {target})" for service, target in missing.items())
-        raise PreconditionFailed(
-            f"The service file does not define {names}; it was sought in {sought}"
-            + (
-                f", which define(s): {', '.join(sorted(known))}."
-                if known
-                else ", which define(s) no service."
-            ),
-            "Add a [service] section with host, port and user there, or point PGSERVICEFILE at the right file; "
-            'for the lab: eval "$(runbooks lab env)".',
-        )
 
 
 def connect(
@@ -115,53 +34,37 @@ def connect(
     database: str | None = None,
     lock_timeout_ms: int = READ_TIMEOUT_MS,
     statement_timeout_ms: int = READ_TIMEOUT_MS,
-) -> Connection:
+) -> Session:
     """Open an autocommit session at a target's service, without judging who answers.
 
-    Read-only unless asked; search_path is pg_catalog, so that PostgreSQL prints every name qualified. With
-    row_security off, a table whose policies would hide rows is an error and not a smaller count.
+    It goes where libpq and the service say, the service's options hold, and what it must be is told and read back:
+    read-only unless asked (`session.SETTINGS` has the rest). Every question is answered, or ended on this side, a
+    little after the statement time-out.
     Raises ConnectionFailed with libpq's own words and the SQLSTATE where the server gave one.
     """
+    database = database or target.database
+    parameters = parameters_of(target.service)
+    parameters |= {"dbname": database, "application_name": application_name[:63], "client_encoding": "utf8"}
+    parameters.setdefault("connect_timeout", str(CONNECT_TIMEOUT_S))
     settings = {
         "default_transaction_read_only": "on" if read_only else "off",
-        "search_path": "pg_catalog",
-        "row_security": "off",
         "lock_timeout": str(lock_timeout_ms),
         "statement_timeout": str(statement_timeout_ms),
-        "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
-        "timezone": "UTC",
     }
-    database = database or target.database
+    where = f"Target {target.name!r} (service {target.service}, database {database})"
     try:
-        return psycopg.connect(
-            service=target.service,
-            dbname=database,
-            application_name=application_name[:63],
-            connect_timeout=CONNECT_TIMEOUT_S,
-            client_encoding="utf8",
-            options=" ".join(f"-c {name}={value}" for name, value in settings.items()),
-            autocommit=True,
-            row_factory=dict_row,
-        )
+        conn = open_session(parameters, settings)
+    except ConnectionFailed as error:
+        raise ConnectionFailed(f"{where} is refused: {error.what_happened}", error.what_to_do) from error
     except psycopg.Error as error:
         raise ConnectionFailed(
-            f"Target {target.name!r} (service {target.service}, database {database}) does not answer: "
-            f"{_one_line(error)}",
+            f"{where} does not answer: {_one_line(error)}",
             f"Check that the server runs and that `psql service={target.service}` connects; "
             "the database and role of the phase file must be those of this server.",
             sqlstate=error.sqlstate,
         ) from error
-
-
-def identify(conn: Connection) -> Identity:
-    """Ask the server who it is.
-
-    Reads pg_control_system() and its relatives; writes nothing.
-    Source: https://www.postgresql.org/docs/current/functions-info.html
-    """
-    row = conn.execute(query("identity")).fetchone()
-    assert row is not None
-    return Identity(host=conn.info.host or conn.info.hostaddr, port=conn.info.port, **row)
+    conn.deadline_s = statement_timeout_ms / 1000 + GRACE_S
+    return conn
 
 
 class Sessions:
@@ -175,7 +78,7 @@ class Sessions:
     def __init__(self, targets: Mapping[str, Target], *, application_name: str = "runbooks") -> None:
         self.targets = targets
         self.application_name = application_name
-        self._open: dict[str, Connection] = {}
+        self._open: dict[str, Session] = {}
         self._identities: dict[str, Identity] = {}
 
     def __enter__(self) -> Sessions:
@@ -196,7 +99,7 @@ class Sessions:
         """Ask anew who answers: a server may be promoted under an open session."""
         self._identities.clear()
 
-    def unguarded(self, name: str) -> Connection:
+    def unguarded(self, name: str) -> Session:
         """Return the read-only session of a target; a new one when the last was lost."""
         conn = self._open.get(name)
         if conn is None or conn.closed or conn.broken:
@@ -215,7 +118,7 @@ class Sessions:
                 raise lost(self.targets[name], error) from error
         return self._identities[name]
 
-    def read(self, name: str) -> Connection:
+    def read(self, name: str) -> Session:
         """Return the guarded read-only session of a target.
 
         Raises ConnectionFailed when another server, role or system than the declared one answers.
@@ -224,7 +127,7 @@ class Sessions:
         return self.unguarded(name)
 
     @contextmanager
-    def snapshot(self, name: str) -> Iterator[Connection]:
+    def snapshot(self, name: str) -> Iterator[Session]:
         """Run the block in one REPEATABLE READ, read-only transaction of a target's guarded session.
 
         Raises ConnectionFailed for whatever goes wrong with the session or a query in it.
@@ -234,6 +137,7 @@ class Sessions:
         try:
             with conn.transaction():
                 conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                conn.require_held(transaction_isolation="repeatable read", transaction_read_only="on")
                 yield conn
         except psycopg.Error as error:
             raise lost(self.targets[name], error) from error
@@ -246,7 +150,7 @@ class Sessions:
         lock_timeout_ms: int,
         statement_timeout_ms: int,
         system_identifier: str | None = None,
-    ) -> Iterator[Connection]:
+    ) -> Iterator[Session]:
         """Open a guarded writing session for one block, and close it.
 
         `system_identifier`, where given, is the one that the plan was made for.

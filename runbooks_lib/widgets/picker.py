@@ -9,7 +9,7 @@ import ipywidgets
 
 from runbooks_lib.findings import Verdict
 from runbooks_lib.phase import Phase, Target, is_service_name, reference, shipped_ids
-from runbooks_lib.postgres.connect import service_names
+from runbooks_lib.postgres.service_file import service_names
 from runbooks_lib.visible import visible_html
 from runbooks_lib.widgets.verdicts import SYMBOLS
 

@@ -13,7 +13,8 @@ from runbooks_lib.archive.step import phase_in_progress
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import CLOSING, Verdict
 from runbooks_lib.phase import STEPS, Phase, load_phase, services_of, with_services
-from runbooks_lib.postgres.connect import Sessions, service_names
+from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.service_file import service_names
 from runbooks_lib.widgets import live
 from runbooks_lib.widgets.front_end import front_end, link_to
 from runbooks_lib.widgets.lights import APPLICATION, Lights, light_rows

@@ -1,0 +1,246 @@
+"""One session at a server: its settings told and read back, its server its own, its answers in time."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row, tuple_row
+
+from runbooks_lib.errors import ConnectionFailed
+from runbooks_lib.postgres.service_file import own_environment
+
+Row = dict[str, Any]
+Connection = psycopg.Connection[Row]
+
+CONNECT_TIMEOUT_S = 5
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
+GRACE_S = 10.0  # by which the server's own time-out is left to come first
+LONG_S = 24 * 3600.0  # for a question that lasts as long as there are rows
+LOOKS = 3  # at the servers behind a pooler
+# What a session that prints, sees and is safe as all others has to be told, whatever the settings of its role,
+# database or server.
+SETTINGS: Mapping[str, str] = {
+    "search_path": "pg_catalog",  # every other name is printed with its schema
+    "row_security": "off",  # a table whose policies would hide rows is an error, not a smaller count
+    "default_transaction_isolation": "read committed",  # a standby refuses serializable
+    "default_transaction_deferrable": "off",
+    "session_replication_role": "origin",
+    "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
+    "idle_session_timeout": "0",
+    "timezone": "UTC",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "lc_monetary": "C",
+    "xmlbinary": "base64",
+    "xmloption": "content",
+    "quote_all_identifiers": "off",
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+    "gin_fuzzy_search_limit": "0",
+    "check_function_bodies": "on",
+    "client_min_messages": "notice",
+    "client_encoding": "UTF8",
+}
+FROM_17 = {"transaction_timeout": "0"}
+SUPERUSERS = frozenset({"session_replication_role"})  # others can't set it, nor have it set by mistake
+MARK = "runbooks.session"
+OPTIONS_MARK = "runbooks.options"
+_POOLED = (
+    "Let the service lead to the server's own port, or to a pooler in session mode (pool_mode = session): with "
+    "transaction or statement pooling, settings, locks and snapshots belong to whoever comes next."
+)
+
+
+class NoAnswer(psycopg.OperationalError):
+    """A question was not answered in time; the session is closed, and whether the server still works at it is open."""
+
+
+class Session(psycopg.Connection[Row]):
+    """A connection whose every question is answered by `deadline_s` seconds, or ended on this side.
+
+    `held` are the settings that were read back when it was opened.
+    """
+
+    deadline_s: float = CONNECT_TIMEOUT_S + GRACE_S
+    held: Mapping[str, str] = {}
+
+    def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
+        """Wait as psycopg does, until the deadline. Raises NoAnswer."""
+        return super().wait(self._until_deadline(gen), *args, **options)
+
+    def _until_deadline(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        """Hand on what psycopg's generator waits for; psycopg looks in every 0.1 s when nothing comes."""
+        ends_at = time.monotonic() + self.deadline_s
+        try:
+            waits_for = next(gen)
+            while True:
+                ready = yield waits_for
+                if time.monotonic() > ends_at:
+                    self.pgconn.finish()
+                    raise NoAnswer(
+                        f"no answer within {self.deadline_s:g} seconds; the session was closed on this side"
+                    )
+                waits_for = gen.send(ready)
+        except StopIteration as done:
+            return done.value
+
+    @contextmanager
+    def lasting(self, seconds: float = LONG_S) -> Iterator[None]:
+        """Give the questions of the block, which is inside a transaction, this much time each."""
+        before = self.deadline_s
+        self.execute("SELECT set_config('statement_timeout', %s, true)", (f"{int(seconds * 1000)}",))
+        self.deadline_s = seconds + GRACE_S
+        try:
+            yield
+        finally:
+            self.deadline_s = before
+
+    def require_held(self, **more: str) -> None:
+        """Read the session's settings back, and `more` of its transaction's.
+
+        Raises ConnectionFailed naming those that do not hold: then something between here and the server changed them.
+        """
+        wanted = {**self.held, **more}
+        columns = [
+            sql.SQL("pg_catalog.current_setting({}, true)").format(sql.Literal(name)) for name in wanted
+        ]
+        statement = sql.SQL("SELECT {}").format(sql.SQL(", ").join(columns))
+        with self.cursor(row_factory=tuple_row) as cursor:
+            found = cursor.execute(statement).fetchone() or ()
+        lost = [
+            f"{name} is {have!r}, not {want!r}"
+            for (name, want), have in zip(wanted.items(), found, strict=True)
+            if have != want
+        ]
+        if lost:
+            raise ConnectionFailed(
+                f"The session does not hold what it was told: {', '.join(lost)}.",
+                f"A pooler such as PgBouncer gave it another server, or somebody reset it. {_POOLED}",
+            )
+
+
+def open_session(parameters: Mapping[str, str], settings: Mapping[str, str]) -> Session:
+    """Open an autocommit session and tell it SETTINGS and `settings`; read them back; refuse what does not hold.
+
+    `parameters` are libpq's, all that the environment could add among them (`parameters_of`). Raises psycopg errors
+    as they come, and ConnectionFailed for what does not hold, or a pooler that gives another server to each
+    transaction.
+    """
+    marked = dict(parameters)
+    if marked.get("options"):
+        marked["options"] += f" -c {OPTIONS_MARK}=taken"
+    try:
+        conn = _connect(marked)
+    except psycopg.Error:
+        _require_options_are_taken(parameters)
+        raise
+    try:
+        taken = _tell(conn, settings, only_at=conn.info.backend_pid)
+        if taken is None:  # a pooler hands out numbers of its own; what it is told may be told to others
+            _require_own_server(conn, marked)
+            taken = _tell(conn, settings)
+        if marked.get("options") and not taken:
+            raise _options_are_lost("ignores")
+        conn.require_held()
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def _connect(parameters: Mapping[str, str]) -> Session:
+    with own_environment():
+        return Session.connect(**parameters, autocommit=True, row_factory=dict_row)  # type: ignore[arg-type]
+
+
+def _tell(conn: Session, settings: Mapping[str, str], *, only_at: int | None = None) -> bool | None:
+    """Set everything in one round trip, and note how the server spells it: 60000 is 1min.
+
+    Return whether the options that the connection began with have arrived; None when nothing was set, since it is not
+    the server process `only_at` that answers.
+    """
+    wanted = {**SETTINGS, **settings, MARK: secrets.token_hex(8)}
+    if conn.info.server_version >= 170_000:
+        wanted |= FROM_17
+    row = _ask_alone(
+        conn,
+        sql.SQL("SELECT {}, {} AS taken WHERE {} OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()").format(
+            sql.SQL(", ").join(_set(name, value) for name, value in wanted.items()),
+            sql.SQL("pg_catalog.current_setting({}, true)").format(sql.Literal(OPTIONS_MARK)),
+            sql.SQL("pg_catalog.pg_backend_pid()") if only_at is None else sql.Literal(only_at),
+        ),
+    )
+    if row is None:
+        return None
+    taken = row.pop("taken")
+    conn.held = row | {name: wanted[name] for name in SUPERUSERS}
+    return bool(taken)
+
+
+def _ask_alone(conn: Session, question: sql.Composable) -> Row | None:
+    """Ask in a transaction of its own that any server takes: where serializable is the default, a standby refuses all
+    others.
+    """
+    cursor = conn.execute(
+        sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED; {}; COMMIT").format(question), prepare=False
+    )
+    cursor.nextset()
+    return cursor.fetchone()
+
+
+def _set(name: str, value: str) -> sql.Composed:
+    call = "pg_catalog.set_config({name}, {value}, false)"
+    if name in SUPERUSERS:
+        is_one = "pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on'"
+        call = f"CASE WHEN {is_one} THEN {call} END"
+    return sql.SQL(call + " AS {label}").format(
+        name=sql.Literal(name), value=sql.Literal(value), label=sql.Identifier(name)
+    )
+
+
+def _server_pid(conn: Session) -> int:
+    row = _ask_alone(conn, sql.SQL("SELECT pg_catalog.pg_backend_pid() AS pid"))
+    assert row is not None
+    return int(row["pid"])
+
+
+def _require_own_server(conn: Session, parameters: Mapping[str, str]) -> None:
+    """Require that the pooler in between keeps one server for each session: that of another one is never this one's.
+
+    Several looks, not taken in turns: a pooler that hands out its servers one after the other would look alike.
+    """
+    with _connect(parameters) as other:
+        ours, others = [], []
+        for _ in range(LOOKS):
+            ours += [_server_pid(conn), _server_pid(conn)]
+            others.append(_server_pid(other))
+    if len(set(ours)) > 1 or len(set(others)) > 1 or set(ours) & set(others):
+        raise ConnectionFailed(
+            "A pooler such as PgBouncer stands before the server and gives others this session's part of it.",
+            _POOLED,
+        )
+
+
+def _require_options_are_taken(parameters: Mapping[str, str]) -> None:
+    """Say so if it is a pooler that refused the service's options: without them it lets in."""
+    if not parameters.get("options"):
+        return
+    with suppress(psycopg.Error), _connect({**parameters, "options": ""}) as conn:
+        if _server_pid(conn) != conn.info.backend_pid:
+            raise _options_are_lost("refuses")
+
+
+def _options_are_lost(does: str) -> ConnectionFailed:
+    return ConnectionFailed(
+        f"A pooler such as PgBouncer stands before the server and {does} the options of the service.",
+        "Let the service lead to the server's own port, or take the options out of it and set them for the role: "
+        "ALTER ROLE … SET.",
+    )
