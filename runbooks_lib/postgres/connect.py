@@ -20,10 +20,11 @@ from runbooks_lib.postgres.session import CONNECT_TIMEOUT_S, GRACE_S, Connection
 from runbooks_lib.postgres.sqlstate import what_to_do
 
 __all__ = [
-    "CONNECT_TIMEOUT_S", "Connection", "Identity", "Row", "Session", "Sessions", "connect", "identify", "lost"
+    "Connection", "Identity", "Row", "Session", "Sessions", "connect", "identify", "lost"
 ]  # fmt: skip
 
 READ_TIMEOUT_MS = 60_000
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
 
 
 def connect(
@@ -43,16 +44,21 @@ def connect(
     Raises ConnectionFailed with libpq's own words and the SQLSTATE where the server gave one.
     """
     database = database or target.database
-    parameters = parameters_of(target.service)
-    parameters |= {"dbname": database, "application_name": application_name[:63], "client_encoding": "utf8"}
-    parameters.setdefault("connect_timeout", str(CONNECT_TIMEOUT_S))
     settings = {
         "default_transaction_read_only": "on" if read_only else "off",
+        "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
         "lock_timeout": str(lock_timeout_ms),
         "statement_timeout": str(statement_timeout_ms),
     }
     where = f"Target {target.name!r} (service {target.service}, database {database})"
     try:
+        parameters = parameters_of(target.service)
+        parameters |= {
+            "dbname": database,
+            "application_name": application_name[:63],
+            "client_encoding": "utf8",
+        }
+        parameters.setdefault("connect_timeout", str(CONNECT_TIMEOUT_S))
         conn = open_session(parameters, settings)
     except ConnectionFailed as error:
         raise ConnectionFailed(f"{where} is refused: {error.what_happened}", error.what_to_do) from error
@@ -134,6 +140,7 @@ class Sessions:
         Source: https://www.postgresql.org/docs/current/transaction-iso.html
         """
         conn = self.read(name)
+        deadline_s = conn.deadline_s
         try:
             with conn.transaction():
                 conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -141,6 +148,8 @@ class Sessions:
                 yield conn
         except psycopg.Error as error:
             raise lost(self.targets[name], error) from error
+        finally:
+            conn.deadline_s = deadline_s
 
     @contextmanager
     def write(

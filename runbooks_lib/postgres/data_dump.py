@@ -16,6 +16,7 @@ from runbooks_lib.errors import BackupError, PreconditionFailed
 from runbooks_lib.phase import Target
 from runbooks_lib.postgres.binaries import clean_environment
 from runbooks_lib.postgres.clients import Client, choose, find_clients
+from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.contents import Contents, read_contents
 from runbooks_lib.postgres.directory import directory_digest
 from runbooks_lib.postgres.dump import dump_command, unreadable, without_key
@@ -30,6 +31,7 @@ from runbooks_lib.postgres.restore import (
 )
 from runbooks_lib.postgres.scratch import Scratch, scratch
 from runbooks_lib.postgres.server import find_server_for
+from runbooks_lib.postgres.service_file import child_environment
 from runbooks_lib.progress import growing
 
 DATABASE = "restored"
@@ -60,8 +62,8 @@ class DataDump:
     complete: bool
 
 
-def dump_data(client: Client, target: Target, folder: Path, *, snapshot: str) -> None:
-    """Write a target's schema and rows to a new directory, as of an exported snapshot; whole, or not under that name.
+def dump_data(client: Client, target: Target, conn: Connection, folder: Path, *, snapshot: str) -> None:
+    """Write a target's schema and rows to a new directory, as of a snapshot that `conn` exported; whole, or not at all.
 
     Reads the target through pg_dump, by several sessions at once, which take ACCESS SHARE locks.
     Raises BackupError with pg_dump's own words.
@@ -69,12 +71,16 @@ def dump_data(client: Client, target: Target, folder: Path, *, snapshot: str) ->
     """
     partial = folder.with_name(f".{folder.name}.partial")
     parallel = ("--format=directory", f"--jobs={jobs()}")
-    command = dump_command(client, target, partial, *parallel, snapshot=snapshot)
+    command = dump_command(client, target, conn, partial, *parallel, snapshot=snapshot)
     try:
         if folder.exists():
             raise BackupError(f"{folder} exists already.", "Dumps are never overwritten; run the step again.")
         with growing(f"dump of {target.name}", partial):
-            _run(command, f"pg_dump {client.version} of the rows of target {target.name!r}", environment=None)
+            _run(
+                command,
+                f"pg_dump {client.version} of the rows of target {target.name!r}",
+                environment=child_environment(),
+            )
         for file in partial.iterdir():
             file.chmod(0o600)
             with file.open("rb") as stream:
@@ -221,7 +227,7 @@ def jobs() -> int:
     return max(1, min(MAX_JOBS, os.cpu_count() or 1))
 
 
-def _run(command: list[str], what: str, *, environment: dict[str, str] | None) -> str:
+def _run(command: list[str], what: str, *, environment: dict[str, str]) -> str:
     try:
         done = subprocess.run(
             command,

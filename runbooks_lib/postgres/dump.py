@@ -9,11 +9,11 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from psycopg.conninfo import make_conninfo
-
 from runbooks_lib.errors import BackupError
 from runbooks_lib.phase import Target
 from runbooks_lib.postgres.clients import Client
+from runbooks_lib.postgres.connect import Connection
+from runbooks_lib.postgres.service_file import child_environment, conninfo_of_child
 from runbooks_lib.progress import growing
 
 # pg_dump begins and ends a script by a key of its own, which it draws anew each time: psql refuses every other meta
@@ -40,8 +40,8 @@ class DumpFile:
     complete: bool
 
 
-def dump_schema(client: Client, target: Target, file: Path, *, snapshot: str) -> None:
-    """Write a target's schema to `file`, as of an exported snapshot; nobody ever sees half a file under that name.
+def dump_schema(client: Client, target: Target, conn: Connection, file: Path, *, snapshot: str) -> None:
+    """Write a target's schema to `file`, as of a snapshot that `conn` exported; whole, or not at all.
 
     Reads the target through pg_dump, which takes ACCESS SHARE locks; writes `file` only.
 
@@ -52,10 +52,11 @@ def dump_schema(client: Client, target: Target, file: Path, *, snapshot: str) ->
     try:
         if file.exists():
             raise BackupError(f"{file} exists already.", "Dumps are never overwritten; run the step again.")
-        command = dump_command(client, target, partial, "--schema-only", snapshot=snapshot)
+        command = dump_command(client, target, conn, partial, "--schema-only", snapshot=snapshot)
         with growing(f"dump of {target.name}", partial):
             done = subprocess.run(
                 command,
+                env=child_environment(),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -81,8 +82,13 @@ def dump_schema(client: Client, target: Target, file: Path, *, snapshot: str) ->
         partial.unlink(missing_ok=True)
 
 
-def dump_command(client: Client, target: Target, output: Path, *options: str, snapshot: str) -> list[str]:
-    """Return the command line by which pg_dump writes a target to `output`, as of an exported snapshot."""
+def dump_command(
+    client: Client, target: Target, conn: Connection, output: Path, *options: str, snapshot: str
+) -> list[str]:
+    """Return the command line by which pg_dump writes a target to `output`, as of a snapshot that `conn` exported.
+
+    It goes to the very server of `conn`, and needs `child_environment` for that.
+    """
     return [
         str(client.pg_dump),
         "--no-password",
@@ -91,7 +97,7 @@ def dump_command(client: Client, target: Target, output: Path, *options: str, sn
         f"--snapshot={snapshot}",
         f"--file={output}",
         *options,
-        f"--dbname={make_conninfo(service=target.service, dbname=target.database)}",
+        f"--dbname={conninfo_of_child(conn, target.service)}",
     ]
 
 

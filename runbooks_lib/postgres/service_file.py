@@ -17,7 +17,7 @@ import psycopg
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from runbooks_lib.errors import ConnectionFailed, PreconditionFailed
+from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.phase import Target
 
 # These would lead a session elsewhere, or make it another one than the service says. What an operator sets for
@@ -103,7 +103,8 @@ def _sections(path: Path) -> Iterator[str]:
 def parameters_of(service: str) -> dict[str, str]:
     """Return every connection parameter of a service, its password included, and libpq's default for the others.
 
-    Parameters that the environment must not add are there, too, as ''. Raises ConnectionFailed in libpq's own words.
+    Parameters that the environment must not add are there, too, as ''.
+    Raises psycopg.OperationalError in libpq's own words.
     """
     found = _ask(service, without="sslnegotiation")
     found["sslnegotiation"] = _ask(service, without="load_balance_hosts").get("sslnegotiation", "postgres")
@@ -124,11 +125,7 @@ def _ask(service: str, *, without: str) -> dict[str, str]:
         said = " ".join(asked.error_message.decode(errors="replace").split())
         asked.finish()
     if not found:
-        raise ConnectionFailed(
-            f"Service {service} cannot be read: {said}.",
-            f"Check that `psql service={service}` connects; the service file is "
-            f"{' or '.join(str(path) for path in service_files())}.",
-        )
+        raise psycopg.OperationalError(said)
     return found
 
 

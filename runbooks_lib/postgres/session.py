@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -19,7 +19,6 @@ Row = dict[str, Any]
 Connection = psycopg.Connection[Row]
 
 CONNECT_TIMEOUT_S = 5
-IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
 GRACE_S = 10.0  # by which the server's own time-out is left to come first
 LONG_S = 24 * 3600.0  # for a question that lasts as long as there are rows
 LOOKS = 3  # at the servers behind a pooler
@@ -31,7 +30,6 @@ SETTINGS: Mapping[str, str] = {
     "default_transaction_isolation": "read committed",  # a standby refuses serializable
     "default_transaction_deferrable": "off",
     "session_replication_role": "origin",
-    "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
     "idle_session_timeout": "0",
     "timezone": "UTC",
     "datestyle": "ISO, MDY",
@@ -51,6 +49,7 @@ SETTINGS: Mapping[str, str] = {
 }
 FROM_17 = {"transaction_timeout": "0"}
 SUPERUSERS = frozenset({"session_replication_role"})  # others can't set it, nor have it set by mistake
+_PID = sql.SQL("pg_catalog.pg_backend_pid()")
 MARK = "runbooks.session"
 OPTIONS_MARK = "runbooks.options"
 _POOLED = (
@@ -66,11 +65,13 @@ class NoAnswer(psycopg.OperationalError):
 class Session(psycopg.Connection[Row]):
     """A connection whose every question is answered by `deadline_s` seconds, or ended on this side.
 
-    `held` are the settings that were read back when it was opened.
+    `held` are the settings that were read back when it was opened, `server_pid` is the server process behind it: a
+    pooler says another one (`info.backend_pid`).
     """
 
     deadline_s: float = CONNECT_TIMEOUT_S + GRACE_S
     held: Mapping[str, str] = {}
+    server_pid: int = 0
 
     def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
         """Wait as psycopg does, until the deadline. Raises NoAnswer."""
@@ -91,17 +92,6 @@ class Session(psycopg.Connection[Row]):
                 waits_for = gen.send(ready)
         except StopIteration as done:
             return done.value
-
-    @contextmanager
-    def lasting(self, seconds: float = LONG_S) -> Iterator[None]:
-        """Give the questions of the block, which is inside a transaction, this much time each."""
-        before = self.deadline_s
-        self.execute("SELECT set_config('statement_timeout', %s, true)", (f"{int(seconds * 1000)}",))
-        self.deadline_s = seconds + GRACE_S
-        try:
-            yield
-        finally:
-            self.deadline_s = before
 
     def require_held(self, **more: str) -> None:
         """Read the session's settings back, and `more` of its transaction's.
@@ -125,6 +115,16 @@ class Session(psycopg.Connection[Row]):
                 f"The session does not hold what it was told: {', '.join(lost)}.",
                 f"A pooler such as PgBouncer gave it another server, or somebody reset it. {_POOLED}",
             )
+
+
+def take_time(conn: Connection, seconds: float = LONG_S) -> None:
+    """Give every question of the open transaction this much time: for what lasts as long as there are rows.
+
+    `Sessions.snapshot` sets the usual deadline again when the transaction ends.
+    """
+    conn.execute("SELECT set_config('statement_timeout', %s, true)", (f"{seconds * 1000:.0f}",))
+    if isinstance(conn, Session):
+        conn.deadline_s = seconds + GRACE_S
 
 
 def open_session(parameters: Mapping[str, str], settings: Mapping[str, str]) -> Session:
@@ -156,6 +156,18 @@ def open_session(parameters: Mapping[str, str], settings: Mapping[str, str]) -> 
     return conn
 
 
+def another(conn: Connection) -> Session:
+    """Open one more session at the very server of this one, in the same role and database, that only reads.
+
+    Raises psycopg errors and ConnectionFailed as `open_session` does.
+    """
+    info = conn.info
+    reached = {"host": info.host, "hostaddr": info.hostaddr, "port": str(info.port)}
+    secret = {"password": info.password} if info.password else {}
+    parameters = {"options": "", **info.get_parameters(), **reached, **secret, "target_session_attrs": "any"}
+    return open_session(parameters, {"default_transaction_read_only": "on"})
+
+
 def _connect(parameters: Mapping[str, str]) -> Session:
     with own_environment():
         return Session.connect(**parameters, autocommit=True, row_factory=dict_row)  # type: ignore[arg-type]
@@ -172,15 +184,16 @@ def _tell(conn: Session, settings: Mapping[str, str], *, only_at: int | None = N
         wanted |= FROM_17
     row = _ask_alone(
         conn,
-        sql.SQL("SELECT {}, {} AS taken WHERE {} OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()").format(
+        sql.SQL("SELECT {}, {} AS taken, {pid} AS pid WHERE {} OPERATOR(pg_catalog.=) {pid}").format(
             sql.SQL(", ").join(_set(name, value) for name, value in wanted.items()),
             sql.SQL("pg_catalog.current_setting({}, true)").format(sql.Literal(OPTIONS_MARK)),
-            sql.SQL("pg_catalog.pg_backend_pid()") if only_at is None else sql.Literal(only_at),
+            _PID if only_at is None else sql.Literal(only_at),
+            pid=_PID,
         ),
     )
     if row is None:
         return None
-    taken = row.pop("taken")
+    taken, conn.server_pid = row.pop("taken"), row.pop("pid")
     conn.held = row | {name: wanted[name] for name in SUPERUSERS}
     return bool(taken)
 
@@ -207,7 +220,7 @@ def _set(name: str, value: str) -> sql.Composed:
 
 
 def _server_pid(conn: Session) -> int:
-    row = _ask_alone(conn, sql.SQL("SELECT pg_catalog.pg_backend_pid() AS pid"))
+    row = _ask_alone(conn, sql.SQL("SELECT {} AS pid").format(_PID))
     assert row is not None
     return int(row["pid"])
 

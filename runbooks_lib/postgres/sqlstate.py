@@ -50,8 +50,8 @@ _BY_CODE = {
     "55P02": "The server takes this setting at its start only: have its configuration changed.",
     "55P03": "Something holds a lock on it: see the blockers in preflight, then run the step again.",
     "55P04": "A new enum label can't be used in the transaction that adds it: use it in a later one.",
-    "57014": "It was cancelled: it took longer than statement_timeout, or somebody cancelled it. Raise the time-out, "
-    "or find what holds it up.",
+    "57014": "It was cancelled: it took longer than the statement time-out, or somebody cancelled it. Raise the "
+    "time-out (the phase's statement_timeout_ms), or find what holds it up.",
     "57P01": "An administrator ended the session, or the server stops: run the step again when it is back.",
     "57P02": "The server crashed and recovers: read its log before anything else.",
     "57P03": "The server starts, stops or recovers and takes no sessions yet: wait, then run the step again.",

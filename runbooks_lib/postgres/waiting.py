@@ -6,10 +6,11 @@ import threading
 from types import TracebackType
 
 import psycopg
-from psycopg.rows import dict_row
 
-from runbooks_lib.postgres.connect import CONNECT_TIMEOUT_S, Connection, Row
+from runbooks_lib.errors import ConnectionFailed
+from runbooks_lib.postgres.connect import Connection, Row
 from runbooks_lib.postgres.queries import query
+from runbooks_lib.postgres.session import Session, another
 
 INTERVAL_S = 0.1  # between two looks; what takes less long is not looked at
 
@@ -23,8 +24,8 @@ class Waiting:
 
     def __init__(self, conn: Connection) -> None:
         self.blockers: tuple[Row, ...] = ()
-        self._pid = conn.info.backend_pid
-        self._parameters = conn.info.get_parameters()
+        self._conn = conn
+        self._pid = conn.server_pid if isinstance(conn, Session) else conn.info.backend_pid
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._look, name="waiting", daemon=True)
 
@@ -45,16 +46,14 @@ class Waiting:
     def _look(self) -> None:
         if self._done.wait(INTERVAL_S):
             return
-        # Passwords are no part of get_parameters(): libpq finds them again where it found them before.
-        parameters = self._parameters | {"connect_timeout": str(CONNECT_TIMEOUT_S)}
         try:
-            with psycopg.connect(**parameters, autocommit=True, row_factory=dict_row) as conn:  # type: ignore[arg-type]
+            with another(self._conn) as conn:
                 while True:
                     seen = conn.execute(query("blocking"), {"pid": self._pid}).fetchall()
                     self.blockers = tuple(seen) or self.blockers  # between wait and error a look sees nobody
                     if self._done.wait(INTERVAL_S):
                         return
-        except psycopg.Error:
+        except (psycopg.Error, ConnectionFailed):
             return
 
 

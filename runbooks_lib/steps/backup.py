@@ -151,7 +151,7 @@ def _dump_target(
         exported = conn.execute("SELECT pg_export_snapshot() AS id").fetchone()
         assert exported is not None
         fingerprint = read_catalog(conn).fingerprint()
-        dump_schema(chosen, phase.targets[name], file, snapshot=exported["id"])
+        dump_schema(chosen, phase.targets[name], conn, file, snapshot=exported["id"])
         data = None
         if name in phase.backup.data:
             rows = file.with_name(file.stem.replace("schema_", "data_", 1))

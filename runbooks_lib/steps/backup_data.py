@@ -13,6 +13,7 @@ from runbooks_lib.postgres.clients import Client
 from runbooks_lib.postgres.connect import Connection, Sessions
 from runbooks_lib.postgres.contents import compare_contents, noted, read_contents, read_sequence_values
 from runbooks_lib.postgres.data_dump import dump_data, read_data_dump, restore_data
+from runbooks_lib.postgres.session import take_time
 from runbooks_lib.postgres.surroundings import read_surroundings
 
 PATH_SET = "; functions find what they call only with a search_path, which they were given"
@@ -28,9 +29,9 @@ def save_data(
     `conn` is inside `Sessions.snapshot`. Returns the directory's name, files, size, hash, and per table the number
     of rows and their digest.
     """
-    conn.execute("SET LOCAL statement_timeout = 0")  # every row is read
+    take_time(conn)
     before = read_sequence_values(conn)
-    dump_data(client, target, folder, snapshot=snapshot)
+    dump_data(client, target, conn, folder, snapshot=snapshot)
     contents = noted(read_contents(conn), before)
     size = conn.execute("SELECT pg_database_size(current_database()) AS bytes").fetchone()
     assert size is not None

@@ -11,6 +11,7 @@ from runbooks_lib.postgres.catalog import tables_there
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.postgres.content import content_hash
 from runbooks_lib.postgres.replication import measure_lag
+from runbooks_lib.postgres.session import take_time
 
 LOOKS = 3  # at tables that are written to meanwhile
 
@@ -61,7 +62,7 @@ def _contents(sessions: Sessions, name: str, tables: Iterable[str]) -> dict[str,
     if not tables:
         return {}
     with sessions.snapshot(name) as conn:
-        conn.execute("SET LOCAL statement_timeout = 0")  # it lasts as long as there are rows
+        take_time(conn)
         return {table: content_hash(conn, table) for table in tables_there(conn, tables)}
 
 

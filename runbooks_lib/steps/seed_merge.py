@@ -23,6 +23,7 @@ from runbooks_lib.phase.seed_values import shown
 from runbooks_lib.postgres.catalog import identifier
 from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.content import print_alike
+from runbooks_lib.postgres.session import take_time
 from runbooks_lib.postgres.values import listed, literal, read_relation
 from runbooks_lib.steps.seed_rows import Pair, commas, compare
 
@@ -143,7 +144,7 @@ class Comparison:
         """Compare and return the tallies. Raises NotSorted when the records prove to be in another order."""
         try:
             print_alike(self.conn)
-            self.conn.execute("SET LOCAL statement_timeout = 0")  # a stream lasts as long as there are rows
+            take_time(self.conn)
             with self.conn.cursor() as cursor, cursor.copy(self._statement()) as stream:
                 number = self._merge(map(bytes, stream), records)
             self._count_declared(number)

@@ -139,6 +139,7 @@ def test_an_older_pg_dump_is_refused_by_itself(lab: Lab, tmp_path: Path) -> None
             dump_schema(
                 older[0],
                 PHASE.targets["leader"],
+                conn,
                 tmp_path / "d.sql",
                 snapshot=snapshot["id"],
             )
@@ -281,7 +282,7 @@ def test_a_pg_dump_that_takes_long(
 def dump_now(client: Client, target: str, file: Path) -> None:
     with Sessions(PHASE.targets) as sessions, sessions.snapshot(target) as conn:
         snapshot = conn.execute("SELECT pg_export_snapshot() AS id").fetchone() or {}
-        dump_schema(client, PHASE.targets[target], file, snapshot=snapshot["id"])
+        dump_schema(client, PHASE.targets[target], conn, file, snapshot=snapshot["id"])
 
 
 def test_a_locked_table_is_not_waited_for_without_end(

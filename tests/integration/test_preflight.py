@@ -204,7 +204,7 @@ def test_replica_of_another_system(point: Point, other_system: Scratch) -> None:
 def test_database_of_another_name() -> None:
     """A pooler can lead to a database of another name. There is none here: the identity is made by hand."""
     target = PHASE.targets["leader"]
-    who = Identity(host="h", port=1, database="keybuzz", role_name="r", system_identifier="1", timeline=1,
+    who = Identity(host="h", address="h", port=1, database="keybuzz", role_name="r", system_identifier="1", timeline=1,
                    in_recovery=False, server_version="18.0", server_version_num=180000, lsn="0/0", cluster_name="",
                    data_checksums="on")  # fmt: skip
     findings = list(preflight._judge_identity("leader", target, who))
