@@ -198,6 +198,10 @@ def _execute(
         )
     except (PapermillExecutionError, DeadKernelError, CellTimeoutError, KeyboardInterrupt) as problem:
         return problem
+    except (RunbookError, OSError):
+        raise
+    except Exception as problem:  # noqa: BLE001 -- a kernel that does not start, say: the run is sealed all the same
+        return problem
     return None
 
 

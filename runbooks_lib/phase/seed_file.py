@@ -8,6 +8,7 @@ Source: https://www.postgresql.org/docs/current/sql-copy.html
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import heapq
 import re
@@ -47,7 +48,9 @@ class SeedFile:
     def columns(self) -> tuple[str, ...]:
         """Return the names in the header."""
         with self._open() as file:
-            header = next(records_of(file), b"").removeprefix(b"\xef\xbb\xbf")
+            header = next(records_of(file), b"").removeprefix(codecs.BOM_UTF8)
+        if header.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise SpecError(f"{self.path.name} is UTF-16.", "Save it as UTF-8.")
         header = header.removesuffix(b"\n").removesuffix(b"\r") + b"\n"
         names = self.parse(header)
         columns = tuple(name for name in names if name)
@@ -148,6 +151,8 @@ class SeedFile:
 
     def _open(self) -> BufferedReader:
         try:
+            if self.path.exists() and not self.path.is_file():
+                raise SpecError(f"{self.path} is no regular file.", "Put the rows into a file.")
             return self.path.open("rb")
         except OSError as error:
             raise SpecError(

@@ -2,7 +2,8 @@
 
 A login guard, a gateway or a single-page application answers 401, a redirect or a page for whatever stands below its
 prefix. So each route is compared with siblings: paths of the same length that share its first segments (none of them,
-one, up to all but the last) and are random from there. A route that is answered as a sibling is can't be told.
+one, up to all but the last) and are random from there. Where it is refused, a path below it is one more: the guard may
+stand right before it. A route that is answered as one of them is can't be told.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 from runbooks_lib.services.http import NO_HEADERS, TIMEOUT_S, Headers, Reply, RouteState, ask
 
@@ -20,6 +22,7 @@ DECOY = "__runbooks_probe__"
 MAX_WORKERS = 4
 _PARAMETER = re.compile(r":.*|\{.*\}|\[.*\]|\*.*")  # a segment of a declared path that stands for any value
 _CHANGING = re.compile(r"[A-Za-z0-9+/_=-]{16,}|\d+")  # request ids, times, tokens: other ones in each answer
+REFUSALS = frozenset({301, 302, 303, 307, 308, 400, 401, 403, 407})  # what a guard says instead of the route
 _ANSWERED = frozenset({RouteState.PRESENT, RouteState.ABSENT})
 
 Route = tuple[str, str]  # method and path
@@ -60,7 +63,7 @@ def probe_service(
 ) -> ServiceProbe:
     """Ask for a path that cannot exist, to learn whether anybody is there and what the answers are worth."""
     started = time.perf_counter()
-    path = f"/{DECOY}/{secrets.token_hex(8)}"
+    path = f"/{DECOY}/{_random_word(0)}"
     reply = ask(base_url, "GET", path, headers=headers, timeout_s=timeout_s)
     state, reason = reply.state, reply.reason
     if state is RouteState.PRESENT:
@@ -96,7 +99,7 @@ def probe_routes(
     with ThreadPoolExecutor(max_workers=max(1, min(workers, MAX_WORKERS))) as pool:
         replies = list(pool.map(timed, wanted))
         beside = {
-            route: siblings(*route)
+            route: siblings(*route) + ((child(*route),) if reply.status in REFUSALS else ())
             for route, (reply, _) in zip(wanted, replies, strict=True)
             if reply.state is RouteState.PRESENT
         }
@@ -123,17 +126,25 @@ def siblings(method: str, path: str) -> tuple[Route, ...]:
     found = []
     for number, shared in enumerate((nearest, *range(nearest, -1, -1))):
         rest = max(len(segments) - shared, 1)
-        unknown = [f"{DECOY}{_random(number, shared + place)}" for place in range(rest)]
+        unknown = [_random_word(shared + place) for place in range(rest)]
+        if number == 0:
+            unknown[0] = f"{DECOY}{unknown[0]}"  # for who reads the service's log
         made = "/" + "/".join([*segments[:shared], *unknown])
         found.append((method, made + (f".{suffix}" if dot and suffix.isalnum() else "") + mark + query))
     return tuple(found)
 
 
-_seed = secrets.token_hex(4)  # another one in each process
+def child(method: str, path: str) -> Route:
+    """Return a path below a route that cannot exist."""
+    bare, mark, query = path.partition("?")
+    return method, f"{bare.rstrip('/')}/{_random_word(0)}{mark}{query}"
 
 
-def _random(*numbers: int) -> str:
-    return _seed + "".join(f"{number:x}" for number in numbers)
+@cache
+def _random_word(number: int) -> str:
+    """Return a word that looks like any other, another one in each process: some guards refuse what looks random."""
+    del number
+    return "".join(secrets.choice("bdfgklmnprstv") + secrets.choice("aeiou") for _ in range(5))
 
 
 def _believe(route: Route, reply: Reply, beside: list[tuple[Route, Reply]]) -> tuple[RouteState, str]:
@@ -142,8 +153,7 @@ def _believe(route: Route, reply: Reply, beside: list[tuple[Route, Reply]]) -> t
         return reply.state, reply.reason
     for sibling, answer in beside:
         if _alike(route, reply, sibling, answer, by_body=_bodies_tell(beside)):
-            prefix = sibling[1].partition(DECOY)[0]
-            reason = f"HTTP {reply.status}, and so is {sibling[0]} {prefix}... with a path that cannot exist"
+            reason = f"HTTP {reply.status}, and so is a path that cannot exist: {' '.join(sibling)}"
             return RouteState.INDISTINCT, reason
     _, nearest = beside[0]
     if nearest.state not in _ANSWERED:

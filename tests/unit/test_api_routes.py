@@ -473,7 +473,9 @@ def test_what_is_sent_has_no_body_and_no_credentials(
     answer = ask(api_routes.routes, apply=True)
     assert verdicts(answer, "route_is_served") == {Verdict.PASS}
     posts = [(path, headers) for method, path, headers in server.asked if method == "POST"]
-    assert len(posts) == 1 + len(siblings(*POST.split()))  # the route, and paths beside it that cannot exist
+    assert len(posts) == 2 + len(
+        siblings(*POST.split())
+    )  # the route, and what cannot exist below and beside it
     for _, headers in posts:
         assert headers.get("Content-Length", "0") == "0"
         assert not {"Authorization", "Cookie"} & set(headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,23 @@ def test_other_ways_to_write_the_same(tmp_path: Path, content: bytes) -> None:
     file = written(tmp_path, content)
     assert file.columns == ("a", "b")
     assert rows(file) == [{"a": "1", "b": 'x "y", z\nw'}, {"a": "2", "b": "c"}]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_is_named(tmp_path: Path, encoding: str) -> None:
+    with pytest.raises(SpecError, match=r"rows\.csv is UTF-16"):
+        _ = written(tmp_path, "\ufeffa,b\n1,x\n".encode(encoding)).columns
+
+
+def test_a_header_may_hold_a_line_end(tmp_path: Path) -> None:
+    file = written(tmp_path, '"a\nb",c\r\n1,"2\r\n3"\r\n')
+    assert rows(file) == [{"a\nb": "1", "c": "2\r\n3"}]
+
+
+def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows.csv")
+    with pytest.raises(SpecError, match="no regular file"):
+        _ = SeedFile(tmp_path / "rows.csv").columns
 
 
 def test_tabs(tmp_path: Path) -> None:
@@ -93,6 +111,10 @@ def test_values_of_a_column(tmp_path: Path) -> None:
         ('a,b\n1,x"y"\n', 'is no CSV: 1,x"y"'),
         ('a,b\n1,"x\n2,y\n', 'a quote that is not closed: 1,"x'),
         (b"a,b\n1,\xff\n", "is not UTF-8"),
+        ("a,b\n1,x\0y\n", "holds a NUL character"),
+        ("a;b\n1;x\n", "is one name that holds ';': a;b"),
+        ("a,b,a\n1,2,3\n", "has a twice: a,b,a"),
+        ("a,b\n1,2\n\n", "has a row of 1 values under a header of 2"),
     ],
 )
 def test_what_is_no_such_file_is_named(tmp_path: Path, content: str | bytes, said: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from runbooks_lib.services import http, probes
 from runbooks_lib.services.http import RouteState, ask
-from runbooks_lib.services.probes import DECOY, probe_routes, probe_service
+from runbooks_lib.services.probes import probe_routes, probe_service
 
 Decide = Callable[[str, str], int]
 
@@ -245,7 +245,7 @@ def test_a_guard_before_a_prefix_makes_its_routes_indistinct() -> None:
 
 
 def test_a_decoy_that_fails_leaves_the_route_untold() -> None:
-    with serving(lambda method, path: 500 if DECOY in path else 200) as server:
+    with serving(lambda method, path: 200 if path == "/api/v1/x" else 500) as server:
         (found,) = probe_routes(server.url, [("GET", "/api/v1/x")])
     assert found.state is RouteState.INDISTINCT
     assert "no clear answer" in found.reason
@@ -255,14 +255,15 @@ def test_routes_come_back_in_the_order_asked() -> None:
     routes = [("GET", f"/api/v1/r{n}") for n in range(12)] + [("POST", "/api/v1/r3")]
     with serving(only("/api/v1/r3", "/api/v1/r7", status=401)) as server:
         found = probe_routes(server.url, routes)
-        decoys = [method for method, path in server.paths if DECOY in path]
+        decoys = [method for method, path in server.paths if (method, path) not in routes]
     assert [(p.method, p.path) for p in found] == routes
     assert [p.path for p in found if p.state is RouteState.PRESENT] == [
         "/api/v1/r3",
         "/api/v1/r7",
         "/api/v1/r3",
     ]
-    assert sorted(decoys) == ["GET"] * 5 + ["POST"] * 4  # once for all routes, and one for the service
+    # Once for all routes, one for the service, and one below each route that is refused.
+    assert sorted(decoys) == ["GET"] * (4 + 1 + 2) + ["POST"] * (4 + 1)
 
 
 def test_a_service_that_is_not_there_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:

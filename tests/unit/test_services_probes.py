@@ -231,15 +231,46 @@ def test_headers_get_past_the_guard_and_tell() -> None:
     assert probe(app, headers={"Authorization": "Bearer old"}).state is RouteState.INDISTINCT
 
 
+def shared(method: str, path: str) -> list[str]:
+    """Return what each sibling shares with a path."""
+    ours = path.split("/")
+    return [
+        "/".join(part for part, other in zip(sibling.split("/"), ours, strict=False) if part == other)
+        for _, sibling in siblings(method, path)
+    ]
+
+
 def test_siblings_share_the_beginning_and_nothing_else() -> None:
-    shared = [path.partition(f"/{DECOY}")[0] for _, path in siblings("GET", "/a/b/c.json?x=1")]
-    assert shared == ["/a/b", "/a/b", "/a", ""]
+    assert shared("GET", "/a/b/c.json?x=1") == ["/a/b", "/a/b", "/a", ""]
     for method, path in siblings("GET", "/a/b/c.json?x=1"):
         assert (method, path.count("/"), path.endswith(".json?x=1")) == ("GET", 3, True)
-    assert [path.partition(DECOY)[0] for _, path in siblings("GET", "/a/:id")] == ["/", "/"]
-    assert [path.partition(DECOY)[0] for _, path in siblings("GET", "/")] == ["/", "/"]
+    assert shared("GET", "/a/:id") == ["", ""]
+    assert shared("GET", "/") == ["", ""]
     assert len(set(siblings("GET", "/"))) == 2
     assert siblings("GET", "/a/b/c") == siblings("GET", "/a/b/d")
+    assert DECOY in siblings("GET", "/a/b")[0][1]
+    assert not any(DECOY in path for _, path in siblings("GET", "/a/b")[1:])
+
+
+def test_a_guard_right_before_the_route_tells_nothing() -> None:
+    def app(method: str, path: str, headers: dict[str, str]) -> Reply:
+        return refuse(method, path, headers) if path.startswith(ROUTE) else express(method, path)
+
+    assert probe(app).state is RouteState.INDISTINCT
+
+
+def test_a_route_that_serves_what_is_below_it_is_present() -> None:
+    def app(method: str, path: str, headers: dict[str, str]) -> Reply:
+        return (200, JSON, '"ok"') if path.startswith(ROUTE) else nest(method, path)
+
+    assert probe(app).state is RouteState.PRESENT
+
+
+def test_a_firewall_that_knows_probes_does_not_make_a_route() -> None:
+    def app(method: str, path: str, headers: dict[str, str]) -> Reply:
+        return (403, HTML, "blocked") if DECOY in path else refuse(method, path, headers)
+
+    assert probe(app).state is RouteState.INDISTINCT
 
 
 # --- headers from the environment --------------------------------------------------------------------------------
