@@ -57,6 +57,10 @@ class Values:
         """Return what a stream is sorted by: integers by their size, everything else as printed, byte by byte."""
         return value if self.is_integer else sql.SQL("({})").format(self.printed(value)) + _BYTEWISE
 
+    def grouped(self, value: sql.Composable) -> sql.Composable:
+        """Return what equal values are grouped by: GROUP BY asks the default operator class, which a superuser made."""
+        return value if self.equality is not None else self.printed(value)
+
     def equal(self, have: sql.Composable, want: sql.Composable) -> sql.Composable:
         """Return whether two values are equal; NULL when one of them is."""
         if self.equality is None:

@@ -43,9 +43,9 @@ class Tally:
     counts: Counter[str] = field(default_factory=Counter)
     named: dict[str, list[str]] = field(default_factory=dict)
 
-    def add(self, kind: str, name: str) -> None:
-        """Count a row of a kind: missing, different, declared twice, stands twice, inherited or unexpected."""
-        self.counts[kind] += 1
+    def add(self, kind: str, name: str, *, rows: int = 1) -> None:
+        """Count rows of a kind, and name one: missing, different, declared or stands twice, inherited, unexpected."""
+        self.counts[kind] += rows
         names = self.named.setdefault(kind, [])
         if len(names) < NAMED:
             names.append(name)
@@ -82,7 +82,7 @@ class Declared:
         self.key_places = tuple(self.file.columns.index(column) for column in seeds.key)
         self._integers = tuple(self.relation.columns[column].is_integer for column in seeds.key)
         self.tenants = self.file.values_of(seeds.tenant) if seeds.tenant else None
-        self._labels = self._printed_tenants(conn)
+        self.labels = self._printed_tenants(conn)
 
     def key(self, record: bytes) -> Key:
         """Return the key of a record, as it is written."""
@@ -107,11 +107,11 @@ class Declared:
 
     def tenant(self, text: str | None) -> Tenant:
         """Return under which tenant rows are told that have this in the column."""
-        return self._labels.get(text, text) if self._labels else None
+        return self.labels.get(text, text) if self.labels else None
 
     def tenant_of(self, record: bytes) -> Tenant:
         """Return under which tenant a record is told."""
-        return self.tenant(self.file.row(record)[str(self.seeds.tenant)]) if self._labels else None
+        return self.tenant(self.file.row(record)[str(self.seeds.tenant)]) if self.labels else None
 
     def _printed_tenants(self, conn: Connection) -> dict[str | None, str | None]:
         """Return each tenant as the server prints it; none where all are told together."""
@@ -151,6 +151,8 @@ class Comparison:
             for name in ("paired", "alone"):
                 self._judge(name)
             self._reconcile()
+            if not self.declared.relation.unique:
+                self._count_repeated()
         finally:
             for spool in self._spools.values():
                 spool.close()
@@ -159,7 +161,7 @@ class Comparison:
     def _merge(self, table: Iterator[bytes], records: Iterator[bytes]) -> int:
         """Put aside what is not equal on both sides; return the number of records."""
         declared, order = self.declared, self.declared.order
-        look = declared.relation.children or not declared.relation.unique
+        look = not declared.relation.unique
         paired, alone, extra = (self._spools[name].write for name in ("paired", "alone", "extra"))
         number, before, matched = 0, None, None  # the last record, and the last one with a row of its key
         have, want = next(table, None), next(records, None)
@@ -177,8 +179,7 @@ class Comparison:
                 self._add("declared twice", want)
                 number, want = number + 1, next(records, None)
             elif have is not None and matched is not None and theirs == order(matched):
-                self._add("stands twice", have)
-                have = next(table, None)
+                have = next(table, None)  # it stands twice, and is told with those that are written otherwise
             elif have is not None and (ours is None or (theirs is not None and ours > theirs)):
                 extra(have)
                 have = next(table, None)
@@ -213,20 +214,19 @@ class Comparison:
             pairs = compare(self.conn, declared.relation, key, columns, rows, scope=self._scope())
             before = None
             for pair in pairs:
-                self._judge_pair(pair, again=pair.number == before)
+                if pair.number != before:
+                    self._judge_pair(pair)
                 before = pair.number
                 if name == "alone" and pair.have is not None and pair.in_scope:
                     self._spools["found"].write(declared.file.record(list(pair.have)))
 
-    def _judge_pair(self, pair: Pair, *, again: bool) -> None:
+    def _judge_pair(self, pair: Pair) -> None:
         columns = self.declared.file.columns
         want = dict(zip(columns, pair.want, strict=True))
         tally = self._tally(self.declared.tenant(want.get(str(self.declared.seeds.tenant))))
         name = _name(tuple(want[column] for column in self.declared.seeds.key))
         if pair.have is None:
             tally.add("missing", name)
-        elif again:
-            tally.add("stands twice", name)
         elif pair.place:
             tally.add("inherited", f"{name} in {pair.place}")
         elif not all(pair.same):
@@ -252,6 +252,32 @@ class Comparison:
             elif have is not None:
                 self._add("unexpected", have)
                 have = next(extra, None)
+
+    def _count_repeated(self) -> None:
+        """Tell the keys that stand more than once in the table, as their types' own equality groups them."""
+        declared = self.declared
+        key = [declared.relation.columns[column] for column in declared.seeds.key]
+        told_apart = declared.seeds.tenant if declared.labels else None
+        tenant = declared.relation.columns[told_apart] if told_apart else None
+        statement = sql.SQL(
+            "SELECT * FROM (SELECT key, tenant, count(*) OVER by_tenant AS number, "
+            "row_number() OVER (PARTITION BY tenant ORDER BY key) AS place FROM ("
+            "SELECT ARRAY[{key}] AS key, min({tenant}) AS tenant FROM {table} AS have WHERE {scope} "
+            "GROUP BY {groups} HAVING count(*) > 1) AS repeated WINDOW by_tenant AS (PARTITION BY tenant)"
+            ") AS told WHERE place <= {most} ORDER BY place"
+        ).format(
+            key=commas(v.printed(sql.Identifier("have", v.name)) for v in key),
+            tenant=tenant.printed(sql.Identifier("have", tenant.name)) if tenant else sql.SQL("NULL::text"),
+            table=identifier(declared.seeds.table),
+            scope=self._scope(),
+            groups=commas(v.grouped(sql.Identifier("have", v.name)) for v in key),
+            most=sql.Literal(NAMED),
+        )
+        for row in self.conn.execute(statement):
+            tally = self._tally(declared.tenant(row["tenant"]))
+            tally.add(
+                "stands twice", _name(tuple(row["key"])), rows=row["number"] if row["place"] == 1 else 0
+            )
 
     def _sorted(self, name: str) -> Iterator[bytes]:
         spool = self._spools[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -318,3 +319,52 @@ def test_random_differences_are_those_that_were_made(ask: Ask, database: psycopg
         (fact,) = rows.facts["sets"]
         assert (fact.get("missing", 0), fact.get("different", 0), fact.get("unexpected", 0)) == (3, 2, 4)
         database.execute("DROP TABLE public.items")
+
+
+def test_every_key_with_a_fault_is_named_and_no_other(
+    ask: Ask, database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys in random spellings, twice or missing on either side, in random order: against a count of both sides."""
+    for module, name, value in (
+        (seed_merge, "NAMED", 99),
+        (seed_merge, "BATCH", 3),
+        (seed_file, "SORTED_IN_MEMORY", 4),
+    ):
+        monkeypatch.setattr(module, name, value)
+    rng = random.Random(10)
+    for round_ in range(30):
+        sides: list[list[tuple[int, str]]] = []
+        for _ in range(2):
+            keys = [key for key in range(8) for _ in range(rng.choices((1, 0, 2), (12, 1, 1))[0])]
+            sides.append([(key, "x" if rng.random() < 0.95 else "y") for key in keys])
+            rng.shuffle(sides[-1])
+        if round_ % 3 == 0:
+            sides[1] = list(sides[0])
+        stands, declared = (
+            "".join(f"{key}{rng.choice(('', '.0', '.00'))},{value}\n" for key, value in side)
+            for side in sides
+        )
+        if not declared:
+            continue
+        columns = {"k": "numeric", "v": "text"}
+        answers = ask(stands, "k,v\n" + declared, key=("k",), tenant=None, columns=columns)
+        database.execute("DROP TABLE public.items")
+        have, want = ({key: [v for k, v in side if k == key] for key in range(8)} for side in sides)
+        wrong = {
+            key for key in range(8) if have[key] != want[key] or len(have[key]) > 1 or len(want[key]) > 1
+        }
+        words = " ".join(finding.have for answer in answers for finding in answer.findings)
+        named = {int(float(key)) for key in re.findall(r"\[([\d.]+)\]", words)}
+        assert named == wrong, (sides, words)
+        assert (set(verdicts(answers)) == {Verdict.PASS}) is not bool(wrong)
+
+
+def test_the_row_with_a_value_that_its_type_refuses_is_named(ask: Ask) -> None:
+    many = "".join(line(number) for number in range(500)) + line(500).replace(
+        "1.50", "1,50".replace(",", "'")
+    )
+    for answer in ask(line(1), HEADER + many):
+        (finding,) = answer.findings
+        assert finding.verdict is Verdict.ERROR
+        assert "a value of price that its type refuses" in finding.have
+        assert "id 500" in finding.have
