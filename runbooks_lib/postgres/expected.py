@@ -152,7 +152,9 @@ def _prepare(copy: Scratch, asked: Question) -> tuple[str, ...]:
     with copy.connect(like.database) as conn:
         if asked.dump is None:
             here = available(conn, theirs)
-            make_extensions(conn, {name: schema for name, schema in theirs.items() if name in here})
+            make_extensions(
+                conn, {name: schema for name, schema in theirs.items() if name in here}, owner=asked.owner
+            )
             return lacking
         take_out(conn, made_by_scripts(asked.texts, asked.schema))
         # No row is here that another could refer to.
@@ -176,7 +178,9 @@ def _replay(copy: Scratch, asked: Question) -> Replay:
             _require_extensions(copy, asked, set(wanted) - set(here))
             untrusted = (name for name, trusted in here.items() if not trusted)
             made = make_extensions(
-                conn, {name: wanted[name] or theirs.get(name, asked.schema) for name in untrusted}
+                conn,
+                {name: wanted[name] or theirs.get(name, asked.schema) for name in untrusted},
+                owner=asked.owner,
             )
     return Replay(copy, asked.like.database, owner=asked.owner, schema=asked.schema, made_before=made)
 

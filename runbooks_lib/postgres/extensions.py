@@ -46,17 +46,25 @@ def available(conn: Connection, names: Collection[str]) -> dict[str, bool]:
     return {row["name"]: row["trusted"] for row in conn.execute(_HERE, (list(names),)).fetchall()}
 
 
-def make_extensions(conn: Connection, wanted: Mapping[str, str]) -> frozenset[str]:
+def make_extensions(conn: Connection, wanted: Mapping[str, str], *, owner: str) -> frozenset[str]:
     """Make extensions (name -> schema) as the superuser of a database that nobody has used yet; return those made.
+
+    A schema that they need and that is not there becomes `owner`'s.
 
     Before any script ran there is nothing in its schemas that an extension's own script could mistake for its own.
     One that does not let itself be made is left out: what needs it says so.
     """
     made = set()
     for name, schema in wanted.items():
-        names = {"schema": sql.Identifier(schema), "name": sql.Identifier(name)}
+        names = {
+            "schema": sql.Identifier(schema),
+            "name": sql.Identifier(name),
+            "owner": sql.Identifier(owner),
+        }
         try:
-            conn.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {schema}").format(**names))
+            conn.execute(
+                sql.SQL("CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {owner}").format(**names)
+            )
             create = "CREATE EXTENSION IF NOT EXISTS {name} SCHEMA {schema} CASCADE"
             conn.execute(sql.SQL(create).format(**names))
             made.add(name)

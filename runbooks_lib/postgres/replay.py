@@ -12,13 +12,13 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import psycopg
-from psycopg import pq
+from psycopg import pq, sql
 
 from runbooks_lib.errors import MigrationError
 from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.effects import SERVER, Unjudged, in_words, unjudged
 from runbooks_lib.postgres.pieces import Piece, pieces, value
-from runbooks_lib.postgres.scratch import Scratch
+from runbooks_lib.postgres.scratch import SUPERUSER, Scratch
 
 TIMEOUT_S = 600
 BOM = "\ufeff"
@@ -30,7 +30,7 @@ _NOT_TOGETHER = {
 _NOT_ALLOWED = "42501"
 _ONLY_IN_TRANSACTION = "25P01"
 _MISSES = {"42P01", "42703", "42704", "42883", "3F000"}  # relation, column, type or role, function, schema
-_NEEDS_SUPERUSER = "it needs a superuser, and was not run"
+_NEEDS_SUPERUSER = "it needs a superuser's rights, and was not run"
 _LACKS = "it needs what was not run"
 # What a migration makes that belongs to the server is there before: scripts here can't make it.
 _BEFOREHAND = frozenset(SERVER) - {"AlterDatabaseSetStmt", "AlterDatabaseStmt"}
@@ -64,6 +64,7 @@ class Replay:
         self._admin: Callable[[], Connection] = lambda: copy.connect(database)
         self._conn: Connection | None = None
         self._made_before = made_before
+        self._schema = schema
 
     def close(self) -> None:
         """Close the session."""
@@ -105,6 +106,9 @@ class Replay:
             except psycopg.Error as error:
                 if piece.tag == "LockStmt" and error.sqlstate == _ONLY_IN_TRANSACTION:
                     continue
+                if error.sqlstate == _NOT_ALLOWED and _gives_away(piece):
+                    self._give_away(piece)
+                    continue
                 if error.sqlstate != _NOT_ALLOWED and not (left_out and error.sqlstate in _MISSES):
                     raise
                 why = _NEEDS_SUPERUSER if error.sqlstate == _NOT_ALLOWED else _LACKS
@@ -116,6 +120,12 @@ class Replay:
         """Return whether what a statement makes is the server's, or was made by a superuser of ours beforehand."""
         made = {"CreateExtensionStmt": "extname", "CreateSchemaStmt": "schemaname"}.get(piece.tag, "")
         return piece.tag in _BEFOREHAND or piece.node.get(made) in self._made_before
+
+    def _give_away(self, piece: Piece) -> None:
+        """Change an object's owner as a superuser, whom nothing but this is asked: the new one may not own there."""
+        with self._admin() as admin:
+            admin.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(self._schema)))
+            admin.execute(piece.text.encode())
 
     def _send(self, script: str, *, forget: bool = True, nested: bool = False) -> None:
         """Send a script, or a part of it, as one query; `nested` under a savepoint where a transaction is open."""
@@ -179,6 +189,22 @@ def _alone(found: Sequence[Piece]) -> str:
         if concurrent or (piece.tag == "VacuumStmt" and piece.node.get("is_vacuumcmd")):
             return f"line {piece.line} {in_words(piece)} runs in no transaction"
     return ""
+
+
+def _gives_away(piece: Piece) -> bool:
+    """Return whether a statement changes an owner, and does nothing else: to a role that is no superuser's."""
+    found = [piece.node]
+    if piece.tag == "AlterTableStmt":
+        found = [command["AlterTableCmd"] for command in piece.node["cmds"]]
+        if any(command.get("subtype") != "AT_ChangeOwner" for command in found):
+            return False
+    elif piece.tag != "AlterOwnerStmt" or piece.node["objectType"] in (
+        "OBJECT_DATABASE",
+        "OBJECT_EVENT_TRIGGER",
+    ):
+        return False
+    names = [command.get("newowner", {}).get("rolename", "pg_") for command in found]
+    return not any(name == SUPERUSER or name.startswith("pg_") for name in names)
 
 
 def _without(found: Sequence[Piece], done: frozenset[Piece]) -> str:

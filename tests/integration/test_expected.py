@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from pathlib import Path
+
 import psycopg
 import pytest
 
 from runbooks_lib.errors import MigrationError, PreconditionFailed
+from runbooks_lib.names import parts
 from runbooks_lib.postgres.catalog import Value
+from runbooks_lib.postgres.clients import choose, find_clients
 from runbooks_lib.postgres.differences import Described, field
 from runbooks_lib.postgres.expected import Expected, expect
-from runbooks_lib.postgres.server import find_server
+from runbooks_lib.postgres.scratch import SUPERUSER, scratch
+from runbooks_lib.postgres.server import find_server, find_servers
 from runbooks_lib.postgres.surroundings import Surroundings
 
 MAJOR = find_server().major
@@ -141,3 +148,126 @@ def test_a_script_that_does_not_run_is_named_with_postgres_words() -> None:
 def test_no_server_programs_that_are_new_enough() -> None:
     with pytest.raises(PreconditionFailed, match="No PostgreSQL server programs of version 99 or newer"):
         expect([("1", FIRST)], owner=OWNER, server_major=99, like=Surroundings(database="shop"))
+
+
+# --- what scripts need and do not make: from a copy of the target --------------------------------------------------
+
+THEIRS = """
+CREATE SCHEMA auth;
+CREATE TYPE auth.level AS ENUM ('LOW', 'HIGH');
+CREATE TABLE auth.users (id uuid PRIMARY KEY, level auth.level);
+CREATE FUNCTION auth.uid() RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid';
+CREATE TABLE auth.audit (id int);
+"""
+GIVEN = "ALTER SCHEMA auth OWNER TO supabase_admin; ALTER TABLE auth.users OWNER TO supabase_admin;"
+OURS = (
+    'CREATE TYPE "Kind" AS ENUM (\'A\'); CREATE TABLE profiles (id uuid PRIMARY KEY REFERENCES auth.users, '
+    'kind "Kind");'
+    "CREATE SEQUENCE ticket; CREATE VIEW mine AS SELECT id FROM profiles WHERE id = auth.uid();",
+    "ALTER TABLE auth.users ADD COLUMN nick text; CREATE INDEX users_nick ON auth.users (nick);"
+    "CREATE FUNCTION greet() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;"
+    "CREATE TRIGGER greets AFTER INSERT ON auth.users FOR EACH ROW EXECUTE FUNCTION greet();",
+    "ALTER TABLE profiles RENAME TO people; CREATE POLICY own ON auth.users USING (id = auth.uid());"
+    "INSERT INTO people VALUES ('00000000-0000-0000-0000-000000000001', 'A');"
+    "ALTER TABLE auth.users ADD CONSTRAINT nicked CHECK (nick <> '');",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dump of a database that has the schema of somebody else and all that the scripts make."""
+    file = tmp_path_factory.mktemp("dump") / "shop.sql"
+    with scratch() as server:
+        server.create_database("shop", owner=OWNER, roles=("supabase_admin",))
+        server.run("shop", f"{THEIRS} {GIVEN}".encode(), owner=OWNER)
+        with server.connect("shop") as conn:
+            conn.execute(
+                "ALTER DATABASE shop SET session_replication_role = replica"
+            )  # nobody is in auth.users
+        for script in OURS:
+            server.run("shop", script.encode(), owner=OWNER)
+        client = choose(find_clients(), MAJOR)
+        address = server.cluster.address()
+        command = [str(client.pg_dump), "--schema-only", f"--file={file}", f"--username={SUPERUSER}", "shop"]
+        environment = {"PGPASSWORD": server.password, "PGHOST": address["host"], "PGPORT": address["port"]}
+        subprocess.run(command, env={**os.environ, **environment}, check=True)
+    return file
+
+
+def test_what_scripts_need_is_taken_from_a_copy_without_what_they_make(dump: Path) -> None:
+    like = Surroundings(database="shop", roles=(OWNER, "supabase_admin"))
+    named = [(str(number), script) for number, script in enumerate(OURS, start=1)]
+    with pytest.raises(
+        MigrationError, match=r'1 does not run in an empty .*schema "auth" does not exist'
+    ) as caught:
+        expect(named, owner=OWNER, server_major=MAJOR, like=like)
+    assert "backup.targets" in caught.value.what_to_do
+    found = expect(named, owner=OWNER, server_major=MAJOR, like=like, dump=dump, of="2")
+    assert found.borrowed == (("function", "auth.uid()"), ("relation", "auth.users"))
+    assert {
+        ("columns", "auth.users"),
+        ("index", "auth.users_nick"),
+        ("function", "public.greet()"),
+        ("trigger", "auth.users.greets"),
+    } <= set(found.made)
+    stands = {name for _, name in found.stands}
+    mine = {"public.people", "public.Kind", "public.ticket", "public.mine"}
+    assert {*mine, "auth.users.own", "auth.users.nicked"} <= stands
+    assert "public.profiles" in {name for _, name in found.gone}
+    assert not {name for kind, name in found.stands if kind == "relation" and name.startswith("auth")}
+    assert found.ran["3"].unjudged[0].words == "line 1 INSERT people (rows)"
+
+
+def test_what_the_copy_does_not_have_either_is_named(dump: Path) -> None:
+    like = Surroundings(database="shop", roles=(OWNER, "supabase_admin"))
+    with pytest.raises(MigrationError, match=r"1 does not run in a copy of the target's schema, .*storage"):
+        expect([("1", "CREATE TABLE a (x storage.t)")], owner=OWNER, server_major=MAJOR, like=like, dump=dump)
+
+
+# --- extensions and roles ------------------------------------------------------------------------------------------
+
+
+def test_extensions_are_made_whoever_may_make_them() -> None:
+    found = made_by(
+        "CREATE EXTENSION citext; CREATE TABLE a (x citext);",
+        "CREATE EXTENSION pg_stat_statements; CREATE EXTENSION IF NOT EXISTS pageinspect WITH SCHEMA public;",
+    )
+    names = {parts(name)[-1] for kind, name in found.stands if kind == "extension"}
+    assert names == {"citext", "pg_stat_statements", "pageinspect"}
+    assert [one for ran in found.ran.values() for one in ran.unjudged] == []
+
+
+def test_what_the_target_has_installed_is_there() -> None:
+    like = Surroundings(database="shop", extensions=(("hstore", "extensions"), ("nowhere", "public")))
+    found = expect(
+        [("1", "CREATE TABLE a (x extensions.hstore)")], owner=OWNER, server_major=MAJOR, like=like
+    )
+    assert ("relation", "public.a") in found.stands
+    assert [key for key in found.stands if key[0] in ("extension", "schema")] == []
+
+
+@pytest.mark.parametrize(("name", "comes_from"), [("uuid-ossp", "contrib"), ("pgmq", "own packages")])
+def test_an_extension_that_is_not_here_is_named_with_what_provides_it(name: str, comes_from: str) -> None:
+    with pytest.raises(MigrationError, match=rf"2 does not run here: it makes {name}") as caught:
+        made_by(FIRST, f'CREATE EXTENSION IF NOT EXISTS "{name}"')
+    assert comes_from in caught.value.what_to_do
+    assert "RUNBOOKS_SCRATCH_SERVICE" in caught.value.what_to_do
+
+
+@pytest.mark.parametrize("major", [15, MAJOR])
+def test_roles_that_scripts_make_are_there_and_not_judged(major: int) -> None:
+    if not any(programs.major == major for programs in find_servers([])):
+        pytest.skip(f"no PostgreSQL {major} here")
+    script = (
+        "CREATE ROLE reporting NOLOGIN PASSWORD 'secret';\n"
+        "CREATE TABLE a (); ALTER TABLE a OWNER TO app; GRANT SELECT ON a TO reporting;\n"
+        "GRANT reporting TO app; ALTER ROLE reporting SET work_mem = '1GB';\n"
+        "GRANT CONNECT ON DATABASE shop TO reporting;\n"
+        "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'app') THEN CREATE ROLE app; END IF; END $$;"
+    )
+    like = Surroundings(database="shop", roles=(OWNER, "app", "reporting"))
+    found = expect([("1", script)], owner=OWNER, server_major=major, like=like)
+    assert found.server_version.startswith(str(major))
+    assert [one.line for one in found.ran["1"].unjudged] == [1, 3, 3, 4, 5]
+    assert "secret" not in str(found.ran)
+    assert field(found.made["relation", "public.a"], "owner") == "app"

@@ -20,7 +20,7 @@ from runbooks_lib.postgres.surroundings import Surroundings
 
 DATABASE, OWNER = "shop", "shop_owner"
 LIKE = Surroundings(database=DATABASE, roles=(OWNER, "postgres", "app", "boss"))
-NOT_RUN = "it needs a superuser, and was not run"
+NOT_RUN = "it needs a superuser's rights, and was not run"
 
 
 @pytest.fixture(scope="module")
@@ -286,6 +286,25 @@ def test_a_locale_that_is_not_here_is_said(server: Scratch) -> None:
     like = Surroundings(database="elsewhere", collate="xx_XX.UTF-8", ctype="xx_XX.UTF-8")
     with made(server, like) as lacking:
         assert lacking == ("the locale UTF8, libc xx_XX.UTF-8",)
+
+
+def test_an_owner_may_give_away_what_the_new_one_could_not_make(
+    database: Scratch, run: Callable[..., Ran]
+) -> None:
+    ran = run(
+        "CREATE SCHEMA s; CREATE TABLE s.a (); CREATE FUNCTION s.f() RETURNS int LANGUAGE sql AS 'SELECT 1';"
+        "ALTER TABLE s.a OWNER TO app; ALTER FUNCTION s.f() OWNER TO app;"
+        "CREATE FUNCTION boss() RETURNS int SECURITY DEFINER LANGUAGE sql AS 'SELECT 1';"
+        "ALTER FUNCTION boss() OWNER TO runbooks_scratch; ALTER FUNCTION boss() OWNER TO pg_write_server_files"
+    )
+    assert [u.what for u in ran.unjudged] == ["ALTER OWNER", "ALTER OWNER"]
+    with database.connect(DATABASE) as conn:
+        assert read_catalog(conn).relations["s.a"].owner == "app"
+        query = (
+            "SELECT proname AS f, proowner::regrole::text AS o FROM pg_proc WHERE proname IN ('f', 'boss')"
+        )
+        owners = conn.execute(query)
+        assert {row["f"]: row["o"] for row in owners} == {"f": "app", "boss": OWNER}
 
 
 def test_an_owner_may_give_away_what_it_makes(database: Scratch, run: Callable[..., Ran]) -> None:
