@@ -44,9 +44,9 @@ def run(database: Scratch) -> Iterator[Callable[..., Ran]]:
 
 
 @pytest.fixture
-def canary() -> Iterator[Path]:
-    """A folder in which the server's account may write, with a file that it may read."""
-    with tempfile.TemporaryDirectory(prefix="canary-") as name:
+def canary(server: Scratch) -> Iterator[Path]:
+    """A folder in which the server's account may write, wherever the server is shut in, with a file to read."""
+    with tempfile.TemporaryDirectory(prefix="canary-", dir=server.cluster.home) as name:
         folder = Path(name)
         folder.chmod(0o777)
         (folder / "secret").write_text("tweet")
