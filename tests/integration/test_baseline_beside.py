@@ -248,3 +248,38 @@ def test_a_script_that_makes_nothing_is_judged_by_its_rehearsal(
     rehearsal = operator.rehearse(plan)
     assert rehearsal.verdict is Verdict.PASS
     assert any(f.check == "rehearsal_is_inert" for f in rehearsal.findings)
+
+
+def test_what_takes_a_value_of_a_sequence_is_applied_and_never_rehearsed_on_the_target(
+    db: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    db.execute("CREATE TABLE numbered (id serial PRIMARY KEY, name text UNIQUE)")
+    db.execute("INSERT INTO numbered (name) VALUES ('before'); RESET ROLE")
+    script = "INSERT INTO public.numbered (name) VALUES ('before'), ('new') ON CONFLICT DO NOTHING;\n"
+    script += "CREATE TABLE IF NOT EXISTS public.visits (id int PRIMARY KEY);"
+
+    def stands_at() -> int:
+        (number,) = db.execute("SELECT last_value FROM numbered_id_seq").fetchone() or (0,)
+        return int(number)
+
+    operator = Operator(tmp_path, script)
+    parsed = operator.ask(step.parse)
+    assert "default id of public.numbered takes a value" in parsed.findings[0].have
+    plan = operator.plan()
+    rehearsal = operator.rehearse(plan)
+    (left,) = (f for f in rehearsal.findings if f.object.startswith("line 1"))
+    assert parsed.findings[0].verdict is left.verdict is rehearsal.verdict is Verdict.OPEN
+    assert f"rehearsed {plan.facts['where']} alone" in left.have
+    assert rehearsal.facts["left"] == [1]
+    assert stands_at() == 1
+    confirm = plan.facts["confirmation"]
+    applied = operator.ask(step.apply, plan=plan.facts, planned=None, confirm=confirm, apply=True)
+    assert applied.verdict is Verdict.PASS, applied.findings
+    assert db.execute("SELECT name FROM numbered ORDER BY name").fetchall() == [("before",), ("new",)]
+    moved = stands_at()
+    assert moved > 1
+    second = operator.ask(step.second_run, apply=True)
+    assert [f.verdict for f in second.findings] == [Verdict.OPEN]
+    assert second.facts["rows"] == {}
+    assert second.facts["sequences"] == ["public.numbered_id_seq"]
+    assert stands_at() > moved

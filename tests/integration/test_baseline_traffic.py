@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -162,3 +163,29 @@ def test_others_write_all_the_while(
     assert max(took) < LOCK_TIMEOUT_MS / 1000 + 1
     assert db.execute("SELECT count(*) FROM kinds").fetchone() == (2,)
     assert db.execute("SELECT count(phone) FROM shops WHERE id = 1001").fetchone() == (1,)
+
+
+def test_all_statements_together_wait_no_longer_than_the_lock_timeout(
+    fresh_lab: Lab, db: psycopg.Connection[Any], phase: Phase
+) -> None:
+    """Whoever needs the first table waits until the script has the second, or gives up: not for twice the time-out."""
+    script = "".join(
+        f"ALTER TABLE public.{table} ADD COLUMN IF NOT EXISTS x int;\n" for table in ("shops", "events")
+    )
+    (phase.folder / "baseline.sql").write_text(script)
+    with Sessions(phase.targets, application_name="runbooks tests") as sessions, ThreadPoolExecutor() as pool:
+        rehearsing: Future[Answer] | None = None
+        with fresh_lab.admin(DATABASE) as second, second.transaction():
+            second.execute("LOCK TABLE events IN SHARE MODE")
+            with fresh_lab.admin(DATABASE) as first, first.transaction():
+                first.execute("LOCK TABLE shops IN SHARE MODE")
+                rehearsing = pool.submit(step.rehearse, phase, sessions, plan={"makes": [], "where": "here"})
+                waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'shops'::regclass"
+                while db.execute(waiting).fetchone() == (0,):
+                    time.sleep(0.01)
+                time.sleep(LOCK_TIMEOUT_MS / 1000 * 0.7)
+            released = time.monotonic()
+            answer = rehearsing.result(timeout=30)
+    assert answer.verdict is Verdict.ERROR
+    assert "Line 2" in answer.findings[0].have
+    assert time.monotonic() - released < LOCK_TIMEOUT_MS / 1000 * 0.7  # and not the whole time-out again

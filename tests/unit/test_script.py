@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from runbooks_lib.errors import MigrationError
 from runbooks_lib.phase import load_phase
+from runbooks_lib.postgres.calls import in_body
 from runbooks_lib.postgres.script import Statement, parse_script
 
 GUARDED = "EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
@@ -54,7 +55,11 @@ def test_what_alters_is_told_from_what_creates(text: str, adds: tuple[str, ...])
         ("INSERT INTO t VALUES (1) ON CONFLICT (id) DO NOTHING", "row", "public.t"),
         ("COMMENT ON TABLE t IS 'x'", "statement", "Comment"),
         ("GRANT SELECT ON t TO r", "statement", "Grant"),
+        ("REVOKE SELECT ON t FROM r", "statement", "Grant"),
+        ("ALTER DEFAULT PRIVILEGES IN SCHEMA s GRANT SELECT ON TABLES TO r", "statement", "AlterDefaultPrivileges"),
         ("ALTER TYPE e OWNER TO o", "statement", "AlterOwner"),
+        ('INSERT INTO "s.t"."u" VALUES (1) ON CONFLICT DO NOTHING', "row", '"s.t".u'),
+        ("WITH x AS (SELECT 1) INSERT INTO t SELECT * FROM x ON CONFLICT DO NOTHING RETURNING *", "row", "public.t"),
         (f"DO $$ BEGIN {CREATE_ENUM} {GUARDED}", "enum", "public.e"),
         (f"DO LANGUAGE plpgsql $$ BEGIN {CREATE_ENUM} {GUARDED}", "enum", "public.e"),
         (
@@ -142,12 +147,89 @@ def test_accepted(text: str, kind: str, name: str) -> None:
         "CREATE RULE r AS ON INSERT TO t DO INSTEAD DELETE FROM u",
         "CREATE TRIGGER g BEFORE INSERT ON t EXECUTE FUNCTION f()",
         "IMPORT FOREIGN SCHEMA s FROM SERVER x INTO y",
+        "EXPLAIN ANALYZE DELETE FROM t",
+        "EXPLAIN SELECT 1",
+        "LISTEN c",
+        "LOAD 'x'",
+        "DECLARE c CURSOR FOR SELECT nextval('q')",
+        "SECURITY LABEL ON TABLE t IS 'x'",
+        "SET LOCAL row_security = off",
+        "DISCARD ALL",
+        "REASSIGN OWNED BY a TO b",
+        "COPY t TO PROGRAM 'id'",
+        "CREATE TABLE IF NOT EXISTS t AS SELECT nextval('q')",
+        "INSERT INTO pg_catalog.pg_enum VALUES (1) ON CONFLICT DO NOTHING",
     ],
 )  # fmt: skip
 def test_refused(text: str) -> None:
     statement = only(text)
     assert statement.refused
     assert statement.remedy
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "WITH d AS (DELETE FROM s.prices RETURNING *) INSERT INTO t SELECT 1 FROM d ON CONFLICT DO NOTHING",
+        "WITH d AS (UPDATE s.prices SET p = p * 2 RETURNING *) INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING",
+        "INSERT INTO t WITH d AS (DELETE FROM s.prices) SELECT 1 ON CONFLICT DO NOTHING",
+        "WITH d AS (INSERT INTO s.prices VALUES (1)) INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING",
+        "WITH a AS (SELECT 1), d AS (MERGE INTO s.prices USING a ON true WHEN MATCHED THEN DELETE RETURNING 1) "
+        "INSERT INTO t SELECT * FROM a ON CONFLICT DO NOTHING",
+        "WITH RECURSIVE a AS (WITH d AS (DELETE FROM s.prices RETURNING 1) SELECT * FROM d) "
+        "INSERT INTO t SELECT * FROM a ON CONFLICT DO NOTHING",
+    ],
+)
+def test_what_changes_other_rows_beside_an_insert_is_refused_by_name(text: str) -> None:
+    statement = only(text)
+    assert (statement.kind, statement.object) == ("row", "public.t")
+    assert "s.prices" in statement.refused
+    assert statement.runs.writes
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "same"),
+    [
+        ("(a, b) VALUES (1, DEFAULT), (2, 3)", {"a"}, {"a"}),
+        ("(b) VALUES (now())", {"b"}, set()),
+        ("VALUES (1, 2)", {"a", "b"}, {"a", "b"}),
+        ("VALUES (1)", {"a"}, {"a"}),
+        ("VALUES (1, current_timestamp), (1, 'x')", {"a", "b"}, {"a"}),
+        ("SELECT 1, 2 UNION SELECT 3, 4", {"a", "b"}, {"a", "b"}),
+        ("SELECT * FROM u", set(), set()),
+        ("(a) SELECT x.* FROM x", {"a"}, {"a"}),
+        ("DEFAULT VALUES", set(), set()),
+    ],
+)
+def test_which_columns_an_insert_gives(text: str, given: set[str], same: set[str]) -> None:
+    fill = only(f"INSERT INTO t {text} ON CONFLICT DO NOTHING").fills
+    assert fill is not None
+    columns = list(enumerate(("a", "b", "c")))
+    assert {name for place, name in columns if fill.gives(place, name)} == given
+    assert {name for place, name in columns if fill.repeats(place, name)} == same
+
+
+@pytest.mark.parametrize(
+    ("body", "calls", "changes"),
+    [
+        ("BEGIN NEW.a := s.f(1); RETURN NEW; END", {"f"}, set()),
+        ('BEGIN INSERT INTO s."T" SELECT g(1); END', {"g"}, {("s", "T")}),
+        ("BEGIN UPDATE ONLY t SET a = 1; DELETE FROM u; END", set(), {("public", "t"), ("public", "u")}),
+        ("SELECT * FROM t FOR NO KEY UPDATE", set(), set()),
+        ("BEGIN IF TG_OP = 'DELETE' THEN x := NEW.update; END IF; END -- INSERT INTO t", set(), set()),
+    ],
+)
+def test_what_a_function_body_calls_and_changes(
+    body: str, calls: set[str], changes: set[tuple[str, str]]
+) -> None:
+    code = in_body(body)
+    assert {call.name for call in code.calls} >= calls
+    assert (code.changes, code.writes, code.dynamic) == (changes, bool(changes), False)
+
+
+@pytest.mark.parametrize("body", ["BEGIN EXECUTE 'DROP TABLE t'; END", "BEGIN DO $$x$$; END", "no 'end"])
+def test_what_executes_a_text_or_cannot_be_read_is_not_known(body: str) -> None:
+    assert in_body(body).dynamic
 
 
 @pytest.mark.parametrize(
