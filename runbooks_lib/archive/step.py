@@ -42,7 +42,7 @@ class Step:
         self.phase = phase
         self.run = run
         self.apply = apply
-        self.sessions = Sessions(phase.targets, application_name=f"runbooks {name} {run.id}")
+        self.sessions = Sessions(phase.targets, application_name=f"runbooks {name} {run.id}", run=run.id)
         self.path = run.path / f"{step_name(name)}.json"
         self._clock = time.monotonic()
         self._findings: list[Finding] = []

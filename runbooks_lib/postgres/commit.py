@@ -60,14 +60,14 @@ class CommitLost(RunbookError):
         self.why = why
 
 
-def commit(conn: Connection) -> Transaction:
+def commit(conn: Connection, server: Identity) -> Transaction:
     """Commit the open transaction, whose id is noted before; the session's own deadline bounds the wait.
 
+    `server` is the one that the session is at.
     Raises CommitLost when no answer came: the session is closed then, and the server left alone. A COMMIT that the
     server refuses raises psycopg's error: it was rolled back.
     Source: https://www.postgresql.org/docs/current/functions-info.html (pg_xact_status)
     """
-    server = identify(conn)
     row = conn.execute("SELECT pg_current_xact_id()::text AS id").fetchone()
     assert row is not None
     transaction = Transaction(id=row["id"], pid=conn.info.backend_pid, server=server)

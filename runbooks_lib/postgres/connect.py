@@ -79,11 +79,15 @@ class Sessions:
     `read` gives a read-only session at a server that is what the phase declares: right database, primary or
     standby as declared, a standby of the same system as its primary. `unguarded` gives the same session
     without judging it, for the step that does the judging. `write` opens a writing session for one block.
+    `run` is the id of the run that they belong to.
     """
 
-    def __init__(self, targets: Mapping[str, Target], *, application_name: str = "runbooks") -> None:
+    def __init__(
+        self, targets: Mapping[str, Target], *, application_name: str = "runbooks", run: str = ""
+    ) -> None:
         self.targets = targets
         self.application_name = application_name
+        self.run = run
         self._open: dict[str, Session] = {}
         self._identities: dict[str, Identity] = {}
 

@@ -124,8 +124,7 @@ def plan(
     parts = {
         "phase": phase.digest,
         "notebooks": code,
-        "system_identifier": who.system_identifier,
-        "database": who.database,
+        **who.parts(),
         "services": services_of(phase),
         "catalogue": catalog.fingerprint(),
         "sql": sql_sha256(phase),

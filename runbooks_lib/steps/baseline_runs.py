@@ -20,7 +20,7 @@ from runbooks_lib.phase import Phase, services_of
 from runbooks_lib.postgres.apply import Outcome, run_script, take_lock
 from runbooks_lib.postgres.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.commit import CommitLost, Ending, Settled, commit, settle
-from runbooks_lib.postgres.connect import Connection, Sessions, connect
+from runbooks_lib.postgres.connect import Connection, Identity, Sessions, connect, identify
 from runbooks_lib.postgres.differences import Difference, differences
 from runbooks_lib.postgres.work import Work, read_work
 from runbooks_lib.steps.baseline_file import Judged, rehearsable, runnable, sql_sha256
@@ -153,17 +153,18 @@ def apply(phase: Phase, sessions: Sessions, plan: Mapping[str, Any], inspect: In
     Raises MigrationError when what was confirmed has changed since.
     """
     with writing(phase, sessions, system_identifier=plan["parts"]["system_identifier"]) as conn:
+        server = identify(conn)
         conn.execute("BEGIN")  # and not conn.transaction(): how it ends is the question
         take_lock(conn, wait_ms=phase.baseline.lock_timeout_ms)
         judged = runnable(phase, conn)
-        _require_planned(phase, plan["parts"], read_catalog(conn))
+        _require_planned(phase, plan["parts"], read_catalog(conn), server)
         outcomes = _run(phase, conn, judged)
         made = inspect(read_catalog(conn))
         if any(f.verdict in CLOSING for f in made):
             conn.rollback()
             return Applied(outcomes=outcomes, made=made)
         try:
-            done = Settled(transaction=commit(conn), outcome=Ending.COMMITTED)
+            done = Settled(transaction=commit(conn, server), outcome=Ending.COMMITTED)
         except CommitLost as error:
             target = sessions.targets[phase.baseline.target]
             done = _settled(
@@ -246,16 +247,27 @@ def writing(
     )
 
 
-def _require_planned(phase: Phase, parts: Mapping[str, Any], catalog: Catalog) -> None:
+_IN_WORDS = {
+    "phase": "phase file",
+    "services": "services of the targets",
+    "sql": "SQL file",
+    "catalogue": "database's catalogue",
+}
+
+
+def _require_planned(phase: Phase, parts: Mapping[str, Any], catalog: Catalog, server: Identity) -> None:
     """Raise MigrationError, naming it, when something that was confirmed has changed since the plan was made."""
     present = {
-        ("phase", "phase file"): phase.digest,
-        ("services", "services of the targets"): services_of(phase),
-        ("database", "database"): phase.targets[phase.baseline.target].database,
-        ("sql", "SQL file"): sql_sha256(phase),
-        ("catalogue", "database's catalogue"): catalog.fingerprint(),
+        **server.parts(),
+        "phase": phase.digest,
+        "services": services_of(phase),
+        "database": phase.targets[phase.baseline.target].database,
+        "sql": sql_sha256(phase),
+        "catalogue": catalog.fingerprint(),
     }
-    changed = [words for (part, words), value in present.items() if value != parts[part]]
+    changed = [
+        _IN_WORDS.get(part, part.replace("_", " ")) for part, value in present.items() if value != parts[part]
+    ]
     if changed:
         raise MigrationError(
             f"The {' and the '.join(changed)} changed since the plan was made.",

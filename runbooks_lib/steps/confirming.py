@@ -86,9 +86,8 @@ def judge_alone(target: str, sessions: Sessions) -> Finding:
 
     The advisory lock keeps two writers apart; this says with whom to talk before.
     """
-    run = sessions.application_name.rpartition(" ")[2]
     try:
-        others = other_runs(sessions.read(target), run)
+        others = other_runs(sessions.read(target), sessions.run)
     except (RunbookError, psycopg.Error) as error:
         wrapped = error if isinstance(error, RunbookError) else lost(sessions.targets[target], error)
         return could_not_run("nobody_else_is_at_work", target, "sessions of other runs", wrapped)

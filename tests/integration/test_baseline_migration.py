@@ -526,6 +526,34 @@ def test_another_system_changes_the_hash_and_is_refused(
             assert conn.execute("SELECT 1 FROM pg_class WHERE relname = 'OAuthState'").fetchone() is None
 
 
+def test_a_promoted_copy_is_another_server(
+    fresh_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the system_identifier of the one that it was copied from; what was planned there is not for it."""
+    create(fresh_lab, DATABASE, "keybuzz")
+    services = Path(fresh_lab.env()["PGSERVICEFILE"]).read_text()
+    planned = make_plan().facts
+    (tmp_path / "services").write_text(
+        services.replace(f"port={fresh_lab.leader.port}", f"port={fresh_lab.replica.port}")
+    )
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    with psycopg.connect("service=keybuzz_admin", autocommit=True) as copy:
+        copy.execute("SELECT pg_promote(wait => true)")
+        copy.execute("CHECKPOINT")
+    present = make_plan()
+    answer = ask(
+        step.apply,
+        plan=present.facts,
+        planned={**planned, "run": "earlier", "ours": True},
+        confirm=planned["confirmation"],
+        apply=True,
+    )
+    assert_closed(answer, "timeline (was 1, is 2)", "address (was 127.0.0.1:", "cluster_name (was ")
+    assert answer.facts["applied"] is False
+    same = present.facts["parts"]["system_identifier"]
+    assert same == planned["parts"]["system_identifier"]
+
+
 # -- rehearse ------------------------------------------------------------------
 
 
@@ -763,7 +791,11 @@ def test_what_was_confirmed_must_still_be_so(lab: Lab, db: psycopg.Connection[An
     (tmp_path / "baseline.sql").write_text(shipped_sql())
     assert_closed(make(replace(phase, digest="0" * 64), plan), "The phase file changed")
     elsewhere = with_services(phase, {phase.baseline.target: "keybuzz_admin"})
-    assert_closed(make(elsewhere, plan), "The services of the targets changed since the plan was made")
+    assert_closed(make(elsewhere, plan), "services of the targets changed since the plan was made")
+    for part in ("timeline", "address", "data_directory", "cluster_name"):
+        other = {**plan.facts, "parts": plan.facts["parts"] | {part: "another"}}
+        answer = ask(step.apply, phase, plan=other, planned=None, confirm=other["confirmation"], apply=True)
+        assert_closed(answer, f"The {part.replace('_', ' ')} changed since the plan was made")
     db.close()  # a database in use is no template
     create(lab, "baseline_other", DATABASE)
     try:
@@ -917,7 +949,7 @@ def test_a_second_run_that_replaces_rows_is_seen_and_rolled_back(
         " $$ BEGIN DELETE FROM public.latest WHERE at < NEW.at; RETURN NULL; END $$;"
         " CREATE TRIGGER replace AFTER INSERT ON latest FOR EACH ROW EXECUTE FUNCTION replace()"
     )
-    phase = with_sql(tmp_path, shipped_sql() + "INSERT INTO latest VALUES (now()) ON CONFLICT DO NOTHING;")
+    phase = with_sql(tmp_path, shipped_sql() + "INSERT INTO latest SELECT now() ON CONFLICT DO NOTHING;")
     before = dumped()
     answer = ask(step.second_run, phase, apply=True)
     assert failed(answer) == {("second_run_changes_nothing", RUNS)}

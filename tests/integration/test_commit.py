@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -18,12 +19,13 @@ from runbooks_lib.findings import Answer, Finding, Verdict, gate
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Phase, load_phase
 from runbooks_lib.postgres import commit as commits
+from runbooks_lib.postgres import connect as connecting
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.steps import baseline_migration as step
 
 SHIPPED = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 DATABASE = "commit_test"
-DUMPS = {"legacy": {"sha256": "a" * 64, "complete": True}}
+DUMPS = {"legacy": {"content_sha256": "a" * 64, "complete": True}}
 COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"  # as the protocol's simple query
 SCRIPT = "CREATE TABLE IF NOT EXISTS public.kept (id int PRIMARY KEY);"
 
@@ -216,6 +218,38 @@ def test_another_server_answers_afterwards(
         answer = applied(phase, proxy)
     assert answer.facts["applied"] is None
     assert "A standby answers now" in ending(answer).have
+
+
+def test_a_standby_that_a_commit_waits_for(
+    fresh_lab: Lab, phase: Phase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """COMMIT would wait for ever. It is left alone, named, and ends as committed when it need not wait any more."""
+    monkeypatch.setattr(commits, "ASK_FOR_S", 0.5)
+    monkeypatch.setattr(connecting, "GRACE_S", 0.5)
+    hurried = replace(phase, baseline=replace(phase.baseline, statement_timeout_ms=3_000))
+    with fresh_lab.admin("postgres") as admin:
+        admin.execute(f"CREATE DATABASE {DATABASE} TEMPLATE keybuzz")
+        plan = ask(hurried, step.plan, dumps=DUMPS, code="c").facts
+        admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody_has_this_name'")
+        admin.execute("SELECT pg_reload_conf()")
+        confirm = plan["confirmation"]
+        answer = ask(hurried, step.apply, plan=plan, planned=None, confirm=confirm, apply=True)
+        assert answer.facts["applied"] is None
+        assert answer.facts["transaction"]["waits_for"] == "SyncRep"
+        assert ending(answer).verdict is Verdict.ERROR
+        assert "waits for a synchronous standby (SyncRep, pid " in ending(answer).have
+        admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        admin.execute("SELECT pg_reload_conf()")
+        with fresh_lab.admin(DATABASE) as conn:
+            for _ in range(100):
+                if is_there(conn):
+                    break
+                time.sleep(0.1)
+            assert is_there(conn)
+    planned = {**plan, "run": "this", "ours": True}
+    again = ask(hurried, step.plan, dumps=DUMPS, code="c").facts
+    taken_up = ask(hurried, step.apply, plan=again, planned=planned, confirm=confirm, apply=True)
+    assert taken_up.facts["applied"] is True
 
 
 def test_the_server_crashes_and_its_numbers_are_given_out_again(
