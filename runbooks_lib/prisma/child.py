@@ -12,6 +12,24 @@ from pathlib import Path
 from runbooks_lib.errors import PrismaError
 
 _GRACE_S = 2.0
+# All that a child gets of this process's environment: nothing that names a server, holds a secret or loads code.
+_PASSED_ON = ("LANG", "LC_ALL", "LC_CTYPE", "TZ", "SYSTEMROOT", "LD_LIBRARY_PATH")
+
+
+def clean_environment(node: Path, private: Path) -> dict[str, str]:
+    """Return the environment that Prisma is started in: little of ours, and `private` for a home.
+
+    PATH has Node.js, which scripts that say `#!/usr/bin/env node` look for, and the system's own programs.
+    """
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | {
+        "PATH": os.pathsep.join((str(node.parent), os.defpath)),
+        "HOME": str(private),
+        "TMPDIR": str(private),
+        "CHECKPOINT_DISABLE": "1",  # no call home
+        "PRISMA_HIDE_UPDATE_MESSAGE": "1",
+        "PRISMA_CLIENT_ENGINE_TYPE": "client",  # else Prisma 6 downloads a query engine, which it will not use
+        "NO_COLOR": "1",
+    }
 
 
 def run_child(

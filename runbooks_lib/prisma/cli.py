@@ -1,5 +1,8 @@
 """Drives the real Prisma command line of a project. Every write to Prisma's history is made here, by Prisma.
 
+Prisma is run with a configuration of ours, which has the schema, the migrations and the address and nothing else; the
+project's own, which is a program, was asked what it says before (configuration.py) and is not run here.
+
 The database's address exists in memory and in the child's environment only. Prisma itself hands it to its
 engine as an argument, readable by every user of the machine: our stand-in for the engine therefore gets the
 password apart from the address. Prisma's native engine has no such way; with it the password is in the
@@ -12,43 +15,51 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 
 from runbooks_lib.errors import PreconditionFailed, PrismaError
 from runbooks_lib.postgres.storage import cache_directory
 from runbooks_lib.prisma import ahead
-from runbooks_lib.prisma.child import run_child
+from runbooks_lib.prisma.child import clean_environment, run_child
 from runbooks_lib.prisma.install import install_packages, install_project
-from runbooks_lib.prisma.node import find_node, search_path
-from runbooks_lib.prisma.project import find_package, find_project, own_files, package_version, read_project
-from runbooks_lib.prisma.url import DatabaseUrl, database_url
+from runbooks_lib.prisma.node import find_node
+from runbooks_lib.prisma.project import (
+    PrismaProject,
+    find_package,
+    find_project,
+    package_version,
+    read_project,
+)
+from runbooks_lib.prisma.said import UP_TO_DATE, CliResult, Datasource, datasource, error_code, plain
+from runbooks_lib.prisma.url import DatabaseUrl, aim, database_url
 
 __all__ = [
+    "UP_TO_DATE",
     "CliResult",
     "DatabaseUrl",
     "Engine",
     "Prisma",
+    "aim",
     "database_url",
     "find_project",
     "install_project",
 ]
 
-UP_TO_DATE = "Database schema is up to date!"
 TIMEOUT_S = 90.0
 ENGINE_VARIABLE = "PRISMA_SCHEMA_ENGINE_BINARY"
 STAND_IN = Path(__file__).with_name("schema-engine.cjs")
 # The lab's project is also the list, with hashes, of the packages that the stand-in needs.
 STAND_IN_PACKAGES = Path(__file__).parent.parent / "lab" / "keybuzz-backend"
+ADDRESS_VARIABLE = "RUNBOOKS_PRISMA_URL"
 _WEBASSEMBLY = "@prisma/schema-engine-wasm"
 _ENGINE_PACKAGES = (_WEBASSEMBLY, "@prisma/adapter-pg", "@prisma/driver-adapter-utils")
-
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
-_CODE = re.compile(r"\bError(?: code)?:?\s+(P\d{4})\b")
-_DATASOURCE = re.compile(r'Datasource "[^"]*": PostgreSQL database "(.*?)", schemas? "(.*?)" at "(.*?)"')
+_CONFIGURED_FROM = (6, 18)  # the first version whose configuration may hold the address
+_SCHEMA_VARIABLE = re.compile(r'\benv\(\s*"([^"]+)"')
 
 
 class Engine(StrEnum):
@@ -57,37 +68,6 @@ class Engine(StrEnum):
     NATIVE = "native"
     WEBASSEMBLY = "webassembly"
     NAMED = "named by PRISMA_SCHEMA_ENGINE_BINARY"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CliResult:
-    """One run of Prisma's command line. `code` is Prisma's own, such as P3008, where it gave one.
-
-    `output` is stdout and stderr as they came, without colours and without secrets.
-    """
-
-    command: str
-    exit_code: int
-    output: str
-    code: str | None
-    duration_s: float
-
-    @property
-    def up_to_date(self) -> bool:
-        """Return whether Prisma said so; by its own standards, which are milder than ours."""
-        return self.exit_code == 0 and UP_TO_DATE in self.output
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """Return the lines of the output that are not empty."""
-        return tuple(line.strip() for line in self.output.splitlines() if line.strip())
-
-    @property
-    def last_words(self) -> str:
-        """Return the three lines that say what is wrong: from the first with an error on, or else the last ones."""
-        lines = self.lines
-        begin = next((n for n, line in enumerate(lines) if "Error" in line), max(0, len(lines) - 3))
-        return " ".join(lines[begin : begin + 3]) or "Prisma said nothing."
 
 
 class Prisma:
@@ -147,9 +127,17 @@ class Prisma:
         return said
 
     def key(self, state: str) -> str:
-        """Return a digest of what a status depends on: `state`, the address, Prisma, and the project's own files."""
-        files = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in own_files(self.project)}
-        parts = [state, str(self._address()), self.version(), self.engine, files]
+        """Return a digest of what a status depends on: `state`, the address, Prisma, and what the project says."""
+        names = (*self.project.configuration.schema_files, self.project.migrations / "migration_lock.toml")
+        files = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in names if path.is_file()}
+        parts = [
+            state,
+            str(self._address()),
+            self.version(),
+            self.engine,
+            self.project.configuration.digest,
+            files,
+        ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def resolve_applied(self, name: str) -> CliResult:
@@ -167,13 +155,21 @@ class Prisma:
         return self._resolve("--rolled-back", name)
 
     def _address(self) -> DatabaseUrl:
-        return self._url() if callable(self._url) else self._url
+        """Return the address that Prisma is given: with the schema that the project's own configuration has."""
+        url = self._url() if callable(self._url) else self._url
+        return replace(url, schema=self.project.configuration.history_schema)
 
     def _resolve(self, option: str, name: str) -> CliResult:
-        """Write only where a status has shown that Prisma's configuration leads to our database."""
+        """Write only where a status, by the very configuration that writes, has shown which database it leads to.
+
+        Our stand-in for the engine looks once more, before its first statement, at what it is connected to. Prisma's
+        own engine can't, and so the status is asked for directly before.
+        """
         if name.startswith("-"):
             raise PreconditionFailed(f"{name!r} is not a migration's name.", "Give the name of its folder.")
-        if not self._aimed_well:
+        looks_itself = self.engine is Engine.WEBASSEMBLY and self._address().system_identifier
+        if not (looks_itself and self._aimed_well):
+            self._aimed_well = False
             self.status()
         if not self._aimed_well:
             raise PrismaError(
@@ -184,52 +180,76 @@ class Prisma:
 
     def _run(self, *arguments: str) -> CliResult:
         url = self._address()
+        self._check_fixed(url)
         command = " ".join(("prisma", *arguments))
         begun = time.monotonic()
-        exit_code, raw = run_child(
-            (str(self._node), str(self.project.command), *arguments),
-            name=command,
-            cwd=self.project.folder,
-            env=self._environment(url),
-            timeout_s=self.timeout_s,
-        )
+        with tempfile.TemporaryDirectory(prefix="runbooks-prisma-") as name:
+            private = Path(name).resolve()
+            exit_code, raw = run_child(
+                (str(self._node), str(self.project.command), *arguments, *self._configured(private)),
+                name=command,
+                cwd=private,
+                env=self._environment(url, private),
+                timeout_s=self.timeout_s,
+            )
         duration_s = time.monotonic() - begun
-        output = _ANSI.sub("", raw).strip()
+        output = plain(raw)
         self._check_aim(output, url)
-        found = _CODE.search(output)
         return CliResult(
             command=command,
             exit_code=exit_code,
             output=url.redact(output),
-            code=found[1] if found else None,
+            code=error_code(output),
             duration_s=duration_s,
         )
 
+    def _configured(self, private: Path) -> tuple[str, ...]:
+        """Write the configuration that Prisma is to run with; return the options that name it.
+
+        Early versions of Prisma 6 know no address in it: the schema is named to them, and its variables are set.
+        """
+        found = self.project.configuration
+        if self.project.version < _CONFIGURED_FROM:
+            return ("--schema", str(found.schema))
+        ours = {"schema": str(found.schema), "migrations": {"path": str(found.migrations)}}
+        engine = 'engine: "classic", ' if self.project.version[0] == 6 else ""
+        path = private / "prisma.config.cjs"
+        path.write_text(
+            f"module.exports = {{ ...{json.dumps(ours)}, {engine}"
+            f"datasource: {{ url: process.env.{ADDRESS_VARIABLE} }} }}\n",
+            encoding="utf-8",
+        )
+        return ("--config", str(path))
+
+    def _check_fixed(self, url: DatabaseUrl) -> None:
+        """Stop when the project's configuration leads elsewhere, whatever the environment says."""
+        fixed = self.project.configuration.fixed
+        if fixed is None or (fixed.host, fixed.port, fixed.database) == (url.host, url.port, url.dbname):
+            return
+        server = replace(url, host=fixed.host, port=fixed.port).server
+        self._refuse(Datasource(database=fixed.database, schemas=url.schema, server=server), url)
+
     def _check_aim(self, output: str, url: DatabaseUrl) -> None:
-        """Stop when Prisma says that it talks to another database: its configuration may name one itself."""
-        said = _DATASOURCE.search(output)
+        """Stop when Prisma says that it talks to another database, or of other schemas than the project has."""
+        said = datasource(output)
         if said is None:
             return
-        database, schema, at = said.groups()
-        if not url.names_database(database) or (schema, at) != (url.schema, url.server):
-            raise PrismaError(
-                f"Prisma talks to the database {database}, schema {schema}, at {at}, "
-                f"not to {url.dbname}, schema {url.schema}, at {url.server}.",
-                f"Let the project's datasource take its address from one of: "
-                f"{', '.join(self.project.url_variables)}.",
-            )
+        expected = (self.project.configuration.schemas, url.server)
+        if not url.names_database(said.database) or (said.schemas, said.server) != expected:
+            self._refuse(said, url)
         self._aimed_well = True
 
-    def _environment(self, url: DatabaseUrl) -> dict[str, str]:
-        """Return the child's environment: no PG* variables, and the address under the project's own names."""
-        dropped = {"FORCE_COLOR", "DEBUG"}
-        env = {k: v for k, v in os.environ.items() if not k.startswith("PG") and k not in dropped}
-        env |= {
-            "PATH": search_path(self._node),
-            "CHECKPOINT_DISABLE": "1",  # no call home
-            "PRISMA_HIDE_UPDATE_MESSAGE": "1",
-            "PRISMA_CLIENT_ENGINE_TYPE": "client",  # else Prisma 6 downloads a query engine, which it will not use
-            "NO_COLOR": "1",
+    def _refuse(self, said: Datasource, url: DatabaseUrl) -> None:
+        raise PrismaError(
+            f"Prisma talks to the database {said.database}, schema {said.schemas}, at {said.server}, "
+            f"not to {url.dbname}, schema {self.project.configuration.schemas}, at {url.server}.",
+            "Let the project's datasource take its address from the environment, "
+            "and the phase's target be the database that the project is for.",
+        )
+
+    def _environment(self, url: DatabaseUrl, private: Path) -> dict[str, str]:
+        """Return the child's environment: the address, under whatever names the schema has, and little else."""
+        env = clean_environment(self._node, private) | {
             "NODE_COMPILE_CACHE": str(cache_directory() / "node"),  # Node 22+: a third of the time
         }
         address = url.reveal()
@@ -241,8 +261,12 @@ class Prisma:
                 ENGINE_VARIABLE: str(STAND_IN),
                 "RUNBOOKS_PRISMA_PACKAGES": str(self._engine_packages()),
                 "RUNBOOKS_PRISMA_PASSWORD": url.password or "",
+                "RUNBOOKS_PRISMA_EXPECTED": url.expected(),
             }
-        return env | dict.fromkeys(self.project.url_variables, address)
+        elif self.engine is Engine.NAMED:
+            env[ENGINE_VARIABLE] = os.environ[ENGINE_VARIABLE]
+        names = [ADDRESS_VARIABLE, *_schema_variables(self.project)]
+        return env | dict.fromkeys(names, address)
 
     def _engine_packages(self) -> Path:
         """Return the folder whose node_modules has the stand-in's packages: the project, else our own."""
@@ -250,3 +274,11 @@ class Prisma:
         if all(find_package(folder, name) for name in _ENGINE_PACKAGES):
             return folder
         return install_packages(STAND_IN_PACKAGES)
+
+
+def _schema_variables(project: PrismaProject) -> set[str]:
+    """Return every name that may stand for an address in the schema: Prisma 6 wants them set, whatever it uses."""
+    texts = [
+        path.read_text(encoding="utf-8", errors="replace") for path in project.configuration.schema_files
+    ]
+    return {name for text in texts for name in _SCHEMA_VARIABLE.findall(text)}

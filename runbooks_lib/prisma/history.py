@@ -22,7 +22,7 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from runbooks_lib.errors import PreconditionFailed, PrismaError
-from runbooks_lib.prisma.project import migrations_folder
+from runbooks_lib.prisma.project import read_project
 
 TABLE = "_prisma_migrations"
 CLEAN = "every migration applied, nothing else"
@@ -143,13 +143,19 @@ class History:
 
 
 def read_folder(project: Path) -> tuple[MigrationFile, ...]:
-    """Read the migrations folder of a Prisma project, in Prisma's order.
+    """Read the migrations of a Prisma project, where Prisma itself reads them; see `read_migrations`.
+
+    Raises PreconditionFailed when the project has none, or Prisma cannot read its configuration.
+    """
+    return read_migrations(read_project(project).migrations)
+
+
+def read_migrations(migrations: Path) -> tuple[MigrationFile, ...]:
+    """Read a migrations folder, in Prisma's order.
 
     Takes real directories only, no links to them, as Prisma does.
-
-    Raises PreconditionFailed when the project has none, or it, or a script in it, cannot be read.
+    Raises PreconditionFailed when it, or a script in it, cannot be read.
     """
-    migrations = migrations_folder(project)
     try:
         folders = [entry for entry in migrations.iterdir() if entry.is_dir() and not entry.is_symlink()]
     except OSError as error:

@@ -12,9 +12,11 @@
 //
 // Prisma starts it when PRISMA_SCHEMA_ENGINE_BINARY names it. PostgreSQL only. Environment:
 //
-//   RUNBOOKS_PRISMA_PACKAGES   a folder whose node_modules has the three packages, for a project that has not
+//   RUNBOOKS_PRISMA_PACKAGES   a folder whose node_modules has the three packages; else the project
 //   RUNBOOKS_PRISMA_PASSWORD   the password of a database URL that has none: Prisma passes the URL on the
 //                              command line, where every user of the machine can read it
+//   RUNBOOKS_PRISMA_EXPECTED   JSON: the `system` (system_identifier), `database` and `role` that a connection has to
+//                              show before anything else is done in it; what is left out is not looked at
 //   PRISMA_SCHEMA_ENGINE_LOCK_TIMEOUT   milliseconds to wait for the migration lock; 10000
 'use strict'
 
@@ -33,7 +35,8 @@ const PACKAGES = [ENGINE, '@prisma/driver-adapter-utils', '@prisma/adapter-pg']
 
 // All three from one folder: the engine and the adapter agree on an interface that changes between versions.
 function findPackages() {
-  const folders = [process.cwd(), process.env.RUNBOOKS_PRISMA_PACKAGES, __dirname].filter(Boolean)
+  const given = process.env.RUNBOOKS_PRISMA_PACKAGES
+  const folders = given ? [given] : [process.cwd(), __dirname]
   for (const folder of folders) {
     const require_ = createRequire(path.join(folder, 'package.json'))
     try {
@@ -131,6 +134,20 @@ function parseUrl(text) {
   }
 }
 
+// --- is it the right one ---------------------------------------------------------------------------------
+
+const EXPECTED = JSON.parse(process.env.RUNBOOKS_PRISMA_EXPECTED || '{}')
+const WHO = 'SELECT system_identifier::text AS system, current_database()::text AS database, current_user::text AS role FROM pg_control_system()'
+
+// Before anything is written: is this the server, the database and the role that the caller has looked at?
+async function refuseStranger(client) {
+  if (!Object.keys(EXPECTED).length) return
+  const found = (await client.query(WHO)).rows[0]
+  for (const [what, value] of Object.entries(EXPECTED))
+    if (found[what] !== value)
+      throw new Error(`Refused, and nothing was written: the ${what} is ${found[what]}, and ${value} was expected.`)
+}
+
 // --- driver adapter ----------------------------------------------------------------------------------------
 
 // adapter-pg is made for queries, not for migrations. Its four faults, each mended here:
@@ -168,9 +185,10 @@ function readCatalogueTypes(queryable) {
   return queryable
 }
 
-async function openAdapter(config, schema) {
+async function openAdapter(config, schema, shadow = false) {
   const factory = new PrismaPg({ ...config, max: 1, idleTimeoutMillis: 0 }, { schema })
   const adapter = readCatalogueTypes(await factory.connect())
+  if (!shadow) await refuseStranger(adapter.client)
   const startTransaction = adapter.startTransaction.bind(adapter)
   adapter.startTransaction = async (level) => readCatalogueTypes(await startTransaction(level))
   // One simple-protocol query, which the server takes as one implicit transaction.
@@ -212,7 +230,7 @@ class AdapterFactory {
     const database = `prisma_migrate_shadow_db_${randomUUID()}`
     const admin = await this.connect()
     await admin.executeScript(`CREATE DATABASE "${database}"`)
-    const shadow = await openAdapter({ ...this.config, database }, this.schema)
+    const shadow = await openAdapter({ ...this.config, database }, this.schema, true)
     const dispose = shadow.dispose.bind(shadow)
     shadow.dispose = async () => {
       await dispose()
@@ -273,7 +291,17 @@ async function connectOnce(config) {
   return client
 }
 
+async function lookOnce(config) {
+  const client = await connectOnce(config)
+  try {
+    await refuseStranger(client)
+  } finally {
+    await client.end()
+  }
+}
+
 async function createDatabase(config) {
+  if (EXPECTED.system) throw new Error('Refused: the database that was expected is not there, and none is made.')
   const elsewhere = config.database === 'postgres' ? 'template1' : 'postgres'
   const client = await connectOnce({ ...config, database: elsewhere })
   await client.query(`CREATE DATABASE ${client.escapeIdentifier(config.database)}`)
@@ -287,7 +315,7 @@ async function runCommand() {
   let config
   try {
     config = parseUrl(databaseUrl()).config
-    if (options.command === 'can-connect-to-database') await (await connectOnce(config)).end()
+    if (options.command === 'can-connect-to-database') await lookOnce(config)
     else if (options.command === 'create-database') await createDatabase(config)
     else throw new Error(`unknown command: ${options.command}`)
     return 0
@@ -349,7 +377,7 @@ function takeDatabaseFrom(method, params) {
 async function call(method, params) {
   takeDatabaseFrom(method, params)
   if (method === 'ensureConnectionValidity') {
-    await (await connectOnce(parseUrl(databaseUrl()).config)).end()
+    await lookOnce(parseUrl(databaseUrl()).config)
     return {}
   }
   const engine = await (enginePromise ??= startEngine())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import psycopg
+from psycopg.rows import tuple_row
 
 from runbooks_lib.errors import PreconditionFailed
 
@@ -21,7 +23,8 @@ class DatabaseUrl:
     """A PostgreSQL address for Prisma. Printing it never shows the password; `reveal()` does.
 
     `host` may be the folder of a Unix socket. `verified` asks Prisma to check the server's certificate,
-    against `root_certificate` where one is given.
+    against `root_certificate` where one is given. `system_identifier` and `role` are those of the session that it was
+    made from: whoever writes at this address has to find the same.
     """
 
     host: str
@@ -33,6 +36,8 @@ class DatabaseUrl:
     encrypted: bool = False
     verified: bool = False
     root_certificate: str | None = None
+    system_identifier: str | None = None
+    role: str | None = None
 
     def __str__(self) -> str:
         return self._url(HIDDEN if self.password else None)
@@ -60,6 +65,11 @@ class DatabaseUrl:
         if self.host.startswith("/"):
             return f"localhost:{self.port}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{_encode(self.host)}:{self.port}"
+
+    def expected(self) -> str:
+        """Return, as JSON, what a session at this address has to be: system, database and role, as far as known."""
+        found = {"system": self.system_identifier, "database": self.dbname, "role": self.role}
+        return json.dumps({name: value for name, value in found.items() if value is not None})
 
     def names_database(self, printed: str) -> bool:
         """Return whether `printed` is this database's name, as it is or as it stands in the URL."""
@@ -107,6 +117,19 @@ def database_url(info: psycopg.ConnectionInfo, *, schema: str = "public") -> Dat
         verified=encrypted and verified,
         root_certificate=None if root_certificate == "system" else root_certificate,
     )
+
+
+def aim(conn: psycopg.Connection[Any]) -> DatabaseUrl:
+    """Return the address of a session, with the system and the role that were found there.
+
+    Reads pg_control_system(). Raises PreconditionFailed as `database_url` does.
+    """
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        found = cursor.execute(
+            "SELECT system_identifier::text, current_user::text FROM pg_control_system()"
+        ).fetchone()
+    assert found is not None
+    return replace(database_url(conn.info), system_identifier=found[0], role=found[1])
 
 
 def _encode(text: str) -> str:

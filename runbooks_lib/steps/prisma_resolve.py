@@ -19,7 +19,7 @@ from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_r
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.checks import check_schema
 from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.prisma.cli import UP_TO_DATE, CliResult, Prisma, database_url, find_project
+from runbooks_lib.prisma.cli import UP_TO_DATE, CliResult, Prisma, aim, find_project
 from runbooks_lib.prisma.history import CLEAN, TABLE
 from runbooks_lib.prisma.proof import ObjectState
 from runbooks_lib.prisma.state import State
@@ -50,7 +50,7 @@ def command_line(phase: Phase, sessions: Sessions) -> Prisma:
     Nothing is started yet. The address is made in memory from the guarded session each time Prisma is started.
     Raises PreconditionFailed when the project, Prisma or Node.js is missing.
     """
-    return Prisma(find_project(), lambda: database_url(sessions.read(phase.migration.target).info))
+    return Prisma(find_project(), lambda: aim(sessions.read(phase.migration.target)))
 
 
 def history(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:

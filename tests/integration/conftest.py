@@ -22,6 +22,8 @@ from runbooks_lib.prisma.history import folder_digest, read_folder
 from runbooks_lib.prisma.url import DatabaseUrl, database_url
 from runbooks_lib.steps import prisma_resolve
 
+from . import prisma7 as prisma7_packages
+
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 QUESTIONS = ("history", "status", "live_schema", "resolve", "confirm")
 
@@ -132,6 +134,12 @@ def prisma_lab() -> Iterator[Lab]:
     """A lab for tests that make databases of their own in it; nobody connects to its keybuzz_backend."""
     with running() as lab:
         yield lab
+
+
+@pytest.fixture(scope="session")
+def prisma7(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the packages of Prisma 7."""
+    return prisma7_packages.install(tmp_path_factory.mktemp("prisma7"))
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from runbooks_lib.prisma.history import Relation, diagnose, read_folder, read_ro
 from runbooks_lib.prisma.install import install_project
 from runbooks_lib.prisma.node import find_node, search_path
 from runbooks_lib.prisma.project import find_project
-from runbooks_lib.prisma.url import DatabaseUrl, database_url
+from runbooks_lib.prisma.url import DatabaseUrl, aim
 
 FIRST = "20251210093000_init_amazon_inbound"
 SECOND = "20251220235148_add_oauth_state_table"
@@ -41,7 +41,7 @@ def session(service: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
 
 def address_of(service: str) -> DatabaseUrl:
     with session(service) as conn:
-        return database_url(conn.info)
+        return aim(conn)
 
 
 def prisma_of(service: str = "keybuzz_leader", **options: float) -> Prisma:

@@ -1,32 +1,19 @@
-"""The same with Prisma 7 and its engine, which takes a rolled-back migration as pending. Opt-in: it installs 240 MB.
-
-RUNBOOKS_TEST_PRISMA7=1 installs it for these tests; RUNBOOKS_TEST_PRISMA7=FOLDER uses, or fills, that folder.
-"""
+"""The same with Prisma 7 and its engine, which takes a rolled-back migration as pending."""
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from runbooks_lib.findings import CLOSING, Verdict
-from runbooks_lib.prisma.node import find_node, find_npm, search_path
 
 from .conftest import PHASE, Place
+from .prisma7 import VARIABLE, wanted
 
-VARIABLE = "RUNBOOKS_TEST_PRISMA7"
 NAME = PHASE.migration.name
 UP_TO_DATE = "Database schema is up to date!"
-PACKAGES = {
-    "@prisma/adapter-pg": "7.10.0",
-    "@prisma/driver-adapter-utils": "7.10.0",
-    "@prisma/schema-engine-wasm": "7.10.0-4.0edf323efd1d98336f3f0a68684b56f689b900d3",
-    "prisma": "7.10.0",
-}
 CONFIG = """
 import { defineConfig, env } from "prisma/config";
 export default defineConfig({
@@ -37,35 +24,17 @@ export default defineConfig({
 """
 
 pytestmark = pytest.mark.skipif(
-    not os.environ.get(VARIABLE),
+    not wanted(),
     reason=f"{VARIABLE} is not set: with {VARIABLE}=1 these tests install Prisma 7 (240 MB from npm) and run",
 )
 
 
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The node_modules of Prisma 7, without the packages' install scripts."""
-    given = os.environ[VARIABLE]
-    folder = tmp_path_factory.mktemp("prisma7") if given == "1" else Path(given).absolute()
-    if not (folder / "node_modules" / "prisma").is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        package = {"name": "prisma7", "version": "0.0.0", "private": True, "devDependencies": PACKAGES}
-        (folder / "package.json").write_text(json.dumps(package))
-        subprocess.run(
-            [*map(str, find_npm()), "install", "--ignore-scripts", "--no-audit", "--no-fund"],
-            cwd=folder,
-            env=os.environ | {"PATH": search_path(find_node())},
-            check=True,
-        )
-    return folder
-
-
 @pytest.fixture
-def place7(place: Place, packages: Path) -> Place:
+def place7(place: Place, prisma7: Path) -> Place:
     """The place's project, moved to Prisma 7: the address stands in its configuration now."""
-    shutil.copyfile(packages / "package.json", place.project / "package.json")
+    shutil.copyfile(prisma7 / "package.json", place.project / "package.json")
     (place.project / "node_modules").unlink()
-    (place.project / "node_modules").symlink_to(packages / "node_modules")
+    (place.project / "node_modules").symlink_to(prisma7 / "node_modules")
     (place.project / "prisma.config.ts").write_text(CONFIG)
     schema = place.project / "prisma" / "schema.prisma"
     lines = schema.read_text().splitlines()

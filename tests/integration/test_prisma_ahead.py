@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def prisma(lab: object) -> Callable[..., Telling]:
     del lab  # it has the project
     return lambda dbname="shop": Telling(
-        find_project(), DatabaseUrl(host="localhost", port=5432, user="u", dbname=dbname, password="secret-1")
+        find_project(),
+        DatabaseUrl(
+            host="localhost", port=5432, user="u", dbname=dbname, password="secret-1", system_identifier="7"
+        ),
     )
 
 
@@ -61,14 +65,13 @@ def test_an_answer_that_was_asked_for_ahead_is_found(folder: Path, prisma: Calla
 
 
 @pytest.mark.parametrize("other", ["state", "address", "project"])
-def test_in_another_state_it_is_asked_anew(
-    folder: Path, prisma: Callable[..., Telling], other: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_in_another_state_it_is_asked_anew(folder: Path, prisma: Callable[..., Telling], other: str) -> None:
     ahead.ask(prisma(), lambda: "state", folder)
     ours = prisma("else") if other == "address" else prisma()
     ours.output = SAID.replace('"shop"', '"else"') if other == "address" else SAID
     if other == "project":
-        monkeypatch.setattr("runbooks_lib.prisma.cli.own_files", lambda project: (Path(__file__),))
+        said = replace(ours.project.configuration, schema_files=(Path(__file__),))
+        ours.project = replace(ours.project, configuration=said)
     ours.status(state="another" if other == "state" else "state")
     assert ours.ran == 1
 
@@ -133,8 +136,6 @@ def test_whoever_is_too_early_waits_for_the_answer(folder: Path, prisma: Callabl
 
 def test_a_state_differs_by_its_history_and_its_files(lab: object) -> None:
     del lab
-    from dataclasses import replace
-
     from runbooks_lib.phase import load_phase
     from runbooks_lib.prisma.state import look
 

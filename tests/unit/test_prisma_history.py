@@ -16,7 +16,7 @@ from runbooks_lib.prisma.history import (
     Relation,
     checksum_matches,
     diagnose,
-    read_folder,
+    read_migrations,
 )
 
 SCRIPT = "CREATE TABLE a ();\n-- é\nCREATE TABLE b ();\n"
@@ -188,7 +188,7 @@ def test_the_folder_is_read_in_prismas_order(project: Path) -> None:
         (migrations / name / "migration.sql").write_text(name)
     (migrations / "migration_lock.toml").write_text('provider = "postgresql"\n')
     (migrations / "link").symlink_to(migrations / "1_a")
-    files = read_folder(project)
+    files = read_migrations(project / "prisma" / "migrations")
     assert [file.name for file in files] == names
     assert [file.script for file in files] == [file.name for file in files]
 
@@ -199,7 +199,11 @@ def test_a_byte_order_mark_stays_and_a_lost_script_is_none(project: Path) -> Non
         (migrations / name).mkdir()
         if content is not None:
             (migrations / name / "migration.sql").write_bytes(content)
-    assert [file.script for file in read_folder(project)] == ["é\r\n", "\ufeffSELECT 1;", None]
+    assert [file.script for file in read_migrations(project / "prisma" / "migrations")] == [
+        "é\r\n",
+        "\ufeffSELECT 1;",
+        None,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -223,10 +227,10 @@ def test_a_script_that_is_no_utf8_text_is_refused_with_the_bytes_place(
     folder.mkdir()
     (folder / "migration.sql").write_bytes(content)
     with pytest.raises(PreconditionFailed, match=rf"1_a/migration.sql is not UTF-8 text: {words}"):
-        read_folder(project)
+        read_migrations(project / "prisma" / "migrations")
 
 
 def test_a_folder_that_is_missing_is_an_error_and_not_an_empty_history(project: Path) -> None:
     (project / "prisma" / "migrations").rmdir()
-    with pytest.raises(PreconditionFailed, match="no migrations folder"):
-        read_folder(project)
+    with pytest.raises(PreconditionFailed, match="cannot be read: No such file"):
+        read_migrations(project / "prisma" / "migrations")

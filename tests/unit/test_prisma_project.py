@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -12,11 +13,11 @@ import pytest
 
 from runbooks_lib.errors import PreconditionFailed, PrismaError
 from runbooks_lib.postgres.processes import started
-from runbooks_lib.prisma import install, node
+from runbooks_lib.prisma import configuration, install, node
 from runbooks_lib.prisma.child import run_child
 from runbooks_lib.prisma.cli import Engine, Prisma
 from runbooks_lib.prisma.install import install_project
-from runbooks_lib.prisma.project import find_project, migrations_folder, read_project
+from runbooks_lib.prisma.project import find_project, read_project
 from runbooks_lib.prisma.url import DatabaseUrl
 
 URL = DatabaseUrl(host="db", port=5432, user="kb", dbname="d", password="s3cret-word")
@@ -30,15 +31,35 @@ def write(path: Path, text: str, mode: int = 0o644) -> Path:
     return path
 
 
+# What Prisma's command line does with its schema engine when it is asked for its status, and nothing else of it.
+PRISMA = """
+const { spawn } = require("node:child_process"), fs = require("node:fs"), path = require("node:path")
+const schema = path.resolve("prisma/schema.prisma")
+fs.readFile(schema, "utf8", (error, text) => {
+  if (error) { console.log("Error: Could not find Prisma Schema"); process.exit(1) }
+  const url = process.env[/env\\("(\\w+)"\\)/.exec(text)[1]]
+  console.log(`Datasource "db": PostgreSQL database "p", schema "${new URL(url).searchParams.get("schema")}" at "h:1"`)
+  const engine = (...args) => spawn(process.env.PRISMA_SCHEMA_ENGINE_BINARY, args)
+  engine("cli", "--datasource", url, "can-connect-to-database").on("exit", () => {
+    const asked = engine("--datamodels", schema)
+    asked.stdout.on("data", () => process.exit(1))
+    const params = { migrationsList: { baseDir: path.resolve("prisma/migrations") } }
+    asked.stdin.write(JSON.stringify({ id: 1, method: "diagnoseMigrationHistory", params }) + "\\n")
+  })
+})
+"""
+
+
 def install_prisma(folder: Path, version: str = "6.19.3") -> Path:
     package = folder / "node_modules" / "prisma"
     write(package / "package.json", json.dumps({"version": version}))
-    write(package / "build" / "index.js", "")
+    write(package / "build" / "index.js", PRISMA)
     return package
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RUNBOOKS_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "project"
     write(folder / "prisma" / "schema.prisma", SCHEMA)
     (folder / "prisma" / "migrations").mkdir()
@@ -59,7 +80,7 @@ def test_a_project_is_found_by_name_and_by_the_environment(
     found = read_project(project)
     assert found.version == (6, 19, 3)
     assert found.command == project / "node_modules" / "prisma" / "build" / "index.js"
-    assert found.url_variables == ("DATABASE_URL",)
+    assert found.migrations == project / "prisma" / "migrations"
     assert found.native_engine is None
 
 
@@ -73,7 +94,7 @@ def test_no_name_and_no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     ("missing", "message"),
     [
         (".", "There is no folder"),
-        ("prisma/schema.prisma", "no Prisma schema"),
+        ("prisma/schema.prisma", "Could not find Prisma Schema"),
         ("prisma/migrations", "no migrations folder"),
         ("node_modules", "npm ci"),
     ],
@@ -96,55 +117,28 @@ def test_prisma_may_lie_in_a_parents_node_modules(project: Path) -> None:
     assert read_project(project).command.is_relative_to(project.parent / "node_modules")
 
 
-def test_the_variables_of_every_address_are_taken(project: Path) -> None:
-    write(
-        project / "prisma" / "schema.prisma",
-        'datasource db {\n  provider = "postgresql"\n  // url = env("OLD")\n  url = env("KB_URL")\n'
-        '  directUrl = env("KB_DIRECT")\n  shadowDatabaseUrl = env("KB_SHADOW")\n}\n',
-    )
-    assert read_project(project).url_variables == ("KB_URL", "KB_DIRECT")
-
-
-@pytest.mark.parametrize("key", ["url", "directUrl"])
-def test_an_address_in_the_schema_itself_is_refused(project: Path, key: str) -> None:
-    write(
-        project / "prisma" / "schema.prisma", f'datasource db {{\n  {key} = "postgresql://elsewhere/d"\n}}\n'
-    )
-    with pytest.raises(PreconditionFailed, match="holds the database's address itself"):
-        read_project(project)
-
-
-@pytest.mark.parametrize(
-    "expression",
-    ["env('KB_URL')", 'env<Env>("KB_URL")', "process.env.KB_URL!", "process.env['KB_URL']"],
-)
-def test_a_project_of_prisma_7_keeps_its_address_in_its_configuration(project: Path, expression: str) -> None:
-    (project / "prisma").rename(project / "db")
-    write(project / "db" / "schema.prisma", 'datasource db {\n  provider = "postgresql"\n}\n')
-    write(
-        project / "prisma.config.ts",
-        "export default defineConfig({\n  schema: 'db/schema.prisma',\n"
-        f"  migrations: {{ path: 'db/migrations' }},\n  datasource: {{ url: {expression} }},\n}})\n",
-    )
-    install_prisma(project, "7.10.0")
-    found = read_project(project)
-    assert found.migrations == project / "db" / "migrations"
-    assert found.url_variables == ("KB_URL",)
-
-
-def test_a_schema_may_be_a_folder_named_in_package_json(project: Path) -> None:
-    (project / "prisma").rename(project / "data")
-    (project / "data" / "schema.prisma").unlink()
-    write(project / "data" / "a.prisma", "model A {\n  id Int @id\n}\n")
-    write(project / "data" / "base.prisma", SCHEMA)
-    write(project / "package.json", json.dumps({"prisma": {"schema": "data"}}))
-    assert migrations_folder(project) == project / "data" / "migrations"
-
-
-def test_a_package_json_that_is_no_json_is_named(project: Path) -> None:
-    write(project / "package.json", "{")
-    with pytest.raises(PreconditionFailed, match=r"package\.json is not JSON"):
-        read_project(project)
+def test_node_is_started_once_for_one_configuration(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    real = configuration.run_child
+    monkeypatch.setattr(configuration, "run_child", lambda *a, **k: (asked.append(1), real(*a, **k))[1])
+    first = read_project(project).configuration
+    assert (read_project(project).configuration, len(asked)) == (first, 1)
+    write(project / "prisma" / "schema.prisma", SCHEMA + "// another\n")
+    assert read_project(project).configuration.digest != first.digest
+    write(project / ".env", "A=1\n")
+    read_project(project)
+    write(project / "prisma" / "more.prisma", "")
+    read_project(project)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:s3cret-word@h/d?schema=app")
+    assert read_project(project).configuration.history_schema == "app"
+    assert len(asked) == 5
+    copy = project.parent / "copy"
+    shutil.copytree(project, copy)
+    assert read_project(copy).migrations == copy / "prisma" / "migrations"
+    assert len(asked) == 5
+    kept = list((project.parent / "cache" / "prisma-configurations").iterdir())
+    assert kept
+    assert not any("s3cret" in path.read_text() for path in kept)
 
 
 # --- the engine -----------------------------------------------------------------------------------------------
