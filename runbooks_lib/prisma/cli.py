@@ -167,10 +167,10 @@ class Prisma:
         """
         if name.startswith("-"):
             raise PreconditionFailed(f"{name!r} is not a migration's name.", "Give the name of its folder.")
-        looks_itself = self.engine is Engine.WEBASSEMBLY and self._address().system_identifier
-        if not (looks_itself and self._aimed_well):
+        if self.engine is not Engine.WEBASSEMBLY:
             self._aimed_well = False
-            self.status()
+        if not self._aimed_well:
+            self._run("migrate", "status")
         if not self._aimed_well:
             raise PrismaError(
                 "Prisma did not say which database it talks to, so it was not let to write.",

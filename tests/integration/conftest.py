@@ -19,7 +19,7 @@ from runbooks_lib.phase import Phase, load_phase
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.prisma.cli import CliResult, Prisma
 from runbooks_lib.prisma.history import folder_digest, read_folder
-from runbooks_lib.prisma.url import DatabaseUrl, database_url
+from runbooks_lib.prisma.url import DatabaseUrl, aim
 from runbooks_lib.steps import prisma_resolve
 
 from . import prisma7 as prisma7_packages
@@ -103,7 +103,7 @@ class Place:
 
     def url(self, **changes: Any) -> DatabaseUrl:
         with psycopg.connect("service=keybuzz_leader") as conn:
-            return replace(database_url(conn.info), **{"dbname": self.database, **self.wrong, **changes})
+            return replace(aim(conn), **{"dbname": self.database, **self.wrong, **changes})
 
     def prisma(self, **changes: Any) -> CountedPrisma:
         prisma = CountedPrisma(self.project, self.url(**changes))

@@ -18,7 +18,7 @@ from runbooks_lib.findings import Answer, Finding, Verdict, gate
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Enum, Index, Phase, Table, load_phase
 from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.prisma.cli import CliResult, Prisma, database_url, find_project
+from runbooks_lib.prisma.cli import CliResult, Prisma, aim, find_project
 from runbooks_lib.prisma.history import folder_digest, read_folder, read_rows
 from runbooks_lib.steps import prisma_resolve
 
@@ -248,21 +248,16 @@ def test_a_target_that_is_not_there_or_a_standby_is_an_error(
 
 
 @pytest.fixture
-def stand_in(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Prisma]:
+def stand_in(lab: Lab, tmp_path: Path) -> Callable[[str], Prisma]:
     """A project whose "Prisma" is a script of ours: how a crash, or another's words, look cannot be had else."""
 
     def make(script: str) -> Prisma:
-        (tmp_path / "prisma" / "migrations").mkdir(parents=True)
-        (tmp_path / "prisma" / "schema.prisma").write_text(
-            'datasource db {\n  provider = "postgresql"\n  url = env("DATABASE_URL")\n}\n'
-        )
-        package = tmp_path / "node_modules" / "prisma"
-        (package / "build").mkdir(parents=True)
-        (package / "package.json").write_text('{"name": "prisma", "version": "6.19.3"}')
-        (package / "build" / "index.js").write_text(script)
-        monkeypatch.setenv("PRISMA_SCHEMA_ENGINE_BINARY", "/nowhere")
+        path = tmp_path / "prisma.js"
+        path.write_text(script)
         with psycopg.connect("service=keybuzz_leader") as conn:
-            return Prisma(tmp_path, database_url(conn.info))
+            prisma = Prisma(find_project(), aim(conn))
+        prisma.project = replace(prisma.project, command=path)
+        return prisma
 
     return make
 
@@ -343,7 +338,7 @@ def test_recorded_by_prisma_and_confirmed_then_every_way_it_can_go_wrong(
 ) -> None:
     project = find_project()
     with psycopg.connect("service=keybuzz_leader") as conn:
-        raced = Raced(project, database_url(conn.info))
+        raced = Raced(project, aim(conn))
     raced.admin = admin
     answer = ask("resolve", prisma=raced)
     assert bad(answer) == []
@@ -432,6 +427,6 @@ def test_a_prisma_that_aims_elsewhere_is_an_error_finding() -> None:
             raise PrismaError("Prisma talks to another database.", "Mend its configuration.")
 
     with psycopg.connect("service=keybuzz_leader") as conn:
-        prisma = Elsewhere(find_project(), database_url(conn.info))
+        prisma = Elsewhere(find_project(), aim(conn))
     answer = ask("resolve", prisma=prisma)
     assert bad(answer) == [("migration_is_recorded", NAME, "ERROR")]
