@@ -6,36 +6,47 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from runbooks_lib.archive.secret_forms import Form, forms, squeezed
-from runbooks_lib.archive.secret_sources import secret_sources
+from runbooks_lib.archive.secret_places import NAME, has_places, in_place, masked_places
+from runbooks_lib.archive.secret_sources import known_secrets
+from runbooks_lib.ordinary import may_be_a_name
 
 MASK = "***"
 
 
-def known_secrets() -> frozenset[str]:
-    """Return every secret that can be known here: see `secret_sources`."""
-    return frozenset(secret_sources())
+NAMES = frozenset({"check", "verdict", "target", "object"})  # of a finding: what it is about stays as it is
 
 
 class Masker:
-    """Masks every secret known when it was made, in each form in which it may stand in a text."""
+    """Masks every secret known when it was made, in each form in which it may stand in a text.
+
+    One that is an ordinary word is masked only in the places of secrets. Keys, and what a finding is about, are names:
+    in them only what can be none is masked.
+    """
 
     def __init__(self) -> None:
+        known = known_secrets()
         # The longest first: a shorter one may be a part of it.
-        known = sorted(known_secrets(), key=lambda secret: (-len(secret), secret))
-        self._forms: list[Form] = [form for secret in known for form in forms(secret)]
+        strong = sorted(known.strong, key=lambda secret: (-len(secret), secret))
+        self._weak = frozenset(known.weak)
+        self._forms: list[Form] = [form for secret in strong for form in forms(secret)]
+        self._no_names = [form for secret in strong if not may_be_a_name(secret) for form in forms(secret)]
+        self._in_place = [form for secret in sorted(known.weak) for form in in_place(secret)]
 
     def __call__(self, text: str) -> str:
         """Return the text with the secrets masked."""
         small = squeezed(text)
-        for form in self._forms:
+        text = _masked(text, small, self._forms)
+        for form in self._in_place:
             if form.core in small:
-                text = form.pattern.sub(MASK, text)
-        return text
+                text = form.pattern.sub(rf"\g<before>{MASK}", text)
+        return masked_places(text, MASK)
 
     def value(self, value: Any) -> Any:
-        """Return a value of JSON with the texts in it masked, keys too; itself when nothing in it can be a secret."""
-        small = squeezed("\0".join(_texts(value)))  # has the core of every secret that stands in one of them
-        return self._value(value) if any(form.core in small for form in self._forms) else value
+        """Return a value of JSON with the texts in it masked; itself when nothing in it can be a secret."""
+        together = "\0".join(_texts(value))
+        small = squeezed(together)  # has the core of every secret that stands in one of them
+        anything = any(form.core in small for form in (*self._forms, *self._in_place)) or has_places(together)
+        return self._value(value) if anything else value
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -43,8 +54,26 @@ class Masker:
         if isinstance(value, list):
             return [self._value(each) for each in value]
         if isinstance(value, dict):
-            return {self(key): self._value(each) for key, each in value.items()}
+            return {self._name(key): self._field(key, each) for key, each in value.items()}
         return value
+
+    def _name(self, name: str) -> str:
+        return _masked(name, squeezed(name), self._no_names)
+
+    def _field(self, key: str, value: Any) -> Any:
+        if key in NAMES and isinstance(value, str):
+            return self._name(value)
+        if isinstance(value, str) and value in self._weak and NAME.search(key):
+            return MASK
+        return self._value(value)
+
+
+def _masked(text: str, small: bytes, all_forms: Iterable[Form]) -> str:
+    """Return a text with the secrets masked that have these forms; `small` is the text squeezed."""
+    for form in all_forms:
+        if form.core in small:
+            text = form.pattern.sub(MASK, text)
+    return text
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -117,6 +146,19 @@ def _streams_joined(outputs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]
         else:
             joined.append(dict(output))
     return joined
+
+
+def standing_in(text: str) -> list[str]:
+    """Return the sources of the secrets that stand in a text; one that could be a name counts in places of secrets."""
+    small = squeezed(text)
+    return [
+        source
+        for secret, source in known_secrets().strong.items()
+        if any(
+            form.core in small and form.pattern.search(text)
+            for form in (in_place(secret) if may_be_a_name(secret) else forms(secret))
+        )
+    ]
 
 
 def holds(text: str, small: bytes, secret: str) -> bool:

@@ -17,10 +17,12 @@ from typing import Any
 from runbooks_lib.archive import shapes
 from runbooks_lib.archive.believed import Believed, sealed_as
 from runbooks_lib.archive.code import notebooks_folder
-from runbooks_lib.archive.files import write_json, write_text
+from runbooks_lib.archive.files import write_bytes, write_json, write_text
 from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, alone, followers
 from runbooks_lib.archive.reader import SMALL_BYTES
+from runbooks_lib.archive.redaction import standing_in
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
+from runbooks_lib.ordinary import learn
 from runbooks_lib.phase import STEPS, Phase, reference, with_services
 from runbooks_lib.phase.seed_file import SeedFile
 
@@ -79,8 +81,10 @@ class Run:
     def create(cls, runs: Path, phase: Phase) -> Run:
         """Make a new run folder with its header and a copy of the phase; the folder is readable by its owner only.
 
-        Raises EvidenceError when it cannot be made.
+        Raises EvidenceError when it cannot be made, PreconditionFailed when a file of the phase holds a secret.
         """
+        _require_no_secrets(phase)
+        _learn(phase)
         began = datetime.now(UTC)
         path = runs / phase.id / f"{began:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         try:
@@ -148,6 +152,7 @@ class Run:
                 f"The run {self.id} was begun with another version of phase {header['phase']['id']}.",
                 "Begin a new run: runbooks run PHASE without --resume, or 01_preflight.ipynb with no run parameter.",
             )
+        _learn(phase)
         return with_services(phase, self.services())
 
     @property
@@ -224,11 +229,32 @@ def operator() -> str:
         return str(os.getuid())
 
 
+def _texts(phase: Phase) -> Iterator[tuple[str, str]]:
+    for name in ("phase.toml", phase.baseline.file):
+        yield name, (phase.folder / name).read_text(encoding="utf-8", errors="replace")
+
+
+def _learn(phase: Phase) -> None:
+    """Let what a phase names be known as names: no password that is one of them is looked for everywhere."""
+    for _, text in _texts(phase):
+        learn(text)
+
+
+def _require_no_secrets(phase: Phase) -> None:
+    """Refuse a phase whose files hold a secret: they are kept as they are, since nothing in them may be masked."""
+    for name, text in _texts(phase):
+        for source in standing_in(text):
+            raise PreconditionFailed(
+                f"{phase.folder / name} holds the secret of {source}.",
+                "A run keeps a copy of it, and nothing secret may be archived: take it out, and change the secret.",
+            )
+
+
 def _keep(phase: Phase, path: Path) -> Iterator[tuple[str, str]]:
     """Copy the phase's files to a run; yield each one's path in the run and its SHA-256."""
     for name in ("phase.toml", phase.baseline.file):
-        text = (phase.folder / name).read_text(encoding="utf-8")
-        yield f"plan/{name}", write_text(path / "plan" / name, text)
+        octets = (phase.folder / name).read_bytes()
+        yield f"plan/{name}", write_bytes(path / "plan" / name, octets)
     for name in [seeds.file for seeds in phase.seeds if seeds.file]:  # too large to keep, maybe
         digest = SeedFile(phase.folder / name).digest()
         yield f"plan/{name}.sha256", write_text(path / "plan" / f"{name}.sha256", f"{digest}  {name}\n")

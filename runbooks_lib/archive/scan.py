@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote
 
+from runbooks_lib.archive import reader
 from runbooks_lib.archive.manifest import names
 from runbooks_lib.archive.redaction import MASK, holds, redact
 from runbooks_lib.archive.run import Run
 from runbooks_lib.archive.secret_forms import squeezed
-from runbooks_lib.archive.secret_sources import secret_sources
+from runbooks_lib.archive.secret_sources import known_secrets
 from runbooks_lib.errors import EvidenceError
 
 CHUNK_BYTES = 4 << 20
@@ -31,24 +32,23 @@ _CODE_POINT = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2}))")
 def scan(run: Run) -> None:
     """Look for every secret that can be known, in every form, in every file of a run, and in the files' names.
 
+    One that is an ordinary word is not looked for: whoever runs this is warned of it.
     Raises EvidenceError with the file's name and where the secret comes from; the secret itself is not in it.
     """
-    sources = secret_sources()
-    found = sorted(
-        {(name, source) for name in names(run.path) for source in _found(run.path / name, name, sources)}
-    )
+    sources = dict(known_secrets().strong)
+    found = sorted({(name, source) for name in names(run.path) for source in _found(run.path, name, sources)})
     if found:
         said = "; ".join(f"{redact(name)} holds that of {source}" for name, source in found)
         raise EvidenceError(
             f"The run is not sealed, since secrets stand in its folder {run.path}: {said}.",
-            "Delete the folder, or the file; find what wrote it there, and change the secret. One that is an ordinary "
-            "word of the run (a database's name, say) cannot be told from that word: choose a better one.",
+            "Delete the folder, or the file; find what wrote it there, and change the secret. One that is the name of "
+            "something in the database cannot be told from that name: choose a better one.",
         )
 
 
-def _found(path: Path, name: str, sources: dict[str, str]) -> Iterator[str]:
+def _found(folder: Path, name: str, sources: dict[str, str]) -> Iterator[str]:
     left = dict(sources)
-    for text, words in _texts(path, name):
+    for text, words in _texts(folder, name):
         layers = _layers(text)
         for secret in [secret for secret in left if _stands_in(layers, words, secret)]:
             yield left.pop(secret)
@@ -76,13 +76,14 @@ def _decoded(text: str) -> str:
     return _CODE_POINT.sub(lambda m: chr(int(m[1] or m[2], 16)), plain)
 
 
-def _texts(path: Path, name: str) -> Iterator[tuple[str, str]]:
+def _texts(folder: Path, name: str) -> Iterator[tuple[str, str]]:
     """Yield a file's name and its text, piece by piece, each with the words that count in it."""
     yield name, name
+    path = folder / name
     if path.is_symlink():
         yield (target := os.readlink(path)), target
         return
-    with path.open("rb") as raw:
+    with reader.opened(folder, name) as raw:
         packed = raw.read(2) == _GZIP
         raw.seek(0)
         if packed:
@@ -120,6 +121,6 @@ def _strings(text: str) -> str:
 
     try:
         collect(json.loads(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return "\n".join(found)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-SHORTEST = 4  # a shorter one cannot be told from the text around it
+from runbooks_lib.ordinary import is_ordinary
+
+LONGEST_BYTES = 16 << 20  # of a file with secrets
 SECRET_OPTIONS = frozenset({"password", "sslpassword", "oauth_client_secret"})
 # libpq ends a field at the first colon that no backslash escapes, the password too.
 _PASS_LINE = re.compile(":".join([r"((?:\\.|[^\\:]|\\$)*)"] * 5))
@@ -30,22 +33,46 @@ _KUBECONFIG_LINE = re.compile(
 )
 
 
-def secret_sources() -> dict[str, str]:
-    """Return every secret that can be known here, with the name of the first source that has it.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The secrets that can be known here, each with the name of the first source that has it.
+
+    `weak` ones are ordinary words, short, or the names of somebody or something that a service names.
+    """
+
+    strong: Mapping[str, str]
+    weak: Mapping[str, str]
+
+
+def known_secrets() -> Known:
+    """Return every secret that can be known here.
 
     Reads the service files, the pass files, PGPASSWORD, URLs and secret-looking names in the environment and in the
     Prisma project's .env, the kubeconfig, and the signing key. Files that cannot be read hold nothing that we know.
     """
     found: dict[str, str] = {}
-    for secret, source in _all():
-        if len(secret) >= SHORTEST:
+    names: set[str] = {
+        os.environ.get(name, "").casefold() for name in ("PGUSER", "PGDATABASE", "PGHOST", "USER")
+    }
+    for secret, source in _all(names):
+        if secret:
             found.setdefault(secret, source)
-    return found
+    weak = {secret for secret in found if secret.casefold() in names or is_ordinary(secret)}
+    return Known(
+        {secret: source for secret, source in found.items() if secret not in weak},
+        {secret: source for secret, source in found.items() if secret in weak},
+    )
 
 
-def _all() -> Iterator[tuple[str, str]]:
+def weak_secrets() -> list[str]:
+    """Return where secrets stand that are masked only in the places of secrets: never what they are."""
+    return sorted(set(known_secrets().weak.values()))
+
+
+def _all(names: set[str]) -> Iterator[tuple[str, str]]:
+    """Yield each secret and its source; add what is named beside them, in small letters, to `names`."""
     yield os.environ.get("PGPASSWORD", ""), "environment variable PGPASSWORD"
-    yield from _of_libpq()
+    yield from _of_libpq(names)
     yield from _of_variables(os.environ, "environment variable")
     project = os.environ.get("RUNBOOKS_PRISMA_PROJECT")
     if project:
@@ -63,7 +90,7 @@ def _all() -> Iterator[tuple[str, str]]:
         )
 
 
-def _of_libpq() -> Iterator[tuple[str, str]]:
+def _of_libpq(names: set[str]) -> Iterator[tuple[str, str]]:
     from runbooks_lib.postgres.service_file import service_files
 
     pass_files = {Path(os.environ.get("PGPASSFILE") or Path.home() / ".pgpass"): None}
@@ -74,10 +101,13 @@ def _of_libpq() -> Iterator[tuple[str, str]]:
                 yield value, f"service file {path}, line {number}"
             elif option == "passfile":
                 pass_files[Path(value)] = None
+            else:
+                names.add((value or option.strip("[]")).casefold())
     for path in pass_files:
         for number, line in enumerate(_lines(path), start=1):
             fields = None if line.startswith("#") else _PASS_LINE.match(line)
             if fields:
+                names.update(field.casefold() for field in fields.groups()[:4])
                 yield re.sub(r"\\(.)", r"\1", fields[5]), f"pass file {path}, line {number}"
 
 
@@ -105,7 +135,10 @@ def _is_plain(value: str) -> bool:
 
 
 def _lines(path: Path) -> list[str]:
+    """Return the lines of an ordinary file; none of what is none: reading a pipe would take it from its reader."""
     try:
+        if not path.is_file() or path.stat().st_size > LONGEST_BYTES:
+            return []
         return path.read_text(encoding="utf-8", errors="replace").split("\n")
-    except OSError:
+    except (OSError, ValueError):
         return []

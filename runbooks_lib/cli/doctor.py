@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from runbooks_lib.cli.run import WEAK
 from runbooks_lib.cli.terminal import say
 
 
@@ -14,6 +15,7 @@ def doctor() -> None:
     Connects to nothing. Exit code 3 when something that a run needs is missing. The last two lines are for scratch
     servers and the lab; the demo brings a Prisma project and a service file of its own.
     """
+    from runbooks_lib.archive.secret_sources import weak_secrets
     from runbooks_lib.errors import PreconditionFailed, RunbookError
 
     missing: list[str] = []
@@ -33,6 +35,8 @@ def doctor() -> None:
             say(f"{name:18} missing: {error}")
             if needed:
                 missing.append(name)
+    for source in weak_secrets():
+        say(f"{'secrets':18} {source} holds {WEAK}")
     if missing:
         raise PreconditionFailed(
             f"Missing for a run: {', '.join(missing)}.", "Each line above says how to get it."

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from runbooks_lib.phase import Phase
 
 RUNS_HELP = "Folder or URL (s3://…) that keeps the runs; default: $RUNBOOKS_RUNS, else ./runs."
+WEAK = "a secret that is an ordinary word, a name or short: it is masked where passwords stand. Choose a better one."
 DEMO_PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
 
 LANG = click.option(
@@ -188,6 +189,7 @@ def _execute(
     from runbooks_lib.cli.progress import Progress
     from runbooks_lib.execution.runner import run_notebooks
 
+    _warn_of_weak_secrets()
     with Progress(f"{folder.path.parent.name} {'apply' if apply else 'plan'} {folder.id}") as progress:
         return run_notebooks(
             folder,
@@ -210,6 +212,14 @@ def _print(result: Result, *, lang: str, apply: bool, as_json: bool) -> None:
         say_json(in_short(result.run))
     else:
         print_result(result, lang=lang, apply=apply)
+
+
+def _warn_of_weak_secrets() -> None:
+    """Say of which secrets a run could not tell where they stand: by their sources, never by what they are."""
+    from runbooks_lib.archive.secret_sources import weak_secrets
+
+    for source in weak_secrets():
+        say(f"warning: {source} holds {WEAK}", err=True)
 
 
 def _publish(run: Run, runs: str | None) -> None:

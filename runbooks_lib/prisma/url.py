@@ -12,10 +12,10 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from runbooks_lib.errors import PreconditionFailed
+from runbooks_lib.ordinary import is_ordinary
 
 HIDDEN = "***"
 _URL_PASSWORD = re.compile(r"(\w+://[^:@/\s\"']*):[^@\s]+@")
-_SHORTEST_REPLACED = 4  # replacing a shorter password everywhere would spoil the text around it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +51,11 @@ class DatabaseUrl:
         return self._url(None)
 
     def redact(self, text: str) -> str:
-        """Return `text` without the password: as it is, percent-encoded, as JSON, or in any URL."""
-        if self.password and len(self.password) >= _SHORTEST_REPLACED:
+        """Return `text` without the password: as it is, percent-encoded, as JSON, or in any URL.
+
+        One that is an ordinary word is left outside of URLs: what Prisma says would be spoiled.
+        """
+        if self.password and not is_ordinary(self.password):
             in_json = {json.dumps(self.password, ensure_ascii=ascii)[1:-1] for ascii in (True, False)}
             forms = {self.password, _encode(self.password), quote(self.password), *in_json}
             for form in sorted(forms, key=len, reverse=True):

@@ -10,8 +10,9 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from runbooks_lib.archive import secret_sources
 from runbooks_lib.archive.files import write_json, write_text
-from runbooks_lib.archive.redaction import known_secrets, redact
+from runbooks_lib.archive.redaction import redact
 
 ODD = "p@ss/w:rd'\"$é\\"
 
@@ -81,16 +82,24 @@ def test_nothing_of_it_reaches_a_file(home: Path, monkeypatch: pytest.MonkeyPatc
     assert (home / "a.md").read_text() == "| *** |"
 
 
-@pytest.mark.parametrize(("password", "masked"), [("abc", "abc"), ("abcd", "***"), ("", "")])
+def known_secrets() -> set[str]:
+    known = secret_sources.known_secrets()
+    return {*known.strong, *known.weak}
+
+
+@pytest.mark.parametrize(
+    ("password", "masked"),
+    [("abc", "abc"), ("abcd1", "abcd1"), ("abcd1!", "***"), ("", ""), ("x" * 12, "***")],
+)
 def test_short_ones_are_left(monkeypatch: pytest.MonkeyPatch, password: str, masked: str) -> None:
     monkeypatch.setenv("PGPASSWORD", password)
     assert redact(f"[{password}]") == f"[{masked}]"
 
 
 def test_the_longer_of_two_goes_first(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PGPASSWORD", "secret")
-    in_service_file(home, "secret-longer", monkeypatch)
-    assert redact("secret-longer secret") == "*** ***"
+    monkeypatch.setenv("PGPASSWORD", "s3cr3t!")
+    in_service_file(home, "s3cr3t!-longer", monkeypatch)
+    assert redact("s3cr3t!-longer s3cr3t!") == "*** ***"
 
 
 @pytest.mark.parametrize(
@@ -149,5 +158,5 @@ def test_one_line_that_is_no_utf8_does_not_hide_the_others(home: Path) -> None:
 def test_files_that_cannot_be_read_hold_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGSERVICEFILE", str(home))  # a folder
     monkeypatch.setenv("PGPASSFILE", str(home / "none"))
-    assert known_secrets() == frozenset()
+    assert known_secrets() == set()
     assert redact("text") == "text"

@@ -11,6 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "runbooks_lib"
 LAYERS = (
     "visible",
+    "ordinary",
     "errors",
     "names",
     "findings",

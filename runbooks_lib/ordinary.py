@@ -1,0 +1,67 @@
+"""Which secrets cannot be told from what a run says anyway: ordinary words, numbers, names, whatever is short."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from importlib.resources import files
+from pathlib import Path
+
+SHORTEST = 6  # a shorter one meets by chance what it does not belong to
+LONGEST_WORD = 11  # letters: longer ones are a choice, unless they are words of ours
+RANDOM = 3  # changes between letters and digits: no name has as many
+_NUMBER = re.compile(r"[\d.,:/ +-]{1,9}")
+_NAME = re.compile(r"[\w-]+")
+_CHANGES = re.compile(r"(?<=\d)(?=[A-Za-z])|(?<=[A-Za-z])(?=\d)")
+_OURS = frozenset({".py", ".md", ".j2", ".po", ".toml", ".sql", ".css", ".js", ".ipynb", ".prisma", ".ts"})
+
+_learned: set[str] = set()
+
+
+def learn(text: str) -> None:
+    """Let the names in a text, a phase's tables and labels say, be known as such from here on."""
+    before = len(_learned)
+    folded = text.casefold()
+    _learned.update(_NAME.findall(folded), re.findall(r"\w+", folded))
+    if len(_learned) > before:
+        is_ordinary.cache_clear()
+
+
+def may_be_a_name(secret: str) -> bool:
+    """Tell whether a secret could also be the name of something."""
+    return _NAME.fullmatch(secret) is not None and len(_CHANGES.findall(secret)) < RANDOM
+
+
+@lru_cache(maxsize=512)
+def is_ordinary(secret: str) -> bool:
+    """Tell whether a secret may stand anywhere without being meant: to mask it there would destroy what is said."""
+    if len(secret) < SHORTEST or _is_word(secret) or _NUMBER.fullmatch(secret):
+        return True
+    if len(_CHANGES.findall(secret)) >= RANDOM:
+        return False
+    folded = secret.casefold()
+    return folded in _learned or folded in _own_words()
+
+
+def _is_word(secret: str) -> bool:
+    cases = (secret.lower(), secret.upper(), secret.capitalize())
+    return secret.isalpha() and len(secret) <= LONGEST_WORD and secret in cases
+
+
+@cache
+def _own_words() -> str:
+    """Return all that this package can say: its sources, checks, templates, notebooks and shipped phases."""
+    package = Path(str(files("runbooks_lib")))
+    notebooks = [
+        folder for folder in (package / "notebooks", package.parent / "notebooks") if folder.is_dir()
+    ]
+    found = (path for folder in (package, *notebooks[:1]) for path in _readable(folder))
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in found).casefold()
+
+
+def _readable(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in ("node_modules", "__pycache__")]
+        yield from (Path(parent, name) for name in names if Path(name).suffix in _OURS)
