@@ -29,6 +29,12 @@ def check_references(phase: Phase, mistakes: Mistakes) -> None:
     for path, target in _writing(phase):
         if target in phase.targets and phase.targets[target].role is Role.STANDBY:
             mistakes.add(path, f"is {shown(target)}, a standby", "accepted is a target that can be written")
+        elif target in phase.targets and _names_no_backup(phase, target):
+            mistakes.add(
+                "backup.targets",
+                f"lacks {shown(target)}, which {path} writes to",
+                "each target that is written has a dump of its own; no standby stands in for it",
+            )
     tables = _columns(phase)
     for number, index in enumerate(phase.indexes):
         if index.table in tables:
@@ -119,6 +125,12 @@ def _check_unique(names: Iterable[tuple[str, str]], mistakes: Mistakes) -> None:
     for path, name in names:
         if name and first.setdefault(name, path) != path:
             mistakes.add(path, f"repeats {first[name]}, {shown(name)}", "each may stand once")
+
+
+def _names_no_backup(phase: Phase, target: str) -> bool:
+    """Tell whether a phase's backup leaves a target out; False as long as its names are not those of targets."""
+    named = phase.backup.targets
+    return bool(named) and target not in named and set(named) <= set(phase.targets)
 
 
 def _writing(phase: Phase) -> Iterator[tuple[str, str]]:

@@ -25,6 +25,7 @@ from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.restore import Restores
 from runbooks_lib.steps.backup_data import judge_whole, prove_data, save_data, verify_data
 from runbooks_lib.steps.backup_proof import prove_schema
+from runbooks_lib.steps.way_back import judge_file, judge_unchanged
 
 
 def client(phase: Phase, sessions: Sessions) -> Answer:
@@ -76,7 +77,7 @@ def dump(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
             findings.append(could_not_run("dump_is_whole", name, file.name, error))
             continue
         dumps[name] = asdict(made) | {"path": file.name, "database": database, "fingerprint": fingerprint}
-        findings.append(_whole(name, made))
+        findings.append(judge_file(name, made))
         if data:
             dumps[name]["data"] = data
             findings.append(judge_whole(name, data))
@@ -159,17 +160,6 @@ def _dump_target(
     return fingerprint, read_dump(file), data
 
 
-def _whole(name: str, made: DumpFile) -> Finding:
-    return judge(
-        "dump_is_whole",
-        name,
-        made.path.name,
-        have="whole" if made.complete and made.size_bytes else f"cut short after {made.size_bytes} bytes",
-        want="whole",
-        hint="pg_dump did not write its last line: do not trust this file, run the step again.",
-    )
-
-
 def _verify_target(sessions: Sessions, name: str, file: Path, noted: Mapping[str, Any]) -> list[Finding]:
     found = read_dump(file)
     with sessions.snapshot(name) as conn:
@@ -180,15 +170,8 @@ def _verify_target(sessions: Sessions, name: str, file: Path, noted: Mapping[str
     created = _created(file)
     lost = [table for table in tables if parts(table) not in created]
     return [
-        judge(
-            "dump_hash_is",
-            name,
-            file.name,
-            have=found.sha256,
-            want=noted["sha256"],
-            hint="The file changed since it was written: find out who did it, and dump again.",
-        ),
-        _whole(name, found),
+        judge_unchanged(name, found, noted),
+        judge_file(name, found),
         judge(
             "dump_names_every_table",
             name,

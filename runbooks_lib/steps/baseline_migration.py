@@ -46,6 +46,7 @@ from runbooks_lib.steps.confirming import (
     plan_only,
 )
 from runbooks_lib.steps.planning import judge_lint, judge_made, judge_plan, plan_statements
+from runbooks_lib.steps.way_back import way_back
 
 _NO_PLAN = MigrationError("There is no plan.", "Mend what the plan's findings name; plan again.")
 
@@ -228,11 +229,14 @@ def apply(
     planned: Mapping[str, Any] | None,
     confirm: str,
     apply: bool,
+    evidence: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
 ) -> Answer:
     """Apply the baseline in one transaction, if the plan is confirmed and still true; verify before the commit.
 
     `plan` are the facts of `plan`, `confirm` is DATABASE:HASH8 as the plan prints it, `planned` the facts of the
-    kept plan that this names. Writes to the baseline target, only with apply=True.
+    kept plan that this names. The dumps that `evidence` tells of are read again in `folder` first.
+    Writes to the baseline target, only with apply=True.
     Facts: `applied`, and per statement what the server said.
     """
     name = phase.baseline.target
@@ -243,15 +247,16 @@ def apply(
         skipped = plan_only("baseline_is_applied", name, phase.baseline.file, want="applied")
         return Answer(findings=(skipped,), facts={"applied": False})
     confirmed = judge_confirmation(name, plan, planned, confirm)
-    if confirmed.verdict in CLOSING:
-        return Answer(findings=(confirmed,), facts={"applied": False})
+    dumped = way_back(phase, folder, evidence)
+    if any(f.verdict in CLOSING for f in (confirmed, *dumped)):
+        return Answer(findings=(confirmed, *dumped), facts={"applied": False})
     try:
         seen = baseline_runs.apply(phase, sessions, plan, partial(_judge_result, phase, plan))
     except (RunbookError, psycopg.Error) as error:
         failed = could_not_run("baseline_is_applied", name, phase.baseline.file, _wrapped(phase, error))
-        return Answer(findings=(confirmed, failed), facts={"applied": False})
+        return Answer(findings=(confirmed, *dumped, failed), facts={"applied": False})
     return Answer(
-        findings=(confirmed, *seen.made, judge_applied(name, phase.baseline.file, seen)),
+        findings=(confirmed, *dumped, *seen.made, judge_applied(name, phase.baseline.file, seen)),
         facts={
             "applied": seen.stands,
             "outcomes": [asdict(o) for o in seen.outcomes],

@@ -38,6 +38,7 @@ from runbooks_lib.steps.prisma_findings import (
     would_record,
 )
 from runbooks_lib.steps.prisma_look import look_at, look_at_all, prove_target
+from runbooks_lib.steps.way_back import way_back
 
 ALREADY_APPLIED = "P3008"
 PENDING_EXIT_CODE = 1  # `migrate status` ends 1, without an error code, when migrations are pending
@@ -220,19 +221,24 @@ def resolve(
     planned: Mapping[str, Any] | None = None,
     dump: Path | None = None,
     apply: bool,
+    recorded: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
 ) -> Answer:
     """Record the migration as applied, by `prisma migrate resolve --applied NAME`, if the database has its objects.
 
     Refused, without starting Prisma, unless every declared object stands as declared and every object that the
     migration makes, changes or removes is as after it. Already recorded with the same checksum is success. A migration
     that failed is recorded as applied when all its objects stand, and as rolled back when none does; half-way
-    nothing is run. Writes through Prisma, only with apply=True and under the `plan` that this run has confirmed and
-    applied (its facts; None without one). `planned` are the facts of a plan that was only rehearsed: what it is to
-    make is SKIP, as long as nothing is written. Facts: `command`, `recorded`, `already`, its words.
+    nothing is run. Writes through Prisma, only with apply=True, under the `plan` that this run has applied (its facts;
+    None without one), and while the dumps that the run has `recorded` lie in `folder` as they were. What a plan that
+    was only rehearsed (`planned`) is to make is SKIP. Facts: `command`, `recorded`, `already`, its words.
     """
     name, migration = phase.migration.target, phase.migration.name
     command = f"prisma migrate resolve --applied {migration}"
     facts: dict[str, Any] = {"command": command, "recorded": False, "already": False}
+    dumped = way_back(phase, folder, recorded) if apply else ()
+    if any(f.verdict in CLOSING for f in dumped):
+        return by_check(dumped, facts)
     try:
         state, live, like = look_at_all(phase, sessions, prisma)
         pending = still_pending(phase, sessions, state, None if apply else planned)

@@ -33,15 +33,22 @@ from runbooks_lib.steps.signatures import (
     recorded_signatures,
     signature_facts,
 )
+from runbooks_lib.steps.way_back import way_back
 
 PLAN_ONLY = "not applied: this run only plans"
 
 
 def last_look(
-    phase: Phase, sessions: Sessions, *, evidence: Evidence, planned: Mapping[str, Any] | None = None
+    phase: Phase,
+    sessions: Sessions,
+    *,
+    evidence: Evidence,
+    planned: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
 ) -> Answer:
     """Look at every target once more: does it hold what the phase declares, replica included?
 
+    The dumps of this run are read again, too, in `folder`.
     Waits until each standby has replayed, then reads catalogues, row counts and Prisma's table; writes nothing.
     In a run that only plans, objects that were not created are SKIP, never PASS; so is what the plan that it has
     rehearsed (`planned`, its facts) is to change.
@@ -57,7 +64,11 @@ def last_look(
             findings.extend(pending_at(phase, sessions, name, planned).later(found))
         except RunbookError as error:
             findings.append(could_not_run("has_table", name, "every object", error))
-    return Answer(findings=tuple(findings), facts={"targets": facts, "lag": lags}, rows=by_object(findings))
+    return Answer(
+        findings=(*findings, *way_back(phase, folder, evidence)),
+        facts={"targets": facts, "lag": lags},
+        rows=by_object(findings),
+    )
 
 
 def _look_at(

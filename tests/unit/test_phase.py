@@ -367,6 +367,17 @@ MISTAKES = {
         'tenant = "shop"',
         'seeds[0].tenant: names no column of public.Item: "shop"; accepted: id, colour',
     ),
+    "no backup of what is written": (
+        'targets = ["leader", "old"]',
+        'targets = ["leader"]',
+        'backup.targets: lacks "old", which baseline.target writes to; each target that is written has a dump',
+    ),
+    "a standby's backup for its primary's": (
+        'targets = ["leader", "old"]',
+        'targets = ["replica", "old"]',
+        'backup.targets: lacks "leader", which migration.target writes to; each target that is written has a dump of'
+        " its own; no standby stands in for it",
+    ),
     "backup of no target": (
         'targets = ["leader", "old"]',
         'targets = ["leader", "odl"]',
