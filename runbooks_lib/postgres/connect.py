@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
 
 import psycopg
 
 from runbooks_lib.errors import ConnectionFailed
 from runbooks_lib.phase import Target
 from runbooks_lib.postgres.identity import Identity, identify
+from runbooks_lib.postgres.kinship import Kinship, kinship
 from runbooks_lib.postgres.service_file import parameters_of
 from runbooks_lib.postgres.session import CONNECT_TIMEOUT_S, GRACE_S, Connection, Row, Session, open_session
 from runbooks_lib.postgres.sqlstate import what_to_do
@@ -90,6 +92,7 @@ class Sessions:
         self.run = run
         self._open: dict[str, Session] = {}
         self._identities: dict[str, Identity] = {}
+        self._kinships: dict[str, Kinship] = {}
 
     def __enter__(self) -> Sessions:
         return self
@@ -103,17 +106,18 @@ class Sessions:
         """Close every session."""
         while self._open:
             self._open.popitem()[1].close()
-        self._identities.clear()
+        self.forget()
 
     def forget(self) -> None:
         """Ask anew who answers: a server may be promoted under an open session."""
         self._identities.clear()
+        self._kinships.clear()
 
     def unguarded(self, name: str) -> Session:
         """Return the read-only session of a target; a new one when the last was lost."""
         conn = self._open.get(name)
         if conn is None or conn.closed or conn.broken:
-            self._identities.pop(name, None)  # another server may answer now
+            self.forget()  # another server may answer now
             conn = connect(self.targets[name], application_name=self.application_name)
             self._open[name] = conn
         return conn
@@ -128,10 +132,24 @@ class Sessions:
                 raise lost(self.targets[name], error) from error
         return self._identities[name]
 
+    def kinship(self, name: str) -> Kinship:
+        """Return whether a standby is its primary's, asked once in each session of the two."""
+        target = self.targets[name]
+        assert target.primary is not None
+        who, primary = self.identity(name), self.identity(target.primary)
+        if name not in self._kinships:
+            try:
+                found = kinship(self.unguarded(target.primary), primary, self.unguarded(name), who)
+            except psycopg.Error as error:
+                raise lost(target, error) from error
+            self._kinships[name] = found
+        return self._kinships[name]
+
     def read(self, name: str) -> Session:
         """Return the guarded read-only session of a target.
 
-        Raises ConnectionFailed when another server, role or system than the declared one answers.
+        Raises ConnectionFailed when another server, role or system than the declared one answers, or a standby that
+        another primary feeds.
         """
         self._guard(name)
         return self.unguarded(name)
@@ -162,12 +180,12 @@ class Sessions:
         *,
         lock_timeout_ms: int,
         statement_timeout_ms: int,
-        system_identifier: str | None = None,
+        server: Mapping[str, Any] | None = None,
     ) -> Iterator[Session]:
         """Open a guarded writing session for one block, and close it.
 
-        `system_identifier`, where given, is the one that the plan was made for.
-        Raises ConnectionFailed when the server is not the primary that the phase declares, or another system.
+        `server`, where given, has the parts of the identity that the plan was made for.
+        Raises ConnectionFailed when the server is not the primary that the phase declares, or another than planned.
         """
         target = self.targets[name]
         with connect(
@@ -184,8 +202,8 @@ class Sessions:
                     f"Target {name!r} is a standby ({who.server}): nothing can be written there.",
                     "Point its service at the primary.",
                 )
-            if system_identifier and who.system_identifier != system_identifier:
-                raise _other_system(target, who, system_identifier)
+            if server is not None and any(server.get(part) != value for part, value in who.parts().items()):
+                raise _other_server(target, who, server)
             yield conn
 
     def _guard(self, name: str) -> None:
@@ -196,6 +214,11 @@ class Sessions:
             primary = self.identity(target.primary)
             if who.system_identifier != primary.system_identifier:
                 raise _other_system(target, who, primary.system_identifier)
+            if against := self.kinship(name).against:
+                raise ConnectionFailed(
+                    f"Target {name!r} ({who.server}) is no standby of target {target.primary}: {'; '.join(against)}.",
+                    "One of the two services leads to a copy of the other's server: point it back.",
+                )
 
 
 def lost(target: Target, error: psycopg.Error) -> ConnectionFailed:
@@ -227,6 +250,18 @@ def _other_system(target: Target, who: Identity, wanted: str) -> ConnectionFaile
         f"Target {target.name!r} ({who.server}) is another PostgreSQL system: its system_identifier is "
         f"{who.system_identifier}, and {wanted} is wanted.",
         "The service leads to a different cluster that happens to have a database of this name; point it back.",
+    )
+
+
+def _other_server(target: Target, who: Identity, planned: Mapping[str, Any]) -> ConnectionFailed:
+    changed = ", ".join(
+        f"{part} was {planned.get(part)} and is {value}"
+        for part, value in who.parts().items()
+        if planned.get(part) != value
+    )
+    return ConnectionFailed(
+        f"Target {target.name!r} ({who.server}) is not the server that the plan was made for: {changed}.",
+        "A failover took place, or the service leads to a copy now: plan again, and confirm that plan.",
     )
 
 

@@ -58,6 +58,12 @@ class Identity:
         """Return the major version: 18 for 18.4."""
         return self.server_version_num // 10_000
 
+    def is_server_of(self, other: Identity) -> bool:
+        """Return whether both were told by one server, by whatever address it was reached."""
+        mine, others = self.parts(), other.parts()
+        told = mine.keys() - {"address", "database"}
+        return all(mine[part] == others[part] for part in told if None not in (mine[part], others[part]))
+
     def parts(self) -> dict[str, str | int | None]:
         """Return all that says which server this is, by name: what a plan is made for, and what may not change."""
         return {

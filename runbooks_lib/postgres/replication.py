@@ -11,7 +11,7 @@ import psycopg
 
 from runbooks_lib.errors import ConnectionFailed
 from runbooks_lib.phase import Target
-from runbooks_lib.postgres.connect import Connection, Sessions, lost
+from runbooks_lib.postgres.connect import Connection, Row, Sessions, lost
 from runbooks_lib.postgres.queries import query
 
 REPLAY_TIMEOUT_S = 10.0
@@ -31,16 +31,26 @@ class Sample:
 class Lag:
     """A standby's lag: `lag_bytes` when asked, then how long it took to replay that LSN of its primary.
 
-    `samples` are what was seen meanwhile: the first, the last, and one in SAMPLE_S between them.
+    `samples` are what was seen meanwhile: the first, the last, and one in SAMPLE_S between them. `status` is that of
+    the WAL receiver, None when there is none; `receiver` says the same in words. `apply_delay_ms` is by how much the
+    standby is late on purpose.
     """
 
     primary_lsn: str
     replay_lsn: str
     receiver: str
+    status: str | None
+    paused: bool
+    apply_delay_ms: int
     lag_bytes: int
     waited_s: float
     replayed: bool
     samples: tuple[Sample, ...]
+
+    @property
+    def streams(self) -> bool:
+        """Return whether the standby receives WAL and replays it."""
+        return self.status == "streaming" and not self.paused
 
 
 def measure_lag(sessions: Sessions, name: str, target: Target) -> Lag:
@@ -57,16 +67,19 @@ def measure_lag(sessions: Sessions, name: str, target: Target) -> Lag:
     except psycopg.Error as error:
         raise lost(sessions.targets[target.primary], error) from error
     try:
-        state = standby.execute(query("replication")).fetchone() or {}
+        state = standby.execute(query("replication")).fetchone()
         started = time.monotonic()
         samples = _until_replayed(standby, lsn)
     except psycopg.Error as error:
         raise lost(target, error) from error
+    assert state is not None
     return Lag(
         primary_lsn=lsn,
         replay_lsn=str(state.get("replay_lsn")),
-        receiver=(state.get("receiver_status") or "none")
-        + (", replay paused" if state.get("is_paused") else ""),
+        receiver=_in_words(state),
+        status=state["receiver_status"],
+        paused=state["is_paused"],
+        apply_delay_ms=state["apply_delay_ms"],
         lag_bytes=samples[0].lag_bytes,
         waited_s=round(time.monotonic() - started, 3),
         replayed=samples[-1].lag_bytes == 0,
@@ -85,6 +98,13 @@ def present_lag(sessions: Sessions, name: str, target: Target) -> int:
         return _sample(sessions.read(name), lsn).lag_bytes
     except psycopg.Error as error:
         raise lost(target, error) from error
+
+
+def _in_words(state: Row) -> str:
+    if not state["may_see"]:
+        return "hidden from this role: it needs pg_read_all_stats"
+    delayed = f", delayed by {state['apply_delay_ms']} ms" if state["apply_delay_ms"] else ""
+    return (state["receiver_status"] or "none") + (", replay paused" if state["is_paused"] else "") + delayed
 
 
 def _until_replayed(standby: Connection, lsn: str) -> tuple[Sample, ...]:

@@ -152,7 +152,7 @@ def apply(phase: Phase, sessions: Sessions, plan: Mapping[str, Any], inspect: In
     When nobody answers the COMMIT, new sessions ask what became of it.
     Raises MigrationError when what was confirmed has changed since.
     """
-    with writing(phase, sessions, system_identifier=plan["parts"]["system_identifier"]) as conn:
+    with writing(phase, sessions, server=plan["parts"]) as conn:
         server = identify(conn)
         conn.execute("BEGIN")  # and not conn.transaction(): how it ends is the question
         take_lock(conn, wait_ms=phase.baseline.lock_timeout_ms)
@@ -236,14 +236,14 @@ def _run(phase: Phase, conn: Connection, judged: tuple[Judged, ...]) -> tuple[Ou
 
 
 def writing(
-    phase: Phase, sessions: Sessions, *, system_identifier: str | None = None
+    phase: Phase, sessions: Sessions, *, server: Mapping[str, Any] | None = None
 ) -> AbstractContextManager[Connection]:
     """Open a writing session at the baseline's target, with the phase's time-outs."""
     return sessions.write(
         phase.baseline.target,
         lock_timeout_ms=phase.baseline.lock_timeout_ms,
         statement_timeout_ms=phase.baseline.statement_timeout_ms,
-        system_identifier=system_identifier,
+        server=server,
     )
 
 

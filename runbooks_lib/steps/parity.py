@@ -10,7 +10,7 @@ from runbooks_lib.phase import Phase, Target
 from runbooks_lib.postgres.catalog import tables_there
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.postgres.content import content_hash
-from runbooks_lib.postgres.replication import measure_lag
+from runbooks_lib.postgres.replication import Lag, measure_lag
 from runbooks_lib.postgres.session import take_time
 
 LOOKS = 3  # at tables that are written to meanwhile
@@ -22,6 +22,28 @@ _HINTS = {
     Verdict.FAIL: "The standby differs after replay: it is not this primary's, or its data is damaged (pg_amcheck).",
     Verdict.SKIP: "Choose a moment when nothing writes to them and the standby replays.",
 }
+
+
+def judge_replayed(name: str, target: Target, lag: Lag) -> Finding:
+    """Judge standby_has_replayed: what follows would judge an old state otherwise."""
+    if lag.paused:
+        why = "Replay is paused: SELECT pg_wal_replay_resume(), once you know who paused it."
+    elif lag.apply_delay_ms:
+        why = (
+            f"The standby is delayed on purpose (recovery_min_apply_delay = {lag.apply_delay_ms} ms), and can't prove "
+            "what it has not applied: take another standby, or end the delay for this run."
+        )
+    else:
+        why = "Replay is too slow: long queries on the standby, a conflict with them, I/O."
+    return Finding(
+        check="standby_has_replayed",
+        target=name,
+        object=target.service,
+        have="replayed" if lag.replayed else f"{lag.lag_bytes} bytes behind after {lag.waited_s} s",
+        want="replayed",
+        verdict=Verdict.PASS if lag.replayed else Verdict.FAIL,
+        hint="" if lag.replayed else why,
+    )
 
 
 def check_rows(phase: Phase, sessions: Sessions, name: str, target: Target) -> Finding:

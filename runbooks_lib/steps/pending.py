@@ -12,7 +12,7 @@ from typing import Any
 
 from runbooks_lib.errors import MigrationError
 from runbooks_lib.findings import Finding, Verdict
-from runbooks_lib.phase import Phase
+from runbooks_lib.phase import Phase, Role
 from runbooks_lib.postgres.catalog import Key, Value
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.postgres.differences import from_plain
@@ -89,7 +89,10 @@ def shows_baseline(phase: Phase, sessions: Sessions, name: str) -> bool:
         return False
     if name == baseline.name:
         return True
-    return sessions.identity(name).system_identifier == sessions.identity(baseline.name).system_identifier
+    who, whose = sessions.identity(name), sessions.identity(baseline.name)
+    if target.role is Role.STANDBY:  # whose it is, is asked wherever it is read
+        return who.system_identifier == whose.system_identifier
+    return who.is_server_of(whose)
 
 
 def filled_and_added(phase: Phase) -> tuple[frozenset[str], dict[str, set[str]]]:

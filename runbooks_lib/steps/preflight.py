@@ -29,7 +29,7 @@ from runbooks_lib.postgres.readiness import (
 )
 from runbooks_lib.postgres.replication import Lag, measure_lag
 from runbooks_lib.steps.declared import or_not_declared
-from runbooks_lib.steps.parity import check_rows
+from runbooks_lib.steps.parity import check_rows, judge_replayed
 from runbooks_lib.steps.pending import Pending, filled_and_added, shows_baseline
 
 MIN_FREE_CONNECTIONS = 5
@@ -55,7 +55,7 @@ def targets(phase: Phase, sessions: Sessions) -> Answer:
         findings.extend(_judge_identity(name, target, who))
     for name, target in phase.targets.items():
         if target.primary in facts and name in facts:
-            findings.append(_same_system(name, target, facts))
+            findings.append(_of_primary(name, target, sessions))
     rows = tuple(
         {
             "target": name,
@@ -93,15 +93,25 @@ def _judge_identity(name: str, target: Target, who: Identity) -> Iterator[Findin
     )
 
 
-def _same_system(name: str, target: Target, facts: dict[str, Any]) -> Finding:
+def _of_primary(name: str, target: Target, sessions: Sessions) -> Finding:
     assert target.primary is not None
+    try:
+        kin = sessions.kinship(name)
+        if kin.unseen:
+            raise PreconditionFailed(
+                f"What links it with target {target.primary} can't be seen: {'; '.join(kin.unseen)}.",
+                "GRANT pg_monitor TO the role on both; a standby has to stream while it is looked at.",
+            )
+    except RunbookError as error:
+        return could_not_run("standby_is_of_primary", name, target.service, error)
+    want = f"its sender and receiver name each other, as those of target {target.primary}"
     return judge(
         "standby_is_of_primary",
         name,
         target.service,
-        have=facts[name]["system_identifier"],
-        want=facts[target.primary]["system_identifier"],
-        hint=f"This standby belongs to another PostgreSQL system than target {target.primary}.",
+        have="; ".join(kin.against) or want,
+        want=want,
+        hint=f"Service {target.service}, or that of target {target.primary}, leads to a copy or another system.",
     )
 
 
@@ -245,23 +255,19 @@ def replication(phase: Phase, sessions: Sessions) -> Answer:
 
 
 def _judge_lag(name: str, target: Target, lag: Lag) -> Iterator[Finding]:
-    yield judge(
-        "standby_is_streaming",
-        name,
-        target.service,
+    yield Finding(
+        check="standby_is_streaming",
+        target=name,
+        object=target.service,
         have=lag.receiver,
         want="streaming",
-        hint="The standby does not receive or replay WAL: see primary_conninfo, the slot, both servers' logs; "
-        "SELECT pg_wal_replay_resume() ends a pause.",
+        verdict=Verdict.PASS if lag.streams else Verdict.FAIL,
+        hint=""
+        if lag.streams
+        else "The standby does not receive or replay WAL: see primary_conninfo, the slot, both "
+        "servers' logs; SELECT pg_wal_replay_resume() ends a pause.",
     )
-    yield judge(
-        "standby_has_replayed",
-        name,
-        target.service,
-        have="replayed" if lag.replayed else f"{lag.lag_bytes} bytes behind after {lag.waited_s} s",
-        want="replayed",
-        hint="Replay is paused or too slow: pg_is_wal_replay_paused(), long queries on the standby, I/O.",
-    )
+    yield judge_replayed(name, target, lag)
     if target.max_lag_bytes is not None:
         within = lag.lag_bytes <= target.max_lag_bytes
         yield Finding(

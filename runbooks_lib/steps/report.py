@@ -25,6 +25,7 @@ from runbooks_lib.steps.declared import nothing_declared, or_not_declared
 from runbooks_lib.steps.document import Document, expected_sections, languages, render
 from runbooks_lib.steps.document.markdown import figures, headings
 from runbooks_lib.steps.document.seen import Evidence
+from runbooks_lib.steps.parity import judge_replayed
 from runbooks_lib.steps.pending import pending_at, shows_baseline
 from runbooks_lib.steps.signatures import (
     in_words,
@@ -84,14 +85,7 @@ def _look_at(
     if target.role is Role.STANDBY:
         lag = measure_lag(sessions, name, target)
         lags[name] = asdict(lag)
-        yield judge(
-            "standby_has_replayed",
-            name,
-            target.service,
-            have="replayed" if lag.replayed else f"{lag.lag_bytes} bytes behind",
-            want="replayed",
-            hint="What follows would judge an old state: find out what holds the standby back.",
-        )
+        yield judge_replayed(name, target, lag)
     pending = "baseline_migration" if not applied and shows_baseline(phase, sessions, name) else None
     found, facts[name] = inspect(phase, sessions, name, target, created_by=pending)
     yield from (_not_created(f) if f.note is Note.ABSENT else f for f in found)

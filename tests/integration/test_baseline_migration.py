@@ -455,7 +455,12 @@ def test_no_plan_without_a_prisma_project(
 
 def test_a_target_that_does_not_answer(lab: Lab) -> None:
     phase = phase_for("none_of_this_name")
-    plan = {"confirmation": "x:1", "parts": {"system_identifier": "1"}, "makes": [], "statements": []}
+    plan = {
+        "confirmation": "x:1",
+        "parts": {"server": {"system_identifier": "1"}},
+        "makes": [],
+        "statements": [],
+    }
     for answer, check in (
         (make_plan(phase), "object_is_absent_or_equal"),
         (ask(step.rehearse, phase, plan=plan), "rehearsal_is_inert"),

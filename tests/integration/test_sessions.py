@@ -92,8 +92,8 @@ def test_a_slow_query_is_ended(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_writing(lab: Lab, sessions: Sessions) -> None:
-    system = sessions.identity("legacy").system_identifier
-    with sessions.write("legacy", **TIMEOUTS, system_identifier=system) as conn:
+    server = sessions.identity("legacy").parts()
+    with sessions.write("legacy", **TIMEOUTS, server=server) as conn:
         row = one(
             conn, "SELECT current_setting('lock_timeout') AS l, current_setting('statement_timeout') AS s"
         )
@@ -105,21 +105,27 @@ def test_writing(lab: Lab, sessions: Sessions) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "system", "words"),
+    ("changes", "server", "words"),
     [
         ({"service": "keybuzz_replica", "database": "keybuzz"}, None, "leads to a standby"),
         ({"service": "keybuzz_replica", "database": "keybuzz", "role": Role.STANDBY}, None, "is a standby"),
         ({"role": Role.STANDBY}, None, "leads to a primary"),
-        ({}, "7000000000000000001", "another PostgreSQL system"),
+        (
+            {},
+            {"system_identifier": "7000000000000000001"},
+            "system_identifier was 7000000000000000001 and is",
+        ),
         ({"service": "keybuzz_nowhere"}, None, "not found"),
     ],
 )
-def test_writing_is_refused(lab: Lab, changes: dict[str, Any], system: str | None, words: str) -> None:
+def test_writing_is_refused(
+    lab: Lab, changes: dict[str, Any], server: dict[str, Any] | None, words: str
+) -> None:
     targets = {"legacy": replace(TARGETS["legacy"], **changes)}
     with (
         Sessions(targets) as sessions,
         pytest.raises(ConnectionFailed, match=words),
-        sessions.write("legacy", **TIMEOUTS, system_identifier=system),
+        sessions.write("legacy", **TIMEOUTS, server=server),
     ):
         pytest.fail("the block must not be entered")
 

@@ -1,0 +1,238 @@
+"""Which server is it, and whose standby? Copies of a server have its numbers; real ones are made here."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runbooks_lib.errors import ConnectionFailed
+from runbooks_lib.findings import Answer, Verdict
+from runbooks_lib.lab.content import REPLICATION, SLOT
+from runbooks_lib.lab.lab import Lab
+from runbooks_lib.phase import load_phase
+from runbooks_lib.postgres.binaries import clean_environment
+from runbooks_lib.postgres.cluster import Cluster, free_ports
+from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.storage import write_private
+from runbooks_lib.steps import preflight
+
+PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
+Copies = Callable[..., Cluster]
+
+
+@pytest.fixture
+def copies(fresh_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Copies]:
+    """A function that makes and starts a copy of a server of the lab: a primary, promoted or not, or a standby.
+
+    `service` leads there afterwards.
+    """
+    made: list[Cluster] = []
+
+    def copy(service: str, *, of: Cluster, promoted: bool = False, standby: bool = False) -> Cluster:
+        cluster = Cluster(programs=of.programs, home=of.home, name=f"copy_{len(made)}", port=free_ports(1)[0])
+        line = next(
+            line
+            for line in Path(fresh_lab.env()["PGPASSFILE"]).read_text().splitlines()
+            if ":postgres:" in line
+        )
+        subprocess.run(
+            [of.programs.bindir / "pg_basebackup", "-h", "127.0.0.1", "-p", str(of.port), "-U", "postgres",
+             "-c", "fast", "-X", "stream", "-D", cluster.data],
+            env=clean_environment({"PGPASSWORD": line.split(":", 4)[4]}), check=True, capture_output=True,
+            **of.programs.account.switch,
+        )  # fmt: skip
+        (cluster.data / "standby.signal").unlink(missing_ok=True)
+        settings = {**REPLICATION, "primary_conninfo": "", "primary_slot_name": ""}
+        if standby:
+            settings["primary_conninfo"] = (
+                f"host=127.0.0.1 port={of.port} user=postgres password='{line.split(':', 4)[4]}'"
+            )
+            settings["primary_slot_name"] = SLOT
+            with of.connect("postgres", passfile=passfile()) as admin:
+                admin.execute("SELECT pg_create_physical_replication_slot(%s, true)", (SLOT,))
+        if promoted or standby:
+            write_private(cluster.data / "standby.signal", "", of.programs.account)
+        cluster.configure(settings)
+        cluster.start()
+        made.append(cluster)
+        cluster.wait_ready()
+        passes = Path(passfile())
+        passes.write_text(passes.read_text() + f"127.0.0.1:{cluster.port}:*:keybuzz_operator:{operator(fresh_lab)}\n"
+                          f"127.0.0.1:{cluster.port}:*:postgres:{line.split(':', 4)[4]}\n")  # fmt: skip
+        if promoted:
+            with cluster.connect("postgres", passfile=passfile()) as admin:
+                admin.execute("SELECT pg_promote(true, 30)")
+        lead(fresh_lab, service, cluster)
+        return cluster
+
+    def passfile() -> str:
+        return fresh_lab.env()["PGPASSFILE"]
+
+    yield copy
+    for cluster in reversed(made):
+        cluster.stop()
+
+
+def operator(lab: Lab) -> str:
+    lines = Path(lab.env()["PGPASSFILE"]).read_text().splitlines()
+    return next(line.split(":", 4)[4] for line in lines if ":keybuzz_operator:" in line)
+
+
+def lead(lab: Lab, service: str, cluster: Cluster) -> None:
+    """Let a service lead to a cluster."""
+    path = Path(lab.env()["PGSERVICEFILE"])
+    head, rest = path.read_text().split(f"[{service}]\n")
+    before, _, after = rest.partition("port=")
+    path.write_text(f"{head}[{service}]\n{before}port={cluster.port}\n{after.split(chr(10), 1)[1]}")
+
+
+def ask(question: Callable[..., Answer]) -> Answer:
+    with Sessions(PHASE.targets, application_name="runbooks test") as sessions:
+        return question(PHASE, sessions)
+
+
+def judged(answer: Answer, check: str) -> tuple[Verdict, str]:
+    (finding,) = [f for f in answer.findings if f.check == check]
+    return finding.verdict, f"{finding.have} {finding.hint}"
+
+
+def test_a_standby_is_its_primarys(lab: Lab) -> None:
+    assert judged(ask(preflight.targets), "standby_is_of_primary")[0] is Verdict.PASS
+
+
+def test_a_promoted_copy_has_no_standby_in_its_originals(fresh_lab: Lab, copies: Copies) -> None:
+    """Same system_identifier, same rows: only timeline, address and connection tell them apart."""
+    copies("keybuzz_leader", of=fresh_lab.leader, promoted=True)
+    verdict, said = judged(ask(preflight.targets), "standby_is_of_primary")
+    assert verdict is Verdict.FAIL
+    assert "it receives timeline 1" in said
+    assert f"it receives from 127.0.0.1:{fresh_lab.leader.port}" in said
+    answer = ask(preflight.replication)
+    assert {f.verdict for f in answer.findings} == {Verdict.ERROR}
+    with (
+        Sessions(PHASE.targets) as sessions,
+        pytest.raises(ConnectionFailed, match="no standby of target leader"),
+    ):
+        sessions.read("replica")
+
+
+def test_a_copy_on_the_same_timeline_has_none_either(fresh_lab: Lab, copies: Copies) -> None:
+    copy = copies("keybuzz_leader", of=fresh_lab.leader)
+    verdict, said = judged(ask(preflight.targets), "standby_is_of_primary")
+    assert verdict is Verdict.FAIL, said
+    with copy.connect("postgres", passfile=fresh_lab.env()["PGPASSFILE"]) as admin:
+        (timeline,) = admin.execute("SELECT timeline_id FROM pg_control_checkpoint()").fetchone() or (0,)
+    assert timeline == 1
+
+
+def test_each_standby_is_that_of_the_primary_that_feeds_it(fresh_lab: Lab, copies: Copies) -> None:
+    original = fresh_lab.leader
+    copy = copies("keybuzz_leader", of=original)
+    copies("keybuzz_replica", of=copy, standby=True)
+    wait_streaming(copy, fresh_lab)
+    assert judged(ask(preflight.targets), "standby_is_of_primary")[0] is Verdict.PASS
+    lead(fresh_lab, "keybuzz_leader", original)
+    verdict, said = judged(ask(preflight.targets), "standby_is_of_primary")
+    assert verdict is Verdict.FAIL
+    assert f"it receives from 127.0.0.1:{copy.port}" in said
+    lead(fresh_lab, "keybuzz_leader", copy)
+    lead(fresh_lab, "keybuzz_replica", fresh_lab.replica)
+    assert judged(ask(preflight.targets), "standby_is_of_primary")[0] is Verdict.FAIL
+
+
+def wait_streaming(cluster: Cluster, lab: Lab) -> None:
+    with cluster.connect("postgres", passfile=lab.env()["PGPASSFILE"]) as admin:
+        for _ in range(200):
+            row = admin.execute(
+                "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
+            ).fetchone()
+            if row == (1,):
+                return
+            time.sleep(0.05)
+    raise AssertionError("the copy's standby does not stream")
+
+
+def test_what_may_not_be_seen_is_named(fresh_lab: Lab) -> None:
+    with fresh_lab.admin("postgres") as admin:
+        admin.execute("REVOKE pg_read_all_stats FROM keybuzz_operator")
+        admin.execute("SELECT pg_switch_wal()")
+    fresh_lab._pair.wait_streaming()
+    verdict, said = judged(ask(preflight.targets), "standby_is_of_primary")
+    assert verdict is Verdict.ERROR
+    assert "replication, on the primary; replication, on the standby" in said
+    assert "GRANT pg_monitor" in said
+
+
+def test_a_standby_that_does_not_stream_proves_nothing(fresh_lab: Lab) -> None:
+    with fresh_lab.replica.connect("postgres", passfile=fresh_lab.env()["PGPASSFILE"]) as standby:
+        standby.execute("ALTER SYSTEM SET primary_conninfo = ''")
+        standby.execute("SELECT pg_reload_conf()")
+        while standby.execute("SELECT count(*) FROM pg_stat_wal_receiver").fetchone() != (0,):
+            pass
+    verdict, said = judged(ask(preflight.targets), "standby_is_of_primary")
+    assert verdict is Verdict.ERROR
+    assert "none runs" in said
+
+
+def test_a_server_that_does_not_say_who_it_is(fresh_lab: Lab) -> None:
+    """As managed services have it: the control data is for superusers."""
+    with fresh_lab.admin("keybuzz_backend") as admin:
+        admin.execute("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
+        admin.execute("SELECT pg_switch_wal()")
+    fresh_lab._pair.wait_streaming()
+    answers = [f for f in ask(preflight.targets).findings if f.check == "target_answers"]
+    assert {(f.target, f.verdict) for f in answers} == {("leader", Verdict.ERROR), ("replica", Verdict.ERROR)}
+    assert all("GRANT EXECUTE" in f.hint for f in answers)
+
+
+@pytest.mark.parametrize("promoted", [True, False])
+def test_a_plan_for_a_copy_is_none_for_its_original(fresh_lab: Lab, copies: Copies, promoted: bool) -> None:
+    original = fresh_lab.leader
+    timeouts = {"lock_timeout_ms": 1000, "statement_timeout_ms": 1000}
+    copies("keybuzz_leader", of=original, promoted=promoted)
+    with Sessions(PHASE.targets) as sessions:
+        planned = sessions.identity("leader").parts()
+        with sessions.write("leader", **timeouts, server=planned):
+            pass
+    lead(fresh_lab, "keybuzz_leader", original)
+    with (
+        Sessions(PHASE.targets) as sessions,
+        pytest.raises(ConnectionFailed, match="not the server that the plan was made for: ") as refused,
+        sessions.write("leader", **timeouts, server=planned),
+    ):
+        pytest.fail("the block must not be entered")
+    assert "address was" in str(refused.value)
+    assert ("timeline was 2 and is 1" in str(refused.value)) is promoted
+
+
+def test_a_superuser_sees_more_of_a_server(fresh_lab: Lab, copies: Copies) -> None:
+    copies("keybuzz_admin", of=fresh_lab.leader, promoted=True)
+    targets = {
+        "leader": replace(PHASE.targets["leader"], service="keybuzz_admin"),
+        "legacy": PHASE.targets["legacy"],
+    }
+    with Sessions(targets) as sessions:
+        who, original = sessions.identity("leader"), sessions.identity("legacy")
+    assert who.timeline == 2
+    assert who.history is not None
+    assert who.data_directory is not None
+    assert who.data_directory.endswith("copy_0")
+    assert original.history is None
+    assert not who.is_server_of(original)
+    assert original.is_server_of(replace(original, address="::1", data_directory="/somewhere"))
+    assert who.system_identifier == original.system_identifier
+
+
+def test_the_timeline_is_that_of_now(fresh_lab: Lab) -> None:
+    """After a promotion the control file tells the old one until the next checkpoint is done."""
+    with fresh_lab.replica.connect("postgres", passfile=fresh_lab.env()["PGPASSFILE"]) as admin:
+        admin.execute("SELECT pg_promote(true, 30)")
+    targets: dict[str, Any] = {"leader": replace(PHASE.targets["leader"], service="keybuzz_replica")}
+    with Sessions(targets) as sessions:
+        assert sessions.identity("leader").timeline == 2
