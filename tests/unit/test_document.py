@@ -855,3 +855,16 @@ def test_a_table_of_which_something_is_judged_later_is_not_as_declared_yet() -> 
     findings.append({**one, "check": "columns_are", "verdict": "SKIP"})
     (after,) = [line for line in composed(evidence=evidence).splitlines() if line.startswith(row)][:1]
     assert after.endswith("⏸️ |")
+
+
+def test_what_the_replay_does_not_judge_is_listed() -> None:
+    evidence = evidence_of("applied")
+    have = "1 of 2 statements judged; not judged: line 3 INSERT plans (rows)"
+    row = {"check": "migration_objects_stand", "target": "leader", "object": "2_plans", "have": have}
+    row |= {"want": "every statement judged", "verdict": "OPEN", "hint": "See for yourself."}
+    answer = {"verdict": "OPEN", "facts": {}, "findings": [row]}
+    evidence["prisma_resolve"]["answers"]["live_schema"] = answer
+    for lang, words in (("fr", "Non jugé par le rejeu"), ("en", "Not judged by the replay")):
+        (line,) = (each for each in composed(lang=lang, evidence=evidence).splitlines() if words in each)
+        assert f"`2_plans` — `{have}`" in line
+        assert words not in composed(lang=lang)

@@ -80,7 +80,10 @@ class Migration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrismaView:
-    """What Prisma's history said before, what Prisma was told, and its own words after (None: not asked)."""
+    """What Prisma's history said before, what Prisma was told, and its own words after (None: not asked).
+
+    `not_judged` are the findings of what the replay of the migrations can't show.
+    """
 
     version: str | None
     relation: str | None
@@ -91,6 +94,7 @@ class PrismaView:
     words: str | None
     row: Mapping[str, str] | None
     verdict: Verdict | None
+    not_judged: tuple[Finding, ...]
 
 
 def dumps(phase: Phase, seen: Seen) -> tuple[Dump, ...]:
@@ -193,6 +197,7 @@ def prisma(seen: Seen) -> PrismaView:
         words=_last_line(confirmed.get("said", {}).get("output", "")),
         row=confirmed.get("row"),
         verdict=judged(seen.findings(step, "confirm")),
+        not_judged=tuple(f for f in seen.findings(step, "live_schema") if f.verdict is Verdict.OPEN),
     )
 
 
