@@ -19,10 +19,11 @@ from psycopg import sql
 from runbooks_lib.errors import MigrationError
 from runbooks_lib.postgres.catalog import Key, read_catalog
 from runbooks_lib.postgres.differences import Described, describe
-from runbooks_lib.postgres.extensions import available, make_extensions, provider
+from runbooks_lib.postgres.extensions import MadeBefore, available, make_extensions, provider
 from runbooks_lib.postgres.replay import Ran, Replay, extensions_made, roles_made
 from runbooks_lib.postgres.restore import restore_into
 from runbooks_lib.postgres.scratch import Scratch, scratch
+from runbooks_lib.postgres.scratch_service import Served, scratch_service, served
 from runbooks_lib.postgres.server import ServerPrograms, find_server_for
 from runbooks_lib.postgres.sqlstate import what_to_do
 from runbooks_lib.postgres.surroundings import Surroundings
@@ -83,48 +84,60 @@ def expect(
     of: str | None = None,
     dump: Path | None = None,
     schema: str = "public",
+    servers: frozenset[str] = frozenset(),
 ) -> Expected:
     """Run named scripts in order, as `owner`, in a scratch database; say what one of them does.
 
     That one is `of`, by default the last. The scratch has the name, locale, settings and roles of `like`; where the
-    scripts miss something, what they miss is taken from `dump`. `schema` is where names without one lead.
+    scripts miss something, what they miss is taken from `dump`. `schema` is where names without one lead. The scratch
+    is a cluster of our own, or at the server that RUNBOOKS_SCRATCH_SERVICE names, if that is none of `servers` (their
+    system identifiers).
     The answer depends on nothing else, and so one process works it out once.
     Raises MigrationError naming the script that PostgreSQL refuses there; BackupError when the dump does not restore;
     PreconditionFailed or LabError when there is no scratch to run it in.
     """
     of = of or (scripts[-1][0] if scripts else None)
-    programs = find_server_for(server_major)
     asked = Question(scripts=tuple(scripts), owner=owner, of=of, like=like, dump=None, schema=schema)
-    return _expect(asked, programs, dump)
+    if service := scratch_service():
+        return _at_service(asked, service, server_major, servers)
+    return _expect(asked, find_server_for(server_major), dump)
 
 
 @lru_cache(maxsize=8)
 def _expect(asked: Question, programs: ServerPrograms, dump: Path | None) -> Expected:
     try:
-        return _in_scratch(asked, programs)
+        with scratch(programs) as copy:
+            return _replayed(asked, copy, _prepare(copy, asked))
     except MigrationError as error:
         if dump is None or error.sqlstate not in MISSES:
             raise
-    return _in_scratch(replace(asked, dump=dump), programs)
-
-
-def _in_scratch(asked: Question, programs: ServerPrograms) -> Expected:
+    asked = replace(asked, dump=dump)
     with scratch(programs) as copy:
-        lacking = _prepare(copy, asked)
-        empty = before = after = end = _described(copy, asked)
-        seen: set[Key] = set()
-        ran: dict[str, Ran] = {}
-        with closing(_replay(copy, asked)) as replay:
-            for name, script in asked.scripts:
-                if name == asked.of or _TAKES_AWAY.search(script):
-                    end = _described(copy, asked)
-                    seen |= set(end)
-                before = end if name == asked.of else before
-                with _named(copy, asked, name):
-                    ran[name] = replay.run(script)
-                if name in (asked.of, asked.scripts[-1][0]):
-                    end = _described(copy, asked)
-                after = end if name == asked.of else after
+        _prepare_copy(copy, asked, dump)
+        return _replayed(asked, copy, ())
+
+
+@lru_cache(maxsize=8)
+def _at_service(asked: Question, service: str, server_major: int, servers: frozenset[str]) -> Expected:
+    with served(service, server_major=server_major, servers=servers) as copy:
+        return _replayed(asked, copy, _prepare(copy, asked))
+
+
+def _replayed(asked: Question, copy: Scratch | Served, lacking: tuple[str, ...]) -> Expected:
+    empty = before = after = end = _described(copy, asked)
+    seen: set[Key] = set()
+    ran: dict[str, Ran] = {}
+    with closing(_replay(copy, asked)) as replay:
+        for name, script in asked.scripts:
+            if name == asked.of or _TAKES_AWAY.search(script):
+                end = _described(copy, asked)
+                seen |= set(end)
+            before = end if name == asked.of else before
+            with _named(copy, asked, name):
+                ran[name] = replay.run(script)
+            if name in (asked.of, asked.scripts[-1][0]):
+                end = _described(copy, asked)
+            after = end if name == asked.of else after
     changed = {key: value for key, value in after.items() if before.get(key) != value}
     removed = frozenset(set(before) - set(after))
     return Expected(
@@ -140,38 +153,39 @@ def _in_scratch(asked: Question, programs: ServerPrograms) -> Expected:
     )
 
 
-def _prepare(copy: Scratch, asked: Question) -> tuple[str, ...]:
-    """Make the database in which scripts run, with what the target has and they do not make; say what is not here."""
-    like, roles = asked.like, {*asked.like.roles, *roles_made(asked.texts)}
-    if asked.dump is None:
-        lacking = copy.create_database(like.database, roles=roles, owner=asked.owner, like=like)
-    else:
-        restore_into(copy, asked.dump, like.database, roles=roles)
-        lacking = ()
+def _prepare(copy: Scratch | Served, asked: Question) -> tuple[str, ...]:
+    """Make the database in which scripts run, with what the target has installed; say what cannot be had here."""
+    like = asked.like
+    roles = {*like.roles, *roles_made(asked.texts)}
+    lacking = copy.create_database(like.database, roles=roles, owner=asked.owner, like=like)
     theirs = {name: schema for name, schema in like.extensions if name not in extensions_made(asked.texts)}
     with copy.connect(like.database) as conn:
-        if asked.dump is None:
-            here = available(conn, theirs)
-            make_extensions(
-                conn, {name: schema for name, schema in theirs.items() if name in here}, owner=asked.owner
-            )
-            return lacking
-        take_out(conn, made_by_scripts(asked.texts, asked.schema))
-        # No row is here that another could refer to.
-        quiet = sql.SQL("ALTER DATABASE {} SET session_replication_role = replica")
-        conn.execute(quiet.format(sql.Identifier(like.database)))
-    copy.lend(like.database, asked.owner)
+        here = available(conn, theirs)
+        there = {name: schema for name, schema in theirs.items() if name in here}
+        make_extensions(conn, there, owner=asked.owner)
     return lacking
 
 
-def _replay(copy: Scratch, asked: Question) -> Replay:
+def _prepare_copy(copy: Scratch, asked: Question, dump: Path) -> None:
+    """Make the database in which scripts run out of the target's dump, without what they make."""
+    database = asked.like.database
+    restore_into(copy, dump, database, roles={*asked.like.roles, *roles_made(asked.texts)})
+    with copy.connect(database) as conn:
+        take_out(conn, made_by_scripts(asked.texts, asked.schema))
+        # No row is here that another could refer to.
+        quiet = sql.SQL("ALTER DATABASE {} SET session_replication_role = replica")
+        conn.execute(quiet.format(sql.Identifier(database)))
+    copy.lend(database, asked.owner)
+
+
+def _replay(copy: Scratch | Served, asked: Question) -> Replay:
     """Open the session for the scripts, after making what only a superuser can make: extensions that are not trusted.
 
     Raises MigrationError naming the extensions that are not installed here.
     """
     wanted = extensions_made(asked.texts)
     theirs = dict(asked.like.extensions)
-    made: frozenset[str] = frozenset()
+    made: MadeBefore = frozenset()
     if wanted:
         with copy.connect(asked.like.database) as conn:
             here = available(conn, wanted)
@@ -185,12 +199,12 @@ def _replay(copy: Scratch, asked: Question) -> Replay:
     return Replay(copy, asked.like.database, owner=asked.owner, schema=asked.schema, made_before=made)
 
 
-def _require_extensions(copy: Scratch, asked: Question, missing: set[str]) -> None:
+def _require_extensions(copy: Scratch | Served, asked: Question, missing: set[str]) -> None:
     if not missing:
         return
     names = ", ".join(sorted(missing))
     first = next(name for name, text in asked.scripts if missing & set(extensions_made([text])))
-    major = copy.cluster.programs.major
+    major = copy.major
     come_from = "; ".join(f"{name}: {provider(name, major)}" for name in sorted(missing))
     raise MigrationError(
         f"{first} does not run here: it makes {names}, which PostgreSQL {copy.version} on this machine does not have.",
@@ -201,7 +215,7 @@ def _require_extensions(copy: Scratch, asked: Question, missing: set[str]) -> No
 
 
 @contextmanager
-def _named(copy: Scratch, asked: Question, name: str) -> Iterator[None]:
+def _named(copy: Scratch | Served, asked: Question, name: str) -> Iterator[None]:
     """Raise what a script was refused for as MigrationError that names it."""
     where = "an empty" if asked.dump is None else "a copy of the target's schema, a"
     try:
@@ -220,6 +234,6 @@ def _named(copy: Scratch, asked: Question, name: str) -> Iterator[None]:
         ) from error
 
 
-def _described(copy: Scratch, asked: Question) -> Described:
+def _described(copy: Scratch | Served, asked: Question) -> Described:
     with copy.connect(asked.like.database) as conn:
         return describe(read_catalog(conn))

@@ -9,6 +9,7 @@ from psycopg import sql
 
 from runbooks_lib.postgres.connect import Connection
 
+MadeBefore = frozenset[tuple[str, str]]  # the tag of a statement and the name of what it would make
 _HERE = """
 SELECT e.name, v.trusted
 FROM pg_available_extensions e
@@ -46,7 +47,7 @@ def available(conn: Connection, names: Collection[str]) -> dict[str, bool]:
     return {row["name"]: row["trusted"] for row in conn.execute(_HERE, (list(names),)).fetchall()}
 
 
-def make_extensions(conn: Connection, wanted: Mapping[str, str], *, owner: str) -> frozenset[str]:
+def make_extensions(conn: Connection, wanted: Mapping[str, str], *, owner: str) -> MadeBefore:
     """Make extensions (name -> schema) as the superuser of a database that nobody has used yet; return those made.
 
     A schema that they need and that is not there becomes `owner`'s.
@@ -54,7 +55,7 @@ def make_extensions(conn: Connection, wanted: Mapping[str, str], *, owner: str) 
     Before any script ran there is nothing in its schemas that an extension's own script could mistake for its own.
     One that does not let itself be made is left out: what needs it says so.
     """
-    made = set()
+    made: set[tuple[str, str]] = set()
     for name, schema in wanted.items():
         names = {
             "schema": sql.Identifier(schema),
@@ -62,12 +63,12 @@ def make_extensions(conn: Connection, wanted: Mapping[str, str], *, owner: str) 
             "owner": sql.Identifier(owner),
         }
         try:
-            conn.execute(
-                sql.SQL("CREATE SCHEMA IF NOT EXISTS {schema} AUTHORIZATION {owner}").format(**names)
-            )
+            if not conn.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,)).fetchall():
+                conn.execute(sql.SQL("CREATE SCHEMA {schema} AUTHORIZATION {owner}").format(**names))
+                made.add(("CreateSchemaStmt", schema))
             create = "CREATE EXTENSION IF NOT EXISTS {name} SCHEMA {schema} CASCADE"
             conn.execute(sql.SQL(create).format(**names))
-            made.add(name)
+            made.add(("CreateExtensionStmt", name))
         except psycopg.Error:
             continue
     return frozenset(made)

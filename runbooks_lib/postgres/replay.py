@@ -17,8 +17,10 @@ from psycopg import pq, sql
 from runbooks_lib.errors import MigrationError
 from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.effects import SERVER, Unjudged, in_words, unjudged
+from runbooks_lib.postgres.extensions import MadeBefore
 from runbooks_lib.postgres.pieces import Piece, pieces, value
-from runbooks_lib.postgres.scratch import SUPERUSER, Scratch
+from runbooks_lib.postgres.scratch import Scratch
+from runbooks_lib.postgres.scratch_service import Served
 
 TIMEOUT_S = 600
 BOM = "\ufeff"
@@ -53,18 +55,19 @@ class Replay:
 
     def __init__(
         self,
-        copy: Scratch,
+        copy: Scratch | Served,
         database: str,
         *,
         owner: str,
         schema: str,
-        made_before: frozenset[str] = frozenset(),
+        made_before: MadeBefore = frozenset(),
     ) -> None:
         self._open: Callable[[], Connection] = lambda: copy.session(database, owner=owner, schema=schema)
         self._admin: Callable[[], Connection] = lambda: copy.connect(database)
         self._conn: Connection | None = None
         self._made_before = made_before
         self._schema = schema
+        self._is_ordinary = copy.is_ordinary
 
     def close(self) -> None:
         """Close the session."""
@@ -106,8 +109,7 @@ class Replay:
             except psycopg.Error as error:
                 if piece.tag == "LockStmt" and error.sqlstate == _ONLY_IN_TRANSACTION:
                     continue
-                if error.sqlstate == _NOT_ALLOWED and _gives_away(piece):
-                    self._give_away(piece)
+                if error.sqlstate == _NOT_ALLOWED and self._gave_away(piece):
                     continue
                 if error.sqlstate != _NOT_ALLOWED and not (left_out and error.sqlstate in _MISSES):
                     raise
@@ -118,14 +120,21 @@ class Replay:
 
     def _stands_before(self, piece: Piece) -> bool:
         """Return whether what a statement makes is the server's, or was made by a superuser of ours beforehand."""
-        made = {"CreateExtensionStmt": "extname", "CreateSchemaStmt": "schemaname"}.get(piece.tag, "")
-        return piece.tag in _BEFOREHAND or piece.node.get(made) in self._made_before
+        name = piece.node.get("extname") or piece.node.get("schemaname")
+        return piece.tag in _BEFOREHAND or (piece.tag, name) in self._made_before
 
-    def _give_away(self, piece: Piece) -> None:
+    def _gave_away(self, piece: Piece) -> bool:
         """Change an object's owner as a superuser, whom nothing but this is asked: the new one may not own there."""
+        owners = _new_owners(piece)
+        if not owners or not all(map(self._is_ordinary, owners)):
+            return False
         with self._admin() as admin:
             admin.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(self._schema)))
-            admin.execute(piece.text.encode())
+            try:
+                admin.execute(piece.text.encode())
+            except psycopg.Error:
+                return False
+        return True
 
     def _send(self, script: str, *, forget: bool = True, nested: bool = False) -> None:
         """Send a script, or a part of it, as one query; `nested` under a savepoint where a transaction is open."""
@@ -191,20 +200,16 @@ def _alone(found: Sequence[Piece]) -> str:
     return ""
 
 
-def _gives_away(piece: Piece) -> bool:
-    """Return whether a statement changes an owner, and does nothing else: to a role that is no superuser's."""
-    found = [piece.node]
-    if piece.tag == "AlterTableStmt":
+def _new_owners(piece: Piece) -> list[str]:
+    """Return whom a statement that changes owners, and does nothing else, gives objects to; "" is who runs it."""
+    if piece.tag == "AlterOwnerStmt":
+        found = [piece.node]
+    elif piece.tag == "AlterTableStmt":
         found = [command["AlterTableCmd"] for command in piece.node["cmds"]]
-        if any(command.get("subtype") != "AT_ChangeOwner" for command in found):
-            return False
-    elif piece.tag != "AlterOwnerStmt" or piece.node["objectType"] in (
-        "OBJECT_DATABASE",
-        "OBJECT_EVENT_TRIGGER",
-    ):
-        return False
-    names = [command.get("newowner", {}).get("rolename", "pg_") for command in found]
-    return not any(name == SUPERUSER or name.startswith("pg_") for name in names)
+    else:
+        return []
+    only = all(command.get("subtype", "AT_ChangeOwner") == "AT_ChangeOwner" for command in found)
+    return [command.get("newowner", {}).get("rolename", "") for command in found] if only else [""]
 
 
 def _without(found: Sequence[Piece], done: frozenset[Piece]) -> str:

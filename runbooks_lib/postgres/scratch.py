@@ -19,6 +19,7 @@ from runbooks_lib.postgres.cluster import THROWAWAY, Cluster, copy_data
 from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.homes import temporary_home
 from runbooks_lib.postgres.server import ServerPrograms, find_server
+from runbooks_lib.postgres.session import SETTINGS
 from runbooks_lib.postgres.storage import write_private
 from runbooks_lib.postgres.surroundings import Surroundings
 from runbooks_lib.postgres.template import template
@@ -36,20 +37,8 @@ ROLES_TO_LEND = """
 SELECT rolname FROM pg_roles
 WHERE rolname !~ '^pg_' AND NOT rolsuper AND NOT pg_has_role(oid, %(role)s, 'MEMBER') ORDER BY 1
 """
-PRINTING = {
-    "search_path": "pg_catalog",
-    "role": "none",
-    "local_preload_libraries": "",
-    "statement_timeout": "0",
-    "timezone": "UTC",
-    "datestyle": "ISO",
-    "intervalstyle": "postgres",
-    "bytea_output": "hex",
-    "extra_float_digits": "1",
-    "xmlbinary": "base64",
-    "quote_all_identifiers": "off",
-    "standard_conforming_strings": "on",
-}
+# Of a database's own settings, beside those by which a catalogue is printed.
+UNTOUCHED = {"role": "none", "local_preload_libraries": "", "statement_timeout": "0", "lock_timeout": "0"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +58,11 @@ class Scratch:
         """Return the server's version, such as 18.6."""
         return self.cluster.programs.version
 
+    @property
+    def major(self) -> int:
+        """Return the server's major version: 18 for 18.6."""
+        return self.cluster.programs.major
+
     def create_database(
         self,
         name: str,
@@ -86,7 +80,7 @@ class Scratch:
             self._create_roles(conn, {*roles, *(like.roles if like else ())})
             if name == SPARE:  # every cluster is born with one of this name
                 conn.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
-            lacking = _create(conn, name, like, self.cluster.programs.major)
+            lacking = _create(conn, name, like, self.major)
         if owner is not None:
             self.lend(name, owner)
         if like is not None:
@@ -109,13 +103,16 @@ class Scratch:
             conn.execute(sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(others, name))
             named = sql.Identifier(database)
             conn.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(named, everybody))
-            if self.cluster.programs.major < 15:  # later ones give it to whoever owns the database
+            if self.major < 15:  # later ones give it to whoever owns the database
                 conn.execute(sql.SQL("ALTER SCHEMA public OWNER TO {}").format(everybody))
 
     def session(self, database: str, *, owner: str, schema: str = "public") -> Connection:
         """Open an autocommit session as a role that a database was lent to, with `schema` as its search_path."""
-        path = sql.Identifier(schema).as_string().replace("\\", "\\\\").replace(" ", "\\ ")
-        return self._connect(database, user=owner, password=self.lent, options=f"-c search_path={path}")
+        return self._connect(database, user=owner, password=self.lent, options=path_option(schema))
+
+    def is_ordinary(self, role: str) -> bool:
+        """Return whether a role has no rights that a script could gain by it."""
+        return role not in ("", SUPERUSER) and not role.startswith("pg_")
 
     def run(self, database: str, script: bytes, *, owner: str) -> None:
         """Execute a script as `owner`, whom the database was lent to, with search_path public.
@@ -145,9 +142,8 @@ class Scratch:
 
     def _guarded(self) -> str:
         """Return what a database's own settings, which its owner may change, do not decide for our sessions."""
-        triggers = {"event_triggers": "off"} if self.cluster.programs.major >= 17 else {}
-        settings = {**PRINTING, **triggers}
-        return " ".join(f"-c {name}={value}" for name, value in settings.items())
+        triggers = {"event_triggers": "off"} if self.major >= 17 else {}
+        return " ".join(_option(*each) for each in {**SETTINGS, **UNTOUCHED, **triggers}.items())
 
     def _create_roles(self, conn: Connection, roles: set[str]) -> None:
         known = {row["rolname"] for row in conn.execute("SELECT rolname FROM pg_roles").fetchall()}
@@ -169,6 +165,16 @@ class Scratch:
                 except psycopg.Error as error:
                     lacking.append(f"the setting {name} ({error.diag.message_primary})")
         return tuple(lacking)
+
+
+def path_option(schema: str) -> str:
+    """Return the option with which a session begins whose search_path is one schema."""
+    return _option("search_path", sql.Identifier(schema).as_string())
+
+
+def _option(name: str, value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace(" ", "\\ ")
+    return f"-c {name}={escaped}"
 
 
 def _listed(conn: Connection, query: LiteralString, role: str) -> sql.Composed:
