@@ -42,12 +42,16 @@ _DROP = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """The target's schema: its dump and the fingerprint of what was dumped, its own now, and what it stands in."""
+    """The target's schema: its dump and the fingerprint of what was dumped, its own now, and what it stands in.
+
+    `servers` are those that may not lend room for scratch databases.
+    """
 
     dump: Path | None
     fingerprint: str
     dumped: str
     like: Surroundings
+    servers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +73,13 @@ def made_by(
     """
     name, text, statements = script
     try:
-        alone = expect([(name, text)], owner=owner, server_major=server_major, like=source.like)
+        alone = expect(
+            [(name, text)],
+            owner=owner,
+            server_major=server_major,
+            like=source.like,
+            servers=source.servers,
+        )
         return Made(objects=alone.made, where=IN_EMPTY, server_version=alone.server_version)
     except MigrationError as error:
         if error.sqlstate not in MISSES:

@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from runbooks_lib.errors import LabError, PreconditionFailed
-from runbooks_lib.postgres.connect import Connection
+from runbooks_lib.postgres.connect import Connection, Sessions
 from runbooks_lib.postgres.scratch import path_option
 from runbooks_lib.postgres.service_file import own_environment, parameters_of
 from runbooks_lib.postgres.session import open_session
@@ -36,6 +36,16 @@ SELECT (SELECT system_identifier::text FROM pg_control_system()) AS system_ident
 def scratch_service() -> str | None:
     """Return the name of the service that lends a server for scratch databases; None without one."""
     return os.environ.get(ENV_SERVICE) or None
+
+
+def target_servers(sessions: Sessions) -> frozenset[str]:
+    """Return the system identifiers of the servers that may not lend theirs: those of all targets, if one is lent.
+
+    Raises ConnectionFailed when a target does not answer: it cannot be told from the one that lends.
+    """
+    if scratch_service() is None:
+        return frozenset()
+    return frozenset(sessions.identity(name).system_identifier for name in sessions.targets)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -86,17 +86,26 @@ def prove(
     server_major: int,
     like: Surroundings,
     dump: Path | None = None,
+    servers: frozenset[str] = frozenset(),
 ) -> Proof:
     """Replay the migrations that count, and compare every object that they leave behind with a live catalogue.
 
     What counts are the applied ones and `migration` itself, in the folder's order. Failed and rolled-back ones do
     not: what they left is not to be relied upon. `live` is the target, as `describe` says it, `like` what it stands in;
-    `dump` is this run's dump of its schema, where there is one.
+    `dump` is this run's dump of its schema, where there is one; `servers` may not lend room for a scratch database.
     Raises PrismaError when a script is not there; MigrationError, BackupError, PreconditionFailed or LabError when it
     can't be run.
     """
     scripts = scripts_that_count(state, migration)
-    expected = expect(scripts, owner=owner, server_major=server_major, of=migration, like=like, dump=dump)
+    expected = expect(
+        scripts,
+        owner=owner,
+        server_major=server_major,
+        of=migration,
+        like=like,
+        dump=dump,
+        servers=servers,
+    )
     own = {*expected.made, *expected.removed}
 
     def compared(keys: Iterable[Key]) -> tuple[ObjectState, ...]:

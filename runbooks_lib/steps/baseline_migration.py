@@ -26,6 +26,7 @@ from runbooks_lib.postgres.differences import describe, from_plain, to_plain
 from runbooks_lib.postgres.inspection import by_object
 from runbooks_lib.postgres.lint import lint
 from runbooks_lib.postgres.made import IN_EMPTY, Source, made_by
+from runbooks_lib.postgres.scratch_service import target_servers
 from runbooks_lib.postgres.surroundings import read_surroundings
 from runbooks_lib.prisma.history import folder_digest, read_folder
 from runbooks_lib.prisma.project import find_project
@@ -117,6 +118,7 @@ def plan(
                 fingerprint=catalog.fingerprint(),
                 dumped=str(dumps.get(name, {}).get("fingerprint")),
                 like=like,
+                servers=target_servers(sessions),
             ),
         )
         migrations = folder_digest(read_folder(find_project()))

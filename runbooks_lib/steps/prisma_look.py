@@ -8,6 +8,7 @@ from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.postgres.differences import describe
+from runbooks_lib.postgres.scratch_service import target_servers
 from runbooks_lib.postgres.surroundings import Surroundings, read_surroundings
 from runbooks_lib.prisma.cli import Prisma
 from runbooks_lib.prisma.proof import Proof, prove
@@ -38,4 +39,5 @@ def prove_target(
         server_major=sessions.identity(phase.migration.target).major,
         like=like,
         dump=dump,
+        servers=target_servers(sessions),
     )

@@ -491,3 +491,14 @@ def test_prismas_own_words_of_a_lock_that_is_taken_in_between(
     finding = closing(answer)["migration_is_recorded", NAME]
     assert "P1002" in finding.have
     assert answer.facts["recorded"] is False
+
+
+def test_a_targets_own_server_does_not_lend_room_for_scratch_databases(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNBOOKS_SCRATCH_SERVICE", "keybuzz_admin")
+    (finding,) = place.ask("live_schema", place.prisma()).findings
+    assert finding.verdict is Verdict.ERROR
+    assert "is the server of one of the phase's targets" in finding.have
+    with place.admin() as conn:
+        assert conn.execute("SELECT FROM pg_database WHERE datname ~ '^runbooks'").fetchall() == []
