@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeVar
 
 from psycopg import sql
 from psycopg.rows import tuple_row
@@ -21,18 +21,19 @@ from psycopg.rows import tuple_row
 from runbooks_lib.names import parts, qualified
 from runbooks_lib.postgres.canonical import canonical
 from runbooks_lib.postgres.connect import Connection
+from runbooks_lib.postgres.definitions import FIELDS_NOT_DUMPED, as_dumped, fields_of, read_definitions
+from runbooks_lib.postgres.definitions import Fields as Fields
+from runbooks_lib.postgres.definitions import Key as Key
+from runbooks_lib.postgres.definitions import Value as Value
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.progress import report
 
-Key: TypeAlias = tuple[str, str]  # (kind, name)
-Value: TypeAlias = "bool | int | str | tuple[Value, ...] | None"
-Fields: TypeAlias = tuple[tuple[str, Value], ...]
 COUNTED_AT_ONCE = 50  # tables in one query: one more than that, and somebody may want to know how far it is
 
 
 # Of the following there are hundreds of thousands in a large database: tuples, which are made and encoded quickest.
 class Relation(NamedTuple):
-    """A table, view, sequence or the like; `kind` is pg_class.relkind."""
+    """A table, view, sequence or the like; `kind` is pg_class.relkind. `settings`: what is seldom set."""
 
     name: str
     kind: str
@@ -41,6 +42,7 @@ class Relation(NamedTuple):
     row_security: bool
     options: tuple[tuple[str, str], ...] = ()
     partition: str = ""
+    settings: Fields = ()
 
 
 class Column(NamedTuple):
@@ -53,6 +55,7 @@ class Column(NamedTuple):
     identity: str
     generated: str
     collation: str | None
+    settings: Fields = ()
 
 
 class Constraint(NamedTuple):
@@ -64,6 +67,7 @@ class Constraint(NamedTuple):
     definition: str
     validated: bool
     columns: tuple[str, ...]
+    inherited: bool = False
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -81,6 +85,10 @@ class Index(NamedTuple):
     is_primary: bool
     is_valid: bool
     owner: str
+    settings: Fields = ()
+
+
+_Settled = TypeVar("_Settled", Relation, Index)
 
 
 class Enum(NamedTuple):
@@ -113,6 +121,31 @@ class Catalog:
         """Return the primary key's columns in key order; empty when there is none."""
         keys = (c.columns for c in self.constraints.get(table, ()) if c.kind == "p")
         return next(keys, ())
+
+    def dumped(self) -> Catalog:
+        """Return what of it a schema dump carries: what its restored copy must be equal to (see `definitions`)."""
+        definitions = as_dumped(self.definitions)
+        members = {name for kind, name in self.definitions if kind == "extension member"}
+
+        def kept(what: str, name: str) -> bool:
+            return not members or qualified(what, *parts(name)) not in members
+
+        return Catalog(
+            relations={
+                n: _dumped("relation settings", r) for n, r in self.relations.items() if kept("relation", n)
+            },
+            columns={n: found for n, found in self.columns.items() if kept("relation", n)},
+            constraints={
+                n: c for n, c in self.constraints.items() if kept("relation", n) and kept("type", n)
+            },
+            indexes={
+                n: _dumped("index settings", i)
+                for n, i in self.indexes.items()
+                if kept("relation", i.relation) and (i.is_valid or self.relations[i.relation].kind == "p")
+            },
+            enums={n: enum for n, enum in self.enums.items() if kept("type", n)},
+            definitions=definitions,
+        )
 
     def fingerprint(self) -> str:
         """Return the SHA-256 (hex) of the whole snapshot: equal exactly when two snapshots are equal.
@@ -159,13 +192,7 @@ def read_catalog(conn: Connection) -> Catalog:
             constraints=_constraints(rows("constraints")),
             indexes={index.name: index for index in map(_index, rows("indexes"))},
             enums={enum.name: enum for enum in map(_enum, rows("enums"))},
-            definitions={
-                **{
-                    (kind, qualified(*names)): (("definition", canonical(text)),)
-                    for kind, names, text in rows("definitions")
-                },
-                **_grants(rows("grants")),
-            },
+            definitions=read_definitions(conn),
         )
 
 
@@ -182,9 +209,11 @@ def _no_garbage() -> Iterator[None]:
 
 
 def _relation(row: tuple[Any, ...]) -> Relation:
-    schema, name, kind, owner, persistence, row_security, options, partition = row
+    schema, name, kind, owner, persistence, row_security, options, partition, settings = row
     pairs = tuple(sorted(option.partition("=")[::2] for option in options or ()))
-    return Relation(qualified(schema, name), kind, owner, persistence, row_security, pairs, partition)
+    return Relation(
+        qualified(schema, name), kind, owner, persistence, row_security, pairs, partition, fields_of(settings)
+    )
 
 
 def _columns(rows: Iterable[tuple[Any, ...]]) -> dict[str, tuple[Column, ...]]:
@@ -194,10 +223,10 @@ def _columns(rows: Iterable[tuple[Any, ...]]) -> dict[str, tuple[Column, ...]]:
     for (schema, table), found in groupby(rows, key=itemgetter(0, 1)):
         own = []
         for row in found:
-            values = row[2:]
+            values = row[2:] if row[-1] is None else (*row[2:-1], fields_of(row[-1]))
             column = known.get(values)
             if column is None:
-                column = known[values] = Column(*values)
+                column = known[values] = Column(*values[:-1], values[-1] or ())  # type: ignore[call-arg]
             own.append(column)
         name = qualified(schema, table)
         columns[name] = (*columns.get(name, ()), *own)
@@ -212,7 +241,7 @@ def _constraints(rows: Iterable[tuple[Any, ...]]) -> dict[str, tuple[Constraint,
 
 
 def _constraint(row: tuple[Any, ...]) -> Constraint:
-    schema, relation, name, kind, definition, validated, columns = row
+    schema, relation, name, kind, definition, validated, columns, inherited = row
     return Constraint(
         name=name,
         relation=qualified(schema, relation),
@@ -220,25 +249,18 @@ def _constraint(row: tuple[Any, ...]) -> Constraint:
         definition=definition,
         validated=validated,
         columns=tuple(columns or ()),
+        inherited=inherited,
     )
 
 
 def _index(row: tuple[Any, ...]) -> Index:
-    schema, name, relation, *others = row
-    return Index(qualified(schema, name), qualified(schema, relation), *others)
+    schema, name, relation, *others, settings = row
+    return Index(qualified(schema, name), qualified(schema, relation), *others, fields_of(settings))  # type: ignore[call-arg]
 
 
 def _enum(row: tuple[Any, ...]) -> Enum:
     schema, name, owner, labels = row
     return Enum(name=qualified(schema, name), owner=owner, labels=tuple(labels))
-
-
-def _grants(rows: Iterable[tuple[Any, ...]]) -> dict[Key, Fields]:
-    """Return who else than the owner may do what, by object: (grantee, privilege, may pass it on)."""
-    grants: dict[Key, list[tuple[str, str, bool]]] = {}
-    for kind, names, *grant in rows:
-        grants.setdefault((kind, qualified(*names)), []).append(tuple(grant))
-    return {key: (("privileges", tuple(sorted(found))),) for key, found in grants.items()}
 
 
 def tables_there(conn: Connection, names: Iterable[str]) -> tuple[str, ...]:
@@ -277,6 +299,14 @@ def count_rows(conn: Connection, tables: tuple[str, ...]) -> dict[str, int]:
 def identifier(name: str) -> sql.Identifier:
     """Return `schema.relation` as a quoted SQL identifier."""
     return sql.Identifier(*parts(name))
+
+
+def _dumped(kind: str, described: _Settled) -> _Settled:
+    """Return a relation or an index without the settings that a schema dump does not carry."""
+    if not described.settings:
+        return described
+    left = tuple((name, value) for name, value in described.settings if (kind, name) not in FIELDS_NOT_DUMPED)
+    return described._replace(settings=left)
 
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make one for each line

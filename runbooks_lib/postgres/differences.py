@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from runbooks_lib.names import qualified
+from runbooks_lib.names import parts, qualified
 from runbooks_lib.postgres.canonical import canonical
 from runbooks_lib.postgres.catalog import Catalog, Column, Fields, Key, Value
 
 Described: TypeAlias = dict[Key, Value]
+# What the key says already, and what is described apart.
+_LEFT_TO_THE_KEY = frozenset({"name", "settings"})
 _SAID_BY_VALUE = frozenset({"name", "type", "definition", "labels", "privileges"})
 _FLAGS: dict[Value, str] = {True: "with grant option"}
 NOTHING_ELSE = "nothing else"
@@ -41,38 +43,50 @@ def compare(have: Mapping[Key, Value], want: Mapping[Key, Value]) -> Iterator[Di
 def describe(catalog: Catalog) -> Described:
     """Describe every object of a catalogue: (kind, name) -> everything that is to be equal.
 
-    A description is a tuple of (field, value), and that of `columns` one such tuple a column, in their order.
+    A description is a tuple of (field, value), and that of `columns` one such tuple a column, in their order. What is
+    seldom set stands in descriptions of its own (`relation settings` and the like): most of it is tuning.
     """
     described: Described = dict(catalog.definitions)
     for relation in catalog.relations.values():
-        described["relation", relation.name] = _fields(relation._asdict(), leave_out=("name",))
+        described["relation", relation.name] = _fields(relation._asdict())
+        if relation.settings:
+            described["relation settings", relation.name] = relation.settings
     known: dict[int, Fields] = {}  # by identity: equal columns are mostly one object
     for table, columns in catalog.columns.items():
         described["columns", table] = tuple(_column(column, known) for column in columns)
+        for column in columns:
+            if column.settings:
+                described["column settings", qualified(*parts(table), column.name)] = column.settings
     for constraints in catalog.constraints.values():
         for constraint in constraints:
-            described["constraint", qualified(*constraint.key)] = _fields(
-                constraint._asdict(), leave_out=("name", "relation", "kind", "columns")
+            name = qualified(*constraint.key)
+            described["constraint", name] = (
+                ("definition", canonical(constraint.definition)),
+                ("validated", constraint.validated),
             )
+            if constraint.inherited:
+                described["constraint settings", name] = (("inherited", True),)
     for index in catalog.indexes.values():
-        described["index", index.name] = _fields(index._asdict(), leave_out=("name",))
+        described["index", index.name] = _fields(index._asdict())
+        if index.settings:
+            described["index settings", index.name] = index.settings
     for enum in catalog.enums.values():
-        described["enum", enum.name] = _fields(enum._asdict(), leave_out=("name",))
+        described["enum", enum.name] = _fields(enum._asdict())
     return described
 
 
 def _column(column: Column, known: dict[int, Fields]) -> Fields:
     fields = known.get(id(column))
     if fields is None:
-        fields = known[id(column)] = _fields(column._asdict())
+        fields = known[id(column)] = (("name", column.name), *_fields(column._asdict()))
     return fields
 
 
-def _fields(values: Mapping[str, Any], leave_out: tuple[str, ...] = ()) -> Fields:
+def _fields(values: Mapping[str, Any]) -> Fields:
     return tuple(
         (name, canonical(value) if value and name in ("definition", "default") else value)
         for name, value in values.items()
-        if name not in leave_out
+        if name not in _LEFT_TO_THE_KEY
     )
 
 
@@ -87,8 +101,10 @@ def without(value: Value, name: str) -> Value:
 
 
 def granted(value: Value) -> frozenset[Value]:
-    """Return the privileges of a description: (grantee, privilege, may pass it on)."""
-    return frozenset(_items(field(value, "privileges") or ()))
+    """Return what a description of privileges gives and takes: (given or revoked, (grantee, privilege, again))."""
+    return frozenset(
+        (name, each) for name in ("privileges", "revoked") for each in _items(field(value, name) or ())
+    )
 
 
 def to_plain(described: Mapping[Key, Value]) -> list[list[Any]]:

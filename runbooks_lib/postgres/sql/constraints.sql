@@ -1,4 +1,5 @@
--- Constraints of relations and domains. PostgreSQL 18 also stores NOT NULL here ('n'): columns.sql has it already.
+-- Constraints of relations and domains. PostgreSQL 18 also stores NOT NULL here ('n'): columns.sql has it already, and
+-- attached.sql what is unusual of it.
 SELECT
     n.nspname AS schema,
     coalesce(c.relname, t.typname) AS relation,
@@ -8,7 +9,8 @@ SELECT
     k.convalidated AS validated,
     (SELECT array_agg(a.attname::text ORDER BY key.position)
        FROM unnest(k.conkey) WITH ORDINALITY AS key (attnum, position)
-       JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = key.attnum) AS columns
+       JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = key.attnum) AS columns,
+    k.conrelid <> 0 AND NOT k.conislocal AS inherited
 FROM pg_constraint k
 LEFT JOIN pg_class c ON c.oid = k.conrelid
 LEFT JOIN pg_type t ON t.oid = k.contypid

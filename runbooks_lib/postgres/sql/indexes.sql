@@ -6,11 +6,17 @@ SELECT
     pg_get_indexdef(x.indexrelid) AS definition,
     x.indisunique AS is_unique,
     x.indisprimary AS is_primary,
-    x.indisvalid AND x.indisready AS is_valid,
-    pg_get_userbyid(i.relowner) AS owner
+    x.indisvalid AND x.indisready AND x.indislive AS is_valid,
+    pg_get_userbyid(i.relowner) AS owner,
+    CASE WHEN x.indisclustered OR x.indisreplident OR i.reltablespace <> 0
+         THEN json_strip_nulls(json_build_object(
+             'clustered', nullif(x.indisclustered, false),
+             'replica_identity', nullif(x.indisreplident, false),
+             'tablespace', s.spcname)) END AS settings
 FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_class c ON c.oid = x.indrelid
 JOIN pg_namespace n ON n.oid = i.relnamespace
+LEFT JOIN pg_tablespace s ON s.oid = i.reltablespace
 WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 ORDER BY n.nspname, i.relname

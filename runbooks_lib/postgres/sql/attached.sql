@@ -1,0 +1,52 @@
+-- What belongs to a table: triggers, policies, rules, inheritance, and what is unusual of constraints and indexes.
+SELECT 'trigger' AS kind, ARRAY[n.nspname, c.relname, t.tgname]::text[] AS names,
+       json_build_object('definition', pg_get_triggerdef(t.oid), 'enabled', t.tgenabled::text) AS fields
+FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT t.tgisinternal AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+UNION ALL
+SELECT 'internal trigger', ARRAY[n.nspname, c.relname, k.conname, p.proname],
+       json_build_object('enabled', t.tgenabled::text)
+FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_proc p ON p.oid = t.tgfoid LEFT JOIN pg_constraint k ON k.oid = t.tgconstraint
+WHERE t.tgisinternal AND t.tgenabled <> 'O' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+UNION ALL
+SELECT 'policy', ARRAY[n.nspname, c.relname, p.polname],
+       json_strip_nulls(json_build_object(
+           'command', CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE'
+                                    WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
+           'permissive', p.polpermissive,
+           'roles', (SELECT json_agg(coalesce(r.rolname, 'public') ORDER BY r.rolname)
+                     FROM unnest(p.polroles) AS g (oid) LEFT JOIN pg_roles r ON r.oid = g.oid),
+           'using', pg_get_expr(p.polqual, p.polrelid), 'with_check', pg_get_expr(p.polwithcheck, p.polrelid)))
+FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+UNION ALL
+SELECT 'rule', ARRAY[n.nspname, c.relname, r.rulename],
+       json_build_object('definition', pg_get_ruledef(r.oid), 'enabled', r.ev_enabled::text, 'instead', r.is_instead)
+FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE r.rulename <> '_RETURN' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+UNION ALL
+SELECT 'inherits', ARRAY[n.nspname, c.relname],
+       json_build_object('parents', json_agg(i.inhparent::regclass::text ORDER BY i.inhseqno),
+                         'detach_pending', bool_or(i.inhdetachpending))
+FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+GROUP BY n.nspname, c.relname
+UNION ALL
+-- PostgreSQL 18 stores NOT NULL as constraints: only what pg_dump has to say of them.
+SELECT 'not null', ARRAY[n.nspname, coalesce(c.relname, t.typname), k.conname],
+       json_strip_nulls(json_build_object(
+           'column', a.attname, 'validated', k.convalidated, 'no_inherit', k.connoinherit,
+           'inherited', nullif(k.conrelid <> 0 AND NOT k.conislocal, false)))
+FROM pg_constraint k
+JOIN pg_namespace n ON n.oid = k.connamespace
+LEFT JOIN pg_class c ON c.oid = k.conrelid
+LEFT JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+LEFT JOIN pg_type t ON t.oid = k.contypid
+WHERE k.contype = 'n' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND (NOT k.convalidated OR k.connoinherit OR NOT k.conislocal
+       OR k.conname <> coalesce(c.relname || '_' || a.attname, t.typname::text) || '_not_null')
+UNION ALL
+SELECT 'index statistics', ARRAY[n.nspname, c.relname, a.attnum::text], json_build_object('statistics', a.attstattarget)
+FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE a.attstattarget >= 0 AND c.relkind IN ('i', 'I') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+ORDER BY 1, 2
