@@ -116,9 +116,9 @@ def _made_in_copy(
             "The dump is not the target's schema as it is now.", "Run the step backup again, in this run."
         )
     with copy.connect(COPY) as conn:
-        restored = read_catalog(conn)
+        restored = read_catalog(conn).dumped()
         _take_out(conn, statements, restored)
-        before = read_catalog(conn)
+        before = read_catalog(conn).dumped()
         conn.execute("DELETE FROM pg_default_acl")  # what others may do is not the script's
         # No row is here that another could refer to.
         conn.execute(
@@ -127,7 +127,7 @@ def _made_in_copy(
     copy.lend(COPY, owner)
     copy.run(COPY, script.encode(), owner=owner)
     with copy.connect(COPY) as conn:
-        after = read_catalog(conn)
+        after = read_catalog(conn).dumped()
     replaced = {s.object for s in statements if s.kind == "function"}
     was, now = describe(before), describe(_in_order(after, restored))
     return {

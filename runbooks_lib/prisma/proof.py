@@ -151,7 +151,8 @@ def _same(kind: str, have: Value, want: Value) -> bool:
     """Return whether two descriptions are equal, but for what is not the migrations' to decide.
 
     Prisma names columns, so their order is of no matter (branches merged late differ in it). An extension's version
-    is the server's. More privileges than a migration grants, and storage options where it sets none, are tuning.
+    is the server's. More privileges than a migration gives or takes, and storage options where it sets none, are
+    tuning.
     """
     if not (isinstance(have, tuple) and isinstance(want, tuple)):
         return have is want
@@ -159,8 +160,8 @@ def _same(kind: str, have: Value, want: Value) -> bool:
         case "columns":
             return len(have) == len(want) and frozenset(have) == frozenset(want)
         case "extension":
-            return True
-        case "privileges" | "default privileges":
+            return without(have, "version") == without(want, "version")
+        case _ if kind.endswith("privileges"):
             return granted(want) <= granted(have)
         case "relation" if not field(want, "options"):
             return without(have, "options") == without(want, "options")

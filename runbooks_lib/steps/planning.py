@@ -161,7 +161,7 @@ def judge_made(target: str, made: Described, live: Described, where: str) -> Fin
 
 
 def _grants(key: Key, made: Value, live: Value) -> bool:
-    return key[0] == "privileges" and granted(made) <= granted(live)
+    return key[0].endswith("privileges") and granted(made) <= granted(live)
 
 
 def judge_lint(

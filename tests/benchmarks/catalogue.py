@@ -18,7 +18,18 @@ from runbooks_lib.postgres.scratch import SUPERUSER, Scratch, scratch
 LOCKS = "1024"  # pg_dump holds a lock on every table
 BATCH = 200  # a standby holds the locks of a whole transaction, too
 COLUMNS = 12
-QUERIES = ("relations", "columns", "constraints", "indexes", "enums", "definitions")
+QUERIES = (
+    "relations",
+    "columns",
+    "constraints",
+    "indexes",
+    "enums",
+    "objects",
+    "attached",
+    "notes",
+    "rare_kinds",
+    "grants",
+)
 
 
 def measure(pairs: int, sizes: tuple[int, ...]) -> list[Figure]:

@@ -55,8 +55,13 @@ def conn() -> Iterator[Connection]:
         ("constraints", ["schema", "relation", "name", *Constraint._fields[2:]]),
         ("indexes", ["schema", "name", "relation", *Index._fields[2:]]),
         ("enums", ["schema", *Enum._fields]),
-        ("definitions", ["kind", "names", "definition"]),
-        ("grants", ["kind", "names", "grantee", "privilege", "grantable"]),
+        ("objects", ["kind", "names", "fields"]),
+        ("attached", ["kind", "names", "fields"]),
+        ("notes", ["kind", "names", "fields"]),
+        ("languages_and_types", ["kind", "names", "fields"]),
+        ("text_search", ["kind", "names", "fields"]),
+        ("foreign_and_published", ["kind", "names", "fields"]),
+        ("grants", ["kind", "names", "acl", "initially"]),
     ],
 )
 def test_queries_have_their_columns_in_the_fields_order(

@@ -64,5 +64,5 @@ def test_fields_are_found_by_name() -> None:
     assert field(ONE, "nothing") is None
     assert field(None, "owner") is None
     assert without(ONE, "options") == ONE[:-1]
-    assert granted((("privileges", (("a", "SELECT", False),)),)) == {("a", "SELECT", False)}
+    assert granted((("privileges", (("a", "SELECT", False),)),)) == {("privileges", ("a", "SELECT", False))}
     assert granted(None) == frozenset()
