@@ -43,7 +43,7 @@ class ObjectState:
 
     def would_stand(self, described: Value) -> bool:
         """Return whether an object of this description would be as the migrations make it."""
-        return _same(self.kind, described, self.want)
+        return _same(self.kind, described, self.want, self.before)
 
     @property
     def untouched(self) -> bool:
@@ -147,12 +147,12 @@ def scripts_that_count(state: State, migration: str) -> tuple[tuple[str, str], .
     return tuple((name, script) for name, script in scripts.items() if script is not None)
 
 
-def _same(kind: str, have: Value, want: Value) -> bool:
+def _same(kind: str, have: Value, want: Value, before: Value = None) -> bool:
     """Return whether two descriptions are equal, but for what is not the migrations' to decide.
 
     Prisma names columns, so their order is of no matter (branches merged late differ in it). An extension's version
-    is the server's. More privileges than a migration gives or takes, and storage options where it sets none, are
-    tuning.
+    is the server's. More privileges than a migration gives or takes (`before` it there were others), and storage
+    options where it sets none, are tuning.
     """
     if not (isinstance(have, tuple) and isinstance(want, tuple)):
         return have is want
@@ -162,8 +162,9 @@ def _same(kind: str, have: Value, want: Value) -> bool:
         case "extension":
             return without(have, "version") == without(want, "version")
         case _ if kind.endswith("privileges"):
-            return granted(want) <= granted(have)
-        case "relation" if not field(want, "options"):
+            taken = granted(before) - granted(want)
+            return granted(want) <= granted(have) and not taken & granted(have)
+        case "relation" if not (field(want, "options") or field(before, "options")):
             return without(have, "options") == without(want, "options")
         case _:
             return have == want

@@ -63,5 +63,5 @@ SELECT 'default privileges', array_remove(ARRAY[pg_get_userbyid(d.defaclrole), d
                                      ELSE d.defaclobjtype END, d.defaclrole)::text[] ELSE '{}' END
 FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
 UNION ALL
-SELECT 'database privileges', ARRAY[d.datname]::text[], d.datacl::text[], acldefault('d', d.datdba)::text[]
+SELECT 'database privileges', ARRAY['this'], d.datacl::text[], acldefault('d', d.datdba)::text[]
 FROM pg_database d WHERE d.datname = current_database() AND d.datacl IS NOT NULL

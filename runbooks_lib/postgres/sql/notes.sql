@@ -1,5 +1,6 @@
 -- Comments, security labels and dependencies on extensions, of whatever class, and the database with its settings.
--- What initdb made (below 16384) has comments of its own; those of extensions' objects come with the extension.
+-- What initdb made (below 16384) has comments of its own; those of extensions' objects come with the extension. The
+-- database's name is left out: what is in it is the same under another.
 WITH member AS (
     SELECT classid, objid FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
 )
@@ -22,14 +23,14 @@ FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid,
      pg_identify_object_as_address(d.classid, d.objid, d.objsubid) AS a
 WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'x' AND a.type IS NOT NULL
 UNION ALL
-SELECT 'database', ARRAY[d.datname]::text[],
+SELECT 'database', ARRAY['this']::text[],
        json_strip_nulls(json_build_object(
            'owner', pg_get_userbyid(d.datdba), 'encoding', pg_encoding_to_char(d.encoding), 'collate', d.datcollate,
            'ctype', d.datctype, 'connections', d.datconnlimit, 'allows_connections', d.datallowconn,
            'template', d.datistemplate, 'comment', shobj_description(d.oid, 'pg_database')))
 FROM pg_database d WHERE d.datname = current_database()
 UNION ALL
-SELECT 'setting', array_remove(ARRAY[d.datname, r.rolname, split_part(setting, '=', 1)]::text[], NULL),
+SELECT 'setting', array_remove(ARRAY[r.rolname, split_part(setting, '=', 1)]::text[], NULL),
        json_build_object('value', CASE WHEN split_part(setting, '=', 1) LIKE '%.%' THEN '(not read)'
                                        ELSE substr(setting, strpos(setting, '=') + 1) END)
 FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_roles r ON r.oid = s.setrole,

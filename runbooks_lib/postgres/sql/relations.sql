@@ -10,11 +10,12 @@ SELECT
     CASE WHEN t.reloptions IS NULL THEN c.reloptions
          ELSE c.reloptions || ARRAY(SELECT 'toast.' || o FROM unnest(t.reloptions) AS o) END AS options,
     concat_ws(' ', pg_get_partkeydef(c.oid), pg_get_expr(c.relpartbound, c.oid)) AS partition,
-    CASE WHEN c.relforcerowsecurity OR c.relreplident IN ('f', 'i') OR c.reloftype <> 0 OR c.reltablespace <> 0
+    CASE WHEN c.relforcerowsecurity OR c.relreplident <> 'd' AND c.relkind IN ('r', 'p', 'm') OR c.reloftype <> 0 OR c.reltablespace <> 0
               OR m.amname <> 'heap' OR NOT c.relispopulated
          THEN json_strip_nulls(json_build_object(
              'force_row_security', nullif(c.relforcerowsecurity, false),
-             'replica_identity', CASE c.relreplident WHEN 'f' THEN 'full' WHEN 'i' THEN 'index' END,
+             'replica_identity', CASE WHEN c.relkind IN ('r', 'p', 'm')
+                                     THEN CASE c.relreplident WHEN 'f' THEN 'full' WHEN 'i' THEN 'index' WHEN 'n' THEN 'nothing' END END,
              'of_type', CASE WHEN c.reloftype <> 0 THEN c.reloftype::regtype::text END,
              'access_method', nullif(m.amname, 'heap'),
              'tablespace', s.spcname,

@@ -1,0 +1,112 @@
+"""Every class of object and every change to it alters the fingerprint, is named, and is not called applied without it.
+
+The rows stand in `object_classes.py`; `docs/object-classes.md` is made of them (`make object-classes`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+
+from runbooks_lib.errors import PreconditionFailed
+from runbooks_lib.postgres.catalog import Catalog, read_catalog
+from runbooks_lib.postgres.connect import Connection
+from runbooks_lib.postgres.definitions import FIELDS_NOT_DUMPED, LEFT_OUT, NOT_DUMPED
+from runbooks_lib.postgres.differences import describe, differences, in_words
+from runbooks_lib.postgres.scratch import scratch
+from runbooks_lib.postgres.server import find_server_for
+from runbooks_lib.prisma.proof import ObjectState
+
+from .object_classes import CHANGES, MAKE, ROLES, Change, page
+
+SECRET = "hunter2-never-read"
+MAJORS = (15, 18)
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """A database with one object of every class, in a server of one version."""
+
+    conn: Connection
+    major: int
+    before: Catalog
+
+
+@pytest.fixture(scope="module", params=MAJORS, ids=lambda major: f"PostgreSQL {major}")
+def classes(request: pytest.FixtureRequest) -> Iterator[Classes]:
+    try:
+        programs = find_server_for(request.param)
+    except PreconditionFailed as error:
+        pytest.skip(error.what_happened)
+    if programs.major != request.param:
+        pytest.skip(f"there is no PostgreSQL {request.param} on this machine")
+    with scratch(programs) as server:
+        server.create_database("classes", roles=ROLES)
+        with server.connect("classes") as conn:
+            conn.execute("SET client_min_messages = error")
+            conn.execute(MAKE.encode())
+            yield Classes(conn, request.param, read_catalog(conn))
+
+
+def title(change: Change) -> str:
+    return f"{change.object}: {change.change}"
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=title)
+def test_a_change_is_seen_named_and_never_called_applied_without_it(classes: Classes, change: Change) -> None:
+    if classes.major < change.since:
+        pytest.skip(f"since PostgreSQL {change.since}")
+    with classes.conn.transaction(force_rollback=True):
+        classes.conn.execute(change.sql.encode())
+        after = read_catalog(classes.conn)
+    assert after.fingerprint() != classes.before.fingerprint()
+    found = differences(after, classes.before)
+    assert change.kind in {difference.key[0] for difference in found}, found
+    assert all(": " in line and SECRET not in line for line in map(in_words, found))
+    same_dump = after.dumped().fingerprint() == classes.before.dumped().fingerprint()
+    assert same_dump is not change.dumped
+    made = (
+        ObjectState(kind=key[0], name=key[1], have=want, want=have, before=want) for key, have, want in found
+    )
+    assert not all(state.stands for state in made), "a migration that makes it is not applied without it"
+
+
+def test_nothing_is_different_when_nothing_was_changed(classes: Classes) -> None:
+    again = read_catalog(classes.conn)
+    assert again == classes.before
+    assert again.fingerprint() == classes.before.fingerprint()
+    assert again.dumped().fingerprint() != again.fingerprint(), "there is more than a dump carries"
+
+
+def test_no_secret_is_read(classes: Classes) -> None:
+    assert SECRET not in repr(describe(classes.before))
+    statement = "ALTER SERVER elsewhere OPTIONS (ADD aws_secret_access_key 'hunter2-never-read')"
+    with classes.conn.transaction(force_rollback=True):
+        classes.conn.execute(statement)
+        said = repr(describe(read_catalog(classes.conn)))
+    assert "(masked)" in said
+    assert SECRET not in said
+
+
+def test_an_ordinary_role_reads_the_same(classes: Classes) -> None:
+    with classes.conn.transaction(force_rollback=True):
+        classes.conn.execute("SET LOCAL ROLE reader")
+        assert read_catalog(classes.conn) == classes.before
+
+
+def test_the_page_is_that_of_the_rows() -> None:
+    from pathlib import Path
+
+    shown = Path(__file__).parents[2] / "docs" / "object-classes.md"
+    assert shown.read_text(encoding="utf-8") == page(LEFT_OUT, NOT_DUMPED, FIELDS_NOT_DUMPED)
+
+
+def test_a_broken_query_is_an_error(classes: Classes) -> None:
+    with classes.conn.transaction(force_rollback=True):
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            classes.conn.execute("SELECT FROM nothing")
+        with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+            read_catalog(classes.conn)
