@@ -1,0 +1,65 @@
+"""What pg_dump says of a change, beside what the fingerprint says."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+
+import psycopg
+from psycopg import sql
+
+from runbooks_lib.postgres.catalog import read_catalog
+from runbooks_lib.postgres.clients import choose, find_clients
+from runbooks_lib.postgres.restore import environment_of
+from runbooks_lib.postgres.scratch import Scratch
+
+MASTER = "master"
+
+
+class Oracle:
+    """A server with a database of which each question gets a copy."""
+
+    def __init__(self, server: Scratch, make: str, roles: Sequence[str]) -> None:
+        self.server, self.major = server, server.cluster.programs.major
+        server.create_database(MASTER, roles=roles)
+        with server.connect(MASTER) as conn:
+            conn.execute("SET client_min_messages = error")
+            conn.execute(make.encode())
+        # A subscription belongs to one database, and so no copy of it has one; the copy is what is compared with.
+        self._copy([])
+        self._before = self._look()
+
+    def differ(self, statements: Sequence[str]) -> tuple[bool, bool]:
+        """Make the changes that can be made in a copy; say whether dumps differ, and whether fingerprints do."""
+        self._copy(statements)
+        dump, fingerprint = self._look()
+        return dump != self._before[0], fingerprint != self._before[1]
+
+    def _copy(self, statements: Sequence[str]) -> None:
+        with self.server.connect("postgres") as conn:
+            conn.execute("DROP DATABASE IF EXISTS classes")
+            conn.execute(sql.SQL("CREATE DATABASE classes TEMPLATE {}").format(sql.Identifier(MASTER)))
+        with self.server.connect("classes") as conn:
+            conn.execute("SET client_min_messages = error")
+            for statement in statements:
+                with suppress(psycopg.Error), conn.transaction():
+                    conn.execute(statement.encode())
+            conn.execute("RESET ROLE")
+        with self.server.connect("postgres") as conn:
+            conn.execute("ALTER ROLE keeper NOSUPERUSER")
+
+    def _look(self) -> tuple[str, str]:
+        with self.server.connect("classes") as conn:
+            fingerprint = read_catalog(conn).dumped().fingerprint()
+        client = choose(find_clients(), self.major)
+        command = [str(client.pg_dump), "--schema-only", "--restrict-key=oracle", "--dbname=classes"]
+        done = subprocess.run(
+            command,
+            env=environment_of(self.server),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        return done.stdout, fingerprint
