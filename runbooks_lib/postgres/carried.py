@@ -12,7 +12,7 @@ from runbooks_lib.postgres.differences import Described, Difference, compare, de
 from runbooks_lib.postgres.dump_script import Piece, identifiers
 from runbooks_lib.postgres.restore import Restored
 
-# A dump names an extension and its schema, and not its version: what is installed decides.
+# In short what `definitions.NOT_DUMPED` says kind by kind.
 NOT_CARRIED = "versions of extensions, tablespaces, settings of the database and of roles"
 PRINTED = ("definition", "default")  # what the server prints of what it has parsed
 NEW_PRIVILEGES = {17: "MAINTAIN"}  # by the major version that has it first: GRANT ALL gives it there
@@ -84,8 +84,8 @@ def _carried(catalog: Catalog, source_major: int, major: int) -> Described:
     """Describe what of a catalogue a dump carries."""
     new = {name for since, name in NEW_PRIVILEGES.items() if source_major < since <= major}
     return {
-        key: () if key[0] == "extension" else _without_privileges(value, new) if new else value
-        for key, value in describe(catalog).items()
+        key: _without_privileges(value, new) if new else value
+        for key, value in describe(catalog.dumped()).items()
     }
 
 

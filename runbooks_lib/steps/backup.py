@@ -16,7 +16,7 @@ from runbooks_lib.errors import BackupError, RunbookError
 from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, judge
 from runbooks_lib.names import parts, qualified
 from runbooks_lib.phase import Phase
-from runbooks_lib.postgres.catalog import read_catalog
+from runbooks_lib.postgres.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.clients import Client, choose, demands_tls, find_clients
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.postgres.dump import DumpFile, dump_schema, read_dump, without_key
@@ -62,8 +62,8 @@ def dump(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
 
     Files are named schema_backup_YYYYMMDD_HHMMSS.sql (UTC); from the second target on, the database is added. Where
     the phase asks for the rows, too, they go to a directory data_backup_…, under the same snapshot.
-    Facts: `dumps`, per target the file's name, size in bytes, SHA-256 and the catalogue's fingerprint; `data` of it
-    has the same of the directory, and what each table holds.
+    Facts: `dumps`, per target the file's name, size in bytes, SHA-256, the catalogue's fingerprint, and that of what a
+    schema dump carries of it (`dumped`); `data` of it has the same of the directory, and what each table holds.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%d_%H%M%S")
     findings: list[Finding] = []
@@ -72,11 +72,12 @@ def dump(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
         database = phase.targets[name].database
         file = folder / f"schema_backup_{stamp}{f'_{database}' if position else ''}.sql"
         try:
-            fingerprint, made, data = _dump_target(phase, sessions, name, file)
+            catalog, made, data = _dump_target(phase, sessions, name, file)
         except RunbookError as error:
             findings.append(could_not_run("dump_is_whole", name, file.name, error))
             continue
-        dumps[name] = asdict(made) | {"path": file.name, "database": database, "fingerprint": fingerprint}
+        prints = {"fingerprint": catalog.fingerprint(), "dumped": catalog.dumped().fingerprint()}
+        dumps[name] = asdict(made) | {"path": file.name, "database": database} | prints
         findings.append(judge_file(name, made))
         if data:
             dumps[name]["data"] = data
@@ -145,19 +146,19 @@ def _client_for(sessions: Sessions, target: str) -> Client:
 
 def _dump_target(
     phase: Phase, sessions: Sessions, name: str, file: Path
-) -> tuple[str, DumpFile, dict[str, Any] | None]:
+) -> tuple[Catalog, DumpFile, dict[str, Any] | None]:
     chosen = _client_for(sessions, name)
     with sessions.snapshot(name) as conn:
         conn.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # idle for as long as pg_dump works
         exported = conn.execute("SELECT pg_export_snapshot() AS id").fetchone()
         assert exported is not None
-        fingerprint = read_catalog(conn).fingerprint()
+        catalog = read_catalog(conn)
         dump_schema(chosen, phase.targets[name], conn, file, snapshot=exported["id"])
         data = None
         if name in phase.backup.data:
             rows = file.with_name(file.stem.replace("schema_", "data_", 1))
             data = save_data(chosen, phase.targets[name], rows, conn, snapshot=exported["id"])
-    return fingerprint, read_dump(file), data
+    return catalog, read_dump(file), data
 
 
 def _verify_target(sessions: Sessions, name: str, file: Path, noted: Mapping[str, Any]) -> list[Finding]:

@@ -53,7 +53,7 @@ def prove_schema(
 
 
 def _judge(name: str, file: Path, copy: Restored, found: Comparison, major: int) -> Finding:
-    objects = len(describe(copy.catalog))
+    objects = len(describe(copy.catalog.dumped()))
     open_ones = (*found.not_judged, *copy.outcome.left_out)
     have = f"{objects} objects in PostgreSQL {copy.server_version}"
     have += "" if copy.server_major == major else f" (the server has {major})"
@@ -98,13 +98,14 @@ def _hint(verdict: Verdict, copy: Restored) -> str:
 
 def _changed(name: str, file: Path, copy: Restored, noted: Mapping[str, Any]) -> Finding:
     """Judge a dump whose source has changed meanwhile: only the fingerprint of that time is left to compare with."""
-    same = copy.catalog.fingerprint() == noted["fingerprint"] and not copy.outcome.left_out
+    restored = copy.catalog.dumped().fingerprint()
+    same = restored == noted["dumped"] and not copy.outcome.left_out
     return Finding(
         check="dump_restores",
         target=name,
         object=file.name,
-        have=f"catalogue {copy.catalog.fingerprint()[:16]} in PostgreSQL {copy.server_version}",
-        want=f"catalogue {str(noted['fingerprint'])[:16]}",
+        have=f"catalogue {restored[:16]} in PostgreSQL {copy.server_version}",
+        want=f"catalogue {str(noted['dumped'])[:16]}",
         verdict=Verdict.PASS if same else Verdict.FAIL,
         hint="" if same else "The source has changed since: what differs cannot be told. Dump again.",
     )

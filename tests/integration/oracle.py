@@ -9,10 +9,10 @@ from contextlib import suppress
 import psycopg
 from psycopg import sql
 
+from runbooks_lib.postgres.binaries import clean_environment
 from runbooks_lib.postgres.catalog import read_catalog
 from runbooks_lib.postgres.clients import choose, find_clients
-from runbooks_lib.postgres.restore import environment_of
-from runbooks_lib.postgres.scratch import Scratch
+from runbooks_lib.postgres.scratch import SUPERUSER, Scratch
 
 MASTER = "master"
 
@@ -52,11 +52,18 @@ class Oracle:
     def _look(self) -> tuple[str, str]:
         with self.server.connect("classes") as conn:
             fingerprint = read_catalog(conn).dumped().fingerprint()
-        client = choose(find_clients(), self.major)
+        client, address = choose(find_clients(), self.major), self.server.cluster.address()
         command = [str(client.pg_dump), "--schema-only", "--restrict-key=oracle", "--dbname=classes"]
         done = subprocess.run(
             command,
-            env=environment_of(self.server),
+            env=clean_environment(
+                {
+                    "PGHOST": address["host"],
+                    "PGPORT": address["port"],
+                    "PGUSER": SUPERUSER,
+                    "PGPASSWORD": self.server.password,
+                }
+            ),
             capture_output=True,
             text=True,
             timeout=60,
