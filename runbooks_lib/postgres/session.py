@@ -48,6 +48,9 @@ SETTINGS: Mapping[str, str] = {
     "client_encoding": "UTF8",
 }
 FROM_17 = {"transaction_timeout": "0"}
+# A table that somebody swaps for a view would execute the view's functions with the rights of whoever reads it.
+NO_VIEWS = {"restrict_nonsystem_relation_kind": "view"}
+NO_VIEWS_SINCE = {14: 140_013, 15: 150_008, 16: 160_004}  # from 17 on all have it
 SUPERUSERS = frozenset({"session_replication_role"})  # others can't set it, nor have it set by mistake
 _PID = sql.SQL("pg_catalog.pg_backend_pid()")
 MARK = "runbooks.session"
@@ -182,6 +185,10 @@ def _tell(conn: Session, settings: Mapping[str, str], *, only_at: int | None = N
     wanted = {**SETTINGS, **settings, MARK: secrets.token_hex(8)}
     if conn.info.server_version >= 170_000:
         wanted |= FROM_17
+    reads_only = settings.get("default_transaction_read_only") == "on"
+    version = conn.info.server_version
+    if reads_only and version >= NO_VIEWS_SINCE.get(version // 10_000, 170_000):
+        wanted |= NO_VIEWS
     row = _ask_alone(
         conn,
         sql.SQL("SELECT {}, {} AS taken, {pid} AS pid WHERE {} OPERATOR(pg_catalog.=) {pid}").format(

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from runbooks_lib.errors import BackupError
 from runbooks_lib.postgres import data_dump, restore
-from runbooks_lib.postgres.catalog import read_catalog
+from runbooks_lib.postgres.catalog import count_rows, read_catalog
 from runbooks_lib.postgres.clients import choose, find_clients
 from runbooks_lib.postgres.content import content_hash
 from runbooks_lib.postgres.data_dump import read_data_dump, restore_data
@@ -21,6 +22,7 @@ from runbooks_lib.postgres.differences import differences
 from runbooks_lib.postgres.dump_script import Kind, read_pieces
 from runbooks_lib.postgres.restore import RESTORER, Restores, restore_into
 from runbooks_lib.postgres.scratch import SUPERUSER, Scratch, scratch
+from runbooks_lib.postgres.session import open_session
 
 # What psql reads as a command where a line begins with it, each doing what can be seen.
 META = (
@@ -406,3 +408,25 @@ def test_a_digest_calls_nothing_of_the_owners(sandbox: Scratch, cast: str) -> No
         assert content_hash(conn, "public.t") == before
         conn.execute("UPDATE public.t SET content = '' WHERE a = 1")
         assert content_hash(conn, "public.t") != before
+
+
+def test_a_reading_session_reads_no_view_of_somebody_elses(sandbox: Scratch) -> None:
+    """A table may become a view between two looks at it: then it is an error, and no function of the view is called."""
+    sandbox.create_database("views")
+    with sandbox.connect("views") as conn:
+        conn.execute(
+            "CREATE FUNCTION public.f() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE 'called'; END $$;"
+            " CREATE VIEW public.t AS SELECT public.f() AS a; CREATE TABLE public.u (a int)"
+        )
+    parameters = {**sandbox.cluster.address(), "dbname": "views", "user": SUPERUSER, "sslmode": "disable"}
+    parameters["password"] = sandbox.password
+    with open_session(parameters, {"default_transaction_read_only": "on"}) as reading:
+        assert count_rows(reading, ("public.u",)) == {"public.u": 0}
+        for read in (lambda: count_rows(reading, ("public.t",)), lambda: content_hash(reading, "public.t")):
+            with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="non-system view"):
+                read()
+    with (
+        open_session(parameters, {}) as writing,
+        pytest.raises(psycopg.errors.RaiseException, match="called"),
+    ):
+        writing.execute("SELECT * FROM public.t")
