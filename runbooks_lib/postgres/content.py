@@ -34,13 +34,14 @@ def print_alike(conn: Connection) -> None:
     )
 
 
-def content_hash(conn: Connection, relation: str) -> tuple[int, str]:
+def content_hash(conn: Connection, relation: str, *, alone: bool = False) -> tuple[int, str]:
     """Return the number of a relation's rows and a digest (SHA-256, hex) of them that does not know their order.
 
     Reads the relation once, in the server, with flat memory; writes nothing. Each row is hashed as the server prints
     it, all columns in their order, and the hashes are added up: a row that stands twice counts twice. Equal digests
     say that two relations hold the same rows; call it inside `Sessions.snapshot` where that is to be said of one
-    moment. `relation` is a `schema.relation` name. Raises psycopg errors as they come.
+    moment. `relation` is a `schema.relation` name, `alone` leaves out the rows of its partitions and heirs.
+    Raises psycopg errors as they come.
 
     Values are printed by their types' output functions, which only a superuser can make: a cast to text, of the row
     or of a column's type, may be its owner's, and would run with the rights of whoever reads. format() never casts.
@@ -55,9 +56,9 @@ def content_hash(conn: Connection, relation: str) -> tuple[int, str]:
     statement = sql.SQL(
         "SELECT pg_catalog.count(*) AS rows, {words} FROM (SELECT pg_catalog.encode(pg_catalog.sha256("
         "pg_catalog.convert_to(pg_catalog.format('%s', ROW(content.*)), 'UTF8')), 'hex') AS hash"
-        " FROM {relation} AS content"
+        " FROM {alone} {relation} AS content"
         " OFFSET 0) AS hashes"  # OFFSET keeps the planner from hashing each row once for every word
-    ).format(words=words, relation=identifier(relation))
+    ).format(words=words, alone=sql.SQL("ONLY" if alone else ""), relation=identifier(relation))
     row = conn.execute(statement).fetchone()
     assert row is not None
     sums = ":".join(str(row[f"word_{start}"] or 0) for start in _WORDS)

@@ -34,10 +34,18 @@ def read_contents(conn: Connection) -> Contents:
     tables: dict[str, tuple[int, str]] = {}
     names = _names(conn, "dumped_tables")
     for number, name in enumerate(names, start=1):
-        tables[name] = content_hash(conn, name)
+        tables[name] = content_hash(conn, name, alone=True)  # a foreign table may inherit from it
         report("rows read", done=number, total=len(names), unit="tables")
     tables[LARGE_OBJECTS] = _large_objects(conn)
     return Contents(tables=tables, sequences=read_sequence_values(conn))
+
+
+def told_of_rows(conn: Connection) -> dict[str, list[str]]:
+    """Return foreign tables and materialized views, whose rows nobody reads, and tables with a cast of their rows."""
+    told: dict[str, list[str]] = {}
+    for row in conn.execute(query("told_of_rows")).fetchall():
+        told.setdefault(row["kind"], []).append(qualified(row["schema"], row["name"]))
+    return told
 
 
 def read_sequence_values(conn: Connection) -> dict[str, tuple[int, bool]]:

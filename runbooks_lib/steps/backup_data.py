@@ -11,7 +11,13 @@ from runbooks_lib.findings import Finding, Verdict, judge
 from runbooks_lib.phase import Target
 from runbooks_lib.postgres.clients import Client
 from runbooks_lib.postgres.connect import Connection, Sessions
-from runbooks_lib.postgres.contents import compare_contents, noted, read_contents, read_sequence_values
+from runbooks_lib.postgres.contents import (
+    compare_contents,
+    noted,
+    read_contents,
+    read_sequence_values,
+    told_of_rows,
+)
 from runbooks_lib.postgres.data_dump import dump_data, read_data_dump, restore_data
 from runbooks_lib.postgres.session import take_time
 from runbooks_lib.postgres.surroundings import read_surroundings
@@ -27,12 +33,12 @@ def save_data(
     """Dump a target's rows to `folder` under the session's exported snapshot; note what they are, in the same one.
 
     `conn` is inside `Sessions.snapshot`. Returns the directory's name, files, size, hash, and per table the number
-    of rows and their digest.
+    of rows and their digest; `told`, by kind, what was not read, and what has casts that were not used.
     """
     take_time(conn)
     before = read_sequence_values(conn)
     dump_data(client, target, conn, folder, snapshot=snapshot)
-    contents = noted(read_contents(conn), before)
+    contents = noted(read_contents(conn), before) | {"told": told_of_rows(conn)}
     size = conn.execute("SELECT pg_database_size(current_database()) AS bytes").fetchone()
     assert size is not None
     made = read_data_dump(folder)
@@ -92,13 +98,28 @@ def prove_data(sessions: Sessions, name: str, folder: Path, data: Mapping[str, A
         target=name,
         object=str(data["path"]),
         have=f"restored in PostgreSQL {restored.server_version}{said}{PATH_SET if restored.path_set else ''}",
-        want=f"the rows of {tables} tables, the large objects and the values of {sequences} sequences as in the source",
+        want=f"the rows of {tables} tables, the large objects and the values of {sequences} sequences as in the source"
+        + _told(data.get("told", {})),
         verdict=Verdict.FAIL if differing else Verdict.OPEN if restored.path_set else Verdict.PASS,
         hint="The dump does not bring back what was dumped: do not go on with it, and make it again."
         if differing
         else PATH_HINT
         if restored.path_set
         else "",
+    )
+
+
+def _told(told: Mapping[str, list[str]]) -> str:
+    """Say which relations were not read, since that could go anywhere, and whose casts were not used."""
+    casts = told.get("cast of rows", [])
+    unread = [f"{kind} {name}" for kind in told if kind != "cast of rows" for name in told[kind]]
+    said = (
+        f"; not read: {', '.join(unread[:MAX_NAMED])}{' …' if len(unread) > MAX_NAMED else ''}"
+        if unread
+        else ""
+    )
+    return said + (
+        f"; rows are printed without the casts that {', '.join(casts[:MAX_NAMED])} have" if casts else ""
     )
 
 

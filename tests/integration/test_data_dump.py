@@ -45,6 +45,10 @@ INSERT INTO parts VALUES (1, 'a'), (2, 'b');
 CREATE MATERIALIZED VIEW old AS SELECT count(*) AS n FROM twice;
 INSERT INTO twice VALUES (3);
 SELECT lo_from_bytea(0, '\\x010203');
+CREATE TABLE heir (b text) INHERITS (twice);
+INSERT INTO heir VALUES (7, 'x');
+CREATE FUNCTION shown(twice) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE 'called'; END $$;
+CREATE CAST (twice AS text) WITH FUNCTION shown(twice);
 """
 PRINTED_OTHERWISE = {
     "timezone": "Asia/Kathmandu",
@@ -118,6 +122,7 @@ def test_what_was_there_comes_back(dumped: tuple[Path, dict[str, Any]], db: psyc
     assert {name: rows for name, (rows, _) in data["tables"].items()} == {
         "public.Odd Names": 1000,
         "public.twice": 4,
+        "public.heir": 1,
         "public.nothing_in_it": 0,
         "public.no_column": 1,
         "public.fleeting": 1,
@@ -137,7 +142,8 @@ def test_what_was_there_comes_back(dumped: tuple[Path, dict[str, Any]], db: psyc
     assert proved.verdict is Verdict.PASS, proved.findings
     finding = of(proved, "data_restores")
     assert finding.want == (
-        "the rows of 8 tables, the large objects and the values of 2 sequences as in the source"
+        "the rows of 9 tables, the large objects and the values of 2 sequences as in the source"
+        "; not read: materialized view public.old; rows are printed without the casts that public.twice have"
     )
     assert "restored in PostgreSQL" in finding.have
 
