@@ -163,6 +163,9 @@ def _prepare(copy: Scratch | Served, asked: Question) -> tuple[str, ...]:
         here = available(conn, theirs)
         there = {name: schema for name, schema in theirs.items() if name in here}
         make_extensions(conn, there, owner=asked.owner)
+    if asked.schema != "public":  # Prisma makes it before it runs anything
+        with copy.session(like.database, owner=asked.owner) as conn:
+            conn.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(asked.schema)))
     return lacking
 
 

@@ -30,10 +30,12 @@ _NOT_TOGETHER = {
     "55P04": "it uses a label that it adds to an enum",
 }
 _NOT_ALLOWED = "42501"
+_NO_DATABASE = "3D000"  # a server that is lent has no database of the target's name
 _ONLY_IN_TRANSACTION = "25P01"
 _MISSES = {"42P01", "42703", "42704", "42883", "3F000"}  # relation, column, type or role, function, schema
 _NEEDS_SUPERUSER = "it needs a superuser's rights, and was not run"
 _LACKS = "it needs what was not run"
+_LEFT_OUT = {_NOT_ALLOWED: _NEEDS_SUPERUSER, _NO_DATABASE: "it names a database that is not here"}
 # What a migration makes that belongs to the server is there before: scripts here can't make it.
 _BEFOREHAND = frozenset(SERVER) - {"AlterDatabaseSetStmt", "AlterDatabaseStmt"}
 
@@ -92,7 +94,7 @@ class Replay:
                 self._send(_without(found, done) if done else script)
                 return Ran(statements=len(found), unjudged=_unseen(found, {}))
             except psycopg.Error as error:
-                if error.sqlstate not in {*_NOT_TOGETHER, _NOT_ALLOWED}:
+                if error.sqlstate not in {*_NOT_TOGETHER, *_LEFT_OUT}:
                     raise
                 alone = _NOT_TOGETHER.get(error.sqlstate, "")
         left_out = self._one_by_one(found, done)
@@ -111,9 +113,9 @@ class Replay:
                     continue
                 if error.sqlstate == _NOT_ALLOWED and self._gave_away(piece):
                     continue
-                if error.sqlstate != _NOT_ALLOWED and not (left_out and error.sqlstate in _MISSES):
+                if error.sqlstate not in _LEFT_OUT and not (left_out and error.sqlstate in _MISSES):
                     raise
-                why = _NEEDS_SUPERUSER if error.sqlstate == _NOT_ALLOWED else _LACKS
+                why = _LEFT_OUT.get(error.sqlstate or "", _LACKS)
                 left_out[piece] = Unjudged(line=piece.line, what=in_words(piece), why=why)
         self._forget()
         return left_out

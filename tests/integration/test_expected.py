@@ -271,3 +271,14 @@ def test_roles_that_scripts_make_are_there_and_not_judged(major: int) -> None:
     assert [one.line for one in found.ran["1"].unjudged] == [1, 3, 3, 4, 5]
     assert "secret" not in str(found.ran)
     assert field(found.made["relation", "public.a"], "owner") == "app"
+
+
+@pytest.mark.parametrize("schema", ["app", "My Shop", 'odd"\\one'])
+def test_names_without_a_schema_lead_where_prismas_address_says(schema: str) -> None:
+    scripts = [("1", "CREATE TABLE a (x int)"), ("2", "SET search_path = public; CREATE TABLE b ()")]
+    scripts.append(("3", "CREATE INDEX i ON a (x)"))
+    like = Surroundings(database="shop")
+    found = expect(scripts, owner=OWNER, server_major=MAJOR, like=like, schema=schema)
+    names = {parts(name) for kind, name in found.stands if kind in ("relation", "index")}
+    assert names == {(schema, "a"), ("public", "b"), (schema, "i")}
+    assert [kind for kind, _ in found.stands if kind == "schema"] == []

@@ -83,7 +83,8 @@ def test_a_role_that_makes_databases_alone_runs_them_itself(
 ) -> None:
     lend("shadow")
     before = state(lender)
-    found = ask("CREATE TABLE a ()", owner="shadow")
+    found = ask("CREATE TABLE a (); GRANT CONNECT ON DATABASE shop TO PUBLIC", owner="shadow")
+    assert [one.why for one in found.ran["1"].unjudged] == ["it names a database that is not here"]
     assert ("relation", "public.a") in found.stands
     assert "the roles app, shop_owner" in found.lacking
     assert state(lender) == before
