@@ -8,122 +8,26 @@ equal to a declared one, whatever the order.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from psycopg import sql
 
-from runbooks_lib.errors import SpecError
-from runbooks_lib.phase import Phase, Seeds
-from runbooks_lib.phase.seed_file import SeedFile, records_of, sorted_records
+from runbooks_lib.phase.seed_file import records_of, sorted_records
 from runbooks_lib.phase.seed_values import shown
 from runbooks_lib.postgres.catalog import identifier
 from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.content import print_alike
 from runbooks_lib.postgres.session import take_time
-from runbooks_lib.postgres.values import listed, literal, read_relation
+from runbooks_lib.postgres.values import listed, literal
 from runbooks_lib.steps.seed_rows import Pair, commas, compare
+from runbooks_lib.steps.seed_source import MOST_TENANTS, NAMED, Declared, Tally, Tenant, named
 
-NAMED = 5  # rows of each kind that a finding names; the rest is counted
-MOST_TENANTS = 20  # judged one by one
 BATCH, BATCH_BYTES = 5_000, 8 * 2**20  # rows that the server judges at once
-
-Tenant = str | None
-Key = tuple[str | None, ...]
-
-
-@dataclass(slots=True, kw_only=True)
-class Tally:
-    """What was found of one tenant's rows (of all rows, where there is no tenant): numbers, and the first keys."""
-
-    declared: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
-    named: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, kind: str, name: str, *, rows: int = 1) -> None:
-        """Count rows of a kind, and name one: missing, different, declared or stands twice, inherited, unexpected."""
-        self.counts[kind] += rows
-        names = self.named.setdefault(kind, [])
-        if len(names) < NAMED:
-            names.append(name)
-
-    def words(self, *kinds: str) -> str:
-        """Say how many rows of these kinds there are and name the first of each; empty when there are none."""
-        return "; ".join(
-            f"{self.counts[kind]:,} {kind}: {', '.join(self.named[kind])}"
-            + (" …" if self.counts[kind] > len(self.named[kind]) else "")
-            for kind in kinds
-            if self.counts[kind]
-        )
-
-    def facts(self) -> dict[str, int]:
-        """Return the numbers."""
-        return {"declared": self.declared, **self.counts}
 
 
 class NotSorted(Exception):
     """The file is not in the order of the key."""
-
-
-class Declared:
-    """The declared side: the file, and how its rows are read and ordered.
-
-    Raises SpecError when the file is not what it should be, PreconditionFailed when the table lacks what it declares.
-    """
-
-    def __init__(self, phase: Phase, seeds: Seeds, conn: Connection) -> None:
-        assert seeds.file is not None
-        self.seeds = seeds
-        self.file = SeedFile(phase.folder / seeds.file)
-        self.relation = read_relation(conn, seeds.table, self.file.columns, seeds.key)
-        self.key_places = tuple(self.file.columns.index(column) for column in seeds.key)
-        self._integers = tuple(self.relation.columns[column].is_integer for column in seeds.key)
-        self.tenants = self.file.values_of(seeds.tenant) if seeds.tenant else None
-        self.labels = self._printed_tenants(conn)
-
-    def key(self, record: bytes) -> Key:
-        """Return the key of a record, as it is written."""
-        fields = self.file.parse(record)
-        if len(fields) != len(self.file.columns):
-            self.file.row(record)  # says what is wrong
-        return tuple(fields[place] for place in self.key_places)
-
-    def order(self, record: bytes) -> tuple[Any, ...]:
-        """Return where a record stands in the order of the key; equal only for keys that are written alike."""
-        return tuple(
-            (1,) if text is None else (0, self._number(text), text) if integer else (0, text)
-            for text, integer in zip(self.key(record), self._integers, strict=True)
-        )
-
-    def _number(self, text: str) -> int:
-        try:
-            return int(text)
-        except ValueError:
-            what = f"{self.file.path.name} has a key that is no integer: {text[:100]!r}"
-            raise SpecError(what, "Write keys as PostgreSQL prints them.") from None
-
-    def tenant(self, text: str | None) -> Tenant:
-        """Return under which tenant rows are told that have this in the column."""
-        return self.labels.get(text, text) if self.labels else None
-
-    def tenant_of(self, record: bytes) -> Tenant:
-        """Return under which tenant a record is told."""
-        return self.tenant(self.file.row(record)[str(self.seeds.tenant)]) if self.labels else None
-
-    def _printed_tenants(self, conn: Connection) -> dict[str | None, str | None]:
-        """Return each tenant as the server prints it; none where all are told together."""
-        if not self.tenants or len(self.tenants) > MOST_TENANTS:
-            return {}
-        written = list(self.tenants)
-        values = self.relation.columns[str(self.seeds.tenant)]
-        statement = sql.SQL("SELECT {} AS printed FROM {} ORDER BY n").format(
-            values.printed(sql.Identifier("want", "c0")), listed(conn, [values], [[text] for text in written])
-        )
-        rows = conn.execute(statement).fetchall()
-        return {text: row["printed"] for text, row in zip(written, rows, strict=True)}
 
 
 class Comparison:
@@ -201,7 +105,7 @@ class Comparison:
             self._tally(self.declared.tenant(text)).declared += rows
 
     def _add(self, kind: str, record: bytes) -> None:
-        self._tally(self.declared.tenant_of(record)).add(kind, _name(self.declared.key(record)))
+        self._tally(self.declared.tenant_of(record)).add(kind, named(self.declared.key(record)))
 
     def _judge(self, name: str) -> None:
         """Have the server judge the rows that were put aside."""
@@ -224,7 +128,7 @@ class Comparison:
         columns = self.declared.file.columns
         want = dict(zip(columns, pair.want, strict=True))
         tally = self._tally(self.declared.tenant(want.get(str(self.declared.seeds.tenant))))
-        name = _name(tuple(want[column] for column in self.declared.seeds.key))
+        name = named(tuple(want[column] for column in self.declared.seeds.key))
         if pair.have is None:
             tally.add("missing", name)
         elif pair.place:
@@ -276,7 +180,7 @@ class Comparison:
         for row in self.conn.execute(statement):
             tally = self._tally(declared.tenant(row["tenant"]))
             tally.add(
-                "stands twice", _name(tuple(row["key"])), rows=row["number"] if row["place"] == 1 else 0
+                "stands twice", named(tuple(row["key"])), rows=row["number"] if row["place"] == 1 else 0
             )
 
     def _sorted(self, name: str) -> Iterator[bytes]:
@@ -338,7 +242,3 @@ def _batches(records: Iterator[bytes]) -> Iterator[list[bytes]]:
             batch, size = [], 0
     if batch:
         yield batch
-
-
-def _name(key: Key) -> str:
-    return f"[{', '.join(map(shown, key))}]"

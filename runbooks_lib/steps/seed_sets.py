@@ -11,7 +11,8 @@ from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import Phase, Seeds
 from runbooks_lib.phase.seed_file import SeedFile
 from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.steps.seed_merge import Comparison, Declared, NotSorted, Tally, Tenant
+from runbooks_lib.steps.seed_merge import Comparison, NotSorted
+from runbooks_lib.steps.seed_source import Declared, Tally, Tenant
 
 # What rows() saw is told once more by unexpected(), the next question: one pass answers both.
 _seen: WeakKeyDictionary[Sessions, dict[tuple[str, str], dict[Tenant, Tally]]] = WeakKeyDictionary()
@@ -69,13 +70,13 @@ def look(phase: Phase, sessions: Sessions, target: str, seeds: Seeds) -> dict[Te
     """
     with tempfile.TemporaryDirectory(prefix="runbooks-seeds-") as name:
         for sorted_by_us in (False, True):
-            with sessions.snapshot(target) as conn:
-                declared = Declared(phase, seeds, conn)
-                records = declared.file.records()
-                if sorted_by_us:
-                    records = declared.file.sorted_records(declared.order, Path(name))
-                try:
+            try:
+                with sessions.snapshot(target) as conn:
+                    declared = Declared(phase, seeds, conn)
+                    records = declared.file.records()
+                    if sorted_by_us:
+                        records = declared.file.sorted_records(declared.order, Path(name))
                     return Comparison(declared, conn, Path(name)).run(records)
-                except NotSorted:
-                    continue
+            except NotSorted:
+                continue
         raise AssertionError("a sorted file is sorted")

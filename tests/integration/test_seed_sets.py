@@ -17,7 +17,7 @@ from runbooks_lib.findings import Answer, Verdict
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Column, Phase, Role, Seeds, Table, Target, load_phase, seed_file
 from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.steps import seed_merge, seed_verification
+from runbooks_lib.steps import seed_merge, seed_source, seed_verification
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 DATABASE = "scratch_of_seed_sets"
@@ -327,6 +327,7 @@ def test_every_key_with_a_fault_is_named_and_no_other(
     """Keys in random spellings, twice or missing on either side, in random order: against a count of both sides."""
     for module, name, value in (
         (seed_merge, "NAMED", 99),
+        (seed_source, "NAMED", 99),
         (seed_merge, "BATCH", 3),
         (seed_file, "SORTED_IN_MEMORY", 4),
     ):
