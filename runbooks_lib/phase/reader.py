@@ -91,7 +91,7 @@ class Reader:
             if isinstance(raw, str) and raw in list(hint):
                 return hint(raw)
         elif origin is None and _is_a(hint, raw):
-            if raw != "":
+            if raw != "" or hint is object:  # an empty text is a value of a row
                 return raw
             self._mistakes.add(path, "is empty", f"accepted is {_words(hint)}")
             return _empty(hint)

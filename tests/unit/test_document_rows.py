@@ -135,3 +135,45 @@ def test_both_languages_say_the_same_figures(evidence: Json) -> None:
     for given in (evidence, declared(with_rows(evidence))):
         en, fr = (document.render(FILED, stored()["run"], given, lang) for lang in ("en", "fr"))
         assert markdown.figures(en.text, en.worded) == markdown.figures(fr.text, fr.worded)
+
+
+# Rows of the phase file
+
+
+def test_rows_with_different_columns_and_values_that_look_alike_are_told(evidence: Json) -> None:
+    rows = ({"id": "a", "x": "1"}, {"id": "b", "y": ""}, {"id": "c", "x": "NULL", "y": "z"})
+    phase = replace(PHASE, seeds=(Seeds(table="public.T", key=("id",), rows=rows),))
+    answer = evidence["seed_verification"]["answers"]["rows"]
+    answer["findings"] = [
+        finding("seed_row_is", "leader", f"public.T[{row['id']}]", "as declared") for row in rows
+    ]
+    answer["facts"] = {
+        "rows": [
+            {"target": "leader", "table": "public.T", "tenant": None, "row": found}
+            for found in ({"id": "a", "x": None}, {"id": "b", "y": ""}, {"id": "c", "x": "NULL", "y": "z"})
+        ],
+        "sets": [],
+    }
+    for lang in ("en", "fr"):
+        text = composed(evidence, lang, phase)
+        assert "| `a` | `NULL` | — | ✅ leader |" in text
+        assert "| `b` | — | `''` | ✅ leader |" in text
+        assert "| `c` | `'NULL'` | `z` | ✅ leader |" in text
+
+
+def test_a_phase_without_seeds_and_routes_claims_nothing_of_them(evidence: Json) -> None:
+    phase = replace(PHASE, seeds=(), routes=(), services={}, checklist=())
+    skipped = {
+        "check": "seed_row_is",
+        "target": "-",
+        "object": "phase",
+        "have": "the phase declares no seeds",
+    }
+    evidence["seed_verification"]["answers"]["rows"] |= {
+        "findings": [{**skipped, "want": "asked where declared", "verdict": "SKIP", "hint": ""}],
+        "facts": {"rows": [], "sets": []},
+    }
+    evidence["api_routes"]["answers"]["routes"]["findings"] = []
+    text = composed(evidence, "en", phase)
+    assert "- Declared rows: ⏸️ 0 of 0" in text
+    assert "Every declared route is served" not in text

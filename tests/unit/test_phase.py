@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from runbooks_lib.errors import SpecError
 from runbooks_lib.names import parts
 from runbooks_lib.phase import Phase, Role, Text, load_phase, shipped_ids
+from runbooks_lib.phase.seed_values import as_text
 
 PH15 = "PH15-AMAZON-DB-FOUNDATION-01"
 
@@ -825,3 +826,32 @@ def test_a_mistake_about_a_file_of_seeds(
     if rows is not None:
         (file.parent / "items.csv").write_text(rows, encoding="utf-8")
     assert [m for m in mistakes_of(file) if m.startswith(expected)], mistakes_of(file)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ('"NULL"', "NULL"),
+        ('""', ""),
+        ("true", "true"),
+        ("1_000", "1000"),
+        ("0x1F", "31"),
+        ("12345678901234567890.123456789", "12345678901234567890.123456789"),
+        ("1.10", "1.10"),
+        ("1e-7", "1E-7"),
+        ("nan", "NaN"),
+        ("-nan", "NaN"),
+        ("-inf", "-Infinity"),
+        ("2026-01-07", "2026-01-07"),
+        ("07:32:00.5", "07:32:00.500000"),
+        ("2026-01-07T17:47:59.123456Z", "2026-01-07T17:47:59.123456+00:00"),
+        ("2026-01-07 17:47:59", "2026-01-07T17:47:59"),
+    ],
+)
+def test_a_declared_value_becomes_the_text_that_postgresql_reads(
+    write: Write, written: str, read: str
+) -> None:
+    (seeds,) = load_phase(
+        str(write(changed('{ id = 1, colour = "RED" }', f"{{ id = 1, colour = {written} }}")))
+    ).seeds
+    assert as_text(seeds.rows[0]["colour"]) == read

@@ -9,7 +9,7 @@ from typing import Any
 from runbooks_lib.errors import EvidenceError
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import Phase, Seeds, Service
-from runbooks_lib.phase.seed_values import as_text, name_of
+from runbooks_lib.phase.seed_values import as_text, name_of, shown
 from runbooks_lib.steps.document.seen import Seen, judged, passed
 
 
@@ -178,10 +178,14 @@ def _row(
     seen_at = found.get(name, [])
     return SeedRow(
         tenant=as_text(row.get(declared.tenant)) if declared.tenant else None,
-        found=next((fact["row"] for _, fact in seen_at if fact["row"]), None),
+        found=next((_shown(fact["row"]) for _, fact in seen_at if fact["row"]), None),
         object=name,
         findings={finding.target: finding for finding, _ in seen_at},
     )
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, str]:
+    return {column: shown(None if value is None else str(value)) for column, value in row.items()}
 
 
 def services(phase: Phase, seen: Seen) -> tuple[ServiceView, ...]:
