@@ -29,15 +29,18 @@ LEFT_OUT = ("[[enums]]", "[[indexes]]", "[[seeds]]", "[services", "[[routes]]", 
 KEYS = r"^(?:rows = \d+|background = .*|(?:route_options|next_steps) = \[$(?:.|\n)*?^\])\n"
 
 
-@pytest.fixture
-def bare(tmp_path: Path) -> Path:
-    """A copy of the shipped phase without anything that may be left out."""
+@pytest.fixture(params=["with a standby", "alone"])
+def bare(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A copy of the shipped phase without anything that may be left out; then without a second target, too."""
     folder = tmp_path / PHASE
     shutil.copytree(load_phase(PHASE).folder, folder)
     file = folder / "phase.toml"
     text = re.sub(KEYS, "", file.read_text("utf-8"), flags=re.MULTILINE)
     for header in LEFT_OUT:
         text = re.sub(rf"^{re.escape(header)}(?:.|\n)*?(?=^\[|\Z)", "", text, flags=re.MULTILINE)
+    if request.param == "alone":
+        text = re.sub(r"^(?:replica|legacy) = .*\n", "", text, flags=re.MULTILINE)
+        text = text.replace('["leader", "legacy"]', '["leader"]').replace('target = "legacy"', 'target = "leader"')
     file.write_text(text, "utf-8")
     return folder
 
