@@ -267,7 +267,7 @@ def scratch_phase(
     *rows: Mapping[str, object], key: tuple[str, ...] = ("k",), tenant: str | None = None
 ) -> Phase:
     target = Target(name="leader", service="keybuzz_leader", role=Role.PRIMARY, database=SCRATCH)
-    seeds = Seeds(table='public.Odd "name', key=key, rows=rows, tenant=tenant)
+    seeds = Seeds(table='public."Odd ""name"', key=key, rows=rows, tenant=tenant)
     return replace(PHASE, targets={"leader": target}, seeds=(seeds,))
 
 
@@ -333,7 +333,7 @@ def test_a_key_of_several_odd_columns(table: Callable[..., None]) -> None:
     phase = scratch_phase(*rows, key=key)
     answer = ask(seed_verification.rows, phase)
     assert judged(answer) == {Verdict.PASS}
-    assert answer.findings[0].object == f'public.Odd "name[{ODD}, 1]'
+    assert answer.findings[0].object == f'public."Odd ""name"[{ODD}, 1]'
     (finding,) = ask(seed_verification.unexpected, phase).findings
     assert (finding.verdict, finding.have) == (Verdict.FAIL, "[o, 1], [NULL, 1]")
     (finding,) = ask(seed_verification.unexpected, scratch_phase(*rows, key=key, tenant='a "x')).findings
