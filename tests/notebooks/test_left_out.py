@@ -40,7 +40,9 @@ def bare(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         text = re.sub(rf"^{re.escape(header)}(?:.|\n)*?(?=^\[|\Z)", "", text, flags=re.MULTILINE)
     if request.param == "alone":
         text = re.sub(r"^(?:replica|legacy) = .*\n", "", text, flags=re.MULTILINE)
-        text = text.replace('["leader", "legacy"]', '["leader"]').replace('target = "legacy"', 'target = "leader"')
+        text = text.replace('["leader", "legacy"]', '["leader"]').replace(
+            'target = "legacy"', 'target = "leader"'
+        )
     file.write_text(text, "utf-8")
     return folder
 
