@@ -23,6 +23,9 @@ _HARMLESS = frozenset(
      # of extensions
      "uuid_generate_v1", "uuid_generate_v1mc", "uuid_generate_v4", "gen_random_bytes", "gen_salt"}
 )  # fmt: skip
+_WAITS = frozenset(
+    {"pg_sleep", "pg_sleep_for", "pg_sleep_until"}
+)  # nothing is different afterwards but the time
 _READ = ("sql", "plpgsql")  # the languages whose bodies can be read
 _ROW, _BEFORE, _INSERT, _INSTEAD = 1, 1 << 1, 1 << 2, 1 << 6  # bits of pg_trigger.tgtype
 
@@ -194,6 +197,8 @@ class _Database:
             yield Act(Kind.UNKNOWN, name, when, by)
 
     def _acting(self, name: str, call: Call, when: When, by: str) -> Iterator[Act]:
+        if name in _WAITS and when is not When.OWN:
+            return
         if name != "nextval":
             yield Act(Kind.NOTIFY if name == "pg_notify" else Kind.OUTSIDE, name, when, by)
         elif call.argument is None or self._is_there(call.argument):

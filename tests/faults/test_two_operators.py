@@ -166,7 +166,7 @@ def test_the_second_is_refused_with_the_first_ones_name_and_a_killed_one_leaves_
             # The other one is refused and told who has the lock; the first goes on holding it.
             assert processes[second].wait(PATIENCE_S) == 1
             (words,) = said(run_of(tmp_path / second))
-            assert f"its lock is held by keybuzz_operator ({name}, pid {rehearsing}" in words
+            assert f"waited for 5 s, is held by keybuzz_operator ({name}, pid {rehearsing}" in words
             assert ids[first] in words
             assert holder(admin) == (rehearsing, name)
 
@@ -255,7 +255,7 @@ def test_who_locks_a_table_for_too_long_is_named(
 
     def run() -> None:
         with sessions.write("legacy", **timeouts) as conn, conn.transaction():
-            run_script(conn, statements, owner=waited_for.owner)
+            run_script(conn, statements, owner=waited_for.owner, lock_timeout_ms=400)
 
     with Sessions(waited_for.targets, application_name="runbooks test") as sessions:
         run()
@@ -282,5 +282,5 @@ def test_without_a_wait_nobody_is_named(waited_for: Phase, operators: Lab) -> No
         pytest.raises(MigrationError, match=r"does not exist") as caught,
         conn.transaction(),
     ):
-        run_script(conn, statements, owner=waited_for.owner)
+        run_script(conn, statements, owner=waited_for.owner, lock_timeout_ms=400)
     assert "waited" not in str(caught.value)
