@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,17 +166,17 @@ def _number(text: str) -> float:
 
 
 def _require_shallow(content: Any) -> None:
-    level = _containers([content])
-    for _ in range(DEEPEST):
-        level = [each for value in level for each in _containers(value)]
+    level: list[Any] = [[content]]
+    for _ in range(DEEPEST + 1):
+        level = [  # one expression, since an index of an archive comes by here for each finding of each run
+            each
+            for value in level
+            for each in (value.values() if value.__class__ is dict else value)
+            if each.__class__ is dict or each.__class__ is list
+        ]
         if not level:
             return
     raise ValueError(f"it is nested deeper than {DEEPEST}")
-
-
-def _containers(value: Iterable[Any]) -> list[Any]:
-    inside = value.values() if isinstance(value, dict) else value
-    return [each for each in inside if each.__class__ is dict or each.__class__ is list]
 
 
 def _open(folder: Path, name: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -160,7 +160,27 @@ def _fits(value: Any, shape: Any) -> bool:
         return bool(shape(value))
     if kind is tuple:
         return any(_fits(value, each) for each in shape)
-    return all(_fits(inner, each) for _, inner, each in _parts(value, shape))
+    if kind is Fields:
+        return value.__class__ is dict and _has(value, shape)
+    if kind is Each:
+        return value.__class__ is dict and _all_fit(value.values(), shape.shape)
+    return value.__class__ is list and _all_fit(value, shape[0])
+
+
+def _has(value: dict[str, Any], shape: Fields) -> bool:
+    for key, each in shape.required.items():
+        if key not in value or not _fits(value[key], each):
+            return False
+    return all(key not in value or _fits(value[key], each) for key, each in shape.optional.items())
+
+
+def _all_fit(values: Collection[Any], shape: Any) -> bool:
+    """Tell whether all values have a shape; a set of texts is asked once, as an index of many runs needs it."""
+    if shape is object:
+        return True
+    if shape.__class__ is frozenset:
+        return all(value.__class__ is str for value in values) and shape.issuperset(values)
+    return all(_fits(value, shape) for value in values)
 
 
 def _parts(value: Any, shape: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from types import TracebackType
 
 from runbooks_lib.archive.run import Run, step_name
 from runbooks_lib.errors import RunbookError
-from runbooks_lib.execution.folders import ANSWERS, new_folder, sweep
+from runbooks_lib.execution.folders import ANSWERS, delete_folder, new_folder, sweep
 
 PRISMA_TIMEOUT_S = 20.0  # as long as a run that is stopped may have to wait for it
 SWITCH_INTERVAL_S = (
@@ -72,7 +71,7 @@ class Ahead:
 
         sweep(ANSWERS)
         folder = new_folder(ANSWERS)
-        self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        self._stack.callback(delete_folder, folder)
         os.environ[VARIABLE] = str(folder)
         self._stack.callback(os.environ.pop, VARIABLE, None)
         return folder

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from papermill.engines import NBClientEngine, NotebookExecutionManager
 from papermill.log import logger
 
 from runbooks_lib.archive.redaction import Masker, redact_cell
-from runbooks_lib.execution.folders import SOCKETS, new_folder, sweep
+from runbooks_lib.execution.folders import SOCKETS, delete_folder, new_folder, sweep
 from runbooks_lib.execution.kernels import QuickManager, kernel_manager
 from runbooks_lib.execution.spare import Spare, prepare, take
 from runbooks_lib.execution.warm import warm_kernels
@@ -194,4 +193,4 @@ class RunbookEngine(NBClientEngine):  # type: ignore[misc]
             with warm_kernels():
                 return client.execute()
         finally:
-            shutil.rmtree(client.sockets, ignore_errors=True)
+            delete_folder(client.sockets)

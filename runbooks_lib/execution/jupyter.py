@@ -12,6 +12,7 @@ from pathlib import Path
 from runbooks_lib.archive.code import blank, notebooks_folder
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.execution.folders import is_gone
+from runbooks_lib.postgres.owned import hold, is_held, is_ours_alone
 
 PREFIX = ".jupyter-"
 CONFIG = ".config"
@@ -33,9 +34,12 @@ def lay_out(runs: Path) -> Path:
     try:
         runs.mkdir(parents=True, exist_ok=True)
         for old in runs.glob(f"{PREFIX}*"):
-            if is_gone(old.name.removeprefix(PREFIX)) or old == folder:
+            pid = old.name.removeprefix(PREFIX)
+            if is_gone(old, pid) or (old == folder and is_ours_alone(old) and not is_held(old)):
                 shutil.rmtree(old)
-        (folder / "notebooks").mkdir(parents=True, mode=0o700)
+        folder.mkdir(mode=0o700)
+        os.set_inheritable(hold(folder), True)  # by JupyterLab, which this process becomes
+        (folder / "notebooks").mkdir(mode=0o700)
         for notebook in sorted(notebooks_folder().glob("*.ipynb")):
             (folder / "notebooks" / notebook.name).write_text(json.dumps(blank(notebook)), encoding="utf-8")
         (folder / "runs").symlink_to(runs, target_is_directory=True)

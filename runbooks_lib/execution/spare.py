@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from jupyter_core.utils import ensure_event_loop, run_sync
 
-from runbooks_lib.execution.folders import SOCKETS, new_folder
+from runbooks_lib.execution.folders import SOCKETS, delete_folder, new_folder
 from runbooks_lib.execution.kernels import QuickManager, kernel_manager
 
 logger = logging.getLogger("papermill")
@@ -95,7 +94,7 @@ async def _start(kernel_name: str, arguments: list[str]) -> Spare:
         env, cwd = dict(os.environ), os.getcwd()
         await manager.start_kernel(extra_arguments=arguments)
     except BaseException:
-        shutil.rmtree(sockets, ignore_errors=True)
+        delete_folder(sockets)
         raise
     return Spare(kernel_name=kernel_name, manager=manager, sockets=sockets, env=env, cwd=cwd)
 
@@ -104,7 +103,7 @@ def _discard(spare: Spare) -> None:
     try:
         run_sync(_stop)(spare.manager)
     finally:
-        shutil.rmtree(spare.sockets, ignore_errors=True)
+        delete_folder(spare.sockets)
 
 
 async def _stop(manager: QuickManager) -> None:

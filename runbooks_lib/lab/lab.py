@@ -25,6 +25,7 @@ from runbooks_lib.lab.pair import Pair
 from runbooks_lib.lab.state import STATE_FILE, State, load, locked, registered
 from runbooks_lib.postgres.cluster import Cluster, PortTaken, free_ports
 from runbooks_lib.postgres.homes import end_leftovers, sweep_homes
+from runbooks_lib.postgres.owned import is_home, remove_home
 from runbooks_lib.postgres.processes import Process
 from runbooks_lib.postgres.server import find_server
 from runbooks_lib.postgres.storage import cache_directory, choose_home, create_home
@@ -216,7 +217,10 @@ def _resolved(directory: Path | None) -> Path:
 
 
 def _is_orphan(state: State) -> bool:
-    return (state.owner is not None and not state.owner.runs()) or not state.directory.exists()
+    """Tell whether a lab is nobody's: its owner is gone, or its folder, and its home is not in another container."""
+    if not state.directory.exists():
+        return is_home(state.home) or not state.alive
+    return state.owner is not None and not state.alive
 
 
 def _is_whole(state: State) -> bool:
@@ -258,10 +262,12 @@ def _start(directory: Path, owner: Process | None) -> State:
     template = leader_template(state.programs)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        held = state.keep_alive()  # before it is written down, and so could be swept
         state.save()
         create_home(state.home, state.programs.account)
+        keeps = () if owner else (held,)  # a lab without an owner lives as long as its API
         with uninterrupted():  # between its start and its being written down nobody would know of it
-            state = state.changed(api=services.start_api(directory, state.api_port))
+            state = state.changed(api=services.start_api(directory, state.api_port, keeps))
         services.write_service_file(state)
         services.write_pass_file(state, template.passwords())
         with ThreadPoolExecutor(max_workers=1) as pool:
@@ -270,6 +276,8 @@ def _start(directory: Path, owner: Process | None) -> State:
             project.result()
         assert state.api is not None
         services.wait_for_api(directory, state.api, state.api_port)
+        if owner != Process.this():
+            state.let_go()
         return state.changed(owner=owner, ready=True)
     except BaseException:
         with uninterrupted():
@@ -306,7 +314,7 @@ def _take_down(state: State) -> None:
     _end_api(state)
     _pair(state).stop()
     end_leftovers(state.home)
-    _delete(state.home)
+    remove_home(state.home)
     for name in OURS:
         for path in (state.directory / name, *state.directory.glob(f".{name}.*")):  # half-written ones too
             _delete(path)

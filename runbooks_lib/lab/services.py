@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from runbooks_lib.errors import LabError
@@ -65,8 +65,8 @@ def quiet_port() -> int:
     raise LabError(f"No free port between {QUIET_PORTS.start} and {QUIET_PORTS.stop} on 127.0.0.1.")
 
 
-def start_api(directory: Path, port: int) -> Process:
-    """Start the stand-in for keybuzz-api as a process of its own and return at once."""
+def start_api(directory: Path, port: int, keeps: Collection[int] = ()) -> Process:
+    """Start the stand-in for keybuzz-api as a process of its own and return at once; it `keeps` descriptors open."""
     with (directory / API_LOG).open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", API_MODULE, "--port", str(port)],
@@ -75,6 +75,7 @@ def start_api(directory: Path, port: int) -> Process:
             stdout=log,
             stderr=log,
             start_new_session=True,
+            pass_fds=keeps,
         )
     return Process.of(processes.detached(process))
 

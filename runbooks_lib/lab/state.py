@@ -1,8 +1,8 @@
 """What is written down of each lab, so that any process can find it, use it and end it.
 
-A lab's state lies twice: as `lab.json` in its own folder, and in the registry
-(`labs` in the cache), where the next start looks for labs whose owner was killed,
-also when their folder has been deleted.
+A lab's state lies in the registry (`labs` in the cache, which is ours alone), where the next start looks for labs
+whose owner was killed, also when their folder has been deleted. `lab.json` in the lab's own folder is for people: that
+folder may be anybody's, and what is written there is neither executed nor removed.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from runbooks_lib.postgres.account import Account
+from runbooks_lib.postgres.owned import hold, is_held, our_folder, read_ours
 from runbooks_lib.postgres.processes import Process
 from runbooks_lib.postgres.server import ServerPrograms
 from runbooks_lib.postgres.storage import cache_directory, write_private
 
 STATE_FILE = "lab.json"
+ALIVE = ".alive"  # the file whose lock says that a lab is somebody's
+_held: dict[Path, int] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +62,29 @@ class State:
         return replace(self, **fields).save()
 
     def forget(self) -> None:
-        """Delete the registry's entry, half-written ones included."""
+        """Delete the registry's entry, half-written ones included, and let go of its lock."""
         entry = registry_entry(self.directory)
-        for path in (entry, *entry.parent.glob(f".{entry.name}.*")):
+        for path in (entry, entry.with_suffix(ALIVE), *entry.parent.glob(f".{entry.name}.*")):
             path.unlink(missing_ok=True)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Hold the lab's lock no more in this process."""
+        if (held := _held.pop(registry_entry(self.directory), None)) is not None:
+            os.close(held)
+
+    def keep_alive(self) -> int:
+        """Hold the lab's lock while this process lives; return the descriptor, for a child that is to hold it."""
+        entry = registry_entry(self.directory)
+        if entry not in _held:
+            _held[entry] = hold(entry.with_suffix(ALIVE))
+        return _held[entry]
+
+    @property
+    def alive(self) -> bool:
+        """Return whether somebody holds the lab's lock, in whichever container, or its owner runs in this one."""
+        held = is_held(registry_entry(self.directory).with_suffix(ALIVE))
+        return held or (self.owner is not None and self.owner.runs())
 
 
 def registry_entry(directory: Path) -> Path:
@@ -72,13 +94,14 @@ def registry_entry(directory: Path) -> Path:
 
 def load(directory: Path) -> State | None:
     """Return the state of the lab in `directory`; None when there is none."""
-    return _read(directory / STATE_FILE) or _read(registry_entry(directory))
+    state = _read(registry_entry(directory))
+    return state if state is not None and state.directory == directory else None
 
 
 def registered() -> tuple[State, ...]:
     """Return the state of every lab in the registry."""
     found = (_read(path) for path in sorted(_registry().glob("*.json")))
-    return tuple(state for state in found if state is not None)
+    return tuple(s for s in found if s is not None and registry_entry(s.directory).is_file())
 
 
 @contextmanager
@@ -112,9 +135,7 @@ def locked(directory: Path, *, wait: bool = True) -> Iterator[bool]:
 
 
 def _registry() -> Path:
-    folder = cache_directory() / "labs"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    return our_folder(cache_directory() / "labs")
 
 
 def _programs(found: dict[str, Any]) -> ServerPrograms:
@@ -123,9 +144,9 @@ def _programs(found: dict[str, Any]) -> ServerPrograms:
 
 
 def _read(path: Path) -> State | None:
-    """Read a state; None when the file is missing or is not one (a lab of another version)."""
+    """Read a state; None when the file is missing, not ours, or is not one (a lab of another version)."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_ours(path) or "")
         return State(
             **{
                 **found,
@@ -136,5 +157,5 @@ def _read(path: Path) -> State | None:
                 "owner": Process(**found["owner"]) if found["owner"] else None,
             }
         )
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,9 +12,11 @@ from pathlib import Path
 from runbooks_lib.errors import LabError
 from runbooks_lib.postgres import processes
 from runbooks_lib.postgres.account import Account
+from runbooks_lib.postgres.owned import bases, hold, is_held, is_home, our_folder, read_ours, remove_home
 from runbooks_lib.postgres.processes import Process
 from runbooks_lib.postgres.storage import cache_directory, choose_home, create_home, write_private
 
+ALIVE = ".alive"  # the file whose lock an owner holds
 PROGRAMS = (
     "cp",
     "initdb",
@@ -38,23 +40,41 @@ def temporary_home(account: Account, *, in_memory: bool = False) -> Iterator[Pat
     sweep_homes()
     home = choose_home(account, in_memory=in_memory)
     entry = _registry() / f"{home.name}.json"
-    write_private(entry, json.dumps({"home": str(home), "owner": asdict(Process.this())}))
+    alive = hold(entry.with_suffix(ALIVE))  # before there is an entry to be swept
     try:
+        write_private(entry, json.dumps({"home": str(home), "owner": asdict(Process.this())}))
         create_home(home, account)
         yield home
     finally:
-        _clear(home, entry)
+        try:
+            _clear(home, entry)
+        finally:
+            os.close(alive)
 
 
 def sweep_homes() -> None:
-    """Clear the homes whose owner is gone. Raises LabError when a process in one cannot be ended."""
+    """Clear the homes whose owner is gone: nobody holds their lock, and no process here has the owner's number.
+
+    What another account wrote down, and what is no home of ours, is left alone.
+    Raises LabError when a process in one cannot be ended.
+    """
     for entry in _registry().glob("*.json"):
-        try:
-            found = json.loads(entry.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            continue  # its owner has just cleared it
-        if not Process(**found["owner"]).runs():
-            _clear(Path(found["home"]), entry)
+        noted = _noted(entry)
+        if noted is None or is_held(entry.with_suffix(ALIVE)):
+            continue
+        home, owner = noted
+        if not owner.runs():
+            _clear(home, entry)
+
+
+def _noted(entry: Path) -> tuple[Path, Process] | None:
+    """Return the home of an entry and its owner; None when the entry is not ours, or names another folder."""
+    try:
+        found = json.loads(read_ours(entry) or "")
+        home, owner = Path(found["home"]), Process(**found["owner"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    return (home, owner) if home.name == entry.stem and home.parent in bases() else None
 
 
 def end_leftovers(home: Path) -> None:
@@ -70,13 +90,12 @@ def end_leftovers(home: Path) -> None:
 
 
 def _clear(home: Path, entry: Path) -> None:
-    if home.exists():
+    if is_home(home):
         end_leftovers(home)
-        shutil.rmtree(home)
+        remove_home(home)
     entry.unlink(missing_ok=True)
+    entry.with_suffix(ALIVE).unlink(missing_ok=True)
 
 
 def _registry() -> Path:
-    folder = cache_directory() / "homes"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    return our_folder(cache_directory() / "homes")

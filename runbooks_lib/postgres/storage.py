@@ -9,19 +9,19 @@ from pathlib import Path
 
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.postgres.account import Account
+from runbooks_lib.postgres.owned import bases, is_ours_alone, our_folder
 
 ENV_CACHE = "RUNBOOKS_CACHE"
-MEMORY = Path("/dev/shm")
 ENOUGH_BYTES = 1 << 30  # a container's /dev/shm is often 64 MB
 LONGEST_HOME = 80  # a socket's path in it must stay below 104 bytes
 
 
 def cache_directory() -> Path:
-    """Return the cache folder, made when missing, readable by the caller alone.
+    """Return the cache folder, made when missing, writable by the caller alone: programs in it are executed.
 
-    RUNBOOKS_CACHE, else `runbooks` in XDG_CACHE_HOME or ~/.cache.
+    RUNBOOKS_CACHE, else `runbooks` in XDG_CACHE_HOME or ~/.cache; in one that others may write to, a folder of our own.
 
-    Raises PreconditionFailed when it cannot be made.
+    Raises PreconditionFailed when it cannot be made, or when somebody else made it.
     """
     named = os.environ.get(ENV_CACHE)
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
@@ -33,7 +33,7 @@ def cache_directory() -> Path:
             f"The cache folder {folder} cannot be made: {error.strerror}.",
             f"Let {ENV_CACHE} name a folder that you may write to.",
         ) from error
-    return folder
+    return folder if is_ours_alone(folder) else our_folder(folder / f"of-{os.geteuid()}")
 
 
 def create_home(home: Path, account: Account) -> None:
@@ -52,8 +52,8 @@ def choose_home(account: Account, *, in_memory: bool = False) -> Path:
 
     Raises PreconditionFailed when the account can reach no temporary folder.
     """
-    memory = [MEMORY] if in_memory and _has_room(MEMORY) else []
-    for base in (*memory, Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):
+    memory, *others = bases()
+    for base in (memory, *others) if in_memory and _has_room(memory) else others:
         if base.is_dir() and len(str(base)) < LONGEST_HOME - 24 and account.can_enter(base):
             return base / f"runbooks-{secrets.token_hex(6)}"
     raise PreconditionFailed(

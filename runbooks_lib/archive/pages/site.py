@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from runbooks_lib.archive import reader
 from runbooks_lib.archive.changes import FILE, Changes, Key, compare, verdicts_of
 from runbooks_lib.archive.files import write_text
 from runbooks_lib.archive.pages.page import in_all_languages, render, source
@@ -20,6 +21,10 @@ from runbooks_lib.errors import EvidenceError
 from runbooks_lib.findings import Verdict
 
 INDEX = "index.html"
+MARKS = (
+    b'<meta name="generator" content="runbooks">',
+    "<title>Runbooks · ".encode(),
+)  # of every index of ours
 _RECORD = re.compile(r"\d\d_\w+\.json")  # of a step
 SHOWN_CHANGES = 12  # of each kind and run; the page stays small
 
@@ -57,7 +62,9 @@ def _to_read(names: frozenset[str]) -> Iterator[str]:
     for name in names:
         *folder, file = name.split("/")
         summed_up = "/".join((*folder, FILE)) in names
-        if len(folder) == 2 and (file in (HEADER, FILE) or (_RECORD.fullmatch(file) and not summed_up)):
+        if name == INDEX:
+            yield name  # it is overwritten only where it is ours
+        elif len(folder) == 2 and (file in (HEADER, FILE) or (_RECORD.fullmatch(file) and not summed_up)):
             yield name
 
 
@@ -68,7 +75,7 @@ def write_site(
 
     Reads run.json and verdicts.json of each run (without the latter its evidence), one run after the other; what
     `is_there` says of a run's reports decides which ones are linked.
-    Raises EvidenceError when the folder cannot be written.
+    Raises EvidenceError when the folder cannot be written, or index.html in it is somebody else's.
     """
     folder = out or runs
     try:
@@ -90,8 +97,23 @@ def write_site(
         shown_changes=SHOWN_CHANGES,
         script=source("page.js") + "\n" + source("site.js"),
     )
+    _require_ours(folder / INDEX)
     write_text(folder / INDEX, text)
     return folder / INDEX, len(entries)
+
+
+def _require_ours(index: Path) -> None:
+    """Refuse to overwrite a page that is not an index of ours. Raises EvidenceError."""
+    if os.path.lexists(index):
+        try:
+            if any(mark in reader.read(index.parent, index.name) for mark in MARKS):
+                return
+        except EvidenceError:
+            pass
+        raise EvidenceError(
+            f"{index} is not an index of runs that this software wrote; nothing was overwritten.",
+            "Name another folder: --out DIR.",
+        )
 
 
 def _entries(runs: Path, folder: Path, is_there: Callable[[Path], bool]) -> Iterator[Entry]:
