@@ -20,7 +20,7 @@ from runbooks_lib.postgres.catalog import read_catalog
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.postgres.data_dump import read_data_dump
 from runbooks_lib.postgres.differences import Described, compare, describe, from_plain, in_words
-from runbooks_lib.prisma.history import read_rows
+from runbooks_lib.prisma.history import read_rows, recorded_schema
 
 Record = dict[str, Any]
 LOOKS_ANEW = "it looks at the present state"
@@ -111,7 +111,7 @@ def _migration_stands(run: Run, phase: Phase, sessions: Sessions, record: Record
     if record["mode"] == "plan":
         return LOOKS_ANEW
     with sessions.snapshot(phase.migration.target) as conn:
-        rows = read_rows(conn)
+        rows = read_rows(conn, schema=recorded_schema(record))
     there = any(row.name == phase.migration.name and row.applied for row in rows or ())
     return None if there else "the migration is not recorded"
 

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
+
 from runbooks_lib.postgres.connect import Connection, Row
 from runbooks_lib.postgres.queries import query
 
 
-def lock_holder(conn: Connection, key: int) -> str | None:
-    """Return who holds an advisory lock in this database: role, application_name, pid, address, since when.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """The session that holds a lock. What a role without pg_read_all_stats may not see of it is None.
 
-    `key` as pg_advisory_lock(bigint) takes it. Reads pg_locks and pg_stat_activity; what a role without
-    pg_read_all_stats may not see is left out. None when nobody holds it.
+    `idle_since` is set while it does nothing.
     """
-    holder = conn.execute(query("lock_holder"), {"key": key}).fetchone()
-    if holder is None:
-        return None
-    address = f", from {holder['address']}" if holder["address"] else ""
-    since = f" since {holder['since']:%Y-%m-%d %H:%M:%S} UTC" if holder["since"] else ""
-    return (
-        f"{holder['role_name']} ({holder['application'] or 'no application_name'}, "
-        f"pid {holder['pid']}{address}){since}"
-    )
+
+    pid: int
+    role_name: str | None
+    application: str | None
+    address: str | None
+    since: datetime | None
+    idle_since: datetime | None
+
+    def __str__(self) -> str:
+        address = f", from {self.address}" if self.address else ""
+        since = f" since {_time(self.since)}" if self.since else ""
+        idle = f", idle since {_time(self.idle_since)}" if self.idle_since else ""
+        application = self.application or "no application_name"
+        return f"{self.role_name} ({application}, pid {self.pid}{address}){since}{idle}"
+
+
+def lock_holder(conn: Connection, key: int) -> Holder | None:
+    """Return who holds an advisory lock in this database; None when nobody does.
+
+    `key` as pg_advisory_lock(bigint) takes it. Reads pg_locks and pg_stat_activity.
+    """
+    row = conn.execute(query("lock_holder"), {"key": key}).fetchone()
+    return None if row is None else Holder(**row)
 
 
 def other_runs(conn: Connection, run_id: str) -> tuple[str, ...]:
@@ -34,4 +51,8 @@ def other_runs(conn: Connection, run_id: str) -> tuple[str, ...]:
 
 def _in_words(row: Row) -> str:
     address = f", from {row['address']}" if row["address"] else ""
-    return f"{row['role_name']} ({row['application']}{address}) since {row['since']:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{row['role_name']} ({row['application']}{address}) since {_time(row['since'])}"
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -107,6 +107,10 @@ class Prisma:
         """Return the version of the project's Prisma, such as 6.19.3."""
         return ".".join(map(str, self.project.version))
 
+    def redact(self, text: str) -> str:
+        """Return a text as the output shows it: without the password."""
+        return self._address().redact(text)
+
     def status(self, *, state: str = "") -> CliResult:
         """Run `prisma migrate status`. Exit code 1 when something is pending or failed, or on an error.
 

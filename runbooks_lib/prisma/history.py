@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -173,6 +173,12 @@ def folder_digest(files: Sequence[MigrationFile]) -> str:
     """Return the SHA-256 (hex) over the migrations' names and scripts: it changes when any of them does."""
     content = json.dumps([[file.name, file.checksum] for file in files])
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def recorded_schema(record: Mapping[str, Any]) -> str:
+    """Return the schema in which step 4 found Prisma's table, from its record; public where there is none."""
+    facts = record.get("answers", {}).get("history", {}).get("facts", {})
+    return str(facts.get("schema", "public"))
 
 
 def read_rows(conn: psycopg.Connection[Any], *, schema: str = "public") -> tuple[MigrationRow, ...] | None:

@@ -105,6 +105,7 @@ def prove(
         like=like,
         dump=dump,
         servers=servers,
+        schema=state.schema,
     )
     own = {*expected.made, *expected.removed}
 

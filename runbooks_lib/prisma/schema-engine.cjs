@@ -127,7 +127,7 @@ function parseUrl(text) {
       user: decodeURIComponent(url.username),
       password: password || undefined,
       connectionTimeoutMillis: 1000 * Number(query.get('connect_timeout') ?? 5),
-      options: `-c search_path=${searchPath}`, // as the native engine; adapter-pg leaves it to the server
+      options: `${query.get('options') ?? ''} -c search_path=${searchPath}`.trim(), // as the native engine; adapter-pg leaves it to the server
       application_name: query.get('application_name') ?? 'prisma-schema-engine-wasm',
       ssl: query.get('sslmode') === 'require' ? { rejectUnauthorized: strict, ca } : undefined,
     },

@@ -15,18 +15,25 @@ from runbooks_lib.prisma.history import (
     checksum_matches,
     diagnose,
     folder_digest,
-    read_folder,
+    read_migrations,
     read_rows,
 )
+from runbooks_lib.prisma.oddities import HistoryTable, read_tables
+from runbooks_lib.prisma.project import read_project
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What the folder and `_prisma_migrations` held at one moment; `rows` is None without the table."""
+    """What the folder and `_prisma_migrations` held at one moment; `rows` is None without the table.
+
+    `schema` is where Prisma keeps that table; `tables` are all relations of this name in the database.
+    """
 
     files: tuple[MigrationFile, ...]
     rows: tuple[MigrationRow, ...] | None
     history: History
+    schema: str = "public"
+    tables: tuple[HistoryTable, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -63,17 +70,26 @@ class State:
         return f"applied, checksum of another file ({row.checksum[:16]})"
 
 
-def look(conn: Connection, project: Path, *, schema: str = "public") -> State:
+def look(conn: Connection, project: Path) -> State:
     """Read the migrations folder and the rows; call it inside `Sessions.snapshot`, before Prisma is started.
 
-    A rolled-back migration counts as pending here, whatever the engine says.
+    The rows are those of the schema in which the project's Prisma keeps them. A rolled-back migration counts as pending
+    here, whatever the engine says.
     Raises PrismaError when the schema does not exist: Prisma would create it. PreconditionFailed without a folder.
     """
+    found = read_project(project)
+    schema = found.configuration.history_schema
     there = conn.execute("SELECT to_regnamespace(quote_ident(%s)) IS NOT NULL AS there", (schema,)).fetchone()
     if there is None or not there["there"]:
         raise PrismaError(
             f"The database {conn.info.dbname} has no schema {schema}; Prisma would create it, and was not started.",
             "Is it the right database? If the schema was dropped, restore it from the backup.",
         )
-    files, rows = read_folder(project), read_rows(conn, schema=schema)
-    return State(files=files, rows=rows, history=diagnose(files, rows, rolled_back_is_pending=True))
+    files, rows = read_migrations(found.migrations), read_rows(conn, schema=schema)
+    return State(
+        files=files,
+        rows=rows,
+        history=diagnose(files, rows, rolled_back_is_pending=True),
+        schema=schema,
+        tables=read_tables(conn),
+    )

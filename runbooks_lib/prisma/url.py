@@ -13,6 +13,7 @@ from psycopg.rows import tuple_row
 
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.ordinary import is_ordinary
+from runbooks_lib.postgres.session import OPTIONS_MARK
 
 HIDDEN = "***"
 _URL_PASSWORD = re.compile(r"(\w+://[^:@/\s\"']*):[^@\s]+@")
@@ -23,7 +24,8 @@ class DatabaseUrl:
     """A PostgreSQL address for Prisma. Printing it never shows the password; `reveal()` does.
 
     `host` may be the folder of a Unix socket. `verified` asks Prisma to check the server's certificate,
-    against `root_certificate` where one is given. `system_identifier` and `role` are those of the session that it was
+    against `root_certificate` where one is given. `options` are the service's, such as
+    `-c role=...`. `system_identifier` and `role` are those of the session that it was
     made from: whoever writes at this address has to find the same.
     """
 
@@ -36,6 +38,7 @@ class DatabaseUrl:
     encrypted: bool = False
     verified: bool = False
     root_certificate: str | None = None
+    options: str = ""
     system_identifier: str | None = None
     role: str | None = None
 
@@ -84,6 +87,8 @@ class DatabaseUrl:
             query["sslaccept"] = "strict" if self.verified else "accept_invalid_certs"
         if self.root_certificate:
             query["sslcert"] = self.root_certificate
+        if self.options:
+            query["options"] = self.options
         if self.host.startswith("/"):
             query["host"] = self.host
         secret = f":{encoded_password}" if encoded_password else ""
@@ -109,13 +114,16 @@ def database_url(info: psycopg.ConnectionInfo, *, schema: str = "public") -> Dat
         )
     verified = given.get("sslmode", "").startswith("verify-")
     root_certificate = given.get("sslrootcert") if encrypted and verified else None
+    # a host's name may stand for several servers; one that is only a label beside hostaddr can't be looked up
+    reached = info.hostaddr if "hostaddr" in given and not verified else info.host
     return DatabaseUrl(
-        host=info.host,
+        host=reached or info.host,
         port=info.port,
         user=info.user,
         dbname=info.dbname,
         password=info.password or None,
         schema=schema,
+        options=info.options.replace(f" -c {OPTIONS_MARK}=taken", ""),
         encrypted=encrypted,
         verified=encrypted and verified,
         root_certificate=None if root_certificate == "system" else root_certificate,

@@ -11,14 +11,16 @@ from typing import Any
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, judge
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.locks import Holder
 from runbooks_lib.postgres.replay import Ran
 from runbooks_lib.prisma.history import TABLE, folder_digest
-from runbooks_lib.prisma.lock import FREE, MIGRATION_LOCK, lock_state
+from runbooks_lib.prisma.lock import MIGRATION_LOCK, holder_of_lock
 from runbooks_lib.prisma.proof import ObjectState, Proof
 from runbooks_lib.prisma.state import State
 from runbooks_lib.steps.pending import NOTHING_PENDING, Pending, judged_later, pending_at
 
 PLAN_ONLY = "not recorded: this run only plans"
+FREE = "free"
 LOOKS, LOOK_AGAIN_S = 10, 0.05
 ALL_JUDGED = "every statement judged"
 LISTED = 12
@@ -55,19 +57,35 @@ def judge_lock(phase: Phase, sessions: Sessions) -> Finding:
 
     A Prisma that has just ended leaves a session that holds it for a moment more.
     """
+    holder = None
     for _ in range(LOOKS):
         with sessions.snapshot(phase.migration.target) as conn:
-            have = lock_state(conn)
-        if have == FREE:
+            holder = holder_of_lock(conn)
+        if holder is None:
             break
         time.sleep(LOOK_AGAIN_S)
-    return judge(
-        "prisma_lock_is_free",
-        phase.migration.target,
-        f"advisory lock {MIGRATION_LOCK}",
-        have=have,
+    return Finding(
+        check="prisma_lock_is_free",
+        target=phase.migration.target,
+        object=f"advisory lock {MIGRATION_LOCK}",
+        have=FREE if holder is None else f"held by {holder}",
         want=FREE,
-        hint="Another migration runs, or was left hanging: wait, or talk to whoever runs it. Prisma was not started.",
+        verdict=Verdict.PASS if holder is None else Verdict.FAIL,
+        hint="" if holder is None else _how_to_free(holder),
+    )
+
+
+def _how_to_free(holder: Holder) -> str:
+    """Say what to do; a session that does nothing and holds the lock is what a pooler keeps of a Prisma that ended."""
+    if holder.idle_since is None:
+        return (
+            "Another migration runs: wait for it, or talk to whoever runs it. Prisma was not started. "
+            f"If nobody does, as its owner or a superuser: SELECT pg_terminate_backend({holder.pid});"
+        )
+    return (
+        "Its session does nothing: a Prisma that ran through a pooler (PgBouncer) and ended leaves it so, and nobody "
+        "will give the lock back. Prisma was not started. When you are sure that no migration runs, as its owner or a "
+        f"superuser: SELECT pg_terminate_backend({holder.pid}); and let Prisma use the server's own port."
     )
 
 
@@ -76,7 +94,7 @@ def judge_table(target: str, state: State) -> Finding:
     return judge(
         "has_table",
         target,
-        f"public.{TABLE}",
+        f"{state.schema}.{TABLE}",
         have="absent" if state.rows is None else "there",
         want="there",
         hint="Prisma has never managed this database: is it the right one?",

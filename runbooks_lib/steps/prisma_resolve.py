@@ -7,7 +7,6 @@ migrations are replayed in a scratch database and compared with what the target 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -23,6 +22,7 @@ from runbooks_lib.prisma.cli import UP_TO_DATE, CliResult, Prisma, aim, find_pro
 from runbooks_lib.prisma.history import CLEAN, TABLE
 from runbooks_lib.prisma.proof import ObjectState
 from runbooks_lib.prisma.state import State
+from runbooks_lib.steps.prisma_agreement import judge_agreement, judge_answer
 from runbooks_lib.steps.prisma_findings import (
     PLAN_ONLY,
     by_check,
@@ -38,11 +38,10 @@ from runbooks_lib.steps.prisma_findings import (
     would_record,
 )
 from runbooks_lib.steps.prisma_look import look_at, look_at_all, prove_target
+from runbooks_lib.steps.prisma_oddities import judge_oddities
 from runbooks_lib.steps.way_back import way_back
 
 ALREADY_APPLIED = "P3008"
-PENDING_EXIT_CODE = 1  # `migrate status` ends 1, without an error code, when migrations are pending
-_FOUND = re.compile(r"^(?:\d+|No) migrations? found in ", re.MULTILINE)
 
 
 def command_line(phase: Phase, sessions: Sessions) -> Prisma:
@@ -109,12 +108,14 @@ def history(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
             )
             for check, (names, hint) in clean.items()
         ),
+        *judge_oddities(name, state),
     )
     table = tuple(
         {"migration": f.name, "recorded": state.recorded(f.name), "checksum": (f.checksum or "lost")[:16]}
         for f in state.files
     )
-    return Answer(findings=findings, facts={"history": asdict(found), "relation": found.relation}, rows=table)
+    facts = {"history": asdict(found), "relation": found.relation, "schema": state.schema}
+    return Answer(findings=findings, facts=facts, rows=table)
 
 
 def status(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
@@ -125,24 +126,13 @@ def status(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
     """
     name = phase.migration.target
     try:
-        said = prisma.status(state=look_at(phase, sessions, prisma).digest)
+        state = look_at(phase, sessions, prisma)
+        said = prisma.status(state=state.digest)
     except RunbookError as error:
         return Answer(findings=(could_not_run("prisma_answers", name, "prisma migrate status", error),))
-    # a crash ends 1 without a code too: only a status says how many migrations it found
-    answered = (
-        said.code is None and said.exit_code in (0, PENDING_EXIT_CODE) and bool(_FOUND.search(said.output))
-    )
-    finding = Finding(
-        check="prisma_answers",
-        target=name,
-        object=said.command,
-        have=f"exit code {said.exit_code}" + (f", {said.code}" if said.code else ""),
-        want="a status without an error code",
-        verdict=Verdict.PASS if answered else Verdict.ERROR,
-        hint="" if answered else said.last_words,
-    )
+    findings = (judge_answer(name, said), *judge_agreement(name, prisma, state, said))
     facts = {"version": prisma.version(), "engine": prisma.engine, "said": asdict(said)}
-    return Answer(findings=(finding,), facts=facts, rows=_lines(said))
+    return Answer(findings=findings, facts=facts, rows=_lines(said))
 
 
 def live_schema(
@@ -309,6 +299,7 @@ def confirm(phase: Phase, sessions: Sessions, *, prisma: Prisma, apply: bool) ->
             want=UP_TO_DATE,
             hint="Prisma sees it otherwise: read its words above.",
         ),
+        *judge_agreement(name, prisma, state, said),
     )
     row = state.row(migration)
     facts = {

@@ -20,7 +20,7 @@ from runbooks_lib.phase import ChecklistItem, Phase, Role, Target
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.postgres.inspection import by_object, inspect
 from runbooks_lib.postgres.replication import measure_lag
-from runbooks_lib.prisma.history import read_rows
+from runbooks_lib.prisma.history import read_rows, recorded_schema
 from runbooks_lib.steps.declared import nothing_declared, or_not_declared
 from runbooks_lib.steps.document import Document, expected_sections, languages, render
 from runbooks_lib.steps.document.markdown import figures, headings
@@ -56,12 +56,15 @@ def last_look(
     Facts: per target what inspection.describe returns, and per standby its Lag.
     """
     applied = was_applied(evidence)
+    schema = recorded_schema(evidence.get("prisma_resolve", {}))
     findings: list[Finding] = []
     facts: dict[str, Any] = {}
     lags: dict[str, Any] = {}
     for name, target in phase.targets.items():
         try:
-            found = _look_at(phase, sessions, name, target, applied=applied, facts=facts, lags=lags)
+            found = _look_at(
+                phase, sessions, name, target, applied=applied, schema=schema, facts=facts, lags=lags
+            )
             findings.extend(pending_at(phase, sessions, name, planned).later(found))
         except RunbookError as error:
             findings.append(could_not_run("has_table", name, "every object", error))
@@ -79,6 +82,7 @@ def _look_at(
     target: Target,
     *,
     applied: bool,
+    schema: str,
     facts: dict[str, Any],
     lags: dict[str, Any],
 ) -> Iterator[Finding]:
@@ -90,17 +94,17 @@ def _look_at(
     found, facts[name] = inspect(phase, sessions, name, target, created_by=pending)
     yield from (_not_created(f) if f.note is Note.ABSENT else f for f in found)
     if target.database == phase.targets[phase.migration.target].database:
-        yield _recorded(phase, sessions, name, applied=applied)
+        yield _recorded(phase, sessions, name, schema=schema, applied=applied)
 
 
 def _not_created(finding: Finding) -> Finding:
     return replace(finding, have=PLAN_ONLY, verdict=Verdict.SKIP, note=Note.NOTHING)
 
 
-def _recorded(phase: Phase, sessions: Sessions, name: str, *, applied: bool) -> Finding:
+def _recorded(phase: Phase, sessions: Sessions, name: str, *, schema: str, applied: bool) -> Finding:
     try:
         with sessions.snapshot(name) as conn:
-            rows = read_rows(conn)
+            rows = read_rows(conn, schema=schema)
     except RunbookError as error:
         return could_not_run("migration_is_recorded", name, phase.migration.name, error)
     there = any(row.name == phase.migration.name and row.applied for row in rows or ())
