@@ -39,7 +39,7 @@ def judge_oddities(target: str, state: State) -> tuple[Finding, ...]:
         _odd_names(target, "no_migration_is_recorded_twice", found.twice),
         _odd_names(target, "no_applied_migration_has_an_error", found.erroneous),
         _odd_names(target, "no_migration_ends_before_it_begins", early, blocking=bool(found.early)),
-        _odd_names(target, "no_migration_is_both_applied_and_rolled_back", found.both),
+        _odd_names(target, "no_migration_is_both_applied_and_rolled_back", found.both, blocking=False),
         _odd_names(target, "no_migration_is_empty", found.empty, blocking=False),
         _odd_names(target, "line_ends_are_as_recorded", found.line_ends, blocking=False),
         _odd_names(

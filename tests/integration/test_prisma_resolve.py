@@ -108,6 +108,15 @@ def test_before_the_phase_the_history_is_clean_and_one_is_pending() -> None:
         "no_migration_is_extra",
         "no_migration_is_lost",
         "no_other_migration_is_pending",
+        "history_is_a_table",
+        "history_is_the_only_one",
+        "no_migration_is_recorded_twice",
+        "no_applied_migration_has_an_error",
+        "no_migration_ends_before_it_begins",
+        "no_migration_is_both_applied_and_rolled_back",
+        "no_migration_is_empty",
+        "line_ends_are_as_recorded",
+        "no_names_differ_in_case_only",
     ]
     assert [(row["migration"], row["recorded"]) for row in answer.rows] == [(FIRST, "applied"), (NAME, "no")]
     assert answer.facts["history"]["pending"] == (NAME,)
