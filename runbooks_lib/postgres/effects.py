@@ -13,10 +13,15 @@ from runbooks_lib.postgres.pieces import Node, Piece, every, value
 ROWS = "rows"
 # What these do is read back from the catalogue.
 _SHOWN = """
-    AlterDefaultPrivilegesStmt AlterDomainStmt AlterEnumStmt AlterExtensionContentsStmt AlterExtensionStmt
-    AlterFunctionStmt AlterObjectSchemaStmt AlterOwnerStmt AlterPolicyStmt CompositeTypeStmt CreateDomainStmt
-    CreateEnumStmt CreateExtensionStmt CreateFunctionStmt CreatePolicyStmt CreateRangeStmt CreateSchemaStmt
-    CreateStmt CreateTrigStmt DropStmt IndexStmt RenameStmt RuleStmt ViewStmt
+    AlterDefaultPrivilegesStmt AlterDomainStmt AlterEnumStmt AlterEventTrigStmt AlterExtensionContentsStmt
+    AlterFdwStmt AlterForeignServerStmt AlterFunctionStmt AlterObjectDependsStmt AlterObjectSchemaStmt
+    AlterOpFamilyStmt AlterOperatorStmt AlterOwnerStmt AlterPolicyStmt AlterPublicationStmt AlterStatsStmt
+    AlterTSConfigurationStmt AlterTSDictionaryStmt AlterTypeStmt CompositeTypeStmt CreateAmStmt CreateCastStmt
+    CreateConversionStmt CreateDomainStmt CreateEnumStmt CreateEventTrigStmt CreateExtensionStmt CreateFdwStmt
+    CreateForeignServerStmt CreateForeignTableStmt CreateFunctionStmt CreateOpClassStmt CreateOpFamilyStmt
+    CreatePLangStmt CreatePolicyStmt CreatePublicationStmt CreateRangeStmt CreateSchemaStmt CreateSeqStmt
+    CreateStatsStmt CreateStmt CreateTransformStmt CreateTrigStmt DefineStmt DropOwnedStmt DropStmt
+    DropUserMappingStmt IndexStmt ReassignOwnedStmt RenameStmt RuleStmt ViewStmt
 """
 # These leave nothing behind that a later session could find.
 _LEAVES_NOTHING = """
@@ -26,7 +31,6 @@ _LEAVES_NOTHING = """
 # What belongs to the server or the whole database, and to no schema.
 SERVER = {
     "AlterDatabaseRefreshCollStmt": "the database",
-    "AlterDatabaseSetStmt": "settings of the database",
     "AlterDatabaseStmt": "the database",
     "AlterRoleSetStmt": "settings of a role",
     "AlterRoleStmt": "a role of the server",
@@ -74,9 +78,13 @@ _PATIENCE = """
     lock_timeout log_min_messages log_statement maintenance_work_mem statement_timeout transaction_timeout
     work_mem
 """
-_GRANTED = frozenset({"OBJECT_TABLE", "OBJECT_SEQUENCE"})
-_NO_SCHEMA = frozenset({"OBJECT_DATABASE", "OBJECT_ROLE", "OBJECT_TABLESPACE", "OBJECT_SUBSCRIPTION"})
-_COMMENTED = frozenset({"OBJECT_TABLE", "OBJECT_COLUMN", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_SEQUENCE"})
+# What belongs to the server, or holds rows: a catalogue is not read for it.
+_NO_SCHEMA = """
+    OBJECT_DATABASE OBJECT_LARGEOBJECT OBJECT_PARAMETER_ACL OBJECT_ROLE OBJECT_SUBSCRIPTION OBJECT_TABLESPACE
+"""
+_TYPED_BY = ("objtype", "objectType", "renameType", "removeType")
+# Whose privileges and comments are read all the same.
+_OF_DATABASE = {"GrantStmt", "CommentStmt"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +112,8 @@ def _why(piece: Piece) -> str:
         return ""
     if piece.tag in SERVER:
         return SERVER[piece.tag]
-    if any(piece.node.get(key) in _NO_SCHEMA for key in ("renameType", "objectType")):
+    typed = {piece.node.get(key) for key in _TYPED_BY} & set(_NO_SCHEMA.split())
+    if typed and not (piece.tag in _OF_DATABASE and typed == {"OBJECT_DATABASE"}):
         return "what belongs to no schema"
     if piece.tag in _SHOWN.split():
         return ""
@@ -148,18 +157,12 @@ def _alter_sequence(node: Node) -> str:
     return "where a sequence stands" if "restart" in names else ""
 
 
+def _alter_database(node: Node) -> str:
+    return "a setting that may be secret" if "." in node.get("setstmt", {}).get("name", "") else ""
+
+
 def _create_as(node: Node) -> str:
     return "" if node.get("into", {}).get("skipData") else ROWS
-
-
-def _grant(node: Node) -> str:
-    if node.get("targtype") == "ACL_TARGET_DEFAULTS" or node.get("objtype") in _GRANTED:
-        return ""
-    return "privileges of this kind"
-
-
-def _comment(node: Node) -> str:
-    return "" if node.get("objtype") in _COMMENTED else "comments of this kind"
 
 
 def _explain(node: Node) -> str:
@@ -172,16 +175,19 @@ def _always(why: str) -> Callable[[Node], str]:
 
 
 _IN_PART: Mapping[str, Callable[[Node], str]] = {
+    "AlterDatabaseSetStmt": _alter_database,
+    "AlterExtensionStmt": _always("an extension's version"),
     "AlterSeqStmt": _alter_sequence,
     "AlterTableStmt": _alter_table,
     "CallStmt": _always("what the procedure does"),
-    "CommentStmt": _comment,
-    "CreateSeqStmt": _always(""),
+    "AlterUserMappingStmt": _always("options, which may be secret"),
+    "CommentStmt": _always(""),
+    "CreateUserMappingStmt": _always("options, which may be secret"),
     "CreateTableAsStmt": _create_as,
     "DoStmt": _always("what the block does"),
     "ExecuteStmt": _always("what the statement does"),
     "ExplainStmt": _explain,
-    "GrantStmt": _grant,
+    "GrantStmt": _always(""),
     "NotifyStmt": _always("who hears it"),
     "SelectStmt": _select,
     "VariableSetStmt": _set,

@@ -31,13 +31,15 @@ _NOT_TOGETHER = {
 }
 _NOT_ALLOWED = "42501"
 _NO_DATABASE = "3D000"  # a server that is lent has no database of the target's name
+_NOT_GRANTED = {"01006", "01007"}
+_NOT_THEIRS = "a privilege of the script is a superuser's to give or take"
 _ONLY_IN_TRANSACTION = "25P01"
 _MISSES = {"42P01", "42703", "42704", "42883", "3F000"}  # relation, column, type or role, function, schema
 _NEEDS_SUPERUSER = "it needs a superuser's rights, and was not run"
 _LACKS = "it needs what was not run"
 _LEFT_OUT = {_NOT_ALLOWED: _NEEDS_SUPERUSER, _NO_DATABASE: "it names a database that is not here"}
 # What a migration makes that belongs to the server is there before: scripts here can't make it.
-_BEFOREHAND = frozenset(SERVER) - {"AlterDatabaseSetStmt", "AlterDatabaseStmt"}
+_BEFOREHAND = frozenset(SERVER) - {"AlterDatabaseStmt"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,7 @@ class Replay:
         self._made_before = made_before
         self._schema = schema
         self._is_ordinary = copy.is_ordinary
+        self._not_granted = False
 
     def close(self) -> None:
         """Close the session."""
@@ -86,19 +89,20 @@ class Replay:
             return Ran(
                 statements=1, unjudged=(Unjudged(line=1, what="the whole script", why="it can't be parsed"),)
             )
+        self._not_granted = False
         done = frozenset(piece for piece in found if self._stands_before(piece))
         alone = _alone(found)
         transacts = any(piece.tag == "TransactionStmt" for piece in found)
         if not (alone or transacts):
             try:
                 self._send(_without(found, done) if done else script)
-                return Ran(statements=len(found), unjudged=_unseen(found, {}))
+                return Ran(statements=len(found), unjudged=self._unseen(found, {}))
             except psycopg.Error as error:
                 if error.sqlstate not in {*_NOT_TOGETHER, *_LEFT_OUT}:
                     raise
                 alone = _NOT_TOGETHER.get(error.sqlstate, "")
         left_out = self._one_by_one(found, done)
-        return Ran(statements=len(found), unjudged=_unseen(found, left_out), one_by_one=alone)
+        return Ran(statements=len(found), unjudged=self._unseen(found, left_out), one_by_one=alone)
 
     def _one_by_one(self, found: Sequence[Piece], done: frozenset[Piece]) -> dict[Piece, Unjudged]:
         """Run statements each on its own; return those that were left out, as they need a superuser."""
@@ -140,7 +144,7 @@ class Replay:
 
     def _send(self, script: str, *, forget: bool = True, nested: bool = False) -> None:
         """Send a script, or a part of it, as one query; `nested` under a savepoint where a transaction is open."""
-        conn = self._conn = self._conn if self._conn is not None and not self._conn.closed else self._open()
+        conn = self._conn if self._conn is not None and not self._conn.closed else self._begin()
         inside = nested and conn.info.transaction_status is pq.TransactionStatus.INTRANS
         try:
             with self._deadline(conn), conn.transaction() if inside else nullcontext():
@@ -154,6 +158,25 @@ class Replay:
             raise
         if forget:
             self._forget()
+
+    def _unseen(self, found: Sequence[Piece], left_out: Mapping[Piece, Unjudged]) -> tuple[Unjudged, ...]:
+        """Return the statements that are not judged, of all kinds, in the script's order."""
+        unseen = [left_out.get(piece) or unjudged(piece) or self._ungranted(piece) for piece in found]
+        return tuple(one for one in unseen if one is not None)
+
+    def _ungranted(self, piece: Piece) -> Unjudged | None:
+        if not self._not_granted or piece.tag != "GrantStmt":
+            return None
+        return Unjudged(line=piece.line, what=in_words(piece), why=_NOT_THEIRS)
+
+    def _begin(self) -> Connection:
+        self._conn = self._open()
+        self._conn.add_notice_handler(self._listen)
+        return self._conn
+
+    def _listen(self, notice: psycopg.errors.Diagnostic) -> None:
+        """Note that a GRANT or REVOKE did nothing, or not all, which is a warning and no error."""
+        self._not_granted |= notice.sqlstate in _NOT_GRANTED
 
     def _forget(self) -> None:
         """Begin the next script afresh; a transaction that this one left open ends as it does when Prisma goes."""
@@ -216,12 +239,6 @@ def _new_owners(piece: Piece) -> list[str]:
 
 def _without(found: Sequence[Piece], done: frozenset[Piece]) -> str:
     return ";\n".join(piece.text for piece in found if piece not in done)
-
-
-def _unseen(found: Sequence[Piece], left_out: Mapping[Piece, Unjudged]) -> tuple[Unjudged, ...]:
-    """Return the statements that are not judged, of both kinds, in the script's order."""
-    unseen = (left_out.get(piece) or unjudged(piece) for piece in found)
-    return tuple(one for one in unseen if one is not None)
 
 
 def _lasting(piece: Piece) -> str:
