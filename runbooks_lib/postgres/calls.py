@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
 from pglast import ast, parse_sql
 from pglast.parser import ParseError, Token, scan
-from pglast.visitors import Visitor
 
 Name = tuple[str, str]  # schema, name
 _CHANGES = frozenset({"INSERT", "UPDATE", "DELETE_P", "MERGE", "TRUNCATE", "COPY"})
@@ -18,6 +18,7 @@ _BEFORE_A_TABLE = frozenset({"INTO", "FROM", "ONLY", "TABLE"})
 # CURRENT_DATE, LOCALTIMESTAMP(3) and the like, as the parser calls them
 _MOMENTS = ("SVFOP_CURRENT_DATE", "SVFOP_CURRENT_TIME", "SVFOP_LOCALTIME")
 _NO_LOCK = frozenset({"FOR", "KEY"})  # SELECT … FOR [NO KEY] UPDATE changes nothing
+_CHANGING = (ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt, ast.MergeStmt)
 _OTHER_EACH_TIME = frozenset(
     {"nextval", "random", "random_normal", "gen_random_uuid", "uuidv4", "uuidv7", "uuid_generate_v1",
      "uuid_generate_v1mc", "uuid_generate_v4", "gen_random_bytes", "now", "clock_timestamp", "statement_timestamp",
@@ -67,8 +68,11 @@ class Code:
 NOTHING = Code()
 
 
-class _Reader(Visitor):
-    """Collects what a parse tree calls. Names of common table expressions are no tables."""
+class _Reader:
+    """Collects what a parse tree calls. Names of common table expressions are no tables.
+
+    pglast's own visitor takes ten times as long, which a script with thousands of rows is too long for.
+    """
 
     def __init__(self) -> None:
         self.calls: set[Call] = set()
@@ -77,27 +81,32 @@ class _Reader(Visitor):
         self.changes: set[Name] = set()
         self.own: set[str] = set()
 
-    def visit_FuncCall(self, ancestors: Any, node: Any) -> None:
-        *schema, name = (part.sval for part in node.funcname)
-        self.calls.add(Call(schema[-1] if schema else None, name, _constant(node.args)))
+    def read(self, nodes: Iterable[Any]) -> None:
+        """Take in every node below some nodes."""
+        open_ = list(nodes)
+        while open_:
+            node = open_.pop()
+            if isinstance(node, tuple):
+                open_ += node
+            elif isinstance(node, ast.Node) and not isinstance(node, ast.A_Const):
+                self._note(node)
+                open_ += _below(node)
 
-    def visit_SQLValueFunction(self, ancestors: Any, node: Any) -> None:
-        if node.op.name.startswith(_MOMENTS):
+    def _note(self, node: Any) -> None:
+        kind = type(node)
+        if kind is ast.FuncCall:
+            *schema, name = (part.sval for part in node.funcname)
+            self.calls.add(Call(schema[-1] if schema else None, name, _constant(node.args)))
+        elif kind is ast.SQLValueFunction and node.op.name.startswith(_MOMENTS):
             self.calls.add(Call("pg_catalog", "now"))
-
-    def visit_A_Expr(self, ancestors: Any, node: Any) -> None:
-        self.operators.update(part.sval for part in node.name[-1:])
-
-    def visit_RangeVar(self, ancestors: Any, node: Any) -> None:
-        self.tables.add((node.schemaname, node.relname))
-
-    def visit_CommonTableExpr(self, ancestors: Any, node: Any) -> None:
-        self.own.add(node.ctename)
-
-    def _change(self, ancestors: Any, node: Any) -> None:
-        self.changes.add(table_name(node.relation))
-
-    visit_InsertStmt = visit_UpdateStmt = visit_DeleteStmt = visit_MergeStmt = _change
+        elif kind is ast.A_Expr:
+            self.operators.update(part.sval for part in node.name[-1:])
+        elif kind is ast.RangeVar:
+            self.tables.add((node.schemaname, node.relname))
+        elif kind is ast.CommonTableExpr:
+            self.own.add(node.ctename)
+        elif kind in _CHANGING:
+            self.changes.add(table_name(node.relation))
 
     def code(self) -> Code:
         read = {(s or "public", name) for s, name in self.tables if s or name not in self.own}
@@ -110,6 +119,10 @@ class _Reader(Visitor):
         )
 
 
+def _below(node: Any) -> list[Any]:
+    return [getattr(node, name) for name in node.__slots__]
+
+
 def table_name(node: Any) -> Name:
     """Return schema and name of a RangeVar; without a schema it is public, which a script's search_path has."""
     return node.schemaname or "public", node.relname
@@ -118,12 +131,11 @@ def table_name(node: Any) -> Name:
 def in_trees(nodes: Iterable[Any]) -> Code:
     """Return what some nodes of a parse tree call, whatever stands in them."""
     reader = _Reader()
-    for node in nodes:
-        if node is not None:
-            reader(node)
+    reader.read(nodes)
     return reader.code()
 
 
+@lru_cache(maxsize=4096)
 def in_expression(text: str) -> Code:
     """Return what an expression calls, or a query, as PostgreSQL prints it. What cannot be read is `dynamic`."""
     for sql in (f"SELECT {text}", text):
@@ -134,6 +146,7 @@ def in_expression(text: str) -> Code:
     return Code(dynamic=True)
 
 
+@lru_cache(maxsize=4096)
 def in_body(text: str) -> Code:
     """Return what the body of a function calls, SQL or PL/pgSQL, by its tokens: rather too much than too little."""
     try:

@@ -114,6 +114,7 @@ class _Database:
         self._conn = conn
         self._functions: dict[str, list[Row]] = {}
         self._tables: dict[Name, list[Row]] = {}
+        self._keys: dict[Name, list[list[str] | None]] = {}
         self._implicit: list[Row] | None = None
         self._made: dict[Name, Code] = {}
         self._bodies: dict[str, list[Row]] = {}
@@ -149,11 +150,12 @@ class _Database:
         columns = {row["part"]: row for row in self._hanging_on(name) if row["place"] is not None}
         if not columns:
             return True
-        asked = {"schema": name[0], "name": name[1]}
-        keys = [row["columns"] for row in self._conn.execute(query("code_keys"), asked)]
+        if name not in self._keys:
+            asked = {"schema": name[0], "name": name[1]}
+            self._keys[name] = [row["columns"] for row in self._conn.execute(query("code_keys"), asked)]
         return any(
             key is None or all(column in columns and _stays(columns[column], fill) for column in key)
-            for key in keys
+            for key in self._keys[name]
         )
 
     def _code(self, code: Code, when: When, by: str) -> Iterator[Act]:

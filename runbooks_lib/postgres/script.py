@@ -168,12 +168,18 @@ def _fill(node: Any) -> Fill:
     rows = query.valuesLists or ()
     values = [(at, value) for row in rows for at, value in enumerate(row)]
     defaulted = frozenset(at for at, value in values if isinstance(value, ast.SetToDefault))
-    changing = frozenset(at for at, value in values if in_trees((value,)).changes_with_time)
+    changing = frozenset(
+        at for at, value in values if _is_computed(value) and in_trees((value,)).changes_with_time
+    )
     while query.larg is not None:
         query = query.larg
     first = rows[0] if rows else query.targetList or ()
     star = any(isinstance(value, ast.ResTarget) and _is_star(value.val) for value in first)
     return Fill(columns, 0 if star else len(first), defaulted, changing, listed=bool(rows))
+
+
+def _is_computed(node: Any) -> bool:
+    return not isinstance(node, ast.A_Const | ast.SetToDefault)
 
 
 def _is_star(node: Any) -> bool:

@@ -337,6 +337,48 @@ def test_a_run_that_was_to_apply_and_did_not_says_so() -> None:
 # What is missing, what failed
 
 
+@pytest.mark.parametrize(
+    ("lang", "unknown", "denied"),
+    [
+        (
+            "fr",
+            ["ON NE SAIT PAS SI LA BASELINE A ÉTÉ APPLIQUÉE", "On ne sait pas si elle a été appliquée"],
+            ["LA BASELINE N'A PAS ÉTÉ APPLIQUÉE", "**Non appliquée**"],
+        ),
+        (
+            "en",
+            ["WHETHER THE BASELINE WAS APPLIED IS NOT KNOWN", "Not known whether it was applied"],
+            ["THE BASELINE WAS NOT APPLIED", "**Not applied**"],
+        ),
+    ],
+)
+def test_what_nobody_knows_is_neither_applied_nor_not(
+    lang: str, unknown: list[str], denied: list[str]
+) -> None:
+    """The session was lost at COMMIT, and no new session could tell what became of it."""
+    evidence = evidence_of("applied")
+    facts(evidence, "baseline_migration", "apply")["applied"] = None
+    text = composed("applied", lang, evidence)
+    for words in unknown:
+        assert words in text
+    for words in denied:
+        assert words not in text
+    facts(evidence, "baseline_migration", "apply")["applied"] = False
+    text = composed("applied", lang, evidence)
+    for words in denied:
+        assert words in text
+
+
+def test_a_second_run_that_took_values_of_sequences_says_so() -> None:
+    evidence = evidence_of("applied")
+    answer = evidence["baseline_migration"]["answers"]["second_run"]
+    answer["facts"]["sequences"] = ["public.numbered_id_seq"]
+    for found in answer["findings"]:
+        found["verdict"] = "OPEN"
+    text = composed("applied", "en", evidence)
+    assert "A second run wrote no row, and took values of sequences: `public.numbered_id_seq`" in text
+
+
 @pytest.mark.parametrize("step", [step for step in STEPS if step != "report"])
 @pytest.mark.parametrize("lang", ["fr", "en"])
 def test_a_missing_step_is_said(step: str, lang: str) -> None:
