@@ -4,6 +4,7 @@ from runbooks_lib.phase.load import load_phase, reference, shipped_ids
 from runbooks_lib.phase.model import (
     SPEC_VERSION,
     STEPS,
+    Accepted,
     Backup,
     Baseline,
     ChecklistItem,
@@ -28,6 +29,7 @@ from runbooks_lib.phase.services import is_service_name, services_of, with_servi
 __all__ = [
     "SPEC_VERSION",
     "STEPS",
+    "Accepted",
     "Backup",
     "Baseline",
     "ChecklistItem",

@@ -17,7 +17,7 @@ from typing import Annotated
 
 from runbooks_lib.names import parts, qualified
 
-SPEC_VERSION = 2  # 2: seeds may name a file; backup may have data
+SPEC_VERSION = 3  # 2: seeds may name a file, backup may have data; 3: accept
 OLDEST_SPEC_VERSION = 1
 
 # The steps of a phase in their order; a checklist item names those it looks at.
@@ -172,6 +172,14 @@ class Seeds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """Something that a declared table has and the phase does not declare, as the finding calls it, and why it may."""
+
+    object: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
     """The targets whose schema is dumped before anything is written; of those in `data` the rows, too."""
 
@@ -310,6 +318,7 @@ class Phase:
     routes: tuple[Route, ...] = ()
     checklist: tuple[ChecklistItem, ...] = ()
     background: Text | None = None
+    accept: tuple[Accepted, ...] = ()
     next_steps: tuple[Text, ...] = ()
     route_options: tuple[Text, ...] = ()
     files: tuple[File, ...] = ()

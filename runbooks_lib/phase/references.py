@@ -44,6 +44,8 @@ def check_references(phase: Phase, mistakes: Mistakes) -> None:
         if seeds.table in tables:
             _check_rows(seeds, f"seeds[{number}]", tables[seeds.table], mistakes)
     _check_checklist(phase, mistakes)
+    if phase.accept and phase.spec_version < 3:
+        mistakes.add("accept", "is a key of spec_version 3", "say spec_version = 3")
 
 
 def _columns(phase: Phase) -> dict[str, tuple[str, ...]]:
@@ -111,6 +113,7 @@ def _sets_of_names(phase: Phase) -> Iterator[list[tuple[str, str]]]:
         (f"routes[{n}]", f"{r.method} {r.path}") for n, r in enumerate(phase.routes) if r.method and r.path
     ]
     yield [(f"files[{n}].path", file.path) for n, file in enumerate(phase.files)]
+    yield [(f"accept[{n}].object", each.object) for n, each in enumerate(phase.accept)]
     yield [(f"backup.targets[{n}]", name) for n, name in enumerate(phase.backup.targets)]
     yield [(f"backup.data[{n}]", name) for n, name in enumerate(phase.backup.data)]
     for n, enum in enumerate(phase.enums):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from runbooks_lib.findings import CLOSING, Finding, Note, Verdict
 from runbooks_lib.phase import Phase, Target
-from runbooks_lib.postgres.catalog import Catalog, count_rows, read_catalog
+from runbooks_lib.postgres.catalog import Catalog, Key, count_rows, read_catalog
 from runbooks_lib.postgres.checks import NO_ADDITION, Adds, check_row_counts, check_schema
 from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.extras import check_extras
 
 
 def inspect(
@@ -20,6 +21,7 @@ def inspect(
     *,
     created_by: str | None,
     adds: Adds = NO_ADDITION,
+    own: Collection[Key] = frozenset(),
 ) -> tuple[tuple[Finding, ...], dict[str, Any]]:
     """Judge one target's catalogue and row counts in one snapshot; also describe what is there.
 
@@ -30,6 +32,7 @@ def inspect(
         present = tuple(t.name for t in phase.tables if t.name in catalog.tables())
         counts = count_rows(conn, present)
     findings = check_schema(phase, name, catalog, created_by=created_by, adds=adds)
+    findings += tuple(check_extras(phase, name, catalog, own))
     if target.data:
         findings += check_row_counts(phase, name, counts, created_by=created_by)
     return findings, describe(phase, catalog, counts)
@@ -82,7 +85,7 @@ def by_object(findings: Sequence[Finding]) -> tuple[dict[str, str], ...]:
 
 
 def _in_short(findings: Sequence[Finding]) -> str:
-    if failed := [f for f in findings if f.verdict in CLOSING]:
+    if failed := [f for f in findings if f.verdict in CLOSING or f.verdict is Verdict.OPEN]:
         return "; ".join(f"{f.verdict} {f.check}: {f.have}" for f in failed)
     if not findings:
         return "-"

@@ -29,6 +29,7 @@ from runbooks_lib.postgres.readiness import (
 )
 from runbooks_lib.postgres.replication import Lag, measure_lag
 from runbooks_lib.steps.declared import or_not_declared
+from runbooks_lib.steps.own import own_objects
 from runbooks_lib.steps.parity import check_rows, judge_replayed
 from runbooks_lib.steps.pending import Pending, filled_and_added, shows_baseline
 
@@ -210,13 +211,16 @@ def schema(phase: Phase, sessions: Sessions) -> Answer:
     Facts: per target, what inspection.describe returns.
     """
     filled, added = filled_and_added(phase)
+    own = own_objects(phase)
     findings: list[Finding] = []
     facts: dict[str, Any] = {}
     for name, target in phase.targets.items():
         try:
             created_by = "baseline_migration" if shows_baseline(phase, sessions, name) else None
             adds = added if created_by else {}
-            found, facts[name] = inspect(phase, sessions, name, target, created_by=created_by, adds=adds)
+            found, facts[name] = inspect(
+                phase, sessions, name, target, created_by=created_by, adds=adds, own=own
+            )
             findings.extend(Pending(filled=filled).later(found) if created_by else found)
         except RunbookError as error:
             findings.append(could_not_run("has_table", name, "every object", error))

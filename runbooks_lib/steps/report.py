@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 from runbooks_lib.errors import EvidenceError, RunbookError
 from runbooks_lib.findings import Answer, Finding, Note, Verdict, could_not_run, judge, worst
 from runbooks_lib.phase import ChecklistItem, Phase, Role, Target
+from runbooks_lib.postgres.catalog import Key
 from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.postgres.inspection import by_object, inspect
 from runbooks_lib.postgres.replication import measure_lag
@@ -25,6 +26,7 @@ from runbooks_lib.steps.declared import nothing_declared, or_not_declared
 from runbooks_lib.steps.document import Document, expected_sections, languages, render
 from runbooks_lib.steps.document.markdown import figures, headings
 from runbooks_lib.steps.document.seen import Evidence
+from runbooks_lib.steps.own import own_objects
 from runbooks_lib.steps.parity import judge_replayed
 from runbooks_lib.steps.pending import pending_at, shows_baseline
 from runbooks_lib.steps.signatures import (
@@ -60,10 +62,11 @@ def last_look(
     findings: list[Finding] = []
     facts: dict[str, Any] = {}
     lags: dict[str, Any] = {}
+    own = own_objects(phase)
     for name, target in phase.targets.items():
         try:
             found = _look_at(
-                phase, sessions, name, target, applied=applied, schema=schema, facts=facts, lags=lags
+                phase, sessions, name, target, applied=applied, schema=schema, facts=facts, lags=lags, own=own
             )
             findings.extend(pending_at(phase, sessions, name, planned).later(found))
         except RunbookError as error:
@@ -85,13 +88,14 @@ def _look_at(
     schema: str,
     facts: dict[str, Any],
     lags: dict[str, Any],
+    own: Collection[Key],
 ) -> Iterator[Finding]:
     if target.role is Role.STANDBY:
         lag = measure_lag(sessions, name, target)
         lags[name] = asdict(lag)
         yield judge_replayed(name, target, lag)
     pending = "baseline_migration" if not applied and shows_baseline(phase, sessions, name) else None
-    found, facts[name] = inspect(phase, sessions, name, target, created_by=pending)
+    found, facts[name] = inspect(phase, sessions, name, target, created_by=pending, own=own)
     yield from (_not_created(f) if f.note is Note.ABSENT else f for f in found)
     if target.database == phase.targets[phase.migration.target].database:
         yield _recorded(phase, sessions, name, schema=schema, applied=applied)

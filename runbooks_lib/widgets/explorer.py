@@ -16,6 +16,7 @@ MAX_SHOWN = 200
 EVERY = "every verdict"
 # The catalogue query by which a check sees; the others read files, or ask Prisma or HTTP.
 SQL_OF = {
+    "attached": ("nothing_else_acts_on_table",),
     "blockers": ("nothing_blocks",),
     "columns": ("columns_are",),
     "constraints": ("col_is_pk",),

@@ -460,10 +460,30 @@ MISTAKES = {
         "targets.old.max_lag_bytes: is given for a primary; leave it out",
     ),
     "bad target name": ("old = {", '"o l d" = {', 'targets."o l d": is no name'),
-    "spec_version 3": (
+    "accept in an old version": (
+        "[backup]\n",
+        '[[accept]]\nobject = "trigger public.Item.t"\nwhy = "audit"\n[backup]\n',
+        "accept: is a key of spec_version 3; say spec_version = 3",
+    ),
+    "accept without a reason": (
+        "[backup]\n",
+        '[[accept]]\nobject = "trigger public.Item.t"\n[backup]\n',
+        "accept[0].why: is missing; accepted is a string",
+    ),
+    "accept of an unknown key": (
+        "[backup]\n",
+        '[[accept]]\nobject = "trigger public.Item.t"\nwhy = "audit"\nuntil = "x"\n[backup]\n',
+        "accept[0].until: is an unknown key",
+    ),
+    "accept twice": (
+        "[backup]\n",
+        '[[accept]]\nobject = "a"\nwhy = "b"\n[[accept]]\nobject = "a"\nwhy = "c"\n[backup]\n',
+        'accept[1].object: repeats accept[0].object, "a"; each may stand once',
+    ),
+    "spec_version 4": (
         "spec_version = 1",
-        "spec_version = 3",
-        "spec_version: is 3; this version of runbooks reads spec_version 1 to 2",
+        "spec_version = 4",
+        "spec_version: is 4; this version of runbooks reads spec_version 1 to 3",
     ),
     "id of another folder": (
         'id = "SMALL"',
@@ -504,6 +524,9 @@ WITH_MORE = {
     "missing language": 2,  # and en is missing
     "index named as a table": 2,  # its definition names the index
     "duplicate column": 4,  # the seeds have the column that is gone
+    "accept without a reason": 2,  # and the version is too old
+    "accept of an unknown key": 2,
+    "accept twice": 2,
     "bad target name": 3,  # backup and baseline name the target as it was
 }
 
@@ -652,7 +675,8 @@ def ph15() -> Phase:
 def test_the_phase_is_shipped(ph15: Phase) -> None:
     assert PH15 in shipped_ids()
     assert ph15.id == ph15.folder.name == PH15
-    assert all(getattr(ph15, field.name) for field in fields(ph15))  # it uses the whole language
+    used = {field.name for field in fields(ph15) if getattr(ph15, field.name)}
+    assert {field.name for field in fields(ph15)} - used == {"accept"}  # it has nothing to accept
 
 
 def test_ph15_is_read_from_any_place(ph15: Phase, tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ SELECT 'policy', ARRAY[n.nspname, c.relname, p.polname],
 FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 UNION ALL
 SELECT 'rule', ARRAY[n.nspname, c.relname, r.rulename],
-       json_build_object('definition', pg_get_ruledef(r.oid), 'enabled', r.ev_enabled::text, 'instead', r.is_instead)
+       json_build_object('definition', pg_get_ruledef(r.oid), 'enabled', r.ev_enabled::text, 'instead', r.is_instead,
+                         'nothing', pg_get_ruledef(r.oid) ~ 'DO INSTEAD NOTHING;\s*$')
 FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE r.rulename <> '_RETURN' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 UNION ALL

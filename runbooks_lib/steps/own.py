@@ -1,0 +1,128 @@
+"""What the phase's own scripts make, by name: nothing of that acts on a table without the phase."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from runbooks_lib.names import qualified
+from runbooks_lib.phase import Phase
+from runbooks_lib.postgres.catalog import Key
+from runbooks_lib.postgres.extras import ALL, FORCED
+from runbooks_lib.postgres.pieces import Node, every, pieces, relation
+from runbooks_lib.prisma.project import PROJECT_VARIABLE
+
+MIGRATION = "migration.sql"
+_PASSED_OVER = frozenset({"node_modules", ".git"})
+_ATTACHED = {
+    "CreateTrigStmt": ("trigger", "trigname", "relation"),
+    "RuleStmt": ("rule", "rulename", "relation"),
+    "CreatePolicyStmt": ("policy", "policy_name", "table"),
+}
+# The ends of the names that PostgreSQL gives to constraints without one.
+_ENDS = {
+    "CONSTR_UNIQUE": "key",
+    "CONSTR_FOREIGN": "fkey",
+    "CONSTR_CHECK": "check",
+    "CONSTR_EXCLUSION": "excl",
+}
+_SECURITY = {"AT_EnableRowSecurity": "row security", "AT_ForceRowSecurity": FORCED}
+
+
+def own_objects(phase: Phase) -> frozenset[Key]:
+    """Return the (kind, name) of what the baseline and the project's migrations attach to tables.
+
+    Reads the files alone; a project that is not here makes nothing. Names are what PostgreSQL gives by default where
+    the scripts give none.
+    """
+    return frozenset(key for script in _scripts(phase) for key in made_by(script))
+
+
+def _scripts(phase: Phase) -> Iterator[str]:
+    files = [phase.folder / phase.baseline.file]
+    project = os.environ.get(PROJECT_VARIABLE)
+    for folder, below, names in os.walk(Path(project).expanduser()) if project else ():
+        below[:] = [name for name in below if name not in _PASSED_OVER]
+        files += [Path(folder) / name for name in names if name == MIGRATION]
+    for file in files:
+        try:
+            yield file.read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            continue  # whoever runs it says why it can't be read
+
+
+def made_by(script: str) -> Iterator[Key]:
+    """Yield the (kind, name) of what a script attaches to tables."""
+    for piece in pieces(script) or ():
+        node = piece.node
+        if piece.tag in _ATTACHED:
+            kind, name, of = _ATTACHED[piece.tag]
+            yield kind, qualified(*relation(node[of]), node[name])
+        elif piece.tag == "IndexStmt" and "idxname" in node:
+            yield "index", qualified(relation(node["relation"])[0], node["idxname"])
+        elif piece.tag == "CreateStmt":
+            yield from _created(node)
+        elif piece.tag == "AlterTableStmt":
+            yield from _altered(node)
+        elif piece.tag == "GrantStmt":
+            yield from _granted(node)
+
+
+def _created(node: Node) -> Iterator[Key]:
+    table = relation(node["relation"])
+    columns = [(column["colname"], column) for column in every(node.get("tableElts", ()), "ColumnDef")]
+    for column, definition in columns:
+        yield from _constraints(table, every(definition.get("constraints", ()), "Constraint"), column)
+    for element in node.get("tableElts", ()):
+        if "Constraint" in element:
+            yield from _constraints(table, [element["Constraint"]], "")
+    if node.get("inhRelations"):
+        yield "inherits", qualified(*table)
+
+
+def _altered(node: Node) -> Iterator[Key]:
+    table = relation(node["relation"])
+    for command in every(node.get("cmds", ()), "AlterTableCmd"):
+        if command.get("subtype") in _SECURITY:
+            yield _SECURITY[command["subtype"]], qualified(*table)
+        added = command.get("def", {})
+        if "Constraint" in added:
+            yield from _constraints(table, [added["Constraint"]], "")
+        elif "ColumnDef" in added:
+            column = added["ColumnDef"]
+            yield from _constraints(
+                table, every(column.get("constraints", ()), "Constraint"), column["colname"]
+            )
+
+
+def _constraints(table: tuple[str, str], found: Iterable[Node], column: str) -> Iterator[Key]:
+    for constraint in found:
+        kind = constraint.get("contype")
+        if "conname" in constraint:
+            name = constraint["conname"]
+        elif kind in _ENDS:
+            name = "_".join((table[1], *([column] if column else _columns(constraint)), _ENDS[kind]))
+        else:
+            continue
+        yield "constraint", qualified(*table, name)
+        yield "index", qualified(table[0], name)
+
+
+def _columns(constraint: Node) -> list[str]:
+    """Return the columns by which PostgreSQL names a constraint: its own, or of a CHECK the only one that it reads."""
+    if constraint["contype"] != "CONSTR_CHECK":
+        return [each["String"]["sval"] for each in constraint.get("keys", constraint.get("fk_attrs", ()))]
+    read = {each["fields"][-1]["String"]["sval"] for each in every(constraint.get("raw_expr"), "ColumnRef")}
+    return list(read) if len(read) == 1 else []
+
+
+def _granted(node: Node) -> Iterator[Key]:
+    """Yield whom a script gives privileges on which table; of those on all tables of a schema nothing is told."""
+    roles = [role.get("rolename", "public") for role in every(node.get("grantees", ()), "RoleSpec")]
+    whats = [each["priv_name"].upper() for each in every(node.get("privileges", ()), "AccessPriv")]
+    for table in every(node.get("objects", ()), "RangeVar"):
+        for role in roles:
+            for what in whats or (ALL,):
+                for kind in ("privileges", "column privileges"):
+                    yield kind, qualified(*relation(table), role, what)

@@ -1,0 +1,56 @@
+"""What the phase's own scripts attach to tables is told by name, as PostgreSQL names it by default."""
+
+# ruff: noqa: E501
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runbooks_lib.phase import load_phase
+from runbooks_lib.steps.own import made_by, own_objects
+
+T = "public.t"
+
+
+@pytest.mark.parametrize(
+    ("script", "made"),
+    [
+        ("CREATE TRIGGER a BEFORE INSERT ON t EXECUTE FUNCTION f()", {("trigger", f"{T}.a")}),
+        ('CREATE RULE a AS ON INSERT TO s."T" DO INSTEAD NOTHING', {("rule", "s.T.a")}),
+        ("CREATE POLICY a ON t USING (true)", {("policy", f"{T}.a")}),
+        ("CREATE UNIQUE INDEX a ON t (b)", {("index", "public.a")}),
+        ("ALTER TABLE t ENABLE ROW LEVEL SECURITY", {("row security", T)}),
+        ("ALTER TABLE t FORCE ROW LEVEL SECURITY", {("row security forced", T)}),
+        ("ALTER TABLE t ADD CONSTRAINT c CHECK (a > 0)", {("constraint", f"{T}.c"), ("index", "public.c")}),
+        ("CREATE TABLE t (a int UNIQUE)", {("constraint", f"{T}.t_a_key"), ("index", "public.t_a_key")}),
+        ("CREATE TABLE t (a int REFERENCES u)", {("constraint", f"{T}.t_a_fkey"), ("index", "public.t_a_fkey")}),
+        ("CREATE TABLE t (a int, b int, UNIQUE (a, b))", {("constraint", f"{T}.t_a_b_key"), ("index", "public.t_a_b_key")}),
+        ("CREATE TABLE t (a int, FOREIGN KEY (a) REFERENCES u)", {("constraint", f"{T}.t_a_fkey"), ("index", "public.t_a_fkey")}),
+        ("CREATE TABLE t (a int CHECK (a > 0))", {("constraint", f"{T}.t_a_check"), ("index", "public.t_a_check")}),
+        ("CREATE TABLE t () INHERITS (u)", {("inherits", T)}),
+        ("GRANT INSERT, UPDATE ON t TO a", {(k, f"{T}.a.{p}") for k in ("privileges", "column privileges") for p in ("INSERT", "UPDATE")}),
+        ("GRANT ALL ON t TO PUBLIC", {(k, f"{T}.public.ALL") for k in ("privileges", "column privileges")}),
+        ("CREATE TABLE t (a int PRIMARY KEY); SELECT 1", set()),
+        ("no SQL at all", set()),
+    ],
+)  # fmt: skip
+def test_what_a_script_attaches(script: str, made: set[tuple[str, str]]) -> None:
+    assert set(made_by(script)) == made
+
+
+def test_baseline_and_migrations_count_wherever_they_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phase = replace(load_phase("PH15-AMAZON-DB-FOUNDATION-01"), folder=tmp_path)
+    monkeypatch.delenv("RUNBOOKS_PRISMA_PROJECT", raising=False)
+    assert own_objects(phase) == frozenset(), "neither can be read"
+    (tmp_path / phase.baseline.file).write_text("ALTER TABLE t ENABLE ROW LEVEL SECURITY")
+    for folder in ("db/prisma/migrations/1", "node_modules/other/migrations/1"):
+        place = tmp_path / "project" / folder
+        place.mkdir(parents=True)
+        (place / "migration.sql").write_text(f"CREATE POLICY {folder[0]} ON t")
+    (tmp_path / "project" / "db" / "migration.sql").write_bytes(b"\xff")
+    monkeypatch.setenv("RUNBOOKS_PRISMA_PROJECT", str(tmp_path / "project"))
+    assert own_objects(phase) == {("row security", T), ("policy", f"{T}.d")}
