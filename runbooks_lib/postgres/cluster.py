@@ -26,6 +26,7 @@ from runbooks_lib.postgres.binaries import clean_environment
 from runbooks_lib.postgres.enclosure import enclosure
 from runbooks_lib.postgres.processes import Process
 from runbooks_lib.postgres.server import ServerPrograms
+from runbooks_lib.postgres.service_file import own_environment
 from runbooks_lib.postgres.storage import write_private
 
 SUPERUSER = "postgres"
@@ -220,9 +221,10 @@ class Cluster:
         says of encryption, options or sessions is overridden.
         """
         ours = {"user": SUPERUSER, "application_name": "runbooks", "connect_timeout": "10"}
-        plain = {"sslmode": "disable", "options": "", "target_session_attrs": "any"}
+        plain = {"sslmode": "disable", "options": "", "hostaddr": "", "target_session_attrs": "any"}
         merged = ours | plain | self.address() | parameters
-        return psycopg.connect("", dbname=dbname, autocommit=True, **merged)
+        with own_environment():
+            return psycopg.connect("", dbname=dbname, autocommit=True, **merged)
 
     # -- inside ----------------------------------------------------------------
 

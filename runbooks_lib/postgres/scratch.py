@@ -12,19 +12,18 @@ from typing import LiteralString
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
-from psycopg.rows import dict_row
 
 from runbooks_lib.postgres.cluster import THROWAWAY, Cluster, copy_data
 from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.homes import temporary_home
 from runbooks_lib.postgres.server import ServerPrograms, find_server
-from runbooks_lib.postgres.session import SETTINGS
+from runbooks_lib.postgres.session import SETTINGS, begin
 from runbooks_lib.postgres.storage import write_private
 from runbooks_lib.postgres.surroundings import Surroundings
 from runbooks_lib.postgres.template import template
 
 PASSWORD_FILE = "password"
+DEADLINE_S = 3600.0  # for each question: a script may take long, and what never answers must end
 SUPERUSER = "runbooks_scratch"
 MAINTENANCE = "template1"
 SPARE = "postgres"
@@ -127,18 +126,10 @@ class Scratch:
         return self._connect(database, user=SUPERUSER, password=self.password, options=self._guarded())
 
     def _connect(self, database: str, **parameters: str) -> Connection:
-        return psycopg.connect(
-            make_conninfo(
-                **self.cluster.address(),
-                **parameters,
-                dbname=database,
-                sslmode="disable",
-                client_encoding="utf8",
-                application_name="runbooks scratch",
-            ),
-            autocommit=True,
-            row_factory=dict_row,
-        )
+        ours = {"sslmode": "disable", "client_encoding": "utf8", "application_name": "runbooks scratch"}
+        conn = begin({**self.cluster.address(), **parameters, **ours, "dbname": database})
+        conn.deadline_s = DEADLINE_S
+        return conn
 
     def _guarded(self) -> str:
         """Return what a database's own settings, which its owner may change, do not decide for our sessions."""

@@ -141,7 +141,7 @@ def open_session(parameters: Mapping[str, str], settings: Mapping[str, str]) -> 
     if marked.get("options"):
         marked["options"] += f" -c {OPTIONS_MARK}=taken"
     try:
-        conn = _connect(marked)
+        conn = begin(marked)
     except psycopg.Error:
         _require_options_are_taken(parameters)
         raise
@@ -171,9 +171,11 @@ def another(conn: Connection) -> Session:
     return open_session(parameters, {"default_transaction_read_only": "on"})
 
 
-def _connect(parameters: Mapping[str, str]) -> Session:
+def begin(parameters: Mapping[str, str]) -> Session:
+    """Open an autocommit session that is told nothing; whatever the environment says, it goes where it is sent."""
+    aimed = {"hostaddr": "", "options": "", "target_session_attrs": "any", "load_balance_hosts": "disable"}
     with own_environment():
-        return Session.connect(**parameters, autocommit=True, row_factory=dict_row)  # type: ignore[arg-type]
+        return Session.connect(**aimed | dict(parameters), autocommit=True, row_factory=dict_row)  # type: ignore[arg-type]
 
 
 def _tell(conn: Session, settings: Mapping[str, str], *, only_at: int | None = None) -> bool | None:
@@ -237,7 +239,7 @@ def _require_own_server(conn: Session, parameters: Mapping[str, str]) -> None:
 
     Several looks, not taken in turns: a pooler that hands out its servers one after the other would look alike.
     """
-    with _connect(parameters) as other:
+    with begin(parameters) as other:
         ours, others = [], []
         for _ in range(LOOKS):
             ours += [_server_pid(conn), _server_pid(conn)]
@@ -253,7 +255,7 @@ def _require_options_are_taken(parameters: Mapping[str, str]) -> None:
     """Say so if it is a pooler that refused the service's options: without them it lets in."""
     if not parameters.get("options"):
         return
-    with suppress(psycopg.Error), _connect({**parameters, "options": ""}) as conn:
+    with suppress(psycopg.Error), begin({**parameters, "options": ""}) as conn:
         if _server_pid(conn) != conn.info.backend_pid:
             raise _options_are_lost("refuses")
 
