@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Generator, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 from psycopg import sql
@@ -14,6 +14,7 @@ from psycopg.rows import dict_row, tuple_row
 
 from runbooks_lib.errors import ConnectionFailed
 from runbooks_lib.postgres.service_file import own_environment
+from runbooks_lib.postgres.sqlstate import cancelled_by_replay
 
 Row = dict[str, Any]
 Connection = psycopg.Connection[Row]
@@ -75,10 +76,17 @@ class Session(psycopg.Connection[Row]):
     deadline_s: float = CONNECT_TIMEOUT_S + GRACE_S
     held: Mapping[str, str] = {}
     server_pid: int = 0
+    in_recovery: bool = False
+    cancelled: ClassVar[int] = 0  # queries of all sessions that a standby's replay cancelled
 
     def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
         """Wait as psycopg does, until the deadline. Raises NoAnswer."""
-        return super().wait(self._until_deadline(gen), *args, **options)
+        try:
+            return super().wait(self._until_deadline(gen), *args, **options)
+        except psycopg.Error as error:
+            if cancelled_by_replay(error, in_recovery=self.in_recovery):
+                Session.cancelled += 1
+            raise
 
     def _until_deadline(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
         """Hand on what psycopg's generator waits for; psycopg looks in every 0.1 s when nothing comes."""
@@ -193,7 +201,10 @@ def _tell(conn: Session, settings: Mapping[str, str], *, only_at: int | None = N
         wanted |= NO_VIEWS
     row = _ask_alone(
         conn,
-        sql.SQL("SELECT {}, {} AS taken, {pid} AS pid WHERE {} OPERATOR(pg_catalog.=) {pid}").format(
+        sql.SQL(
+            "SELECT {}, {} AS taken, {pid} AS pid, pg_catalog.pg_is_in_recovery() AS standby "
+            "WHERE {} OPERATOR(pg_catalog.=) {pid}"
+        ).format(
             sql.SQL(", ").join(_set(name, value) for name, value in wanted.items()),
             sql.SQL("pg_catalog.current_setting({}, true)").format(sql.Literal(OPTIONS_MARK)),
             _PID if only_at is None else sql.Literal(only_at),
@@ -202,7 +213,7 @@ def _tell(conn: Session, settings: Mapping[str, str], *, only_at: int | None = N
     )
     if row is None:
         return None
-    taken, conn.server_pid = row.pop("taken"), row.pop("pid")
+    taken, conn.server_pid, conn.in_recovery = row.pop("taken"), row.pop("pid"), row.pop("standby")
     conn.held = row | {name: wanted[name] for name in SUPERUSERS}
     return bool(taken)
 

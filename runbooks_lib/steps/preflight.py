@@ -32,12 +32,14 @@ from runbooks_lib.steps.declared import or_not_declared
 from runbooks_lib.steps.own import own_objects
 from runbooks_lib.steps.parity import check_rows, judge_replayed
 from runbooks_lib.steps.pending import Pending, filled_and_added, shows_baseline
+from runbooks_lib.steps.reading import read_again
 
 MIN_FREE_CONNECTIONS = 5
 DISK_FACTOR = 2  # a dump, and room to restore it
 DISK = "bytes where the runs are kept"
 
 
+@read_again
 def targets(phase: Phase, sessions: Sessions) -> Answer:
     """Ask every target who it is: server, role, database, system.
 
@@ -116,6 +118,7 @@ def _of_primary(name: str, target: Target, sessions: Sessions) -> Finding:
     )
 
 
+@read_again
 def find_objects(phase: Phase, sessions: Sessions) -> Answer:
     """Find out which database really holds the phase's tables and enums.
 
@@ -203,6 +206,7 @@ def _judge_places(phase: Phase, sessions: Sessions, name: str, places: dict[str,
         )
 
 
+@read_again
 def schema(phase: Phase, sessions: Sessions) -> Answer:
     """Compare each target's catalogue and row counts with the phase, before anything is done.
 
@@ -227,6 +231,7 @@ def schema(phase: Phase, sessions: Sessions) -> Answer:
     return Answer(findings=tuple(findings), facts={"targets": facts}, rows=by_object(findings))
 
 
+@read_again
 def replication(phase: Phase, sessions: Sessions) -> Answer:
     """Measure how far each standby is behind, wait until it has replayed what its primary holds, compare both.
 
@@ -305,6 +310,7 @@ def _parity(phase: Phase, sessions: Sessions, name: str, target: Target) -> Iter
     )
 
 
+@read_again
 def readiness(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
     """Look at what a later step would stumble over: privileges, blockers, connection slots, disk.
 

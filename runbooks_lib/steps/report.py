@@ -29,6 +29,7 @@ from runbooks_lib.steps.document.seen import Evidence
 from runbooks_lib.steps.own import own_objects
 from runbooks_lib.steps.parity import judge_replayed
 from runbooks_lib.steps.pending import pending_at, shows_baseline
+from runbooks_lib.steps.reading import read_again
 from runbooks_lib.steps.signatures import (
     in_words,
     judge_signatures,
@@ -41,6 +42,7 @@ from runbooks_lib.steps.way_back import way_back
 PLAN_ONLY = "not applied: this run only plans"
 
 
+@read_again
 def last_look(
     phase: Phase,
     sessions: Sessions,

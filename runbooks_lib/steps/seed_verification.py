@@ -19,6 +19,7 @@ from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.steps import seed_declared, seed_sets
 from runbooks_lib.steps.declared import or_not_declared
 from runbooks_lib.steps.pending import judged_later, pending_at
+from runbooks_lib.steps.reading import read_again
 from runbooks_lib.steps.seed_declared import Compared, compare_declared, judge_row
 
 MAX_UNEXPECTED = 20  # named in the finding; the rest is counted
@@ -27,6 +28,7 @@ Plan = Mapping[str, Any] | None
 Judged = tuple[Finding, dict[str, Any] | None]
 
 
+@read_again
 def rows(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Answer:
     """Compare every declared row with the targets that hold data: missing, different, equal.
 
@@ -84,6 +86,7 @@ def _ask_set(phase: Phase, sessions: Sessions, name: str, seeds: Seeds, planned:
         yield judged_later(finding) if later else finding, fact
 
 
+@read_again
 def unexpected(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Answer:
     """Look for rows of the declared tenants (of the whole table, where no tenant column is declared) that nobody
     declared.
@@ -117,6 +120,7 @@ def unexpected(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Ans
     return Answer(findings=or_not_declared(phase, findings, "no_unexpected_seed_rows"))
 
 
+@read_again
 def row_counts(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Answer:
     """Count the rows of every declared table on every target that holds data.
 

@@ -75,7 +75,9 @@ def test_what_psql_accepts_we_accept_and_nothing_else(
     asked = "SELECT current_setting('port') || current_user || current_database()"
     said = subprocess.run(
         [psql, "-X", "-A", "-t", "-w", "-c", asked, "service=keybuzz_leader"],
-        env=clean_environment({"PGSERVICEFILE": str(own), "PGPASSFILE": lab.env()["PGPASSFILE"], "PGCONNECT_TIMEOUT": "2"}),
+        env=clean_environment(
+            {"PGSERVICEFILE": str(own), "PGPASSFILE": lab.env()["PGPASSFILE"], "PGCONNECT_TIMEOUT": "2"}
+        ),
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     monkeypatch.setenv("PGCONNECT_TIMEOUT", "2")

@@ -1,0 +1,152 @@
+"""Queries that a standby's replay cancels are asked again; standbys that are late on purpose are named as such."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from runbooks_lib.errors import RunbookError
+from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run
+from runbooks_lib.lab.lab import Lab
+from runbooks_lib.phase import load_phase
+from runbooks_lib.postgres import replication as replication_module
+from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.steps import preflight, reading
+from runbooks_lib.steps.reading import read_again
+
+PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
+Conflict = Callable[..., None]
+
+
+@pytest.fixture
+def standby(fresh_lab: Lab) -> Iterator[psycopg.Connection[Any]]:
+    passfile = fresh_lab.env()["PGPASSFILE"]
+    with fresh_lab.replica.connect("keybuzz_backend", passfile=passfile) as conn:
+        yield conn
+
+
+@pytest.fixture
+def conflict(fresh_lab: Lab, standby: psycopg.Connection[Any]) -> Iterator[Conflict]:
+    """A function that removes on the leader what a snapshot on the standby still sees, and waits for its replay."""
+    for setting in ("max_standby_streaming_delay = 0", "hot_standby_feedback = off"):
+        standby.execute(f"ALTER SYSTEM SET {setting}".encode())
+    standby.execute("SELECT pg_reload_conf()")
+    leader = fresh_lab.admin("keybuzz_backend")
+    leader.execute("CREATE TABLE churn AS SELECT g AS a FROM generate_series(1, 50) g")
+    leader.execute("GRANT SELECT ON churn TO keybuzz_operator")
+
+    def cause(*, wait: bool = True) -> None:
+        leader.execute("UPDATE churn SET a = a + 1")
+        leader.execute("VACUUM churn")
+        leader.execute("SELECT pg_switch_wal()")  # what VACUUM writes alone is not flushed at once
+        if not wait:
+            return
+        (lsn,) = leader.execute("SELECT pg_current_wal_lsn()::text").fetchone() or ("",)
+        while standby.execute("SELECT pg_last_wal_replay_lsn() < %s::pg_lsn", (lsn,)).fetchone() == (True,):
+            time.sleep(0.005)
+
+    cause()
+    yield cause
+    leader.close()
+
+
+def question(
+    sessions: Sessions, causes: Callable[[int], None], *, target: str = "replica"
+) -> Callable[[], Answer]:
+    times: list[int] = []
+
+    @read_again
+    def rows() -> Answer:
+        times.append(1)
+        try:
+            with sessions.snapshot(target) as conn:
+                conn.execute("SELECT count(*) FROM public.churn")
+                causes(len(times))
+                conn.execute("SELECT count(*) FROM public.churn")
+        except RunbookError as error:
+            found = could_not_run("row_count_is", target, "churn", error)
+        else:
+            found = Finding(
+                check="row_count_is", target=target, object="churn", have="", want="", verdict=Verdict.PASS
+            )
+        return Answer(findings=(found,), facts={"times": len(times)})
+
+    return rows
+
+
+@pytest.mark.parametrize("cancelled", [1, 2])
+def test_a_cancelled_read_is_read_again_and_said(conflict: Conflict, cancelled: int) -> None:
+    with Sessions(PHASE.targets) as sessions:
+        answer = question(sessions, lambda time: conflict() if time <= cancelled else None)()
+    assert answer.facts["times"] == cancelled + 1
+    assert [(f.check, f.verdict) for f in answer.findings] == [
+        ("row_count_is", Verdict.PASS),
+        ("reads_are_not_cancelled", Verdict.OPEN),
+    ]
+    assert answer.findings[1].have.startswith(f"{cancelled} cancelled")
+
+
+def test_it_is_not_tried_for_ever(conflict: Conflict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "PAUSE_S", 0.001)
+    with Sessions(PHASE.targets) as sessions:
+        answer = question(sessions, lambda time: conflict())()
+    assert answer.facts["times"] == reading.TIMES
+    assert answer.findings[0].verdict is Verdict.ERROR
+    assert "max_standby_streaming_delay" in answer.findings[0].hint
+
+
+def test_nothing_is_asked_again_without_a_cancelled_query(fresh_lab: Lab) -> None:
+    def fails(time: int) -> None:
+        raise RunbookError("Something else.")
+
+    with fresh_lab.admin("keybuzz_backend") as leader:
+        leader.execute("CREATE TABLE churn (a int); GRANT SELECT ON churn TO keybuzz_operator")
+    with Sessions(PHASE.targets) as sessions:
+        answer = question(sessions, fails, target="leader")()
+    assert answer.facts["times"] == 1
+    assert [f.check for f in answer.findings] == ["row_count_is"]
+
+
+def test_a_standby_that_is_late_on_purpose_is_named(
+    fresh_lab: Lab, standby: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replication_module, "REPLAY_TIMEOUT_S", 0.2)
+    standby.execute("ALTER SYSTEM SET recovery_min_apply_delay = '1h'")
+    standby.execute("SELECT pg_reload_conf()")
+    with fresh_lab.admin("keybuzz_backend") as leader:
+        leader.execute('UPDATE "OAuthState" SET "usedAt" = now()')
+    with Sessions(PHASE.targets) as sessions:
+        answer = preflight.replication(PHASE, sessions)
+    findings = {f.check: f for f in answer.findings}
+    assert findings["standby_has_replayed"].verdict is Verdict.FAIL
+    assert "recovery_min_apply_delay = 3600000 ms" in findings["standby_has_replayed"].hint
+    assert "delayed by 3600000 ms" in findings["standby_is_streaming"].have
+    assert findings["standby_is_streaming"].verdict is Verdict.PASS
+    assert answer.facts["lag"]["replica"]["apply_delay_ms"] == 3_600_000
+
+
+@pytest.mark.parametrize("paused", [True, False])
+def test_paused_replay_is_told_from_slow_replay(
+    conflict: Conflict, standby: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, paused: bool
+) -> None:
+    monkeypatch.setattr(replication_module, "REPLAY_TIMEOUT_S", 0.2)
+    if paused:
+        standby.execute("SELECT pg_wal_replay_pause()")
+    else:  # a query that replay may not cancel holds it up
+        standby.execute("ALTER SYSTEM SET max_standby_streaming_delay = -1")
+        standby.execute("SELECT pg_reload_conf()")
+        time.sleep(0.2)
+        standby.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        standby.execute("SELECT FROM churn")
+    conflict(wait=False)
+    with Sessions(PHASE.targets) as sessions:
+        answer = preflight.replication(PHASE, sessions)
+    standby.execute("SELECT pg_wal_replay_resume()" if paused else "ROLLBACK")
+    findings = {f.check: f for f in answer.findings}
+    assert findings["standby_has_replayed"].verdict is Verdict.FAIL
+    assert ("pg_wal_replay_resume" in findings["standby_has_replayed"].hint) is paused
+    assert (findings["standby_is_streaming"].verdict is Verdict.FAIL) is paused
