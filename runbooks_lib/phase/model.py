@@ -233,7 +233,7 @@ class Service:
     """An HTTP service: the environment variable that holds its base URL, and its Deployment.
 
     `blocking` True: the phase cannot do without it, and a service that does not answer is a failure; else it
-    is an open item. `headers_env` is the variable that holds headers to ask it with, one `Name: value` a line, where
+    is an open item. `headers_env` is the variable that holds a token or headers to ask it with, where
     a guard answers alike for every route; with them a probe acts as whom they name. `source_env` is the variable that
     holds the folder of its source code. `deployed` is what the phase's author knows of its deployment, for the report.
     """

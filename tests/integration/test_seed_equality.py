@@ -216,6 +216,42 @@ def test_a_key_is_found_however_it_is_written_and_once(
         assert any(word in words for word in said.split("|")) or others is Verdict.FAIL
 
 
+@pytest.mark.parametrize(
+    "name", ["we{0}ird", "100%s", 'quo"te', "n", "c0", "key", "have", "want", "place", "日本"]
+)
+def test_columns_may_have_any_name(things: Callable[..., None], ask: Ask, name: str) -> None:
+    quoted = '"' + name.replace('"', '""') + '"'
+    things(f"{quoted} int PRIMARY KEY, v text", "1, 'x{0}%s'", "2, 'y'")
+    rows = ({name: "1", "v": "x{0}%s"}, {name: "2", "v": "y"})
+    assert [verdict for verdict, _ in ask(*rows, key=(name,))] == [Verdict.PASS, Verdict.PASS]
+    assert [verdict for verdict, _ in ask(rows[0], key=(name,), tenant="v")] == [Verdict.PASS, Verdict.PASS]
+    verdict, words = ask(rows[0], key=(name,))[1]
+    assert (verdict, "[2]" in words) == (Verdict.FAIL, True)
+
+
+@pytest.mark.parametrize(
+    ("type_", "stored", "equal", "other"),
+    [("mood_domain", "'GOOD'", "GOOD", "BAD"), ("point_pair", "ROW(1,'a b')", '(1,"a b")', "(1,ab)")],
+)
+def test_types_upon_types(
+    things: Callable[..., None],
+    database: psycopg.Connection[Any],
+    ask: Ask,
+    type_: str,
+    stored: str,
+    equal: str,
+    other: str,
+) -> None:
+    database.execute("CREATE DOMAIN mood_domain AS mood; CREATE TYPE point_pair AS (a int, b text)")
+    try:
+        things(f"k int, v {type_}", f"1, {stored}")
+        assert ask({"k": "1", "v": equal})[0][0] is Verdict.PASS
+        assert ask({"k": "1", "v": other})[0][0] is Verdict.FAIL
+        assert ask({"v": equal}, key=("v",))[0][0] is Verdict.PASS
+    finally:
+        database.execute("DROP DOMAIN mood_domain CASCADE; DROP TYPE point_pair CASCADE")
+
+
 def test_rows_of_an_inheriting_table_are_seen(
     things: Callable[..., None], database: psycopg.Connection[Any], ask: Ask
 ) -> None:

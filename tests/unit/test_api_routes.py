@@ -425,7 +425,7 @@ def test_headers_of_the_environment_tell_a_guarded_route(
     answer = ask(api_routes.routes, phase, apply=True)
     assert verdicts(answer, "route_is_present", target="keybuzz-api") == {Verdict.PASS}
     assert "hunter2" not in repr((answer, ask(api_routes.services, phase)))
-    monkeypatch.setenv("KEYBUZZ_API_HEADERS", "hunter2")
+    monkeypatch.setenv("KEYBUZZ_API_HEADERS", "Bearer hunter2")
     for question, check, options in (
         (api_routes.services, "service_is_deployed", {}),
         (api_routes.routes, "route_is_present", {"apply": True}),

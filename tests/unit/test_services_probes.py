@@ -279,6 +279,8 @@ def test_a_firewall_that_knows_probes_does_not_make_a_route() -> None:
 def test_headers_are_lines_of_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_HEADERS", "Authorization: Bearer a:b\r\n\nX-Tenant:t1\n")
     assert headers_of("SHOP_HEADERS") == {"Authorization": "Bearer a:b", "X-Tenant": "t1"}
+    monkeypatch.setenv("SHOP_HEADERS", "eyJhbGciOi.J9_-~+/==\n")
+    assert headers_of("SHOP_HEADERS") == {"Authorization": "Bearer eyJhbGciOi.J9_-~+/=="}
     monkeypatch.setenv("SHOP_HEADERS", " ")
     assert headers_of("SHOP_HEADERS") == headers_of(None) == headers_of("NOT_SET") == {}
 
