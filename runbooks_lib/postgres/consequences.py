@@ -97,12 +97,12 @@ def fate(act: Act) -> Fate:
             return Fate.COPY
         case Kind.VOLATILE | Kind.AGAIN:
             return Fate.REFUSED
+        case Kind.NOTIFY | Kind.UNKNOWN if act.when is When.DDL:
+            return Fate.RUNS
         case Kind.NOTIFY:
             return Fate.REFUSED if own else Fate.NAMED
         case Kind.WRITES:
             return Fate.REFUSED if act.when in (When.OWN, When.TABLE) else Fate.NAMED
-        case Kind.UNKNOWN if act.when is When.DDL:
-            return Fate.NAMED
         case _:
             return Fate.REFUSED if own else Fate.COPY
 
@@ -165,8 +165,8 @@ class _Database:
         if code.notifies:
             yield Act(Kind.NOTIFY, "NOTIFY", when, by)
         if code.writes:
-            names = ", ".join(qualified(*name) for name in sorted(code.changes)) or "objects"
-            yield Act(Kind.WRITES, names, when, by)
+            for name in sorted(code.changes) or [("", "objects")]:
+                yield Act(Kind.WRITES, qualified(*name) if name[0] else name[1], when, by)
         for call in sorted(code.calls, key=str):
             yield from self._call(call, when, by)
         for row in self._implicitly("operator") if code.operators else ():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from runbooks_lib.errors import PreconditionFailed
@@ -45,6 +45,10 @@ class Work:
             catalogue=self.catalogue - before.catalogue,
             sequences=self.sequences - before.sequences,
         )
+
+    def beside(self, tables: frozenset[str]) -> Work:
+        """Return the same without the rows of some tables."""
+        return replace(self, rows={table: rows for table, rows in self.rows.items() if table not in tables})
 
     def __str__(self) -> str:
         """Say which rows were written, and that it was none."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from runbooks_lib.errors import MigrationError
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.connect import Connection
-from runbooks_lib.postgres.consequences import Act, Fate, acts_of, fate
+from runbooks_lib.postgres.consequences import Act, Fate, Kind, When, acts_of, fate
 from runbooks_lib.postgres.script import Statement, parse_script
 
 
@@ -71,6 +71,12 @@ def rehearsable(judged: Sequence[Judged]) -> tuple[tuple[Judged, ...], tuple[Jud
         out = each.fate is Fate.COPY or row_is_missing or object_is_missing
         (left if out else here).append(each)
     return tuple(here), tuple(left)
+
+
+def logs_of(judged: Sequence[Judged]) -> frozenset[str]:
+    """Return the tables that event triggers of the database write to whenever anybody defines anything."""
+    acts = (act for each in judged for act in each.acts)
+    return frozenset(act.name for act in acts if act.kind is Kind.WRITES and act.when is When.DDL)
 
 
 def read_sql(phase: Phase) -> str:

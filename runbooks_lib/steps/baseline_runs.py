@@ -23,7 +23,7 @@ from runbooks_lib.postgres.commit import CommitLost, Ending, Settled, commit, se
 from runbooks_lib.postgres.connect import Connection, Identity, Sessions, connect, identify
 from runbooks_lib.postgres.differences import Difference, differences
 from runbooks_lib.postgres.work import Work, read_work
-from runbooks_lib.steps.baseline_file import Judged, rehearsable, runnable, sql_sha256
+from runbooks_lib.steps.baseline_file import Judged, logs_of, rehearsable, runnable, sql_sha256
 
 TRIES = 3  # of a look that somebody else's work got into
 
@@ -116,13 +116,14 @@ def _rehearse(phase: Phase, sessions: Sessions, inspect: Inspect) -> Rehearsal:
     with writing(phase, sessions) as conn:
         with suppress(_Undo), conn.transaction():
             take_lock(conn, wait_ms=phase.baseline.lock_timeout_ms)
-            here, left = rehearsable(runnable(phase, conn))
+            judged = runnable(phase, conn)
+            here, left = rehearsable(judged)
             seen["before"] = read_catalog(conn)  # under the lock: what another run did until then is not ours
             begun = read_work(conn)
             _run(phase, conn, here)
             once, inside = read_work(conn), read_catalog(conn)
             _run(phase, conn, here)
-            twice = read_work(conn).since(once)
+            twice = read_work(conn).since(once).beside(logs_of(judged))
             seen |= {"left": left, "first": once.since(begun), "second": twice}
             seen["changed"] = differences(read_catalog(conn), inside) if twice.catalogue else ()
             whole = all(each.statement.kind == "row" for each in left)
@@ -219,7 +220,7 @@ def _apply_again(phase: Phase, sessions: Sessions) -> Again:
         again = Again(
             before=before.fingerprint(),
             after=after.fingerprint(),
-            work=work,
+            work=work.beside(logs_of(judged)),
             changed=differences(after, before) if work.catalogue else (),
             outcomes=outcomes,
         )

@@ -924,6 +924,24 @@ def test_a_second_run_is_no_way_around_the_confirmation(
     assert dumped() == before
 
 
+def test_what_an_event_trigger_logs_is_not_the_scripts_doing(
+    db: psycopg.Connection[Any], dumped: Callable[[], bytes]
+) -> None:
+    """A log of every definition, as auditors want it: also of those that IF NOT EXISTS skips."""
+    db.execute(
+        "CREATE TABLE defined (at timestamptz, tag text); GRANT ALL ON defined TO kb_backend, keybuzz_operator"
+    )
+    db.execute(
+        "CREATE FUNCTION log() RETURNS event_trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN INSERT INTO public.defined VALUES (now(), TG_TAG); NOTIFY told; END $$;"
+        " CREATE EVENT TRIGGER log ON ddl_command_end EXECUTE FUNCTION log()"
+    )
+    plan = make_plan()
+    assert {f.verdict for f in rehearse(plan=plan).findings} == {Verdict.PASS}
+    assert passes(make(plan=plan))
+    assert passes(ask(step.second_run, apply=True))
+
+
 def test_a_second_run_that_changes_rows_is_seen_and_rolled_back(
     done: psycopg.Connection[Any], dumped: Callable[[], bytes], tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from runbooks_lib.lab.lab import Lab
 from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.consequences import Act, Fate, acts_of, fate
 from runbooks_lib.postgres.script import parse_script
-from runbooks_lib.steps.baseline_file import Judged, rehearsable
+from runbooks_lib.steps.baseline_file import Judged, logs_of, rehearsable
 
 DATABASE = "consequences_test"
 HAVING = """
@@ -258,11 +258,12 @@ def test_an_event_trigger_runs_with_every_definition(conn: Connection, lab: Lab)
         )
         script = f"CREATE TABLE IF NOT EXISTS t (id int); INSERT INTO plain VALUES (1, 'a') {NOTHING}"
         try:
-            assert [each.fate for each in judged(conn, script)] == [Fate.NAMED, Fate.RUNS]
+            assert [each.fate for each in judged(conn, script)] == [Fate.RUNS, Fate.RUNS]
             admin.execute("CREATE EVENT TRIGGER keeps ON ddl_command_start EXECUTE FUNCTION keeps()")
             table, row = judged(conn, script)
             assert (table.fate, row.fate) == (Fate.COPY, Fate.RUNS)
             assert "public.log_id_seq" in table.told(Fate.COPY)
+            assert logs_of((table, row)) == {"public.log"}
         finally:
             admin.execute("DROP FUNCTION tells CASCADE; DROP FUNCTION IF EXISTS keeps CASCADE")
 
