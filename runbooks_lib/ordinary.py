@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
 from functools import cache, lru_cache
-from importlib.resources import files
-from pathlib import Path
+
+from runbooks_lib.package import package, package_files
 
 SHORTEST = 6  # a shorter one meets by chance what it does not belong to
 LONGEST_WORD = 11  # letters: longer ones are a choice, unless they are words of ours
@@ -53,15 +51,7 @@ def _is_word(secret: str) -> bool:
 @cache
 def _own_words() -> str:
     """Return all that this package can say: its sources, checks, templates, notebooks and shipped phases."""
-    package = Path(str(files("runbooks_lib")))
-    notebooks = [
-        folder for folder in (package / "notebooks", package.parent / "notebooks") if folder.is_dir()
-    ]
-    found = (path for folder in (package, *notebooks[:1]) for path in _readable(folder))
-    return "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in found).casefold()
-
-
-def _readable(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if name not in ("node_modules", "__pycache__")]
-        yield from (Path(parent, name) for name in names if Path(name).suffix in _OURS)
+    folders = (package() / "notebooks", package().parent / "notebooks")
+    notebooks = [path for folder in folders for path in folder.glob("*.ipynb")]
+    readable = (path for path in (*package_files(), *notebooks) if path.suffix in _OURS)
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in readable).casefold()

@@ -23,6 +23,7 @@ from runbooks_lib.archive.reader import SMALL_BYTES
 from runbooks_lib.archive.redaction import standing_in
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
 from runbooks_lib.ordinary import learn
+from runbooks_lib.package import library_digest
 from runbooks_lib.phase import STEPS, Phase, reference, with_services
 from runbooks_lib.phase.seed_file import SeedFile
 
@@ -271,6 +272,7 @@ def _header(run_id: str, phase: Phase) -> dict[str, Any]:
             "ref": reference(phase),
         },
         "mode": "plan",
+        "library": library_digest(),
         "started_at": now(),
         "finished_at": None,
         "verdict": None,

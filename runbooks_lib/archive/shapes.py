@@ -75,7 +75,8 @@ RECORD = Fields(
         "duration_s": (*NUMBER, NOTHING),
         "verdict": (VERDICT, NOTHING),
         "answers": Each(ANSWER),
-    }
+    },
+    {"library": SHA256},
 )
 HEADER = Fields(
     {
@@ -101,6 +102,7 @@ HEADER = Fields(
         ],
         "resumed": [Fields({"at": TIME})],
         "digests": Each(SHA256),
+        "library": SHA256,
     },
 )
 VERDICTS = Fields({"schema_version": int, "verdicts": Each(Each(Each(Each(Each(VERDICT)))))})

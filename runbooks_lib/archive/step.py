@@ -25,6 +25,7 @@ from runbooks_lib.archive.run import (
 )
 from runbooks_lib.errors import ExecutionError, PreconditionFailed, RunbookError
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run, gate, worst
+from runbooks_lib.package import library_digest
 from runbooks_lib.phase import STEPS, Phase, load_phase, shipped_ids
 from runbooks_lib.postgres.connect import Sessions
 
@@ -54,6 +55,7 @@ class Step:
             "phase": phase.id,
             "mode": "apply" if apply else "plan",
             "code": code_digest(),
+            "library": library_digest(),
             "started_at": now(),
             "finished_at": None,
             "duration_s": None,

@@ -21,6 +21,7 @@ from runbooks_lib.archive.recorded import recorded_problems
 from runbooks_lib.archive.run import HEADER, Run, step_name
 from runbooks_lib.archive.shown import contradictions, record_problems
 from runbooks_lib.findings import CLOSING, Verdict, worst_of
+from runbooks_lib.package import library_digest
 from runbooks_lib.phase import STEPS
 
 Evidence = Mapping[str, Mapping[str, Any]]
@@ -50,6 +51,7 @@ def story_problems(sealed: Sealed, notes: list[str]) -> Iterator[Problem]:
         yield from order_problems(run.notebook(step).name, notebook)
         if step not in evidence and stop_of(code_cells_of(notebook)) is None:
             yield Problem(Kind.REMOVED, f"{step_name(step)}.json", "its notebook came to its end")
+    notes += _libraries(header, evidence)
     yield from _code(run, evidence, notebooks, notes)
     yield from _verdict_problems(header, evidence, notebooks)
     yield from _summary_problem(run, evidence)
@@ -108,6 +110,13 @@ def _verdict_problems(
             yield Problem(
                 Kind.CONTRADICTS, HEADER, f"its step {step} is {verdict}, and by its record {recorded}"
             )
+
+
+def _libraries(header: Mapping[str, Any], evidence: Evidence) -> list[str]:
+    """Return what is to be known of the library that judged: whether it is this one, and one in all steps."""
+    judged = {record.get("library") for record in evidence.values()} | {header.get("library")}
+    others = sorted(str(library) for library in judged - {library_digest(), None})
+    return [f"judged with another library than this one, or one that was edited: {each}" for each in others]
 
 
 def _code(

@@ -22,6 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from runbooks_lib.package import library_digest
 from runbooks_lib.phase import STEPS
 
 PR_SET_PDEATHSIG = 1
@@ -79,6 +80,7 @@ def _preload(modules: Sequence[str], steps: Sequence[str]) -> str | None:
         for name in modules:
             importlib.import_module(name)
         _import_as_notebooks_do(steps)
+        library_digest()  # once, for every kernel
         sys.modules["pandas"].DataFrame({"": [""]}).style.to_html()  # compiles the templates of every table
     except Exception as error:  # noqa: BLE001 - told to the owner; an ordinary kernel will meet it in the notebook
         return f"preloading failed: {type(error).__name__}: {error}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from runbooks_lib.archive.code import blank, notebooks_folder
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.execution.folders import is_gone
+from runbooks_lib.package import own_ipython, own_python
 from runbooks_lib.postgres.owned import hold, is_held, is_ours_alone
 
 PREFIX = ".jupyter-"
@@ -69,8 +70,10 @@ def environment(folder: Path, variables: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of JupyterLab and its kernels: ours, `variables`, the archive, and our settings."""
     paths = os.pathsep.join(filter(None, (str(folder / CONFIG), os.environ.get("JUPYTER_CONFIG_PATH"))))
     return {
-        **os.environ,
+        **own_python(os.environ),
         **variables,
+        "IPYTHONDIR": own_ipython(folder / CONFIG / "ipython"),
+        "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this very Python
         "RUNBOOKS_RUNS": str(folder.parent),
         "JUPYTER_CONFIG_PATH": paths,
     }

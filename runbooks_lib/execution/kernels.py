@@ -20,6 +20,7 @@ from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 from runbooks_lib.execution.warm import Forked, NotForked, current
+from runbooks_lib.package import own_ipython, own_python
 
 logger = logging.getLogger("papermill")
 
@@ -69,7 +70,12 @@ class WarmProvisioner(LocalProvisioner):  # type: ignore[misc]
     """Forks a kernel from the preloaded process where there is one, and starts an ordinary one where not."""
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
-        """Return the connection of a kernel that was started; a forked one already listens."""
+        """Return the connection of a kernel that was started; a forked one already listens.
+
+        It is a Python of our own: with IPython's folder beside its sockets, and what is installed as its modules.
+        """
+        ipython = own_ipython(Path(self.parent.connection_file).parent / "ipython")
+        kwargs["env"] = {**own_python(kwargs["env"]), "IPYTHONDIR": ipython}
         forker = current()
         if forker is not None and cmd[:3] == [sys.executable, *LAUNCHER]:
             cwd = kwargs.get("cwd") or os.getcwd()

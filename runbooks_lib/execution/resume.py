@@ -15,6 +15,7 @@ from runbooks_lib.archive.reader import sha256_of
 from runbooks_lib.archive.run import Run
 from runbooks_lib.errors import PreconditionFailed, RunbookError
 from runbooks_lib.findings import CLOSING, Verdict
+from runbooks_lib.package import library_digest
 from runbooks_lib.phase import STEPS, Phase
 from runbooks_lib.postgres.catalog import read_catalog
 from runbooks_lib.postgres.connect import Sessions
@@ -72,6 +73,8 @@ def _unusable(run: Run, step: str, record: Record | None, *, apply: bool) -> str
         return f"its verdict was {record['verdict']}"
     if record["code"] != code_digest():
         return "the notebooks have changed since"
+    if record.get("library") != library_digest():
+        return "the library has changed since"
     if record["mode"] != ("apply" if apply else "plan"):
         return f"it ran in mode {record['mode']}"
     return None

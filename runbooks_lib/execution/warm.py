@@ -1,7 +1,8 @@
 """Warm kernels, the asking side: one preloaded process that forks a kernel for each notebook.
 
-Only the standard library is imported here, so that the process can preload while its owner still imports papermill
-or starts a lab. See `forker` for the other side, and `kernels` for what Jupyter sees of it.
+Only the standard library is imported here, and a module that imports nothing else, so that the process can preload
+while its owner still imports papermill or starts a lab. See `forker` for the other side, and `kernels` for what
+Jupyter sees of it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+from runbooks_lib.package import own_python
 
 KIND_VARIABLE = "RUNBOOKS_KERNELS"
 COLD = "cold"
@@ -44,7 +47,8 @@ class Forker:
     """The preloaded process. It ends, and every kernel of it, when this side's socket is closed or its owner dies."""
 
     def __init__(self) -> None:
-        self._environment = _of_python(os.environ)
+        env = own_python(os.environ)
+        self._environment = _of_python(env)
         ours, theirs = socket.socketpair()
         ours.settimeout(ANSWER_TIMEOUT_S)
         with theirs:
@@ -52,7 +56,7 @@ class Forker:
                 [sys.executable, "-m", "runbooks_lib.execution.forker", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, **ONE_THREAD},
+                env={**env, **ONE_THREAD},
                 start_new_session=True,  # a Ctrl-C in the terminal is for its owner alone
             )
         self._socket = ours

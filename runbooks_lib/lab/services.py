@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from runbooks_lib.errors import LabError
 from runbooks_lib.lab.content import BACKEND_DATABASE, LEGACY_DATABASE, OPERATOR, READONLY
 from runbooks_lib.lab.state import State
+from runbooks_lib.package import own_python
 from runbooks_lib.postgres import processes
 from runbooks_lib.postgres.cluster import SUPERUSER
 from runbooks_lib.postgres.processes import Process
@@ -76,6 +78,7 @@ def start_api(directory: Path, port: int, keeps: Collection[int] = ()) -> Proces
             stderr=log,
             start_new_session=True,
             pass_fds=keeps,
+            env=own_python(os.environ),
         )
     return Process.of(processes.detached(process))
 

@@ -16,6 +16,7 @@ import psycopg
 
 from runbooks_lib.errors import MigrationError, RunbookError
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run
+from runbooks_lib.package import library_digest
 from runbooks_lib.phase import Phase, services_of
 from runbooks_lib.postgres.apply import Outcome
 from runbooks_lib.postgres.catalog import Catalog, read_catalog
@@ -127,6 +128,7 @@ def plan(
     parts = {
         "phase": phase.digest,
         "notebooks": code,
+        "library": library_digest(),
         **who.parts(),
         "services": services_of(phase),
         "catalogue": catalog.fingerprint(),
