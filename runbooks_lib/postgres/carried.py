@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from runbooks_lib.names import parts
 from runbooks_lib.postgres.canonical import canonical
 from runbooks_lib.postgres.catalog import Catalog, Key, Value
-from runbooks_lib.postgres.differences import Described, Difference, compare, describe, field, without
+from runbooks_lib.postgres.differences import Described, Difference, compare, describe
 from runbooks_lib.postgres.dump_script import Piece, identifiers
 from runbooks_lib.postgres.restore import Restored
 
 # In short what `definitions.NOT_DUMPED` says kind by kind.
 NOT_CARRIED = "versions of extensions, tablespaces, settings of the database and of roles"
-PRINTED = ("definition", "default")  # what the server prints of what it has parsed
-NEW_PRIVILEGES = {17: "MAINTAIN"}  # by the major version that has it first: GRANT ALL gives it there
-CONTEXTS = (
-    "ALTER TABLE t ADD CONSTRAINT c ",
-    "SELECT ",
-)  # of `canonical`, for what is no statement by itself
+# What PostgreSQL has since a major version: privileges that GRANT ALL gives, fields, kinds of objects.
+NEW = {17: ("MAINTAIN",), 18: ("generated_columns", "not null")}
+# The fields of what a server prints of what it has parsed; and what pg_dump writes before and after each.
+AROUND = {
+    "definition": (
+        r"^|\bAS |\bCONSTRAINT \S+ ",
+        r"$|,| WITH NO DATA$| WITH (?:LOCAL|CASCADED) CHECK OPTION$",
+    ),
+    "default": (r"\bDEFAULT |\bAS \(", r"$|,|\)| NOT NULL"),
+    "using": (r"\bUSING \(", r"\)$|\) WITH CHECK "),
+    "with_check": (r"\bWITH CHECK \(", r"\)$"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +47,9 @@ def compare_restored(restored: Restored, source: Catalog, *, source_major: int) 
     left_out = [identifiers(each.statement) for each in restored.outcome.left_out]
     text = _Text(restored.pieces)
     found: dict[str, list[Difference]] = {}
-    have = _carried(restored.catalog, source_major, restored.server_major)
-    want = _carried(source, source_major, source_major)
+    have, want = (
+        _carried(catalog, source_major, restored.server_major) for catalog in (restored.catalog, source)
+    )
     for difference in compare(have, want):
         own = _own_name(difference.key)
         if _only_print(difference.have, difference.want) and text.holds(own, difference):
@@ -65,15 +73,18 @@ class _Text:
         about = [piece.text for piece in self._pieces if name in piece.text]
         spelt = [_collapsed(each) for text in about for each in {text, canonical(text)}]
         return all(
-            any(printed in each for each in spelt)
-            for printed in map(_bare, _printed(difference.have, difference.want))
+            any(wanted.search(each) for each in spelt)
+            for wanted in (_wanted(*printed) for printed in _printed(difference.have, difference.want))
         )
 
 
-def _bare(printed: str) -> str:
-    for context in CONTEXTS if "ARRAY[" in printed else ():
-        printed = printed.removeprefix(context)
-    return _collapsed(printed)
+def _wanted(what: str, printed: str) -> re.Pattern[str]:
+    """Return what finds a printed text in a statement, as a whole: by what pg_dump writes before and after it."""
+    if what != "definition" and "ARRAY[" in printed:
+        printed = printed.removeprefix("SELECT ")  # by which `canonical` reads an expression
+    printed = printed.removeprefix("ALTER TABLE t ADD CONSTRAINT c ")
+    before, after = AROUND[what]
+    return re.compile(f"(?:{before}){re.escape(_collapsed(printed))}(?:{after})")
 
 
 def _collapsed(text: str) -> str:
@@ -81,22 +92,30 @@ def _collapsed(text: str) -> str:
 
 
 def _carried(catalog: Catalog, source_major: int, major: int) -> Described:
-    """Describe what of a catalogue a dump carries."""
-    new = {name for since, name in NEW_PRIVILEGES.items() if source_major < since <= major}
-    return {
-        key: _without_privileges(value, new) if new else value
-        for key, value in describe(catalog.dumped()).items()
-    }
+    """Describe what of a catalogue a dump carries, in what both major versions know."""
+    new = {name for since, names in NEW.items() if source_major < since <= major for name in names}
+    described = describe(catalog.dumped())
+    if not new:
+        return described
+    return {key: _without_new(value, new) for key, value in described.items() if key[0] not in new}
 
 
-def _without_privileges(value: Value, new: set[str]) -> Value:
-    """Return a description without the privileges that the source's version does not have."""
-    granted = field(value, "privileges")
-    if not isinstance(granted, tuple):
+def _without_new(value: Value, new: set[str]) -> Value:
+    """Return a description without fields and privileges that only the newer version has."""
+    if not isinstance(value, tuple):
         return value
-    known = tuple(grant for grant in granted if isinstance(grant, tuple) and grant[1] not in new)
-    others = without(value, "privileges")
-    return (*(others if isinstance(others, tuple) else ()), ("privileges", known))
+    return tuple(_without_new(part, new) for part in value if not _is_new(part, new))
+
+
+def _is_new(value: Value, new: set[str]) -> bool:
+    """Tell whether this is a field, a privilege (grantee, name, may pass it on), or a field with one."""
+    match value:
+        case (_, str(name), bool()):
+            return name in new
+        case (str(name), other):
+            return name in new or _is_new(other, new)
+        case _:
+            return False
 
 
 def _only_print(have: Value, want: Value) -> bool:
@@ -105,17 +124,17 @@ def _only_print(have: Value, want: Value) -> bool:
         return True
     if not (isinstance(have, tuple) and isinstance(want, tuple) and len(have) == len(want)):
         return False
-    if len(want) == 2 and want[0] in PRINTED:
+    if len(want) == 2 and want[0] in AROUND:
         return have[0] == want[0] and isinstance(have[1], str) and isinstance(want[1], str)
     return all(_only_print(ours, theirs) for ours, theirs in zip(have, want, strict=True))
 
 
-def _printed(have: Value, want: Value) -> Iterable[str]:
-    """Yield the printed texts in which two descriptions differ, as the second has them."""
+def _printed(have: Value, want: Value) -> Iterable[tuple[str, str]]:
+    """Yield the printed texts in which two descriptions differ, as the second has them, each after its field."""
     if have == want or not isinstance(want, tuple) or not isinstance(have, tuple):
         return
-    if len(want) == 2 and want[0] in PRINTED:
-        yield str(want[1])
+    if len(want) == 2 and want[0] in AROUND:
+        yield str(want[0]), str(want[1])
         return
     for ours, theirs in zip(have, want, strict=True):
         yield from _printed(ours, theirs)
@@ -124,5 +143,7 @@ def _printed(have: Value, want: Value) -> Iterable[str]:
 def _own_name(key: Key) -> str:
     """Return the name of an object itself: without its schema, and a function's without its arguments."""
     kind, name = key
-    last = parts(name)[-1]
-    return last.partition("(")[0] if kind in ("function", "aggregate") else last
+    found = parts(name)
+    if len(found) > 1 and any(word in kind for word in ("function", "procedure", "aggregate")):
+        return found[1].partition("(")[0]
+    return found[-1]

@@ -447,3 +447,36 @@ def test_the_schema_changed_since(lab: Lab, tmp_path: Path, change: str, checks:
         answer = ask(backup.verify, phase, folder=tmp_path, dumps=dumps)
     assert failed(answer) == {(check, "leader") for check in checks}
     assert_closed(answer, "dump again")
+
+
+# -- the proof -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "words"),
+    [
+        ("CREATE TABLE more (id int PRIMARY KEY)", Verdict.PASS, "objects in PostgreSQL"),
+        (
+            "CREATE FUNCTION c(int) RETURNS int LANGUAGE internal IMMUTABLE STRICT AS 'int4abs'",
+            Verdict.OPEN,
+            "statements not judged, which need a superuser or what is not installed here: CREATE FUNCTION public.c",
+        ),
+        (
+            "CREATE FUNCTION i(cstring) RETURNS b LANGUAGE internal IMMUTABLE STRICT AS 'textin';"
+            " CREATE FUNCTION o(b) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'textout';"
+            " CREATE TYPE b (INPUT = i, OUTPUT = o, LIKE = text); CREATE TABLE of_it (a b)",
+            Verdict.ERROR,
+            "1 tables of",
+        ),
+    ],
+)
+def test_what_a_restore_proves(lab: Lab, tmp_path: Path, change: str, verdict: Verdict, words: str) -> None:
+    """A function in C needs a superuser, and is no part of a PASS; nor is a table that hangs on one."""
+    with database(lab, "backup_proved") as admin:
+        admin.execute(change)
+        admin.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO keybuzz_operator")
+        phase = of_database("backup_proved")
+        dumps = ask(backup.dump, phase, folder=tmp_path).facts["dumps"]
+        (finding,) = ask(backup.prove, phase, folder=tmp_path, dumps=dumps).findings
+    assert (finding.check, finding.verdict) == ("dump_restores", verdict), finding
+    assert words in finding.have
