@@ -13,7 +13,10 @@ from runbooks_lib.errors import PrismaError
 
 _GRACE_S = 2.0
 # All that a child gets of this process's environment: nothing that names a server, holds a secret or loads code.
-_PASSED_ON = ("LANG", "LC_ALL", "LC_CTYPE", "TZ", "SYSTEMROOT", "LD_LIBRARY_PATH")
+_PASSED_ON = (
+    *("LANG", "LC_ALL", "LC_CTYPE", "TZ", "SYSTEMROOT", "LD_LIBRARY_PATH"),
+    "PRISMA_SCHEMA_ENGINE_LOCK_TIMEOUT",
+)
 
 
 def clean_environment(node: Path, private: Path) -> dict[str, str]:

@@ -40,6 +40,11 @@ class HistoryTable:
     inherits: bool
 
     @property
+    def holds_rows(self) -> bool:
+        """Return whether it is a table of this database: what a view or a foreign table shows comes from elsewhere."""
+        return self.kind in (KINDS["r"], KINDS["p"])
+
+    @property
     def ordinary(self) -> bool:
         """Return whether it is what Prisma makes: a table, part of nothing and without parts."""
         return self.kind == KINDS["r"] and not self.inherits

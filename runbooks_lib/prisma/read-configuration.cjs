@@ -86,6 +86,7 @@ function hideArguments() {
   childProcess.spawn = (program, given, options) => {
     if (program !== process.env.PRISMA_SCHEMA_ENGINE_BINARY) return spawn(program, given, options)
     const env = { ...process.env, ...options?.env, RUNBOOKS_PRISMA_ARGUMENTS: JSON.stringify(given) }
+    delete env.NODE_OPTIONS // an .env file may have set it
     return spawn(program, [], { ...options, env })
   }
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 from runbooks_lib.errors import PrismaError
 from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.prisma.history import (
+    TABLE,
     History,
     MigrationFile,
     MigrationRow,
@@ -75,7 +76,8 @@ def look(conn: Connection, project: Path) -> State:
 
     The rows are those of the schema in which the project's Prisma keeps them. A rolled-back migration counts as pending
     here, whatever the engine says.
-    Raises PrismaError when the schema does not exist: Prisma would create it. PreconditionFailed without a folder.
+    Raises PrismaError when the schema does not exist: Prisma would create it, and when what stands there is no table.
+    PreconditionFailed without a folder.
     """
     found = read_project(project)
     schema = found.configuration.history_schema
@@ -85,11 +87,18 @@ def look(conn: Connection, project: Path) -> State:
             f"The database {conn.info.dbname} has no schema {schema}; Prisma would create it, and was not started.",
             "Is it the right database? If the schema was dropped, restore it from the backup.",
         )
+    tables = read_tables(conn)
+    for table in tables:
+        if table.schema == schema and not table.holds_rows:
+            raise PrismaError(
+                f"{schema}.{TABLE} is a {table.kind}, not the table that Prisma makes, and was not read.",
+                "Find out who replaced it, and put the table back: Prisma could not write to what stands there.",
+            )
     files, rows = read_migrations(found.migrations), read_rows(conn, schema=schema)
     return State(
         files=files,
         rows=rows,
         history=diagnose(files, rows, rolled_back_is_pending=True),
         schema=schema,
-        tables=read_tables(conn),
+        tables=tables,
     )
