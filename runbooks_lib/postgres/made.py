@@ -6,7 +6,7 @@ schema, restored from its dump, out of which everything that the script makes wa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,20 +24,13 @@ from runbooks_lib.postgres.scratch import Scratch, scratch
 from runbooks_lib.postgres.script import Statement
 from runbooks_lib.postgres.server import find_server_for
 from runbooks_lib.postgres.surroundings import Surroundings
+from runbooks_lib.postgres.taken_out import Makes, parts_of, take_out
 
 IN_EMPTY = "in an empty database"
 IN_COPY = "in a copy of the target's schema without them"
 COPY, ALONE = "copy", "alone"
 # What needs nothing but its schema is made in an empty database: in the copy it may have to stay, being used there.
 _ALONE = ("enum", "sequence", "schema", "extension")
-_DROP = {
-    "r": "TABLE",
-    "p": "TABLE",
-    "f": "FOREIGN TABLE",
-    "v": "VIEW",
-    "m": "MATERIALIZED VIEW",
-    "S": "SEQUENCE",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +110,7 @@ def _made_in_copy(
         )
     with copy.connect(COPY) as conn:
         restored = read_catalog(conn).dumped()
-        _take_out(conn, statements, restored)
+        take_out(conn, _takes(statements))
         before = read_catalog(conn).dumped()
         conn.execute("DELETE FROM pg_default_acl")  # what others may do is not the script's
         # No row is here that another could refer to.
@@ -137,34 +130,17 @@ def _made_in_copy(
     }
 
 
-def _take_out(conn: Connection, statements: Sequence[Statement], restored: Catalog) -> None:
-    """Drop from the copy what the script makes there, with all that hangs on it: it is to be made anew."""
-    created = {s.object for s in statements if s.kind == "table" and not s.alters}
-    for statement in statements:
-        if statement.kind in ("table", "view", "index") and not statement.alters:
-            for command in _drops(statement.object, restored):
-                conn.execute(command)
-        elif (
-            statement.kind == "table"
-            and statement.object not in created
-            and statement.object in restored.relations
-        ):
-            for column in statement.adds:
-                dropping = sql.SQL("ALTER TABLE IF EXISTS {} DROP COLUMN IF EXISTS {} CASCADE")
-                conn.execute(dropping.format(identifier(statement.object), sql.Identifier(column)))
-
-
-def _drops(name: str, restored: Catalog) -> Iterator[sql.Composed]:
-    """Yield what drops whatever has this name: a second CREATE of another kind would be skipped as well."""
-    relation, index = restored.relations.get(name), restored.indexes.get(name)
-    if relation is not None and relation.kind in _DROP:
-        what = sql.SQL(_DROP[relation.kind])
-        yield sql.SQL("DROP {} IF EXISTS {} CASCADE").format(what, identifier(name))
-    if index is not None:
-        constraint = "ALTER TABLE IF EXISTS {} DROP CONSTRAINT IF EXISTS {} CASCADE"
-        bare = sql.Identifier(parts(name)[-1])
-        yield sql.SQL(constraint).format(identifier(index.relation), bare)
-        yield sql.SQL("DROP INDEX IF EXISTS {} CASCADE").format(identifier(name))
+def _takes(statements: Sequence[Statement]) -> Makes:
+    """Return what is taken out of the copy, to be made anew: tables, views, indexes, and columns of other tables."""
+    kinds = ("table", "view", "index")
+    objects = {s.object for s in statements if s.kind in kinds and not s.alters}
+    columns = {
+        (parts_of(s.object), column)
+        for s in statements
+        if s.kind == "table" and s.object not in objects
+        for column in s.adds
+    }
+    return Makes(objects={parts_of(each) for each in objects}, columns=columns)
 
 
 def _in_order(catalog: Catalog, restored: Catalog) -> Catalog:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from psycopg import sql
 
-from runbooks_lib.names import qualified
+from runbooks_lib.names import parts, qualified
 from runbooks_lib.postgres.catalog import Key
 from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.pieces import Node, Piece, every, name_of, pieces, relation
@@ -44,6 +44,12 @@ class Makes:
     columns: set[tuple[Name, str]] = field(default_factory=set)
     constraints: set[tuple[Name, str]] = field(default_factory=set)
     attached: set[tuple[str, str, Name]] = field(default_factory=set)
+
+
+def parts_of(text: str) -> Name:
+    """Return schema and name of an object out of its one text."""
+    schema, own = parts(text)
+    return schema, own
 
 
 def made_by_scripts(scripts: Iterable[str], schema: str = "public") -> Makes:

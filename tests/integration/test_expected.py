@@ -268,7 +268,7 @@ def test_roles_that_scripts_make_are_there_and_not_judged(major: int) -> None:
     like = Surroundings(database="shop", roles=(OWNER, "app", "reporting"))
     found = expect([("1", script)], owner=OWNER, server_major=major, like=like)
     assert found.server_version.startswith(str(major))
-    assert [one.line for one in found.ran["1"].unjudged] == [1, 3, 3, 4, 5]
+    assert [one.line for one in found.ran["1"].unjudged] == [1, 3, 3, 5]
     assert "secret" not in str(found.ran)
     assert field(found.made["relation", "public.a"], "owner") == "app"
 
