@@ -77,16 +77,23 @@ class Session(psycopg.Connection[Row]):
     held: Mapping[str, str] = {}
     server_pid: int = 0
     in_recovery: bool = False
-    cancelled: ClassVar[int] = 0  # queries of all sessions that a standby's replay cancelled
+    cancelled: ClassVar[int] = (
+        0  # queries of all sessions that a standby's replay cancelled, or that were cut there
+    )
 
     def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
         """Wait as psycopg does, until the deadline. Raises NoAnswer."""
         try:
             return super().wait(self._until_deadline(gen), *args, **options)
         except psycopg.Error as error:
-            if cancelled_by_replay(error, in_recovery=self.in_recovery):
+            if cancelled_by_replay(error, in_recovery=self.in_recovery) or self._was_cut(error):
                 Session.cancelled += 1
             raise
+
+    def _was_cut(self, error: psycopg.Error) -> bool:
+        """Return whether a standby closed the connection and the reason did not arrive: it may have been replay's."""
+        unsaid = error.sqlstate is None and not isinstance(error, NoAnswer)
+        return self.in_recovery and unsaid and self.pgconn.status == psycopg.pq.ConnStatus.BAD
 
     def _until_deadline(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
         """Hand on what psycopg's generator waits for; psycopg looks in every 0.1 s when nothing comes."""

@@ -56,7 +56,7 @@ def _with_finding(answer: Answer, cancelled: int) -> Answer:
         check="reads_are_not_cancelled",
         target="-",
         object="queries on standbys",
-        have=f"{cancelled} cancelled by replay, and read again",
+        have=f"{cancelled} cancelled by replay or cut, and read again",
         want="none cancelled",
         verdict=Verdict.OPEN,
         hint=HINT,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -88,6 +90,21 @@ def test_a_cancelled_read_is_read_again_and_said(conflict: Conflict, cancelled: 
         ("reads_are_not_cancelled", Verdict.OPEN),
     ]
     assert answer.findings[1].have.startswith(f"{cancelled} cancelled")
+
+
+def test_a_session_that_a_standby_cuts_is_read_again(
+    fresh_lab: Lab, standby: psycopg.Connection[Any], conflict: Conflict
+) -> None:
+    """The reason that a server gives when it closes the connection does not always arrive."""
+    with Sessions(PHASE.targets) as sessions:
+
+        def cut(time: int) -> None:
+            if time == 1:
+                os.kill(sessions.read("replica").server_pid, signal.SIGKILL)
+
+        answer = question(sessions, cut)()
+        fresh_lab.replica.wait_ready()
+    assert answer.facts["times"] > 1
 
 
 def test_it_is_not_tried_for_ever(conflict: Conflict, monkeypatch: pytest.MonkeyPatch) -> None:
