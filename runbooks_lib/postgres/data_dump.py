@@ -24,6 +24,7 @@ from runbooks_lib.postgres.dump_script import Kind, Piece, makes_table
 from runbooks_lib.postgres.restore import (
     LACKING_HINT,
     RESTORER,
+    Outcome,
     Paths,
     lend_extensions,
     pieces_of,
@@ -157,7 +158,8 @@ def _load(copy: Scratch, folder: Path, roles: Iterable[str]) -> bool:
     before, after = (_section(copy, folder, name) for name in ("pre-data", "post-data"))
     what = f"{folder.name} into PostgreSQL {copy.version}: pg_restore"
     copy.create_database(DATABASE, roles=roles, owner=RESTORER)
-    path_set = _make_tables(copy, before, folder.name)
+    made = _make_tables(copy, before, folder.name)
+    path_set = made.path_set
     try:
         _run(_restoring(copy, folder), what, environment=_environment_of(copy))
     except BackupError:
@@ -170,11 +172,12 @@ def _load(copy: Scratch, folder: Path, roles: Iterable[str]) -> bool:
         if not path_set:
             raise
         _run(_restoring(copy, folder), what, environment=_environment_of(copy))
-    return restore_pieces(copy, DATABASE, after, what=folder.name).path_set or path_set
+    rest = restore_pieces(copy, DATABASE, after, what=folder.name, before=made.left_out, timeout_s=TIMEOUT_S)
+    return rest.path_set or path_set
 
 
-def _make_tables(copy: Scratch, pieces: Sequence[Piece], what: str) -> bool:
-    """Make what stands before the rows; return whether functions needed a search_path for it.
+def _make_tables(copy: Scratch, pieces: Sequence[Piece], what: str) -> Outcome:
+    """Make what stands before the rows.
 
     Raises BackupError when a table cannot be made here: then its rows cannot be compared.
     """
@@ -189,7 +192,7 @@ def _make_tables(copy: Scratch, pieces: Sequence[Piece], what: str) -> bool:
             f"{len(lost)} tables of {what} cannot be made in PostgreSQL {copy.version}: {lost[0].why}",
             LACKING_HINT,
         )
-    return outcome.path_set
+    return outcome
 
 
 def _section(copy: Scratch, folder: Path, section: str) -> tuple[Piece, ...]:

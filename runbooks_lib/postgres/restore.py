@@ -133,19 +133,28 @@ def pieces_of(script: str, what: str) -> tuple[Piece, ...]:
         raise BackupError(f"{what} is no SQL script: {error}.", "Make the backup again.") from error
 
 
-def restore_pieces(copy: Scratch, database: str, pieces: Sequence[Piece], *, what: str) -> Outcome:
+def restore_pieces(
+    copy: Scratch,
+    database: str,
+    pieces: Sequence[Piece],
+    *,
+    what: str,
+    before: tuple[LeftOut, ...] = (),
+    timeout_s: float | None = None,
+) -> Outcome:
     """Execute a dump's statements in a database that was lent to RESTORER: extensions, then definitions, then labels.
 
     Extensions are made by their names, before anything of the dump is there that they could meet. Owners, privileges
     and comments come last, from a superuser, since the new owner may not be allowed to own there; nothing that was
-    restored is executed any more then.
+    restored is executed any more then. `before` was left out of what other pieces made.
     Raises BackupError with the server's own words.
     """
     extensions = any(piece.kind is Kind.EXTENSION for piece in pieces)
     try:
-        with copy.cluster.ended_after(RESTORE_TIMEOUT_S):
+        with copy.cluster.ended_after(timeout_s or RESTORE_TIMEOUT_S):
             with copy.connect(database) as conn:
-                made, left_out = _make_extensions(conn, pieces)
+                made, lacking = _make_extensions(conn, pieces)
+                left_out = (*before, *lacking)
                 if extensions:
                     lend_extensions(conn)
             with copy.session(database, owner=RESTORER) as conn:
@@ -153,10 +162,11 @@ def restore_pieces(copy: Scratch, database: str, pieces: Sequence[Piece], *, wha
             with copy.connect(database) as conn:
                 if extensions:
                     lend_extensions(conn, "REVOKE {} FROM {}")
-                lacking = _label(conn, copy, pieces, (*left_out, *defined.left_out), what)
+                left_out += defined.left_out
+                left_out += _label(conn, copy, pieces, left_out, what)
     except psycopg.Error as error:
         raise _refused(what, copy, error) from error
-    return Outcome(left_out=(*left_out, *defined.left_out, *lacking), path_set=defined.path_set)
+    return Outcome(left_out=left_out, path_set=defined.path_set)
 
 
 def _make_extensions(

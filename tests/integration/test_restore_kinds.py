@@ -14,6 +14,7 @@ import pytest
 from runbooks_lib.postgres.carried import Comparison, compare_restored
 from runbooks_lib.postgres.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.clients import choose, find_clients
+from runbooks_lib.postgres.data_dump import restore_data
 from runbooks_lib.postgres.dump_script import makes_table
 from runbooks_lib.postgres.restore import Restored, Restores
 from runbooks_lib.postgres.scratch import SUPERUSER, Scratch, scratch
@@ -94,12 +95,12 @@ class Sources:
         with server.connect(name) as conn:
             return read_catalog(conn)
 
-    def dump(self, major: int, name: str, file: Path) -> Path:
+    def dump(self, major: int, name: str, file: Path, option: str = "--schema-only") -> Path:
         server = self.servers[major]
         address = server.cluster.address()
         connecting = {"PGPASSWORD": server.password, "PGHOST": address["host"], "PGPORT": address["port"]}
         pg_dump = str(choose(find_clients(), major).pg_dump)
-        command = [pg_dump, "--schema-only", f"--file={file}", f"--username={SUPERUSER}", name]
+        command = [pg_dump, option, f"--file={file}", f"--username={SUPERUSER}", name]
         subprocess.run(command, env={**os.environ, **connecting}, check=True)
         return file
 
@@ -222,6 +223,29 @@ def test_functions_that_find_others_by_search_path_alone_are_named(
     assert restored.outcome.path_set
     assert restored.outcome.left_out == ()
     assert compare_restored(restored, catalog, source_major=15) == Comparison()
+
+
+@pytest.mark.skipif(15 not in MAJORS or 18 not in MAJORS, reason="only the wheel's server is here")
+@pytest.mark.parametrize("to", [15, 18])
+def test_rows_come_back_through_functions_that_need_a_path_and_without_what_needs_a_superuser(
+    sources: Sources, tmp_path: Path, to: int
+) -> None:
+    script = (
+        "CREATE FUNCTION inside(text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$ SELECT $1 <> '' $$;"
+        " CREATE FUNCTION ok(text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$ SELECT inside($1) $$;"
+        " CREATE TABLE t (a text CHECK (ok(a)), g boolean GENERATED ALWAYS AS (ok(a)) STORED);"
+        " INSERT INTO t VALUES ('x'); CREATE INDEX ON t (ok(a)); CREATE TABLE hidden (id int);"
+        " ALTER TABLE hidden ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; INSERT INTO hidden VALUES (1);"
+        " CREATE FUNCTION cf(int) RETURNS int LANGUAGE internal IMMUTABLE STRICT AS 'int4abs';"
+        " CREATE INDEX ON hidden (cf(id)); SELECT lo_from_bytea(0, 'abc')"
+    )
+    sources.make(15, f"rows_{to}", script)
+    folder = sources.dump(15, f"rows_{to}", tmp_path / "dump", "--format=directory")
+    restored = restore_data(folder, server_major=to, roles=ROLES, database_bytes=0)
+    assert restored.path_set
+    assert {name: rows for name, (rows, _) in restored.contents.tables.items()} == {
+        "public.t": 1, "public.hidden": 1, "large objects": 1,
+    }  # fmt: skip
 
 
 @pytest.mark.skipif(15 not in MAJORS or 18 not in MAJORS, reason="only the wheel's server is here")
