@@ -14,7 +14,7 @@ from runbooks_lib.archive.step import open_step
 from runbooks_lib.cli import commands
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.phase import load_phase, services_of, with_services
-from runbooks_lib.steps.planning import changed_parts, plan_hash
+from runbooks_lib.steps.confirming import changed_parts, plan_hash
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 STAGING = {"leader": "staging_leader", "legacy": "staging.legacy-2"}
@@ -90,10 +90,12 @@ def test_other_services_make_another_plan_and_are_named_whole() -> None:
     old: dict[str, Any] = {"sql": "5" * 64, "services": services_of(PHASE)}
     new = old | {"services": services_of(with_services(PHASE, {"leader": long}))}
     assert plan_hash(old) != plan_hash(new)
-    (changed,) = changed_parts(old, new)
+    (changed,) = map(str, changed_parts(old, new))
     assert changed.startswith("services (was leader keybuzz_leader, ")
     assert f"is leader {long}, " in changed
-    assert changed_parts(old, old | {"sql": "6" * 64}) == (f"sql (was {'5' * 16}, is {'6' * 16})",)
+    assert [str(c) for c in changed_parts(old, old | {"sql": "6" * 64})] == [
+        f"sql (was {'5' * 16}, is {'6' * 16})"
+    ]
 
 
 @pytest.mark.parametrize(
