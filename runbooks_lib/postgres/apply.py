@@ -89,11 +89,24 @@ def run_script(
             if waited_ms:
                 left_ms = max(left_ms - waited_ms, 1)
                 conn.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(left_ms)))
+        _check_what_was_deferred(conn)
         conn.execute("SET LOCAL search_path = pg_catalog")
         conn.execute("RESET ROLE")
     finally:
         conn.remove_notice_handler(keep)
     return tuple(outcomes)
+
+
+def _check_what_was_deferred(conn: Connection) -> None:
+    """Have deferred constraints and triggers speak now, and not at a COMMIT that a rehearsal never comes to."""
+    try:
+        conn.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    except psycopg.Error as error:
+        raise MigrationError(
+            f"A deferred constraint or trigger refuses what the script made: {' '.join(str(error).split())}",
+            f"{what_to_do(error.sqlstate)} The transaction was rolled back.",
+            sqlstate=error.sqlstate,
+        ) from error
 
 
 def _execute(conn: Connection, statement: Statement) -> tuple[psycopg.Cursor[dict[str, object]], int]:

@@ -101,6 +101,9 @@ class _Reader:
             self.calls.add(Call("pg_catalog", "now"))
         elif kind is ast.A_Expr:
             self.operators.update(part.sval for part in node.name[-1:])
+        elif kind is ast.SubLink or kind is ast.SortBy:  # x = ANY (SELECT …), ORDER BY x USING <
+            named = node.operName if kind is ast.SubLink else node.useOp
+            self.operators.update(part.sval for part in (named or ())[-1:])
         elif kind is ast.RangeVar:
             self.tables.add((node.schemaname, node.relname))
         elif kind is ast.CommonTableExpr:

@@ -117,12 +117,15 @@ class _Database:
         self._keys: dict[Name, list[list[str] | None]] = {}
         self._implicit: list[Row] | None = None
         self._made: dict[Name, Code] = {}
+        self._like: dict[Name, tuple[Name, ...]] = {}
         self._bodies: dict[str, list[Row]] = {}
         self._seen: set[tuple[object, ...]] = set()
         for statement in statements:
             if statement.keeps:
                 name = _name(statement)
                 self._made[name] = self._made.get(name, NOTHING) | statement.keeps
+            if statement.takes_after:
+                self._like[_name(statement)] = statement.takes_after
             if statement.body is not None:
                 self._bodies.setdefault(_name(statement)[1], []).append(_row_of(statement, statement.body))
 
@@ -139,7 +142,7 @@ class _Database:
                 yield Act(Kind.AGAIN, statement.object, When.OWN)
         elif statement.adds and statement.kind == "table":  # rewritten, and its indexes are made again
             yield from self._stored(_name(statement), ("index", "generated"))
-        if statement.runs or statement.fills is not None:
+        if statement.runs or statement.fills is not None or statement.adds:
             yield from self._unnamed()
 
     def _meets_a_key(self, name: Name, fill: Fill) -> bool:
@@ -235,6 +238,8 @@ class _Database:
         found = self._hanging_on(name)
         if not found:
             yield from self._code(self._made.get(name, NOTHING), When.TABLE, f"table {spelt}")
+            for like in self._like.get(name, ()):
+                yield from self._filled(like, None)
         for row in found:
             by = f"{row['how']} {row['part']} of {spelt}"
             given = fill is not None and row["place"] is not None and fill.gives(row["place"], row["part"])
@@ -264,7 +269,7 @@ class _Database:
         yield from self._call(_called(row), when, by)
 
     def _unnamed(self) -> Iterator[Act]:
-        """Yield what users' casts and the checks of their domains set off, wherever a value comes by."""
+        """Yield what users' casts, and the checks and defaults of their domains, set off wherever a value comes by."""
         for row in self._implicitly("cast"):
             yield from self._call(_called(row), When.TABLE, f"cast {row['part']}")
         for row in self._implicitly("domain"):

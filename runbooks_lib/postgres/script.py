@@ -9,7 +9,7 @@ from pglast import ast, enums, parse_sql
 from pglast.parser import ParseError
 
 from runbooks_lib.errors import MigrationError
-from runbooks_lib.postgres.calls import NOTHING, Code, in_body, in_trees
+from runbooks_lib.postgres.calls import NOTHING, Code, Name, in_body, in_trees, table_name
 from runbooks_lib.postgres.idempotence import judge_tree
 
 
@@ -58,7 +58,7 @@ class Statement:
     write instead. `alters` tells a statement that changes its object from one that creates it; `adds` names the
     columns or labels that it adds.
     `runs` is the code that it calls itself, `keeps` what its object keeps for later (defaults, a view's query),
-    `fills` what an INSERT gives, `body` that of a function.
+    `takes_after` the tables whose definition a new table gets, `fills` what an INSERT gives, `body` that of a function.
     """
 
     line: int
@@ -71,6 +71,7 @@ class Statement:
     adds: tuple[str, ...] = ()
     runs: Code = NOTHING
     keeps: Code = NOTHING
+    takes_after: tuple[Name, ...] = ()
     fills: Fill | None = None
     body: Body | None = None
 
@@ -112,6 +113,7 @@ def _statement(text: str, raw: Any) -> Statement:
         adds=_added(node),
         runs=_runs(node),
         keeps=_keeps(node),
+        takes_after=_takes_after(node) if isinstance(node, ast.CreateStmt) else (),
         fills=_fill(node) if isinstance(node, ast.InsertStmt) else None,
         body=_body(node) if isinstance(node, ast.CreateFunctionStmt) else None,
     )
@@ -157,6 +159,12 @@ def _keeps(node: Any) -> Code:
             return in_trees(command.def_ for command in node.cmds or ())
         case _:
             return NOTHING
+
+
+def _takes_after(node: ast.CreateStmt) -> tuple[Name, ...]:
+    """Return the tables of LIKE, INHERITS and PARTITION OF: their defaults and triggers become the new table's."""
+    like = [part.relation for part in node.tableElts or () if isinstance(part, ast.TableLikeClause)]
+    return tuple(table_name(each) for each in (*like, *(node.inhRelations or ())))
 
 
 def _fill(node: Any) -> Fill:

@@ -280,22 +280,35 @@ def test_the_server_crashes_and_its_numbers_are_given_out_again(
     assert "what ours made is not there" in ending(answer).have
 
 
-def test_a_commit_that_the_server_refuses_is_no_lost_one(
-    db: psycopg.Connection[Any], phase: Phase, lab: Lab
-) -> None:
-    """A deferred constraint speaks at COMMIT: that is an answer, and the transaction is rolled back."""
-    db.execute(
-        "CREATE FUNCTION public.no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not today'; END $$;"
-        "CREATE TABLE public.held (id int PRIMARY KEY); ALTER TABLE public.held OWNER TO kb_backend;"
-        "CREATE CONSTRAINT TRIGGER no AFTER INSERT ON public.held DEFERRABLE INITIALLY DEFERRED"
-        " FOR EACH ROW EXECUTE FUNCTION public.no()"
-    )
-    good = ask(phase, step.plan, dumps=DUMPS, code="c").facts
-    (phase.folder / "baseline.sql").write_text("INSERT INTO public.held VALUES (1) ON CONFLICT DO NOTHING;")
-    parts = good["parts"] | {"sql": step.sql_sha256(phase)}
-    plan = good | {"parts": parts, "makes": []}
-    answer = ask(phase, step.apply, plan=plan, planned=None, confirm=plan["confirmation"], apply=True)
-    assert answer.facts["applied"] is False
-    assert ending(answer).verdict is Verdict.ERROR
-    assert "not today" in ending(answer).have
+DEFERRED = (
+    "CREATE FUNCTION public.no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not today'; END $$;"
+    "CREATE TABLE public.held (id int PRIMARY KEY); ALTER TABLE public.held OWNER TO kb_backend;"
+    "GRANT INSERT ON public.held TO keybuzz_operator;"
+    "CREATE CONSTRAINT TRIGGER no AFTER INSERT ON public.held DEFERRABLE INITIALLY DEFERRED"
+    " FOR EACH ROW EXECUTE FUNCTION public.no()"
+)
+
+
+def test_a_commit_that_the_server_refuses_is_no_lost_one(db: psycopg.Connection[Any], phase: Phase) -> None:
+    """A deferred trigger speaks at COMMIT: that is an answer, and the transaction is rolled back."""
+    db.execute(DEFERRED)
+    with (
+        Sessions(phase.targets) as sessions,
+        sessions.write("legacy", lock_timeout_ms=1_000, statement_timeout_ms=5_000) as conn,
+    ):
+        server = connecting.identify(conn)
+        conn.execute("BEGIN")
+        conn.execute("INSERT INTO public.held VALUES (1)")
+        with pytest.raises(psycopg.errors.RaiseException, match="not today"):
+            commits.commit(conn, server)
+        assert not conn.closed
     assert db.execute("SELECT count(*) FROM public.held").fetchone() == (0,)
+
+
+def test_what_is_deferred_speaks_in_the_rehearsal(db: psycopg.Connection[Any], phase: Phase) -> None:
+    db.execute(DEFERRED)
+    (phase.folder / "baseline.sql").write_text("INSERT INTO public.held VALUES (1) ON CONFLICT DO NOTHING;")
+    answer = ask(phase, step.rehearse, plan={"makes": []})
+    assert answer.verdict is Verdict.ERROR
+    assert "deferred constraint or trigger refuses" in answer.findings[0].have
+    assert "not today" in answer.findings[0].have

@@ -76,6 +76,8 @@ CREATE TRIGGER logs BEFORE UPDATE ON updated FOR EACH ROW EXECUTE FUNCTION logs(
 CREATE VIEW lies AS SELECT liar(1) AS id;
 CREATE VIEW "odd.name" AS SELECT 1 AS id;
 CREATE OPERATOR ### (LEFTARG = int, RIGHTARG = int, FUNCTION = int4pl);
+CREATE FUNCTION sly_equal(a int, b int) RETURNS boolean STABLE RETURN liar(a) = b;
+CREATE OPERATOR %%% (LEFTARG = int, RIGHTARG = int, FUNCTION = sly_equal);
 CREATE OPERATOR @@@ (RIGHTARG = int, FUNCTION = liar);
 """
 NOTHING = "ON CONFLICT DO NOTHING"
@@ -139,6 +141,7 @@ def last(conn: Connection, script: str) -> Judged:
         "ALTER TABLE plain ADD COLUMN IF NOT EXISTS n serial",
         "ALTER TABLE plain ADD COLUMN IF NOT EXISTS n text DEFAULT now() NOT NULL",
         f"CREATE TABLE IF NOT EXISTS t (id serial, n int); INSERT INTO t (n) VALUES (1) {NOTHING}",
+        f"CREATE TABLE IF NOT EXISTS t (id int PRIMARY KEY REFERENCES serial); INSERT INTO t VALUES (1) {NOTHING}",
         f"CREATE SEQUENCE IF NOT EXISTS q; INSERT INTO plain VALUES (nextval('q'), 'a') {NOTHING}",
         f"CREATE OR REPLACE FUNCTION f(t text) RETURNS text IMMUTABLE RETURN lower(t); "
         f"INSERT INTO plain VALUES (1, f('a')) {NOTHING}",
@@ -167,6 +170,10 @@ def test_what_sets_nothing_off(conn: Connection, script: str) -> None:
          f"INSERT INTO plain SELECT n, 'a' FROM v {NOTHING}", "view public.v"),
         (f"CREATE TABLE IF NOT EXISTS t (id int DEFAULT nextval('serial_id_seq'), n int); "
          f"INSERT INTO t (n) VALUES (1) {NOTHING}", "table public.t"),
+        (f"CREATE TABLE IF NOT EXISTS t (LIKE serial INCLUDING ALL); "
+         f"INSERT INTO t (name) VALUES ('a') {NOTHING}", "public.serial_id_seq"),
+        (f"CREATE TABLE IF NOT EXISTS t (n int) INHERITS (serial); "
+         f"INSERT INTO t (n) VALUES (1) {NOTHING}", "public.serial_id_seq"),
         (f"INSERT INTO logged VALUES (1, 'a') {NOTHING}", "public.log_id_seq"),
         (f"INSERT INTO checked VALUES (1) {NOTHING}", "setval"),
         (f"INSERT INTO made VALUES (1) {NOTHING}", "generated twice of public.made"),
@@ -186,6 +193,7 @@ def test_what_no_rollback_takes_back_is_not_rehearsed_here(conn: Connection, scr
         (f"INSERT INTO plain SELECT liar(1), 'a' {NOTHING}", "setval"),
         (f"INSERT INTO plain SELECT through(1), 'a' {NOTHING}", "setval"),
         (f"INSERT INTO plain SELECT @@@ 1, 'a' {NOTHING}", "setval"),
+        (f"INSERT INTO plain SELECT 1, 'a' WHERE 1 %%% ANY (SELECT 1) {NOTHING}", "setval"),
         (f"INSERT INTO plain SELECT id, 'a' FROM lies {NOTHING}", "view public.lies"),
         (f"INSERT INTO plain SELECT setval('serial_id_seq', 9), 'a' {NOTHING}", "setval"),
         (f"INSERT INTO plain VALUES (1, pg_notify('a', 'b')::text) {NOTHING}", "pg_notify"),
@@ -272,6 +280,7 @@ def test_a_domain_and_a_cast_run_wherever_a_value_comes_by(conn: Connection, lab
     script = f"INSERT INTO plain VALUES (1, 'a') {NOTHING}"
     with lab.admin(DATABASE) as admin:
         for made, gone in (
+            ("CREATE DOMAIN sly AS int DEFAULT nextval('serial_id_seq')", "DROP DOMAIN sly"),
             ("CREATE DOMAIN sly AS int CHECK (liar(value) > 0)", "DROP DOMAIN sly"),
             (
                 "CREATE TYPE pair AS (a int, b int); CREATE FUNCTION to_text(pair) RETURNS text LANGUAGE sql AS "
@@ -282,6 +291,8 @@ def test_a_domain_and_a_cast_run_wherever_a_value_comes_by(conn: Connection, lab
             admin.execute(made)
             try:
                 assert last(conn, script).fate is Fate.COPY
+                column = "ALTER TABLE plain ADD COLUMN IF NOT EXISTS n int"
+                assert last(conn, column).fate is Fate.COPY
             finally:
                 admin.execute(gone)
 
