@@ -20,7 +20,7 @@ from runbooks_lib.phase import Phase, services_of
 from runbooks_lib.postgres.apply import Outcome, run_script, take_lock
 from runbooks_lib.postgres.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.commit import CommitLost, Ending, Settled, commit, settle
-from runbooks_lib.postgres.connect import Connection, Identity, Sessions, connect, identify
+from runbooks_lib.postgres.connect import Connection, Sessions, connect, identify
 from runbooks_lib.postgres.differences import Difference, differences
 from runbooks_lib.postgres.work import Work, read_work
 from runbooks_lib.steps.baseline_file import Judged, logs_of, rehearsable, runnable, sql_sha256
@@ -158,7 +158,7 @@ def apply(phase: Phase, sessions: Sessions, plan: Mapping[str, Any], inspect: In
         conn.execute("BEGIN")  # and not conn.transaction(): how it ends is the question
         take_lock(conn, wait_ms=phase.baseline.lock_timeout_ms)
         judged = runnable(phase, conn)
-        _require_planned(phase, plan["parts"], read_catalog(conn), server)
+        _require_planned(phase, plan["parts"], read_catalog(conn))
         outcomes = _run(phase, conn, judged)
         made = inspect(read_catalog(conn))
         if any(f.verdict in CLOSING for f in made):
@@ -256,19 +256,15 @@ _IN_WORDS = {
 }
 
 
-def _require_planned(phase: Phase, parts: Mapping[str, Any], catalog: Catalog, server: Identity) -> None:
+def _require_planned(phase: Phase, parts: Mapping[str, Any], catalog: Catalog) -> None:
     """Raise MigrationError, naming it, when something that was confirmed has changed since the plan was made."""
     present = {
-        **server.parts(),
         "phase": phase.digest,
         "services": services_of(phase),
-        "database": phase.targets[phase.baseline.target].database,
         "sql": sql_sha256(phase),
         "catalogue": catalog.fingerprint(),
     }
-    changed = [
-        _IN_WORDS.get(part, part.replace("_", " ")) for part, value in present.items() if value != parts[part]
-    ]
+    changed = [_IN_WORDS[part] for part, value in present.items() if value != parts[part]]
     if changed:
         raise MigrationError(
             f"The {' and the '.join(changed)} changed since the plan was made.",

@@ -526,7 +526,7 @@ def test_another_system_changes_the_hash_and_is_refused(
         assert make_plan().facts["hash"] != plan.facts["hash"]
         answer = make(plan=plan)
         assert failed(answer, Verdict.ERROR) == {("baseline_is_applied", "baseline.sql")}
-        assert_closed(answer, "another PostgreSQL system")
+        assert_closed(answer, "not the server that the plan was made for: system_identifier was ")
         with other.connect(DATABASE) as conn:
             assert conn.execute("SELECT 1 FROM pg_class WHERE relname = 'OAuthState'").fetchone() is None
 
@@ -795,16 +795,18 @@ def test_what_was_confirmed_must_still_be_so(lab: Lab, db: psycopg.Connection[An
     assert_closed(make(phase, plan), "The SQL file changed since the plan was made")
     (tmp_path / "baseline.sql").write_text(shipped_sql())
     assert_closed(make(replace(phase, digest="0" * 64), plan), "The phase file changed")
-    elsewhere = with_services(phase, {phase.baseline.target: "keybuzz_admin"})
+    elsewhere = with_services(phase, {phase.baseline.target: "keybuzz_readonly"})
     assert_closed(make(elsewhere, plan), "services of the targets changed since the plan was made")
     for part in ("timeline", "address", "data_directory", "cluster_name"):
         other = {**plan.facts, "parts": plan.facts["parts"] | {part: "another"}}
         answer = ask(step.apply, phase, plan=other, planned=None, confirm=other["confirmation"], apply=True)
-        assert_closed(answer, f"The {part.replace('_', ' ')} changed since the plan was made")
+        assert_closed(answer, "not the server that the plan was made for", f"{part} was another and is ")
     db.close()  # a database in use is no template
     create(lab, "baseline_other", DATABASE)
     try:
-        assert_closed(make(phase_for("baseline_other"), make_plan()), "The database changed since")
+        assert_closed(
+            make(phase_for("baseline_other"), make_plan()), f"database was {DATABASE} and is baseline_other"
+        )
     finally:
         drop(lab, "baseline_other")
     with lab.admin(DATABASE) as admin:
