@@ -2,8 +2,16 @@
 
 url.py       the address of a database as Prisma wants it, and how to keep its password out of sight
 node.py      which Node.js and npm
+configuration.py   what a project's configuration says, read by Prisma itself (read-configuration.cjs,
+             observing-engine.cjs): schema, migrations, in which PostgreSQL schema `_prisma_migrations` stands
 project.py   the user's Prisma project: where its parts are, and what is installed
-cli.py       drives the real command line of that project
+cli.py       drives the real command line of that project, with a configuration of ours
+said.py      what that command line said, and what of it can be compared
 history.py   `_prisma_migrations` against the migrations folder; reads only
-schema-engine.cjs   stands in for Prisma's native engine where that is not installed
+oddities.py  rows that Prisma does not write, files that say nothing, what stands under the table's name
+schema-engine.cjs   stands in for Prisma's native engine where that is not installed; refuses strangers
+
+In which schema is `_prisma_migrations`? In that of the address: the `schema` parameter of the project's own URL, from
+the operator's environment, else from its .env file or its configuration; public without one. Nothing else of that URL
+is used, and it is never handed to the project's code.
 """

@@ -12,8 +12,10 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,7 +170,12 @@ def _placeholder(address: str) -> str:
 def _first_digest(folder: Path, command: Path, addresses: Mapping[str, str]) -> str:
     """Return a digest of what is known before Prisma is asked: Prisma, our scripts, the folder's own names."""
     package = command.parent.parent / "package.json"
-    names = sorted(entry.name for entry in folder.iterdir() if entry.name != "node_modules")
+    try:
+        names = sorted(entry.name for entry in folder.iterdir() if entry.name != "node_modules")
+    except OSError as error:
+        raise PreconditionFailed(
+            f"The folder {folder} cannot be read: {error.strerror}.", "Check its permissions."
+        ) from error
     scripts = [_digest(path) for path in (_READER, _ENGINE, Path(__file__), package)]
     return hashlib.sha256(json.dumps([scripts, names, sorted(addresses.items())]).encode()).hexdigest()[:32]
 
@@ -224,10 +231,12 @@ def _recall(kept: Path, folder: Path) -> dict[str, Any] | None:
 
 
 def _keep(kept: Path, known: Mapping[str, Any]) -> None:
-    kept.parent.mkdir(mode=0o700, exist_ok=True)
-    unfinished = kept.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(json.dumps(known), encoding="utf-8")
-    unfinished.replace(kept)
+    """Write it for the next time; where that can't be, the next time takes longer."""
+    with suppress(OSError):
+        kept.parent.mkdir(mode=0o700, exist_ok=True)
+        unfinished = kept.with_suffix(f".{secrets.token_hex(4)}")
+        unfinished.write_text(json.dumps(known), encoding="utf-8")
+        unfinished.replace(kept)
 
 
 def _digest(path: Path) -> str | None:
