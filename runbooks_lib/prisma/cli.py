@@ -263,6 +263,7 @@ class Prisma:
             address = url.without_password()
             env |= {
                 ENGINE_VARIABLE: str(STAND_IN),
+                "PRISMA_QUERY_ENGINE_LIBRARY": str(STAND_IN),  # never loaded; else early versions download it
                 "RUNBOOKS_PRISMA_PACKAGES": str(self._engine_packages()),
                 "RUNBOOKS_PRISMA_PASSWORD": url.password or "",
                 "RUNBOOKS_PRISMA_EXPECTED": url.expected(),
