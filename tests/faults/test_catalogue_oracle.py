@@ -15,7 +15,7 @@ from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.postgres.scratch import scratch
 from runbooks_lib.postgres.server import find_server_for
 
-from ..integration.object_classes import CHANGES, MAKE, ROLES, Change
+from ..integration.object_classes import CHANGES, MAKE, ROLES, SUBSCRIPTION, Change
 from ..integration.oracle import Oracle
 
 
@@ -28,7 +28,7 @@ def oracle(request: pytest.FixtureRequest) -> Iterator[Oracle]:
     if programs.major != request.param:
         pytest.skip(f"there is no PostgreSQL {request.param} on this machine")
     with scratch(programs) as server:
-        yield Oracle(server, MAKE, ROLES)
+        yield Oracle(server, MAKE, SUBSCRIPTION, ROLES)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: f"{change.object}: {change.change}")

@@ -1,6 +1,6 @@
 """One object of every class that a database can have, and every kind of change to it: real SQL, one row a change.
 
-`make_tables`-like helpers are not needed: MAKE is run once, each change in a transaction that is rolled back.
+MAKE and SUBSCRIPTION are run once, each change in a transaction that is rolled back.
 """
 
 from __future__ import annotations
@@ -26,6 +26,11 @@ class Change(NamedTuple):
 
 
 ROLES = ("keeper", "reader", "other")
+# Apart, since a copy of a database has none.
+SUBSCRIPTION = (
+    "CREATE SUBSCRIPTION feed CONNECTION 'dbname=x password=hunter2-never-read' PUBLICATION news"
+    " WITH (connect = false)"
+)
 MAKE = """
 CREATE SCHEMA app;
 CREATE TYPE app.mood AS ENUM ('good', 'bad');
@@ -81,7 +86,9 @@ CREATE OPERATOR CLASS app.ints_ops FOR TYPE int USING btree FAMILY app.ints AS
 CREATE CAST (app.pair AS text) WITH FUNCTION app.as_text(app.pair);
 CREATE ACCESS METHOD trees TYPE INDEX HANDLER bthandler;
 CREATE ACCESS METHOD heap2 TYPE TABLE HANDLER heap_tableam_handler;
-CREATE LANGUAGE speech HANDLER plpgsql_call_handler;
+CREATE FUNCTION app.handler() RETURNS language_handler LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_call_handler';
+CREATE FUNCTION app.check(oid) RETURNS void LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_validator';
+CREATE LANGUAGE speech HANDLER app.handler;
 CREATE TRANSFORM FOR int LANGUAGE sql (FROM SQL WITH FUNCTION prsd_lextype(internal), TO SQL WITH FUNCTION int4recv(internal));
 CREATE TEXT SEARCH PARSER app.words (START = prsd_start, GETTOKEN = prsd_nexttoken, END = prsd_end, LEXTYPES = prsd_lextype);
 CREATE TEXT SEARCH TEMPLATE app.plain (LEXIZE = dsimple_lexize);
@@ -93,7 +100,6 @@ CREATE SERVER elsewhere TYPE 't' VERSION '1' FOREIGN DATA WRAPPER wrapper OPTION
 CREATE USER MAPPING FOR reader SERVER elsewhere OPTIONS (password 'hunter2-never-read');
 CREATE FOREIGN TABLE app.far (id int OPTIONS (c '1'), name text) SERVER elsewhere OPTIONS (table_name 'x');
 CREATE PUBLICATION news FOR TABLE app.parent;
-CREATE SUBSCRIPTION feed CONNECTION 'dbname=x password=hunter2-never-read' PUBLICATION news WITH (connect = false);
 CREATE EVENT TRIGGER watch ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION app.event();
 ALTER EVENT TRIGGER watch DISABLE;
 GRANT SELECT, INSERT ON app.parent TO reader;
@@ -333,8 +339,8 @@ CHANGES: tuple[Change, ...] = (
     *_changes("access method", "access method", ("created", "CREATE ACCESS METHOD more TYPE INDEX HANDLER bthandler"), ("dropped", "DROP ACCESS METHOD trees"),
               ("comment", "COMMENT ON ACCESS METHOD trees IS 'said'", "comment on access method")),
     *_common("language", "language", "LANGUAGE speech", schema=False),
-    *_changes("language", "language", ("trusted", "CREATE OR REPLACE TRUSTED LANGUAGE speech HANDLER plpgsql_call_handler"),
-              ("validator", "CREATE OR REPLACE LANGUAGE speech HANDLER plpgsql_call_handler VALIDATOR plpgsql_validator"),
+    *_changes("language", "language", ("trusted", "CREATE OR REPLACE TRUSTED LANGUAGE speech HANDLER app.handler"),
+              ("validator", "CREATE OR REPLACE LANGUAGE speech HANDLER app.handler VALIDATOR app.check"),
               ("privileges of public revoked", "REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC", "language privileges")),
     *_changes("transform", "transform", ("created", "CREATE TRANSFORM FOR bigint LANGUAGE sql (FROM SQL WITH FUNCTION prsd_lextype(internal))"),
               ("dropped", "DROP TRANSFORM FOR int LANGUAGE sql"),

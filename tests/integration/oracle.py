@@ -20,13 +20,13 @@ MASTER = "master"
 class Oracle:
     """A server with a database of which each question gets a copy."""
 
-    def __init__(self, server: Scratch, make: str, roles: Sequence[str]) -> None:
+    def __init__(self, server: Scratch, make: str, subscription: str, roles: Sequence[str]) -> None:
         self.server, self.major = server, server.cluster.programs.major
+        self.subscription = subscription
         server.create_database(MASTER, roles=roles)
         with server.connect(MASTER) as conn:
             conn.execute("SET client_min_messages = error")
             conn.execute(make.encode())
-        # A subscription belongs to one database, and so no copy of it has one; the copy is what is compared with.
         self._copy([])
         self._before = self._look()
 
@@ -38,16 +38,30 @@ class Oracle:
 
     def _copy(self, statements: Sequence[str]) -> None:
         with self.server.connect("postgres") as conn:
+            there = conn.execute("SELECT FROM pg_database WHERE datname = 'classes'").fetchone()
+        if there is not None:
+            self._drop_subscriptions()
+        with self.server.connect("postgres") as conn:
             conn.execute("DROP DATABASE IF EXISTS classes")
             conn.execute(sql.SQL("CREATE DATABASE classes TEMPLATE {}").format(sql.Identifier(MASTER)))
         with self.server.connect("classes") as conn:
             conn.execute("SET client_min_messages = error")
+            conn.execute(self.subscription.encode())
             for statement in statements:
                 with suppress(psycopg.Error), conn.transaction():
                     conn.execute(statement.encode())
             conn.execute("RESET ROLE")
         with self.server.connect("postgres") as conn:
             conn.execute("ALTER ROLE keeper NOSUPERUSER")
+
+    def _drop_subscriptions(self) -> None:
+        """Drop them, whatever they are called now: a database that has one cannot be dropped."""
+        with self.server.connect("classes") as conn:
+            for row in conn.execute("SELECT subname FROM pg_subscription").fetchall():
+                name = sql.Identifier(row["subname"])
+                conn.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(name))
+                conn.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(name))
+                conn.execute(sql.SQL("DROP SUBSCRIPTION {}").format(name))
 
     def _look(self) -> tuple[str, str]:
         with self.server.connect("classes") as conn:

@@ -1,15 +1,18 @@
 """Every class of object and every change to it alters the fingerprint, is named, and is not called applied without it.
 
-The rows stand in `object_classes.py`; `docs/object-classes.md` is made of them (`make object-classes`).
+The rows stand in `object_classes.py`, which prints `docs/object-classes.md` when it is run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.postgres.catalog import Catalog, read_catalog
@@ -20,7 +23,8 @@ from runbooks_lib.postgres.scratch import scratch
 from runbooks_lib.postgres.server import find_server_for
 from runbooks_lib.prisma.proof import ObjectState
 
-from .object_classes import CHANGES, MAKE, ROLES, Change, page
+from .object_classes import CHANGES, MAKE, ROLES, SUBSCRIPTION, Change, page
+from .oracle import Oracle
 
 SECRET = "hunter2-never-read"
 MAJORS = (15, 18)
@@ -48,7 +52,14 @@ def classes(request: pytest.FixtureRequest) -> Iterator[Classes]:
         with server.connect("classes") as conn:
             conn.execute("SET client_min_messages = error")
             conn.execute(MAKE.encode())
+            conn.execute(SUBSCRIPTION.encode())
             yield Classes(conn, request.param, read_catalog(conn))
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Iterator[Oracle]:
+    with scratch() as server:
+        yield Oracle(server, MAKE, SUBSCRIPTION, ROLES)
 
 
 def title(change: Change) -> str:
@@ -97,9 +108,15 @@ def test_an_ordinary_role_reads_the_same(classes: Classes) -> None:
         assert read_catalog(classes.conn) == classes.before
 
 
-def test_the_page_is_that_of_the_rows() -> None:
-    from pathlib import Path
+@settings(max_examples=5, deadline=None, database=None)
+@given(changes=st.lists(st.sampled_from(CHANGES), min_size=1, max_size=5))
+def test_pg_dump_differs_exactly_when_the_fingerprint_does(oracle: Oracle, changes: list[Change]) -> None:
+    """More of them, and each change by itself, are in tests/faults."""
+    dumps_differ, fingerprints_differ = oracle.differ([c.sql for c in changes if oracle.major >= c.since])
+    assert dumps_differ is fingerprints_differ
 
+
+def test_the_page_is_that_of_the_rows() -> None:
     shown = Path(__file__).parents[2] / "docs" / "object-classes.md"
     assert shown.read_text(encoding="utf-8") == page(LEFT_OUT, NOT_DUMPED, FIELDS_NOT_DUMPED)
 
