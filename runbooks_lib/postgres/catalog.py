@@ -182,8 +182,10 @@ def read_catalog(conn: Connection) -> Catalog:
     pg_catalog (as `connect` sets it), so that names are printed qualified.
     """
 
+    major = conn.info.server_version // 10000
+
     def rows(name: str) -> list[tuple[Any, ...]]:
-        return conn.cursor(row_factory=tuple_row).execute(query(name)).fetchall()
+        return conn.cursor(row_factory=tuple_row).execute(query(name, major)).fetchall()
 
     with _no_garbage():
         return Catalog(

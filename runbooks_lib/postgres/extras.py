@@ -87,13 +87,11 @@ def _attached(catalog: Catalog, table: Table, declared: Collection[str]) -> Iter
             yield key, Extra(f"{kind} {name}", _said(kind, fields), _discards(kind, fields))
         elif kind == "inherits":
             yield from _inheritance(catalog, table, key, fields)
-        elif kind == "not null" and parts(name)[:2] == here and field(fields, "validated") is False:
-            yield (
-                key,
-                Extra(
-                    f"constraint {name}", f"NOT NULL of {field(fields, 'column')} is not valid for all rows"
-                ),
-            )
+    for column in catalog.columns.get(table.name, ()):
+        if field(column.settings, "not_valid") is True:
+            name = qualified(*here, str(field(column.settings, "not_null")))
+            words = f"NOT NULL of {column.name} is not valid for all rows"
+            yield ("constraint", name), Extra(f"constraint {name}", words)
 
 
 def _said(kind: str, fields: Fields) -> str:

@@ -221,9 +221,9 @@ CHANGES: tuple[Change, ...] = (
     Change("constraint", "nulls not distinct", "ALTER TABLE app.child ADD UNIQUE NULLS NOT DISTINCT (parent)", "constraint", since=15),
     Change("constraint", "inherited no longer", "ALTER TABLE app.heir NO INHERIT app.parent", "constraint settings"),
     Change("constraint", "not enforced", "ALTER TABLE app.child ALTER CONSTRAINT of_parent NOT ENFORCED", "constraint", since=18),
-    Change("constraint", "not null with a name", "ALTER TABLE app.child ADD CONSTRAINT needed NOT NULL parent", "not null", since=18),
-    Change("constraint", "not null, not valid", "ALTER TABLE app.child ADD CONSTRAINT needed NOT NULL parent NOT VALID", "not null", since=18),
-    Change("constraint", "not null, not inherited", "ALTER TABLE app.lonely ADD CONSTRAINT needed NOT NULL n NO INHERIT", "not null", since=18),
+    Change("constraint", "not null with a name", "ALTER TABLE app.child ADD CONSTRAINT needed NOT NULL parent", "column settings", since=18),
+    Change("constraint", "not null, not valid", "ALTER TABLE app.child ADD CONSTRAINT needed NOT NULL parent NOT VALID", "column settings", since=18),
+    Change("constraint", "not null, not inherited", "ALTER TABLE app.lonely ADD CONSTRAINT needed NOT NULL n NO INHERIT", "column settings", since=18),
     Change("constraint", "its triggers disabled", "ALTER TABLE app.child DISABLE TRIGGER ALL", "internal trigger", dumped=False),
     Change("constraint", "its triggers disabled at the other table", "ALTER TABLE app.parent DISABLE TRIGGER ALL", "internal trigger"),
     # --- indexes

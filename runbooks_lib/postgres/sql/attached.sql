@@ -33,19 +33,10 @@ FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON 
 WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 GROUP BY n.nspname, c.relname
 UNION ALL
--- PostgreSQL 18 stores NOT NULL as constraints: only what pg_dump has to say of them.
-SELECT 'not null', ARRAY[n.nspname, coalesce(c.relname, t.typname), k.conname],
-       json_strip_nulls(json_build_object(
-           'column', a.attname, 'validated', k.convalidated, 'no_inherit', k.connoinherit,
-           'inherited', nullif(k.conrelid <> 0 AND NOT k.conislocal, false)))
-FROM pg_constraint k
-JOIN pg_namespace n ON n.oid = k.connamespace
-LEFT JOIN pg_class c ON c.oid = k.conrelid
-LEFT JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
-LEFT JOIN pg_type t ON t.oid = k.contypid
-WHERE k.contype = 'n' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-  AND (NOT k.convalidated OR k.connoinherit OR NOT k.conislocal
-       OR k.conname <> coalesce(c.relname || '_' || a.attname, t.typname::text) || '_not_null')
+-- What PostgreSQL 18 has of a domain's NOT NULL; columns.sql has that of tables.
+SELECT 'not null', ARRAY[n.nspname, t.typname, k.conname], json_build_object('validated', k.convalidated)
+FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace JOIN pg_type t ON t.oid = k.contypid
+WHERE k.contype = 'n' AND k.contypid <> 0 AND k.conname <> t.typname || '_not_null' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 UNION ALL
 SELECT 'index statistics', ARRAY[n.nspname, c.relname, a.attnum::text], json_build_object('statistics', a.attstattarget)
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
