@@ -152,10 +152,11 @@ def restore_pieces(
     extensions = any(piece.kind is Kind.EXTENSION for piece in pieces)
     try:
         with copy.cluster.ended_after(timeout_s or RESTORE_TIMEOUT_S):
-            with copy.connect(database) as conn:
-                made, lacking = _make_extensions(conn, pieces)
-                left_out = (*before, *lacking)
-                if extensions:
+            made, left_out = set[tuple[str, ...]](), before
+            if extensions:
+                with copy.connect(database) as conn:
+                    made, lacking = _make_extensions(conn, pieces)
+                    left_out = (*before, *lacking)
                     lend_extensions(conn)
             with copy.session(database, owner=RESTORER) as conn:
                 defined = _define(conn, copy, [p for p in pieces if p.names[:1] not in made], left_out, what)
