@@ -148,6 +148,17 @@ def judge_statements(target: str, proof: Proof, migrations: Iterable[str]) -> tu
         findings.append(
             _not_judged(target, "what the migrations need", f"from a copy of the target: {taken}", hint)
         )
+    if proof.lacking:
+        findings.append(
+            Finding(
+                check="migration_objects_stand",
+                target=target,
+                object="scratch database",
+                have=f"without {_some(proof.lacking)}",
+                want="as the target is",
+                verdict=Verdict.SKIP,
+            )
+        )
     return tuple(findings)
 
 

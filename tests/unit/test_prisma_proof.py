@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from runbooks_lib.errors import PrismaError
+from runbooks_lib.findings import Verdict
 from runbooks_lib.postgres.catalog import Value
 from runbooks_lib.postgres.differences import both_in_words
+from runbooks_lib.postgres.effects import Unjudged
+from runbooks_lib.postgres.replay import Ran
 from runbooks_lib.prisma.history import CLEAN, MigrationFile, MigrationRow, diagnose
-from runbooks_lib.prisma.proof import ObjectState, scripts_that_count
+from runbooks_lib.prisma.proof import ObjectState, Proof, scripts_that_count
 from runbooks_lib.prisma.state import State
+from runbooks_lib.steps.prisma_findings import judge_statements, not_judged
 
 NOW = datetime(2026, 1, 7, tzinfo=UTC)
 CHECKSUM = MigrationFile(name="", script="SELECT 1").checksum or ""
@@ -178,3 +183,37 @@ def test_whether_it_is_applied_as_this_very_file() -> None:
         "applied, but its migration.sql is lost",
         "no applied row",
     ]
+
+
+def proof(**changes: Any) -> Proof:
+    nothing: dict[str, Any] = {
+        "ran": {"1": Ran(statements=2)},
+        "borrowed": (),
+        "lacking": (),
+        "own": (),
+        "others": (),
+    }
+    return Proof(migrations=("1",), server_version="18.6", **{**nothing, **changes})
+
+
+def test_what_runs_as_a_whole_and_is_compared_as_a_whole_needs_no_finding() -> None:
+    assert judge_statements("leader", proof(), ["1"]) == ()
+
+
+def test_what_is_borrowed_is_open_and_what_cannot_be_had_is_said() -> None:
+    found = judge_statements(
+        "leader", proof(borrowed=(("relation", "auth.users"),), lacking=("the locale UTF8, icu fr",)), ["1"]
+    )
+    assert [(f.object, f.verdict, f.have) for f in found] == [
+        ("what the migrations need", Verdict.OPEN, "from a copy of the target: relation auth.users"),
+        ("scratch database", Verdict.SKIP, "without the locale UTF8, icu fr"),
+    ]
+
+
+def test_a_long_list_is_cut_for_people_and_whole_in_the_facts() -> None:
+    unjudged = tuple(Unjudged(line=n, what="INSERT a", why="rows") for n in range(1, 31))
+    told = proof(ran={"1": Ran(statements=40, unjudged=unjudged)})
+    (finding,) = judge_statements("leader", told, ["1"])
+    assert finding.have.startswith("10 of 40 statements judged; not judged: line 1 INSERT a (rows), ")
+    assert finding.have.endswith("line 12 INSERT a (rows) and 18 more")
+    assert len(not_judged(told)["1"]) == 30
