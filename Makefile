@@ -43,7 +43,7 @@ bench: $(INSTALLED) ## measure against what one would use otherwise (half an hou
 lab: $(INSTALLED) ## start a lab, and JupyterLab on the notebooks
 	@$(BIN)/runbooks lab up --jupyter
 
-faults: $(INSTALLED) ## kill a demo twenty times, and two operators at once
+faults: $(INSTALLED) ## kill a demo twenty times, two operators at once, and the doors that somebody hostile would try
 	@RUNBOOKS_FAULT_KILLS=20 $(BIN)/python -m pytest tests/faults
 
 notebooks: $(INSTALLED) ## run the notebooks in a lab, and write down what they show: commit that with them

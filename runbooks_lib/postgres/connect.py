@@ -17,6 +17,7 @@ from runbooks_lib.errors import ConnectionFailed
 from runbooks_lib.phase import Target
 from runbooks_lib.postgres.identity import Identity, identify
 from runbooks_lib.postgres.kinship import Kinship, kinship
+from runbooks_lib.postgres.planned import require_nothing_foreign_is_planned
 from runbooks_lib.postgres.service_file import parameters_of
 from runbooks_lib.postgres.session import CONNECT_TIMEOUT_S, GRACE_S, Connection, Row, Session, open_session
 from runbooks_lib.postgres.sqlstate import what_to_do
@@ -61,7 +62,7 @@ def connect(
             "client_encoding": "utf8",
         }
         parameters.setdefault("connect_timeout", str(CONNECT_TIMEOUT_S))
-        conn = open_session(parameters, settings)
+        conn = _opened(parameters, settings)
     except ConnectionFailed as error:
         raise ConnectionFailed(f"{where} is refused: {error.what_happened}", error.what_to_do) from error
     except psycopg.Error as error:
@@ -72,6 +73,17 @@ def connect(
             sqlstate=error.sqlstate,
         ) from error
     conn.deadline_s = statement_timeout_ms / 1000 + GRACE_S
+    return conn
+
+
+def _opened(parameters: Mapping[str, str], settings: Mapping[str, str]) -> Session:
+    """Open a session in which reading a table executes nobody's code with a superuser's rights."""
+    conn = open_session(parameters, settings)
+    try:
+        require_nothing_foreign_is_planned(conn)
+    except BaseException:
+        conn.close()
+        raise
     return conn
 
 

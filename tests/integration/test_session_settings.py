@@ -41,6 +41,7 @@ OTHERWISE = {
     "quote_all_identifiers": "on",
     "standard_conforming_strings": "off",
     "transform_null_equals": "on",
+    "constraint_exclusion": "on",
     "gin_fuzzy_search_limit": "1",
     "check_function_bodies": "off",
     "client_min_messages": "error",
