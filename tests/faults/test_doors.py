@@ -89,7 +89,8 @@ READ = {
 PLANNED = {
     "index predicate": "CREATE INDEX i ON t (a) WHERE f(1)",
     "index expression": "CREATE INDEX i ON t ((f(1) AND a > 0))",
-    "operator": "CREATE FUNCTION o(int, int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN public.f(1); END $$;"
+    "operator": "CREATE FUNCTION o(int, int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE"
+    " AS $$ BEGIN RETURN public.f(1); END $$;"
     " CREATE OPERATOR public.=== (LEFTARG = int, RIGHTARG = int, FUNCTION = o);"
     " CREATE INDEX i ON t (a) WHERE 1 OPERATOR(public.===) 2",
     "statistics": "CREATE STATISTICS s ON (f(1) AND a > 0), a FROM t",

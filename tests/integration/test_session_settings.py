@@ -18,6 +18,7 @@ from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import load_phase
 from runbooks_lib.postgres.catalog import read_catalog
 from runbooks_lib.postgres.connect import Sessions, connect
+from runbooks_lib.postgres.differences import Described, describe
 from runbooks_lib.postgres.session import SETTINGS
 
 TARGETS = load_phase("PH15-AMAZON-DB-FOUNDATION-01").targets
@@ -65,7 +66,7 @@ def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: str) ->
 def test_settings_of_roles_and_databases_change_nothing(fresh_lab: Lab, scope: str) -> None:
     """Not what is printed, not the time-outs, not that a standby answers at all: serializable is refused there."""
 
-    def seen() -> dict[str, tuple[str, Any]]:
+    def seen() -> dict[str, tuple[Described, Any]]:
         with Sessions(TARGETS) as sessions:
             found = {}
             for name in ("leader", "replica"):
@@ -76,7 +77,11 @@ def test_settings_of_roles_and_databases_change_nothing(fresh_lab: Lab, scope: s
                             for n in OTHERWISE
                         )
                     )
-                    found[name] = read_catalog(conn).fingerprint(), conn.execute(statement).fetchone()
+                    described = describe(
+                        read_catalog(conn)
+                    )  # a database's settings are themselves part of it
+                    others = {key: value for key, value in described.items() if key[0] != "setting"}
+                    found[name] = others, conn.execute(statement).fetchone()
             return found
 
     with fresh_lab.admin("keybuzz_backend") as admin:
