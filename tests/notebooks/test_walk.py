@@ -123,6 +123,7 @@ def test_a_stale_kernel_of_a_sealed_run_neither_writes_nor_seals(
     shutil.copytree(run.path, mine.path)
     monkeypatch.setenv("RUNBOOKS_RUNS", str(tmp_path))
     sealed = (mine.path / "manifest.json").read_bytes()
+    mine.reopen()
     mine.update(finished_at=None)
     with operator("07_report", tmp_path) as me:
         cells = [me.cells[0], me.cells[1]]
