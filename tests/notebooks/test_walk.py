@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from runbooks_lib.archive.manifest import MANIFEST, canonical, digests, read
 from runbooks_lib.archive.pages import write_pages
 from runbooks_lib.archive.run import Run, all_runs, runs_folder, step_name
 from runbooks_lib.archive.run import operator as account
@@ -201,6 +202,8 @@ def test_a_forged_order_of_a_walk_through_is_named(
         code[4]["execution_count"],
     )
     forged.notebook("preflight").write_text(json.dumps(content), "utf-8")
+    manifest = {**read(forged.path).content, "files": digests(forged.path)}
+    (forged.path / MANIFEST).write_bytes(canonical(manifest))  # as one would who can write but not sign
     assert [p for p in verify(forged.path).problems if "execut" in p.what] != []
 
 
@@ -244,6 +247,7 @@ def test_a_kernel_notices_that_its_run_is_no_longer_the_one(
         assert f"This kernel takes part in run {first.id}, and run " in said
         shutil.rmtree(max(all_runs(runs), key=lambda run: run.id).path)
         stale = record(first, "preflight") | {"started_at": "2026-01-07T17:47:59.000Z"}
+        first.note({"01_preflight.json": None})  # as the step does when it begins anew
         (first.path / "01_preflight.json").write_text(json.dumps(stale), "utf-8")
         assert "This kernel is stale: step preflight" in me.run_all(start=ask)
         first.update(finished_at="2026-01-07T17:47:59.000Z")
