@@ -22,6 +22,7 @@ from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, alone, follower
 from runbooks_lib.archive.reader import SMALL_BYTES
 from runbooks_lib.archive.redaction import standing_in
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
+from runbooks_lib.given import read_given, read_given_text
 from runbooks_lib.ordinary import learn
 from runbooks_lib.package import library_digest
 from runbooks_lib.phase import STEPS, Phase, reference, with_services
@@ -230,9 +231,14 @@ def operator() -> str:
         return str(os.getuid())
 
 
+def _file(phase: Phase, name: str) -> Path:
+    """Return a file of a phase; phase.toml itself may be a link that leads elsewhere, as the loader lets it."""
+    return (phase.folder / name).resolve() if name == "phase.toml" else phase.folder / name
+
+
 def _texts(phase: Phase) -> Iterator[tuple[str, str]]:
     for name in ("phase.toml", phase.baseline.file):
-        yield name, (phase.folder / name).read_text(encoding="utf-8", errors="replace")
+        yield name, read_given_text(_file(phase, name), errors="replace")
 
 
 def _learn(phase: Phase) -> None:
@@ -254,7 +260,7 @@ def _require_no_secrets(phase: Phase) -> None:
 def _keep(phase: Phase, path: Path) -> Iterator[tuple[str, str]]:
     """Copy the phase's files to a run; yield each one's path in the run and its SHA-256."""
     for name in ("phase.toml", phase.baseline.file):
-        octets = (phase.folder / name).read_bytes()
+        octets = read_given(_file(phase, name))
         yield f"plan/{name}", write_bytes(path / "plan" / name, octets)
     for name in [seeds.file for seeds in phase.seeds if seeds.file]:  # too large to keep, maybe
         digest = SeedFile(phase.folder / name).digest()

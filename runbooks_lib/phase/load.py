@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from runbooks_lib.errors import SpecError
+from runbooks_lib.given import read_given
 from runbooks_lib.phase.mistakes import Mistakes, below, nearest, shown, suggestion
 from runbooks_lib.phase.model import OLDEST_SPEC_VERSION, SPEC_VERSION, Phase, Role, Target
 from runbooks_lib.phase.reader import Reader
@@ -90,7 +91,7 @@ def _find(ref: str) -> Path:
 
 def _read(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return read_given(file.resolve())  # the one that the operator named may be mounted as a link
     except OSError as error:
         raise SpecError(
             f"The file {file} cannot be read: {error.strerror}.", "Make it readable for this user."
@@ -179,7 +180,7 @@ def _read_baseline(phase: Phase, mistakes: Mistakes) -> bytes:
     if not phase.baseline.file:
         return b""
     try:
-        return (phase.folder / phase.baseline.file).read_bytes()
+        return read_given(phase.folder / phase.baseline.file)
     except OSError as error:
         mistakes.add(
             "baseline.file",

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from runbooks_lib.errors import SpecError
+from runbooks_lib.given import open_given
 
 SORTED_IN_MEMORY = 100_000  # rows
 BLOCK = 2**20  # bytes
@@ -151,9 +152,7 @@ class SeedFile:
 
     def _open(self) -> BufferedReader:
         try:
-            if self.path.exists() and not self.path.is_file():
-                raise SpecError(f"{self.path} is no regular file.", "Put the rows into a file.")
-            return self.path.open("rb")
+            return open_given(self.path)
         except OSError as error:
             raise SpecError(
                 f"The file {self.path} cannot be read: {error.strerror}.", "Make it readable for this user."

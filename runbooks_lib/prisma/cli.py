@@ -23,6 +23,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from runbooks_lib.errors import PreconditionFailed, PrismaError
+from runbooks_lib.given import read_given_text
 from runbooks_lib.postgres.storage import cache_directory
 from runbooks_lib.prisma import ahead
 from runbooks_lib.prisma.child import clean_environment, run_child
@@ -283,7 +284,5 @@ class Prisma:
 
 def _schema_variables(project: PrismaProject) -> set[str]:
     """Return every name that may stand for an address in the schema: Prisma 6 wants them set, whatever it uses."""
-    texts = [
-        path.read_text(encoding="utf-8", errors="replace") for path in project.configuration.schema_files
-    ]
+    texts = [read_given_text(path.resolve(), errors="replace") for path in project.configuration.schema_files]
     return {name for text in texts for name in _SCHEMA_VARIABLE.findall(text)}

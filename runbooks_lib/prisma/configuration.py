@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 from runbooks_lib.errors import PreconditionFailed
+from runbooks_lib.given import read_given, read_given_text
 from runbooks_lib.postgres.storage import cache_directory
 from runbooks_lib.prisma.child import clean_environment, run_child
 from runbooks_lib.prisma.node import find_node
@@ -241,14 +242,14 @@ def _keep(kept: Path, known: Mapping[str, Any]) -> None:
 
 def _digest(path: Path) -> str | None:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(read_given(path.resolve())).hexdigest()
     except OSError:
         return None
 
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_given_text(path.resolve()))
     except (OSError, ValueError):
         return None
 

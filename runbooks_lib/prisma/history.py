@@ -22,6 +22,7 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from runbooks_lib.errors import PreconditionFailed, PrismaError
+from runbooks_lib.given import read_given
 from runbooks_lib.prisma.project import read_project
 
 TABLE = "_prisma_migrations"
@@ -277,7 +278,7 @@ def _read_script(path: Path) -> str | None:
     what stands in the file, and PostgreSQL reads up to the NUL byte.
     """
     try:
-        content = path.read_bytes()
+        content = read_given(path)
     except OSError:
         return None
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from runbooks_lib.errors import MigrationError
+from runbooks_lib.given import read_given_text
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.consequences import Act, Fate, Kind, When, acts_of, fate
@@ -83,7 +84,7 @@ def read_sql(phase: Phase) -> str:
     """Return the text of the baseline. Raises MigrationError when it cannot be read as UTF-8."""
     file = phase.folder / phase.baseline.file
     try:
-        return file.read_text(encoding="utf-8")
+        return read_given_text(file)
     except (OSError, UnicodeDecodeError) as error:
         raise MigrationError(
             f"The baseline {file} cannot be read: {error}", "Put the file back, as UTF-8."

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from runbooks_lib.given import read_given_text
 from runbooks_lib.names import qualified
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.catalog import Key
@@ -47,7 +48,7 @@ def _scripts(phase: Phase) -> Iterator[str]:
         files += [Path(folder) / name for name in names if name == MIGRATION]
     for file in files:
         try:
-            yield file.read_text(encoding="utf-8")
+            yield read_given_text(file)
         except (OSError, ValueError):
             continue  # whoever runs it says why it can't be read
 

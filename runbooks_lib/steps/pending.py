@@ -12,6 +12,7 @@ from typing import Any
 
 from runbooks_lib.errors import MigrationError
 from runbooks_lib.findings import Finding, Verdict
+from runbooks_lib.given import read_given_text
 from runbooks_lib.phase import Phase, Role
 from runbooks_lib.postgres.catalog import Key, Value
 from runbooks_lib.postgres.connect import Sessions
@@ -101,7 +102,7 @@ def filled_and_added(phase: Phase) -> tuple[frozenset[str], dict[str, set[str]]]
     Nothing when it cannot be read, which step 3 says.
     """
     try:
-        statements = parse_script((phase.folder / phase.baseline.file).read_text(encoding="utf-8"))
+        statements = parse_script(read_given_text(phase.folder / phase.baseline.file))
     except (MigrationError, OSError, UnicodeDecodeError):
         return frozenset(), {}
     added: dict[str, set[str]] = {}

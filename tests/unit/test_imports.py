@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "runbooks_lib"
 LAYERS = (
     "package",
     "visible",
+    "given",
     "ordinary",
     "errors",
     "names",

@@ -59,7 +59,7 @@ def test_a_header_may_hold_a_line_end(tmp_path: Path) -> None:
 
 def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "rows.csv")
-    with pytest.raises(SpecError, match="no regular file"):
+    with pytest.raises(SpecError, match="no ordinary file"):
         _ = SeedFile(tmp_path / "rows.csv").columns
 
 
