@@ -149,7 +149,12 @@ def test_a_registry_that_cannot_be_reached_is_one_paragraph(
 def test_the_operator_resolves_the_migration_and_shows_no_secret(fresh_lab: Lab) -> None:
     with fresh_lab.admin("postgres") as conn:
         conn.execute(psycopg.sql.SQL("ALTER ROLE keybuzz_operator PASSWORD {}").format(ODD_PASSWORD))
-    url = replace(address_of("keybuzz_readonly"), user="keybuzz_operator", password=ODD_PASSWORD)
+    url = replace(
+        address_of("keybuzz_readonly"),
+        user="keybuzz_operator",
+        role="keybuzz_operator",
+        password=ODD_PASSWORD,
+    )
     prisma = Prisma(find_project(), lambda: url)
     with command_lines() as seen:
         before = prisma.status()

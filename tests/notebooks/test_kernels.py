@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from runbooks_lib.execution import warm
 from runbooks_lib.execution.warm import KIND_VARIABLE, Forker, NotForked, current, warm_kernels
+from runbooks_lib.package import own_python
 
 FORKS = warm.can_fork()
 KINDS = ["cold", pytest.param("warm", marks=pytest.mark.skipif(not FORKS, reason="no fork here"))]
@@ -250,11 +251,22 @@ def forking(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(KIND_VARIABLE, raising=False)
 
 
-def test_an_ordinary_kernel_when_preloading_fails(
-    forking: None, execute: Execute, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def broken_psycopg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Have our children import a psycopg that can't be imported. No variable leads them there any more."""
     (tmp_path / "psycopg.py").write_text("raise ImportError('broken')\n", encoding="utf-8")
+
+    def astray(env: Mapping[str, str]) -> dict[str, str]:
+        return {**own_python(env), "PYTHONPATH": str(tmp_path)}
+
+    for module in ("warm", "kernels"):
+        monkeypatch.setattr(f"runbooks_lib.execution.{module}.own_python", astray)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+
+def test_an_ordinary_kernel_when_preloading_fails(
+    forking: None, execute: Execute, broken_psycopg: None
+) -> None:
     with warm_kernels():
         assert execute(PROCESS.replace(", psycopg", ""))["parent"] == os.getpid()
 
@@ -276,12 +288,11 @@ def test_an_ordinary_kernel_when_the_preloaded_process_was_killed(forking: None,
         assert execute(PROCESS)["parent"] == os.getpid()
 
 
-def test_a_refusal_says_why(forking: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "psycopg.py").write_text("raise ImportError('broken')\n", encoding="utf-8")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+def test_a_refusal_says_why(forking: None, broken_psycopg: None) -> None:
     asked = Forker()
+    env = {**own_python(os.environ), "PYTHONPATH": os.environ["PYTHONPATH"]}
     with pytest.raises(NotForked, match="preloading failed: ImportError: broken"):
-        asked.fork([], env=os.environ, cwd=os.getcwd())
+        asked.fork([], env=env, cwd=os.getcwd())
     asked.close()
 
 
@@ -306,7 +317,7 @@ print(_unfit(owner))
 
 def test_preloading_leaves_one_thread(forking: None) -> None:
     asked = Forker()
-    forked = asked.fork(["--help"], env=os.environ, cwd=os.getcwd())
+    forked = asked.fork(["--help"], env=own_python(os.environ), cwd=os.getcwd())
     assert psutil.Process(asked._process.pid).num_threads() == 1
     for descriptor in (forked.pidfd, forked.ready):
         os.close(descriptor)
