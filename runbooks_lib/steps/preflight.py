@@ -37,6 +37,7 @@ from runbooks_lib.steps.reading import read_again
 MIN_FREE_CONNECTIONS = 5
 DISK_FACTOR = 2  # a dump, and room to restore it
 DISK = "bytes where the runs are kept"
+_IN_WORDS = frozenset({"status", "paused", "apply_delay_ms"})  # of a standby's lag: `receiver` says them
 
 
 @read_again
@@ -258,7 +259,14 @@ def replication(phase: Phase, sessions: Sessions) -> Answer:
                 findings.append(check_rows(phase, sessions, name, target))
             except RunbookError as error:
                 findings.append(could_not_run("rows_are_those_of_primary", name, "declared tables", error))
-    rows = tuple({"target": name, **lag, "samples": len(lag["samples"])} for name, lag in lags.items())
+    rows = tuple(
+        {
+            "target": name,
+            **{key: value for key, value in lag.items() if key not in _IN_WORDS},
+            "samples": len(lag["samples"]),
+        }
+        for name, lag in lags.items()
+    )
     judged = or_not_declared(phase, findings, "standby_is_streaming")
     return Answer(findings=judged, facts={"lag": lags}, rows=rows)
 

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -81,7 +81,7 @@ def test_answers_that_drip_end_too(lab: Lab) -> None:
 def test_a_line_that_is_cut_is_left(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is refused and nothing arrives: a firewall that drops, a route that is gone."""
     cut = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as ends:
         port = listener.getsockname()[1]
 
         def forward(source: socket.socket, target: socket.socket) -> None:
@@ -92,8 +92,11 @@ def test_a_line_that_is_cut_is_left(lab: Lab, tmp_path: Path, monkeypatch: pytes
 
         def accept() -> None:
             with suppress(OSError):
-                client = listener.accept()[0]
-                server = socket.create_connection(("127.0.0.1", int(lab.leader.port or 0)))
+                client = ends.enter_context(listener.accept()[0])
+                server = ends.enter_context(
+                    socket.create_connection(("127.0.0.1", int(lab.leader.port or 0)))
+                )
+                ends.callback(server.shutdown, socket.SHUT_RDWR)  # the leader would keep the session
                 for pair in ((client, server), (server, client)):
                     threading.Thread(target=forward, args=pair, daemon=True).start()
 
