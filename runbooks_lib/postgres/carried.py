@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from runbooks_lib.names import parts
 from runbooks_lib.postgres.canonical import canonical
 from runbooks_lib.postgres.catalog import Catalog, Key, Value
-from runbooks_lib.postgres.differences import Described, Difference, compare, describe
+from runbooks_lib.postgres.differences import Described, Difference, before_18, compare, describe
 from runbooks_lib.postgres.dump_script import Piece, identifiers
 from runbooks_lib.postgres.restore import Restored
 
 # In short what `definitions.NOT_DUMPED` says kind by kind.
 NOT_CARRIED = "versions of extensions, tablespaces, settings of the database and of roles"
 # What PostgreSQL has since a major version: privileges that GRANT ALL gives, fields, kinds of objects.
-NEW = {17: ("MAINTAIN",), 18: ("generated_columns", "not null")}
+NEW = {17: ("MAINTAIN",), 18: ("generated_columns",)}
 # The fields of what a server prints of what it has parsed; and what pg_dump writes before and after each.
 AROUND = {
     "definition": (
@@ -95,6 +95,8 @@ def _carried(catalog: Catalog, source_major: int, major: int) -> Described:
     """Describe what of a catalogue a dump carries, in what both major versions know."""
     new = {name for since, names in NEW.items() if source_major < since <= major for name in names}
     described = describe(catalog.dumped())
+    if source_major < 18 <= major:
+        described = before_18(described)
     if not new:
         return described
     return {key: _without_new(value, new) for key, value in described.items() if key[0] not in new}

@@ -8,7 +8,14 @@ from pathlib import Path
 
 from runbooks_lib.errors import PrismaError
 from runbooks_lib.postgres.catalog import Key, Value
-from runbooks_lib.postgres.differences import both_in_words, field, granted, value_in_words, without
+from runbooks_lib.postgres.differences import (
+    before_18,
+    both_in_words,
+    field,
+    granted,
+    value_in_words,
+    without,
+)
 from runbooks_lib.postgres.expected import expect
 from runbooks_lib.postgres.replay import Ran
 from runbooks_lib.postgres.surroundings import Surroundings
@@ -107,7 +114,10 @@ def prove(
         servers=servers,
         schema=state.schema,
     )
-    own = {*expected.made, *expected.removed}
+    before, made, stands = expected.before, expected.made, expected.stands
+    if server_major < 18:  # the scratch may be newer
+        before, made, stands = before_18(before), before_18(made), before_18(stands)
+    own = {*made, *expected.removed}
 
     def compared(keys: Iterable[Key]) -> tuple[ObjectState, ...]:
         return tuple(
@@ -115,8 +125,8 @@ def prove(
                 kind=key[0],
                 name=key[1],
                 have=live.get(key),
-                want=expected.stands.get(key),
-                before=expected.before.get(key),
+                want=stands.get(key),
+                before=before.get(key),
             )
             for key in sorted(keys)
         )
@@ -128,7 +138,7 @@ def prove(
         borrowed=expected.borrowed,
         lacking=expected.lacking,
         own=compared(own),
-        others=compared({*expected.stands, *expected.gone} - own),
+        others=compared({*stands, *expected.gone} - own),
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 from runbooks_lib.postgres.catalog import Value
 from runbooks_lib.postgres.differences import (
     Difference,
+    before_18,
     compare,
     field,
     from_plain,
@@ -66,3 +67,17 @@ def test_fields_are_found_by_name() -> None:
     assert without(ONE, "options") == ONE[:-1]
     assert granted((("privileges", (("a", "SELECT", False),)),)) == {("privileges", ("a", "SELECT", False))}
     assert granted(None) == frozenset()
+
+
+def test_an_older_server_has_no_names_of_not_null() -> None:
+    renamed = ("column settings", "public.orders.id")
+    inherited = ("column settings", "public.part.id")
+    described = {
+        renamed: (("not_null", "old_id_not_null"),),
+        inherited: (("inherited", True), ("not_null", "id_not_null"), ("not_null_inherited", True)),
+        ("columns", "public.orders"): (B,),
+    }
+    assert before_18(described) == {
+        inherited: (("inherited", True),),
+        ("columns", "public.orders"): (B,),
+    }
