@@ -17,7 +17,7 @@ from runbooks_lib.errors import MigrationError
 from runbooks_lib.names import parts, qualified
 from runbooks_lib.postgres.catalog import Catalog, identifier, read_catalog
 from runbooks_lib.postgres.connect import Connection
-from runbooks_lib.postgres.differences import Described, describe
+from runbooks_lib.postgres.differences import Described, before_18, describe
 from runbooks_lib.postgres.expected import MISSES, expect
 from runbooks_lib.postgres.restore import restore_into
 from runbooks_lib.postgres.scratch import Scratch, scratch
@@ -73,7 +73,9 @@ def made_by(
             like=source.like,
             servers=source.servers,
         )
-        return Made(objects=alone.made, where=IN_EMPTY, server_version=alone.server_version)
+        return Made(
+            objects=_known(alone.made, server_major), where=IN_EMPTY, server_version=alone.server_version
+        )
     except MigrationError as error:
         if error.sqlstate not in MISSES:
             raise
@@ -98,7 +100,12 @@ def made_by(
                 "part of it.",
                 sqlstate=error.sqlstate,
             ) from error
-        return Made(objects=objects, where=IN_COPY, server_version=copy.version)
+        return Made(objects=_known(objects, server_major), where=IN_COPY, server_version=copy.version)
+
+
+def _known(objects: Described, server_major: int) -> Described:
+    """Return of a description what the target's server knows, which may be older than the scratch."""
+    return before_18(objects) if server_major < 18 else objects
 
 
 def _made_in_copy(
