@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -26,6 +24,7 @@ from runbooks_lib.archive.manifest import read as read_manifest
 from runbooks_lib.archive.redaction import redact
 from runbooks_lib.archive.run import HEADER, Run, is_url, runs_folder
 from runbooks_lib.errors import EvidenceError, PreconditionFailed, RunbookError
+from runbooks_lib.postgres.folders import temporary_folder
 from runbooks_lib.postgres.storage import cache_directory
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "abfs": "abfs", "abfss": "abfs", "az": "abfs"}
@@ -90,8 +89,8 @@ def upload(run: Run, url: str) -> str:
     again = f"The run is whole in {run.path}; mend this, then: runbooks runs upload {run.path} --runs {shown(url)}"
     with _telling(f"The run could not be uploaded to {shown(where)}", again):
         fs, root = _open(where)
-        with tempfile.TemporaryDirectory(prefix="runbooks-upload-", dir=cache_directory()) as staged:
-            _copy(sealed, fs, root, where, Path(staged))
+        with temporary_folder("upload") as staged:
+            _copy(sealed, fs, root, where, staged)
     return where
 
 
@@ -155,15 +154,14 @@ def _require_replaceable(manifest: bytes, here: Path, where: str) -> None:
         )
 
 
-def download(url: str, *, chain: bool = False) -> Path:
-    """Copy a run from its URL (ARCHIVE/PHASE/RUN) to a new temporary folder; return its folder there.
+@contextmanager
+def downloaded(url: str, *, chain: bool = False) -> Iterator[Path]:
+    """Give the block a folder with a copy of the run at a URL (ARCHIVE/PHASE/RUN), and remove it afterwards.
 
-    With `chain` also the phase's other sealed runs, whole, beside it. The caller removes the folder's grandparent;
-    `downloaded` does that.
+    With `chain` also the phase's other sealed runs, whole, beside it.
     Raises EvidenceError when no run is there or it cannot be read.
     """
-    temporary = Path(tempfile.mkdtemp(prefix="runbooks-run-"))  # mode 0700
-    try:
+    with temporary_folder("run") as temporary:
         with _telling(f"The run {shown(url)} could not be read"):
             fs, root = _open(url)
             phase, name = PurePosixPath(root).parts[-2:] if len(PurePosixPath(root).parts) > 2 else ("", "")
@@ -177,20 +175,7 @@ def download(url: str, *, chain: bool = False) -> Path:
             _get(fs, root, sizes, folder)
             if chain:
                 _fetch_chain(fs, str(PurePosixPath(root).parent.parent), phase, temporary, whole=True)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return folder
-
-
-@contextmanager
-def downloaded(url: str, *, chain: bool = False) -> Iterator[Path]:
-    """Give the block a run's folder, copied as `download` does, and remove it afterwards."""
-    folder = download(url, chain=chain)
-    try:
         yield folder
-    finally:
-        shutil.rmtree(folder.parent.parent, ignore_errors=True)
 
 
 @contextmanager
@@ -231,13 +216,13 @@ def fetched(
 
     `choose` returns, of the names, those to copy. Raises PreconditionFailed or EvidenceError.
     """
-    with tempfile.TemporaryDirectory(prefix="runbooks-archive-") as temporary:
+    with temporary_folder("archive") as temporary:
         with _telling(f"The archive {shown(url)} cannot be read"):
             fs, root = _open(url)
             sizes = _sizes(fs, root)
             names = frozenset(sizes)
-            _get(fs, root, {name: sizes[name] for name in choose(names)}, Path(temporary))
-        yield Path(temporary), names
+            _get(fs, root, {name: sizes[name] for name in choose(names)}, temporary)
+        yield temporary, names
 
 
 def put(path: Path, url: str) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from runbooks_lib.archive.code import blank, notebooks_folder
 from runbooks_lib.errors import PreconditionFailed
-from runbooks_lib.execution.folders import is_gone
 from runbooks_lib.package import own_ipython, own_python
+from runbooks_lib.postgres.folders import is_gone
 from runbooks_lib.postgres.owned import hold, is_held, is_ours_alone
 
 PREFIX = ".jupyter-"

@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,6 +23,7 @@ from pathlib import Path
 
 from runbooks_lib.errors import PreconditionFailed, PrismaError
 from runbooks_lib.given import read_given_text
+from runbooks_lib.postgres.folders import temporary_folder
 from runbooks_lib.postgres.storage import cache_directory
 from runbooks_lib.prisma import ahead
 from runbooks_lib.prisma.child import clean_environment, run_child
@@ -188,8 +188,7 @@ class Prisma:
         self._check_fixed(url)
         command = " ".join(("prisma", *arguments))
         begun = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="runbooks-prisma-") as name:
-            private = Path(name).resolve()
+        with temporary_folder("prisma") as private:
             exit_code, raw = run_child(
                 (str(self._node), str(self.project.command), *arguments, *self._configured(private)),
                 name=command,

@@ -13,7 +13,6 @@ import json
 import os
 import re
 import secrets
-import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.given import read_given, read_given_text
+from runbooks_lib.postgres.folders import temporary_folder
 from runbooks_lib.postgres.storage import cache_directory
 from runbooks_lib.prisma.child import clean_environment, run_child
 from runbooks_lib.prisma.node import find_node
@@ -103,8 +103,7 @@ def _ask(folder: Path, command: Path, addresses: dict[str, str]) -> dict[str, An
     if not os.access(_ENGINE, os.X_OK):
         raise PreconditionFailed(f"{_ENGINE} is not executable.", f"Run `chmod +x {_ENGINE}`.")
     node = find_node()
-    with tempfile.TemporaryDirectory(prefix="runbooks-prisma-") as name:
-        private = Path(name).resolve()
+    with temporary_folder("prisma") as private:
         seen = private / "seen"
         seen.mkdir()
         env = clean_environment(node, private) | addresses

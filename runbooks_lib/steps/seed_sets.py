@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
-from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import Phase, Seeds
 from runbooks_lib.phase.seed_file import SeedFile
 from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.folders import temporary_folder
 from runbooks_lib.steps.seed_merge import Comparison, NotSorted
 from runbooks_lib.steps.seed_source import Declared, Tally, Tenant
 
@@ -68,15 +67,15 @@ def look(phase: Phase, sessions: Sessions, target: str, seeds: Seeds) -> dict[Te
     together. Raises SpecError when the file is not what it should be, PreconditionFailed when the table lacks what it
     declares, ConnectionFailed when it can't be read.
     """
-    with tempfile.TemporaryDirectory(prefix="runbooks-seeds-") as name:
+    with temporary_folder("seeds") as folder:
         for sorted_by_us in (False, True):
             try:
                 with sessions.snapshot(target) as conn:
                     declared = Declared(phase, seeds, conn)
                     records = declared.file.records()
                     if sorted_by_us:
-                        records = declared.file.sorted_records(declared.order, Path(name))
-                    return Comparison(declared, conn, Path(name)).run(records)
+                        records = declared.file.sorted_records(declared.order, folder)
+                    return Comparison(declared, conn, folder).run(records)
             except NotSorted:
                 continue
         raise AssertionError("a sorted file is sorted")

@@ -17,11 +17,11 @@ import pytest
 
 from runbooks_lib.archive.pages.site import write_site, write_site_at
 from runbooks_lib.errors import EvidenceError
-from runbooks_lib.execution import folders
 from runbooks_lib.execution.jupyter import lay_out
 from runbooks_lib.lab import lab as labs
 from runbooks_lib.lab import state as states
 from runbooks_lib.lab.state import State, load, registered, registry_entry
+from runbooks_lib.postgres import folders
 from runbooks_lib.postgres.account import Account
 from runbooks_lib.postgres.homes import sweep_homes, temporary_home
 from runbooks_lib.postgres.owned import hold, is_held, is_home, is_ours_alone, read_ours, remove_home
@@ -320,6 +320,26 @@ def test_the_folders_of_killed_processes_are_swept_and_no_others(
     assert is_held(kept)
     folders.delete_folder(kept)
     assert not kept.exists()
+
+
+def test_what_a_killed_process_had_in_work_goes_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path.resolve() / "temporary"
+    place.mkdir()
+    monkeypatch.setenv("TMPDIR", str(place))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    code = (
+        "import time\nfrom runbooks_lib.postgres.folders import temporary_folder\n"
+        "with temporary_folder('prisma') as folder:\n    print(folder, flush=True)\n    time.sleep(60)"
+    )
+    with another_process(code):
+        (left,) = place.iterdir()
+        with folders.temporary_folder("prisma") as mine:
+            assert {left, mine} == set(place.iterdir()), "its owner lives"
+    with folders.temporary_folder("prisma") as mine:
+        assert [mine] == list(place.iterdir())
+    assert not list(place.iterdir())
 
 
 def test_what_jupyterlab_serves_is_kept_while_it_runs(tmp_path: Path) -> None:

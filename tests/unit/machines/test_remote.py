@@ -19,7 +19,6 @@ from fsspec.implementations.memory import MemoryFileSystem
 from runbooks_lib import phase
 from runbooks_lib.archive.remote import (
     archive_url,
-    download,
     downloaded,
     listed_at,
     local_folder,
@@ -198,11 +197,16 @@ def test_an_archive_that_swallows_bytes_is_noticed(
         upload(run, url)
 
 
+def copied(where: str) -> None:
+    with downloaded(where):
+        pass
+
+
 def test_nothing_there(url: str, tmp_path: Path) -> None:
     assert listed_at(url) == []
     for where in (f"{url}/{PHASE}/{IDS[0]}", url, f"{url}/{PHASE}"):
         with pytest.raises(EvidenceError, match="There is no run at"):
-            download(where)
+            copied(where)
     assert not list(tmp_path.glob("runbooks-run-*"))
 
 
@@ -219,7 +223,7 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(
 
     monkeypatch.setattr(kind, "find", find)
     with pytest.raises(EvidenceError, match="would be written outside"):
-        download(where)
+        copied(where)
     monkeypatch.undo()
 
 
@@ -318,7 +322,7 @@ def test_a_missing_driver_is_named_with_its_extra(
         return original(name, *others)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    for act in (lambda u: upload(run, u), lambda u: prepare(u, PHASE), listed_at, download):
+    for act in (lambda u: upload(run, u), lambda u: prepare(u, PHASE), listed_at, copied):
         with pytest.raises(PreconditionFailed, match="needs a driver that is not installed") as caught:
             act(f"{scheme}://bucket/runs")
         assert f"pip install 'runbooks[{extra}]'" in caught.value.what_to_do

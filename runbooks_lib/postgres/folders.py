@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from runbooks_lib.postgres.owned import hold, is_held, is_ours_alone
@@ -16,6 +18,17 @@ SOCKETS = "kernel"  # a kernel's sockets
 ANSWERS = "ahead"  # what Prisma answered ahead
 
 _held: dict[Path, int] = {}
+
+
+@contextmanager
+def temporary_folder(kind: str) -> Iterator[Path]:
+    """Give the block a folder of its own, with no link in its path; those of killed processes go first."""
+    sweep(kind)
+    folder = new_folder(kind)
+    try:
+        yield folder.resolve()
+    finally:
+        delete_folder(folder)
 
 
 def new_folder(kind: str) -> Path:
