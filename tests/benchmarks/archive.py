@@ -22,8 +22,10 @@ from typing import Any
 from measure import Figure, clocked, in_pairs
 
 from runbooks_lib.archive.listing import listed
+from runbooks_lib.archive.manifest import MANIFEST
 from runbooks_lib.archive.pages.site import write_site
 from runbooks_lib.archive.run import Run, all_runs
+from runbooks_lib.archive.seal import seal
 from runbooks_lib.lab.lab import running
 from runbooks_lib.phase import load_phase
 
@@ -65,7 +67,10 @@ def _growth(folder: Path, pairs: int, sizes: tuple[int, ...]) -> list[Figure]:
                 / f"202601{number // 1440 + 1:02d}T{number // 60 % 24:02d}{number % 60:02d}00Z-{number:06x}"
             )
             shutil.copytree(template.path, path)
-            Run(path).update(id=path.name)
+            (path / MANIFEST).unlink()
+            copy = Run(path)
+            copy.update(id=path.name)
+            seal(copy)
 
         def headers(runs: Path = runs) -> None:
             assert sum(1 for run in all_runs(runs) if run.header()) == size  # noqa: B023 - called at once

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -42,9 +43,19 @@ def serving(*words: str, place: Path, **variables: str) -> Iterator[dict[str, An
                 assert process.poll() is None, process.stderr and process.stderr.read()
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-            yield json.loads(info.read_text("utf-8"))
+            server = json.loads(info.read_text("utf-8"))
+            while not answers(server):  # it writes the file a moment before it listens
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            yield server
         finally:
             process.send_signal(signal.SIGTERM)
+
+
+def answers(server: dict[str, Any]) -> bool:
+    with socket.socket() as client:
+        client.settimeout(1)
+        return client.connect_ex(("127.0.0.1", server["port"])) == 0
 
 
 def ask(server: dict[str, Any], path: str) -> dict[str, Any]:
