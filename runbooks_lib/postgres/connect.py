@@ -7,7 +7,7 @@ reads them, and no error of ours repeats them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
@@ -16,7 +16,7 @@ import psycopg
 from runbooks_lib.errors import ConnectionFailed
 from runbooks_lib.phase import Target
 from runbooks_lib.postgres.identity import Identity, identify
-from runbooks_lib.postgres.kinship import Kinship, kinship
+from runbooks_lib.postgres.kinship import Kinship, Server, kinship
 from runbooks_lib.postgres.planned import require_nothing_foreign_is_planned
 from runbooks_lib.postgres.service_file import parameters_of
 from runbooks_lib.postgres.session import CONNECT_TIMEOUT_S, GRACE_S, Connection, Row, Session, open_session
@@ -148,14 +148,27 @@ class Sessions:
         """Return whether a standby is its primary's, asked once in each session of the two."""
         target = self.targets[name]
         assert target.primary is not None
-        who, primary = self.identity(name), self.identity(target.primary)
+        standby, primary = self._server(name), self._server(target.primary)
         if name not in self._kinships:
             try:
-                found = kinship(self.unguarded(target.primary), primary, self.unguarded(name), who)
+                found = kinship(primary, standby, self._others_of_its_system(name, standby.who))
             except psycopg.Error as error:
                 raise lost(target, error) from error
             self._kinships[name] = found
         return self._kinships[name]
+
+    def _server(self, name: str) -> Server:
+        who = self.identity(name)
+        return Server(target=name, conn=self.unguarded(name), who=who)
+
+    def _others_of_its_system(self, name: str, who: Identity) -> list[Server]:
+        """Return the servers of the other targets that answer as the same system: copies, and standbys between."""
+        others = []
+        for other in self.targets:
+            with suppress(ConnectionFailed):
+                if other != name and self.identity(other).system_identifier == who.system_identifier:
+                    others.append(self._server(other))
+        return others
 
     def read(self, name: str) -> Session:
         """Return the guarded read-only session of a target.

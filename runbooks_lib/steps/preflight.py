@@ -108,14 +108,23 @@ def _of_primary(name: str, target: Target, sessions: Sessions) -> Finding:
             )
     except RunbookError as error:
         return could_not_run("standby_is_of_primary", name, target.service, error)
-    want = f"its sender and receiver name each other, as those of target {target.primary}"
-    return judge(
-        "standby_is_of_primary",
-        name,
-        target.service,
-        have="; ".join(kin.against) or want,
+    fed = " <- ".join(reversed(kin.line)) or f"{name} <- target {target.primary}"
+    want = f"{fed}: sender and receiver name each other"
+    have, verdict, hint = want, Verdict.PASS, ""
+    if kin.against:
+        have, verdict = "; ".join(kin.against), Verdict.FAIL
+        hint = f"Service {target.service}, or that of target {target.primary}, leads to a copy or another system."
+    elif kin.upstream:
+        have, verdict = f"cannot be told: {kin.upstream}, and no target is seen to send to it", Verdict.OPEN
+        hint = "If that is a standby of the same primary, add it to the phase's targets: it is asked then."
+    return Finding(
+        check="standby_is_of_primary",
+        target=name,
+        object=target.service,
+        have=have,
         want=want,
-        hint=f"Service {target.service}, or that of target {target.primary}, leads to a copy or another system.",
+        verdict=verdict,
+        hint=hint,
     )
 
 

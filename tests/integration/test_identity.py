@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ import pytest
 
 from runbooks_lib.errors import ConnectionFailed
 from runbooks_lib.findings import Answer, Verdict
-from runbooks_lib.lab.content import REPLICATION, SLOT
+from runbooks_lib.lab.content import REPLICATION
 from runbooks_lib.lab.lab import Lab
-from runbooks_lib.phase import load_phase
+from runbooks_lib.phase import Target, load_phase
 from runbooks_lib.postgres.binaries import clean_environment
 from runbooks_lib.postgres.cluster import Cluster, free_ports
 from runbooks_lib.postgres.connect import Sessions
@@ -34,7 +34,9 @@ def copies(fresh_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Copies]:
     """
     made: list[Cluster] = []
 
-    def copy(service: str, *, of: Cluster, promoted: bool = False, standby: bool = False) -> Cluster:
+    def copy(
+        service: str, *, of: Cluster, promoted: bool = False, standby_of: Cluster | None = None
+    ) -> Cluster:
         cluster = Cluster(programs=of.programs, home=of.home, name=f"copy_{len(made)}", port=free_ports(1)[0])
         line = next(
             line
@@ -49,14 +51,14 @@ def copies(fresh_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Copies]:
         )  # fmt: skip
         (cluster.data / "standby.signal").unlink(missing_ok=True)
         settings = {**REPLICATION, "primary_conninfo": "", "primary_slot_name": ""}
-        if standby:
+        if standby_of:
             settings["primary_conninfo"] = (
-                f"host=127.0.0.1 port={of.port} user=postgres password='{line.split(':', 4)[4]}'"
+                f"host=127.0.0.1 port={standby_of.port} user=postgres password='{line.split(':', 4)[4]}'"
             )
-            settings["primary_slot_name"] = SLOT
-            with of.connect("postgres", passfile=passfile()) as admin:
-                admin.execute("SELECT pg_create_physical_replication_slot(%s, true)", (SLOT,))
-        if promoted or standby:
+            settings["primary_slot_name"] = cluster.name
+            with standby_of.connect("postgres", passfile=passfile()) as admin:
+                admin.execute("SELECT pg_create_physical_replication_slot(%s, true)", (cluster.name,))
+        if promoted or standby_of:
             write_private(cluster.data / "standby.signal", "", of.programs.account)
         cluster.configure(settings)
         cluster.start()
@@ -92,13 +94,13 @@ def lead(lab: Lab, service: str, cluster: Cluster) -> None:
     path.write_text(f"{head}[{service}]\n{before}port={cluster.port}\n{after.split(chr(10), 1)[1]}")
 
 
-def ask(question: Callable[..., Answer]) -> Answer:
-    with Sessions(PHASE.targets, application_name="runbooks test") as sessions:
-        return question(PHASE, sessions)
+def ask(question: Callable[..., Answer], targets: Mapping[str, Target] = PHASE.targets) -> Answer:
+    with Sessions(targets, application_name="runbooks test") as sessions:
+        return question(replace(PHASE, targets=targets), sessions)
 
 
-def judged(answer: Answer, check: str) -> tuple[Verdict, str]:
-    (finding,) = [f for f in answer.findings if f.check == check]
+def judged(answer: Answer, check: str, target: str = "replica") -> tuple[Verdict, str]:
+    (finding,) = [f for f in answer.findings if (f.check, f.target) == (check, target)]
     return finding.verdict, f"{finding.have} {finding.hint}"
 
 
@@ -134,7 +136,7 @@ def test_a_copy_on_the_same_timeline_has_none_either(fresh_lab: Lab, copies: Cop
 def test_each_standby_is_that_of_the_primary_that_feeds_it(fresh_lab: Lab, copies: Copies) -> None:
     original = fresh_lab.leader
     copy = copies("keybuzz_leader", of=original)
-    copies("keybuzz_replica", of=copy, standby=True)
+    copies("keybuzz_replica", of=copy, standby_of=copy)
     wait_streaming(copy, fresh_lab)
     assert judged(ask(preflight.targets), "standby_is_of_primary")[0] is Verdict.PASS
     lead(fresh_lab, "keybuzz_leader", original)
@@ -144,6 +146,56 @@ def test_each_standby_is_that_of_the_primary_that_feeds_it(fresh_lab: Lab, copie
     lead(fresh_lab, "keybuzz_leader", copy)
     lead(fresh_lab, "keybuzz_replica", fresh_lab.replica)
     assert judged(ask(preflight.targets), "standby_is_of_primary")[0] is Verdict.FAIL
+
+
+def cascade(lab: Lab, copies: Copies) -> Cluster:
+    """Let the service of the replica lead to a standby that streams from the lab's standby; return that one."""
+    below = copies("keybuzz_replica", of=lab.leader, standby_of=lab.replica)
+    wait_streaming(lab.replica, lab)
+    return below
+
+
+def between(lab: Lab, port: int) -> dict[str, Target]:
+    """Return the phase's targets and one more, `between`, whose service leads to a port of this machine."""
+    path = Path(lab.env()["PGSERVICEFILE"])
+    section = path.read_text().split("[keybuzz_replica]\n")[1].split("[")[0]
+    old = next(line for line in section.splitlines() if line.startswith("port="))
+    path.write_text(path.read_text() + f"\n[between]\n{section.replace(old, f'port={port}')}")
+    return {**PHASE.targets, "between": replace(PHASE.targets["replica"], name="between", service="between")}
+
+
+def test_a_standby_may_stream_from_another_one(fresh_lab: Lab, copies: Copies) -> None:
+    """Its sender is a standby of the same primary, which the phase names too."""
+    assert fresh_lab.replica.port
+    cascade(fresh_lab, copies)
+    targets = between(fresh_lab, fresh_lab.replica.port)
+    answer = ask(preflight.targets, targets)
+    assert judged(answer, "standby_is_of_primary", "replica")[0] is Verdict.PASS
+    assert "replica <- between <- leader" in judged(answer, "standby_is_of_primary", "replica")[1]
+    assert judged(answer, "standby_is_of_primary", "between")[0] is Verdict.PASS
+    assert {f.verdict for f in ask(preflight.replication, targets).findings} == {Verdict.PASS}
+
+
+@pytest.mark.parametrize(
+    "declared", [True, False], ids=["the one between does not answer", "nor is declared"]
+)
+def test_a_standby_of_nobody_known_cannot_be_told(fresh_lab: Lab, copies: Copies, declared: bool) -> None:
+    cascade(fresh_lab, copies)
+    targets = between(fresh_lab, free_ports(1)[0]) if declared else PHASE.targets
+    verdict, said = judged(ask(preflight.targets, targets), "standby_is_of_primary", "replica")
+    assert verdict is Verdict.OPEN
+    assert f"cannot be told: it receives from 127.0.0.1:{fresh_lab.replica.port}" in said
+    assert "add it to the phase's targets" in said
+
+
+def test_a_line_of_standbys_that_ends_at_a_copy_is_none(fresh_lab: Lab, copies: Copies) -> None:
+    """The standby between is in recovery and of the same system: its own sender is the original, not the leader."""
+    assert fresh_lab.replica.port
+    cascade(fresh_lab, copies)
+    targets = between(fresh_lab, fresh_lab.replica.port)
+    copies("keybuzz_leader", of=fresh_lab.leader)
+    verdict, said = judged(ask(preflight.targets, targets), "standby_is_of_primary", "replica")
+    assert verdict is Verdict.FAIL, said
 
 
 def wait_streaming(cluster: Cluster, lab: Lab) -> None:
