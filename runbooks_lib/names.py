@@ -34,3 +34,8 @@ def parts(name: str) -> tuple[str, ...]:
         found.append(plain if quoted is None else quoted.replace('""', '"'))
         at, more = match.end(), dot == "."
     return tuple(found)
+
+
+def quoted(name: str) -> str:
+    """Return `schema.relation` quoted as to_regclass() and the `::regclass` cast read it."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in parts(name))

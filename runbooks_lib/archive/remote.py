@@ -23,9 +23,9 @@ from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, Sealed, canonic
 from runbooks_lib.archive.manifest import read as read_manifest
 from runbooks_lib.archive.redaction import redact
 from runbooks_lib.archive.run import HEADER, Run, is_url, runs_folder
+from runbooks_lib.cache import cache_directory
 from runbooks_lib.errors import EvidenceError, PreconditionFailed, RunbookError
-from runbooks_lib.postgres.folders import temporary_folder
-from runbooks_lib.postgres.storage import cache_directory
+from runbooks_lib.temporary import temporary_folder
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "abfs": "abfs", "abfss": "abfs", "az": "abfs"}
 WITHOUT_FOLDERS = frozenset({*EXTRAS, "memory"})  # making a folder there would make a bucket

@@ -16,7 +16,7 @@ from types import TracebackType
 
 from runbooks_lib.archive.run import Run, step_name
 from runbooks_lib.errors import RunbookError
-from runbooks_lib.postgres.folders import ANSWERS, delete_folder, new_folder, sweep
+from runbooks_lib.temporary import ANSWERS, delete_folder, new_folder, sweep
 
 PRISMA_TIMEOUT_S = 20.0  # as long as a run that is stopped may have to wait for it
 SWITCH_INTERVAL_S = (

@@ -23,7 +23,7 @@ from runbooks_lib.archive.redaction import Masker, redact_cell
 from runbooks_lib.execution.kernels import QuickManager, kernel_manager
 from runbooks_lib.execution.spare import Spare, prepare, take
 from runbooks_lib.execution.warm import warm_kernels
-from runbooks_lib.postgres.folders import SOCKETS, delete_folder, new_folder, sweep
+from runbooks_lib.temporary import SOCKETS, delete_folder, new_folder, sweep
 
 CLEANUP_S = 10.0  # what an aborted cell gets to end what it has started, before its kernel is killed
 

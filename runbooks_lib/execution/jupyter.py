@@ -11,9 +11,9 @@ from pathlib import Path
 
 from runbooks_lib.archive.code import blank, notebooks_folder
 from runbooks_lib.errors import PreconditionFailed
+from runbooks_lib.owned import hold, is_held, is_ours_alone
 from runbooks_lib.package import own_ipython, own_python
-from runbooks_lib.postgres.folders import is_gone
-from runbooks_lib.postgres.owned import hold, is_held, is_ours_alone
+from runbooks_lib.temporary import is_gone
 
 PREFIX = ".jupyter-"
 CONFIG = ".config"

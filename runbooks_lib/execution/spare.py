@@ -13,7 +13,7 @@ from pathlib import Path
 from jupyter_core.utils import ensure_event_loop, run_sync
 
 from runbooks_lib.execution.kernels import QuickManager, kernel_manager
-from runbooks_lib.postgres.folders import SOCKETS, delete_folder, new_folder
+from runbooks_lib.temporary import SOCKETS, delete_folder, new_folder
 
 logger = logging.getLogger("papermill")
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 
+from runbooks_lib.cache import cache_directory
 from runbooks_lib.errors import LabError
 from runbooks_lib.lab import services
 from runbooks_lib.lab.content import PROJECT, leader_template
@@ -25,10 +26,9 @@ from runbooks_lib.lab.pair import Pair
 from runbooks_lib.lab.state import STATE_FILE, State, load, locked, registered
 from runbooks_lib.postgres.cluster import Cluster, PortTaken, free_ports
 from runbooks_lib.postgres.homes import end_leftovers, sweep_homes
-from runbooks_lib.postgres.owned import is_home, remove_home
 from runbooks_lib.postgres.processes import Process
 from runbooks_lib.postgres.server import find_server
-from runbooks_lib.postgres.storage import cache_directory, choose_home, create_home
+from runbooks_lib.postgres.storage import choose_home, create_home, is_home, remove_home
 from runbooks_lib.prisma.cli import install_project
 
 ATTEMPTS = 3  # a port chosen free may be taken a moment later

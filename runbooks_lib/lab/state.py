@@ -17,11 +17,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from runbooks_lib.cache import cache_directory
+from runbooks_lib.owned import hold, is_held, our_folder, read_ours
 from runbooks_lib.postgres.account import Account
-from runbooks_lib.postgres.owned import hold, is_held, our_folder, read_ours
 from runbooks_lib.postgres.processes import Process
 from runbooks_lib.postgres.server import ServerPrograms
-from runbooks_lib.postgres.storage import cache_directory, write_private
+from runbooks_lib.postgres.storage import write_private
 
 STATE_FILE = "lab.json"
 ALIVE = ".alive"  # the file whose lock says that a lab is somebody's

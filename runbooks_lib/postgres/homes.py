@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from runbooks_lib.cache import cache_directory
 from runbooks_lib.errors import LabError
+from runbooks_lib.owned import hold, is_held, our_folder, read_ours
 from runbooks_lib.postgres import processes
 from runbooks_lib.postgres.account import Account
-from runbooks_lib.postgres.owned import bases, hold, is_held, is_home, our_folder, read_ours, remove_home
 from runbooks_lib.postgres.processes import Process
-from runbooks_lib.postgres.storage import cache_directory, choose_home, create_home, write_private
+from runbooks_lib.postgres.storage import bases, choose_home, create_home, is_home, remove_home, write_private
 
 ALIVE = ".alive"  # the file whose lock an owner holds
 PROGRAMS = (

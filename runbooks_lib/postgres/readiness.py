@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.findings import Finding, Verdict, could_not_run
-from runbooks_lib.names import parts
+from runbooks_lib.names import parts, quoted
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.queries import query
@@ -94,11 +94,6 @@ def at_least(check: str, target: str, object: str, *, have: int, want: int, hint
         verdict=Verdict.PASS if enough else Verdict.FAIL,
         hint="" if enough else hint,
     )
-
-
-def quoted(name: str) -> str:
-    """Return `schema.relation` quoted as to_regclass() and the `::regclass` cast read it."""
-    return ".".join('"' + part.replace('"', '""') + '"' for part in parts(name))
 
 
 def _existing(conn: Connection, names: list[str]) -> list[str]:

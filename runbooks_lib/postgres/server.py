@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from runbooks_lib.cache import cache_directory
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.postgres import binaries
 from runbooks_lib.postgres.account import Account, server_account
-from runbooks_lib.postgres.storage import cache_directory
 
 PROGRAMS = ("initdb", "postgres")
 MANY_PROGRAMS = 100  # a bin folder with more is shared with other software, and not copied

@@ -1,39 +1,44 @@
-"""Folders for what servers of ours need: a cache that lasts, and a home for one server's life."""
+"""Homes: the folders of servers of ours, each for one server's life."""
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
+import shutil
+import stat
 import tempfile
 from pathlib import Path
 
 from runbooks_lib.errors import PreconditionFailed
-from runbooks_lib.postgres.account import Account
-from runbooks_lib.postgres.owned import bases, is_ours_alone, our_folder
+from runbooks_lib.postgres.account import Account, server_account
 
-ENV_CACHE = "RUNBOOKS_CACHE"
+MEMORY = Path("/dev/shm")
 ENOUGH_BYTES = 1 << 30  # a container's /dev/shm is often 64 MB
 LONGEST_HOME = 80  # a socket's path in it must stay below 104 bytes
+_HOME = re.compile(r"runbooks-[0-9a-f]{12}")
 
 
-def cache_directory() -> Path:
-    """Return the cache folder, made when missing, writable by the caller alone: programs in it are executed.
+def bases() -> tuple[Path, ...]:
+    """Return the folders in which homes are made."""
+    return MEMORY, Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")
 
-    RUNBOOKS_CACHE, else `runbooks` in XDG_CACHE_HOME or ~/.cache; in one that others may write to, a folder of our own.
 
-    Raises PreconditionFailed when it cannot be made, or when somebody else made it.
-    """
-    named = os.environ.get(ENV_CACHE)
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    folder = Path(named).absolute() if named else Path(base).expanduser().absolute() / "runbooks"
+def is_home(home: Path) -> bool:
+    """Tell whether a folder is one that `choose_home` names, and belongs to us or to our servers' account."""
+    if not _HOME.fullmatch(home.name) or home.parent not in bases():
+        return False
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise PreconditionFailed(
-            f"The cache folder {folder} cannot be made: {error.strerror}.",
-            f"Let {ENV_CACHE} name a folder that you may write to.",
-        ) from error
-    return folder if is_ours_alone(folder) else our_folder(folder / f"of-{os.geteuid()}")
+        found = home.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid in (os.geteuid(), server_account().uid)
+
+
+def remove_home(home: Path) -> None:
+    """Delete a home; whatever is none stays."""
+    if is_home(home):
+        shutil.rmtree(home)
 
 
 def create_home(home: Path, account: Account) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from runbooks_lib.postgres.storage import cache_directory
+from runbooks_lib.cache import cache_directory
 
 UNUSED_S = 30 * 24 * 3600.0
 

@@ -21,10 +21,9 @@ from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 
+from runbooks_lib.cache import cache_directory
 from runbooks_lib.errors import PreconditionFailed, PrismaError
 from runbooks_lib.given import read_given_text
-from runbooks_lib.postgres.folders import temporary_folder
-from runbooks_lib.postgres.storage import cache_directory
 from runbooks_lib.prisma import ahead
 from runbooks_lib.prisma.child import clean_environment, run_child
 from runbooks_lib.prisma.install import install_packages, install_project
@@ -38,6 +37,7 @@ from runbooks_lib.prisma.project import (
 )
 from runbooks_lib.prisma.said import UP_TO_DATE, CliResult, Datasource, datasource, error_code, plain
 from runbooks_lib.prisma.url import DatabaseUrl, aim, database_url
+from runbooks_lib.temporary import temporary_folder
 
 __all__ = [
     "UP_TO_DATE",

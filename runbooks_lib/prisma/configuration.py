@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
+from runbooks_lib.cache import cache_directory
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.given import read_given, read_given_text
-from runbooks_lib.postgres.folders import temporary_folder
-from runbooks_lib.postgres.storage import cache_directory
 from runbooks_lib.prisma.child import clean_environment, run_child
 from runbooks_lib.prisma.node import find_node
 from runbooks_lib.prisma.said import CliResult, datasource, plain
+from runbooks_lib.temporary import temporary_folder
 
 TIMEOUT_S = 60.0
 _READER = Path(__file__).with_name("read-configuration.cjs")

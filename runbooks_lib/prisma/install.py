@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from runbooks_lib.cache import ENV_CACHE, cache_directory
 from runbooks_lib.errors import PreconditionFailed, PrismaError
-from runbooks_lib.postgres.storage import ENV_CACHE, cache_directory
 from runbooks_lib.prisma.child import run_child
 from runbooks_lib.prisma.node import find_node, find_npm, search_path
 

@@ -18,7 +18,8 @@ from runbooks_lib.postgres.contents import (
     read_sequence_values,
     told_of_rows,
 )
-from runbooks_lib.postgres.data_dump import dump_data, read_data_dump, restore_data
+from runbooks_lib.postgres.data_dump import dump_data, read_data_dump
+from runbooks_lib.postgres.restore_data import restore_data
 from runbooks_lib.postgres.session import take_time
 from runbooks_lib.postgres.surroundings import read_surroundings
 

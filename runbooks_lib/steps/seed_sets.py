@@ -9,9 +9,9 @@ from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import Phase, Seeds
 from runbooks_lib.phase.seed_file import SeedFile
 from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.postgres.folders import temporary_folder
 from runbooks_lib.steps.seed_merge import Comparison, NotSorted
 from runbooks_lib.steps.seed_source import Declared, Tally, Tenant
+from runbooks_lib.temporary import temporary_folder
 
 # What rows() saw is told once more by unexpected(), the next question: one pass answers both.
 _seen: WeakKeyDictionary[Sessions, dict[tuple[str, str], dict[Tenant, Tally]]] = WeakKeyDictionary()

@@ -17,6 +17,7 @@ from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Phase, load_phase
 from runbooks_lib.postgres import data_dump
+from runbooks_lib.postgres.clients import find_clients
 from runbooks_lib.postgres.connect import Sessions, connect
 from runbooks_lib.postgres.contents import Contents, compare_contents, read_contents
 from runbooks_lib.steps import backup
@@ -270,5 +271,5 @@ def test_a_dump_is_never_overwritten(
     before = data_dump.read_data_dump(folder / dumps["legacy"]["data"]["path"])
     target = phase_as("keybuzz_leader").targets["legacy"]
     with connect(target, application_name="t") as conn, pytest.raises(BackupError, match="exists already"):
-        data_dump.dump_data(data_dump.find_clients()[-1], target, conn, before.path, snapshot="0-0-1")
+        data_dump.dump_data(find_clients()[-1], target, conn, before.path, snapshot="0-0-1")
     assert data_dump.read_data_dump(before.path) == before

@@ -13,14 +13,16 @@ import psycopg
 import pytest
 
 from runbooks_lib.errors import BackupError
-from runbooks_lib.postgres import data_dump, restore
+from runbooks_lib.postgres import restore
+from runbooks_lib.postgres import restore_data as restoring
 from runbooks_lib.postgres.catalog import count_rows, read_catalog
 from runbooks_lib.postgres.clients import choose, find_clients
 from runbooks_lib.postgres.content import content_hash
-from runbooks_lib.postgres.data_dump import read_data_dump, restore_data
+from runbooks_lib.postgres.data_dump import read_data_dump
 from runbooks_lib.postgres.differences import differences
 from runbooks_lib.postgres.dump_script import Kind, read_pieces
 from runbooks_lib.postgres.restore import RESTORER, Restores, restore_into
+from runbooks_lib.postgres.restore_data import restore_data
 from runbooks_lib.postgres.scratch import SUPERUSER, Scratch, scratch
 from runbooks_lib.postgres.session import open_session
 
@@ -280,7 +282,7 @@ def test_rows_execute_nothing_with_our_rights(
     def ours(*_: Any, **__: Any) -> Iterator[Scratch]:
         yield sandbox
 
-    monkeypatch.setattr(data_dump, "scratch", ours)
+    monkeypatch.setattr(restoring, "scratch", ours)
     folder = dump_of(source, f"rows_{opening}", tmp_path / "dump", "--format=directory")
     assert read_data_dump(folder).complete
     restored = restore_data(

@@ -14,9 +14,9 @@ import pytest
 from runbooks_lib.postgres.carried import Comparison, compare_restored
 from runbooks_lib.postgres.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.clients import choose, find_clients
-from runbooks_lib.postgres.data_dump import restore_data
 from runbooks_lib.postgres.dump_script import makes_table
 from runbooks_lib.postgres.restore import Restored, Restores
+from runbooks_lib.postgres.restore_data import restore_data
 from runbooks_lib.postgres.scratch import SUPERUSER, Scratch, scratch
 from runbooks_lib.postgres.server import find_servers
 

@@ -15,19 +15,20 @@ from typing import Any
 
 import pytest
 
+from runbooks_lib import temporary as folders
 from runbooks_lib.archive.pages.site import write_site, write_site_at
+from runbooks_lib.cache import cache_directory
 from runbooks_lib.errors import EvidenceError
 from runbooks_lib.execution.jupyter import lay_out
 from runbooks_lib.lab import lab as labs
 from runbooks_lib.lab import state as states
 from runbooks_lib.lab.state import State, load, registered, registry_entry
-from runbooks_lib.postgres import folders
+from runbooks_lib.owned import hold, is_held, is_ours_alone, read_ours
 from runbooks_lib.postgres.account import Account
 from runbooks_lib.postgres.homes import sweep_homes, temporary_home
-from runbooks_lib.postgres.owned import hold, is_held, is_home, is_ours_alone, read_ours, remove_home
 from runbooks_lib.postgres.processes import Process
 from runbooks_lib.postgres.server import ServerPrograms
-from runbooks_lib.postgres.storage import cache_directory
+from runbooks_lib.postgres.storage import is_home, remove_home
 
 NOBODY = 65534
 GONE = {"pid": 2**22 + 1, "started": "long ago"}
@@ -330,7 +331,7 @@ def test_what_a_killed_process_had_in_work_goes_with_the_next(
     monkeypatch.setenv("TMPDIR", str(place))
     monkeypatch.setattr("tempfile.tempdir", None)
     code = (
-        "import time\nfrom runbooks_lib.postgres.folders import temporary_folder\n"
+        "import time\nfrom runbooks_lib.temporary import temporary_folder\n"
         "with temporary_folder('prisma') as folder:\n    print(folder, flush=True)\n    time.sleep(60)"
     )
     with another_process(code):

@@ -9,8 +9,8 @@ from pathlib import Path
 from jinja2 import FileSystemBytecodeCache
 from jinja2.bccache import Bucket
 
+from runbooks_lib.cache import cache_directory
 from runbooks_lib.errors import PreconditionFailed
-from runbooks_lib.postgres.storage import cache_directory
 
 
 class _Cache(FileSystemBytecodeCache):

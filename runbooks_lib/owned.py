@@ -7,24 +7,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
-import shutil
 import stat
-import tempfile
 from pathlib import Path
 
 from runbooks_lib.errors import PreconditionFailed
-from runbooks_lib.postgres.account import server_account
 
-MEMORY = Path("/dev/shm")
 LARGEST_BYTES = 1 << 20  # of what is written down
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
-_HOME = re.compile(r"runbooks-[0-9a-f]{12}")
-
-
-def bases() -> tuple[Path, ...]:
-    """Return the folders in which homes are made."""
-    return MEMORY, Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")
 
 
 def is_ours_alone(path: Path) -> bool:
@@ -59,23 +48,6 @@ def read_ours(path: Path) -> str | None:
         return os.read(handle, LARGEST_BYTES).decode("utf-8", "replace")
     finally:
         os.close(handle)
-
-
-def is_home(home: Path) -> bool:
-    """Tell whether a folder is one that `choose_home` names, and belongs to us or to our servers' account."""
-    if not _HOME.fullmatch(home.name) or home.parent not in bases():
-        return False
-    try:
-        found = home.lstat()
-    except OSError:
-        return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid in (os.geteuid(), server_account().uid)
-
-
-def remove_home(home: Path) -> None:
-    """Delete a home; whatever is none stays."""
-    if is_home(home):
-        shutil.rmtree(home)
 
 
 def our_folder(folder: Path) -> Path:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from runbooks_lib.postgres.owned import hold, is_held, is_ours_alone
+from runbooks_lib.owned import hold, is_held, is_ours_alone
 
 SOCKETS = "kernel"  # a kernel's sockets
 ANSWERS = "ahead"  # what Prisma answered ahead
