@@ -103,9 +103,15 @@ def settle(lost: CommitLost, connect: Callable[[], Connection]) -> Settled:
 
 def _ask(conn: Connection, lost: CommitLost) -> Settled:
     transaction, who = lost.transaction, identify(conn)
-    if who.system_identifier != transaction.server.system_identifier:
+    if who.is_other_system(transaction.server):
         return _settled(
             lost, Ending.UNKNOWN, why=f"Another PostgreSQL system answers now, {who.system_identifier}."
+        )
+    if who.system_identifier is None and not who.is_server_of(transaction.server):
+        return _settled(
+            lost,
+            Ending.UNKNOWN,
+            why="A server that was started anew answers, and does not say which system it is.",
         )
     if who.in_recovery:
         return _settled(lost, Ending.UNKNOWN, why="A standby answers now, which may not have it yet.")

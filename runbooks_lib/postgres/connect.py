@@ -166,7 +166,7 @@ class Sessions:
         others = []
         for other in self.targets:
             with suppress(ConnectionFailed):
-                if other != name and self.identity(other).system_identifier == who.system_identifier:
+                if other != name and not self.identity(other).is_other_system(who):
                     others.append(self._server(other))
         return others
 
@@ -237,8 +237,8 @@ class Sessions:
         _require_declared(target, who)
         if target.primary is not None:
             primary = self.identity(target.primary)
-            if who.system_identifier != primary.system_identifier:
-                raise _other_system(target, who, primary.system_identifier)
+            if who.is_other_system(primary):
+                raise _other_system(target, who, primary)
             if against := self.kinship(name).against:
                 raise ConnectionFailed(
                     f"Target {name!r} ({who.server}) is no standby of target {target.primary}: {'; '.join(against)}.",
@@ -270,10 +270,10 @@ def _require_declared(target: Target, who: Identity) -> None:
         )
 
 
-def _other_system(target: Target, who: Identity, wanted: str) -> ConnectionFailed:
+def _other_system(target: Target, who: Identity, primary: Identity) -> ConnectionFailed:
     return ConnectionFailed(
         f"Target {target.name!r} ({who.server}) is another PostgreSQL system: its system_identifier is "
-        f"{who.system_identifier}, and {wanted} is wanted.",
+        f"{who.system_identifier}, and {primary.system_identifier} is wanted.",
         "The service leads to a different cluster that happens to have a database of this name; point it back.",
     )
 

@@ -7,15 +7,34 @@ address.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
-from psycopg import errors
+from psycopg import sql
+from psycopg.rows import dict_row
 
-from runbooks_lib.errors import ConnectionFailed
 from runbooks_lib.phase import Role
 from runbooks_lib.postgres.queries import query
-from runbooks_lib.postgres.session import Connection
+
+_READ_FILE = "pg_read_file(text, bigint, bigint, boolean)"
+# Functions that a server may keep from its roles, and what each of them says. PostgreSQL asks for the privilege before
+# it computes anything, so that no CASE in one statement spares a role the error.
+# A primary names its timeline in the file that it writes: after a promotion the control file has it only from the next
+# checkpoint on.
+_KEPT = {
+    "pg_control_system()": sql.SQL(
+        "(SELECT system_identifier::text FROM pg_control_system()) AS system_identifier"
+    ),
+    "pg_walfile_name(pg_lsn)": sql.SQL(
+        "CASE WHEN NOT pg_is_in_recovery() THEN"
+        " ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer END AS written_timeline"
+    ),
+    "pg_control_checkpoint()": sql.SQL(
+        "(SELECT timeline_id FROM pg_control_checkpoint()) AS checkpoint_timeline"
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +42,9 @@ class Identity:
     """Who answered: one row of sql/identity.sql, and where: the host as the service names it, and its address.
 
     `address` is that of the connection, or the folder of a socket. `timeline` is the one that is written or received
-    now. `history` is the SHA-256 of that timeline's history file, `data_directory` the server's: each None where the
-    role may not read it.
+    now; that of a standby without a receiver is that of its last restart point. `started` is when the server was
+    started, in seconds since 1970. `history` is the SHA-256 of that timeline's history file, `data_directory` the
+    server's. What the role may not read is None: `system_identifier`, `timeline`, `history`, `data_directory`.
     """
 
     host: str
@@ -32,12 +52,13 @@ class Identity:
     port: int
     database: str
     role_name: str
-    system_identifier: str
-    timeline: int
+    system_identifier: str | None
+    timeline: int | None
     in_recovery: bool
     server_version: str
     server_version_num: int
     lsn: str
+    started: str
     cluster_name: str
     data_checksums: str
     data_directory: str | None = None
@@ -58,10 +79,25 @@ class Identity:
         """Return the major version: 18 for 18.4."""
         return self.server_version_num // 10_000
 
+    @property
+    def marks(self) -> frozenset[str]:
+        """Return what no two servers share at one moment: copies have the identifier in common, and are one system."""
+        return frozenset({f"started {self.started}", *filter(None, [self.system_identifier])})
+
+    def is_other_system(self, other: Identity) -> bool:
+        """Return whether both say which system they are, and are two."""
+        mine, others = self.system_identifier, other.system_identifier
+        return None not in (mine, others) and mine != others
+
     def is_server_of(self, other: Identity) -> bool:
-        """Return whether both were told by one server, by whatever address it was reached."""
+        """Return whether both were told by one server, by whatever address it was reached.
+
+        One that does not say which system it is, is the one that was started at the same moment.
+        """
         mine, others = self.parts(), other.parts()
         told = mine.keys() - {"address", "database"}
+        if None in (self.system_identifier, other.system_identifier) and self.started != other.started:
+            return False
         return all(mine[part] == others[part] for part in told if None not in (mine[part], others[part]))
 
     def parts(self) -> dict[str, str | int | None]:
@@ -77,36 +113,37 @@ class Identity:
         }
 
 
-def identify(conn: Connection) -> Identity:
-    """Ask the server who it is.
+def identify(conn: psycopg.Connection[Any]) -> Identity:
+    """Ask the server who it is: what it says to every role, then what it says to this one.
 
-    Reads pg_control_system() and its relatives; writes nothing. Raises ConnectionFailed when the role may not.
+    Reads pg_control_system() and its relatives where the role may; writes nothing.
     Source: https://www.postgresql.org/docs/current/functions-info.html
     """
-    try:
-        row = conn.execute(query("identity")).fetchone()
-    except errors.InsufficientPrivilege as error:
-        raise ConnectionFailed(
-            f"The server does not tell role {conn.info.user} which system it is: {error.diag.message_primary}.",
-            "Have a superuser GRANT EXECUTE ON FUNCTION pg_control_system(), pg_control_checkpoint() to it: without "
-            "them a copy of the server can't be told from it.",
-            sqlstate=error.sqlstate,
-        ) from error
-    assert row is not None
-    may_read_files = row.pop("may_read_files")
-    return Identity(
-        host=conn.info.host or conn.info.hostaddr,
-        address=conn.info.hostaddr or conn.info.host,
-        port=conn.info.port,
-        history=_history(conn, row["timeline"]) if may_read_files else None,
-        **row,
-    )
+    with conn.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(query("identity"), {"functions": [*_KEPT, _READ_FILE]}).fetchone()
+        assert row is not None
+        may_call, received = row.pop("may_call"), row.pop("received_timeline")
+        asked = [_KEPT[function] for function in may_call if function in _KEPT]
+        told: Mapping[str, Any] = {}
+        if asked:
+            told = cursor.execute(sql.SQL("SELECT {}").format(sql.SQL(", ").join(asked))).fetchone() or {}
+        timelines = (received, told.get("written_timeline"), told.get("checkpoint_timeline"))
+        timeline = next((each for each in timelines if each is not None), None)
+        return Identity(
+            host=conn.info.host or conn.info.hostaddr,
+            address=conn.info.hostaddr or conn.info.host,
+            port=conn.info.port,
+            system_identifier=told.get("system_identifier"),
+            timeline=timeline,
+            history=_history(cursor, timeline) if _READ_FILE in may_call else None,
+            **row,
+        )
 
 
-def _history(conn: Connection, timeline: int) -> str | None:
+def _history(cursor: psycopg.Cursor[dict[str, Any]], timeline: int | None) -> str | None:
     """Return the digest of a timeline's history file; None when there is none, as for the first."""
     try:
-        row = conn.execute(query("history"), {"timeline": timeline}).fetchone()
+        row = cursor.execute(query("history"), {"timeline": timeline}).fetchone()
     except psycopg.errors.InsufficientPrivilege:
         return None
     text = row["history"] if row else None

@@ -55,7 +55,7 @@ def kinship(primary: Server, standby: Server, others: Sequence[Server] = ()) -> 
     Reads pg_stat_replication, pg_replication_slots and pg_stat_wal_receiver. Raises psycopg errors as they come.
     """
     leader, follower = primary.who, standby.who
-    if leader.system_identifier != follower.system_identifier:
+    if follower.is_other_system(leader):
         return Kinship(
             against=(
                 f"its system_identifier is {follower.system_identifier}, not {leader.system_identifier}",
@@ -102,7 +102,7 @@ def _look(primary: Server, line: tuple[Server, ...], others: Sequence[Server]) -
 def _against(primary: Server, receiver: Row, now: Row) -> Iterator[str]:
     """Yield what can't be if what the receiver gets was written by this primary, through whomever."""
     leader = primary.who
-    if receiver["received_tli"] != leader.timeline:
+    if leader.timeline is not None and receiver["received_tli"] != leader.timeline:
         yield f"it receives timeline {receiver['received_tli']}, and {leader.server} writes {leader.timeline}"
     if now["pid"] is None:
         yield f"{leader.server} sends to nobody"

@@ -18,6 +18,7 @@ from psycopg.rows import dict_row
 
 from runbooks_lib.errors import LabError, PreconditionFailed
 from runbooks_lib.postgres.connect import Connection, Sessions
+from runbooks_lib.postgres.identity import Identity, identify
 from runbooks_lib.postgres.scratch import path_option
 from runbooks_lib.postgres.service_file import own_environment, parameters_of
 from runbooks_lib.postgres.session import open_session
@@ -26,11 +27,7 @@ from runbooks_lib.postgres.surroundings import Surroundings
 
 ENV_SERVICE = "RUNBOOKS_SCRATCH_SERVICE"
 DEADLINE_S = 600.0
-_WHO = """
-SELECT (SELECT system_identifier::text FROM pg_control_system()) AS system_identifier,
-       current_setting('server_version') AS version, current_user::text AS role,
-       pg_is_in_recovery() AS standby, (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser
-"""
+_SUPERUSER = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
 
 
 def scratch_service() -> str | None:
@@ -39,13 +36,13 @@ def scratch_service() -> str | None:
 
 
 def target_servers(sessions: Sessions) -> frozenset[str]:
-    """Return the system identifiers of the servers that may not lend theirs: those of all targets, if one is lent.
+    """Return the marks of the servers that may not lend theirs: those of all targets, if one is lent.
 
     Raises ConnectionFailed when a target does not answer: it cannot be told from the one that lends.
     """
     if scratch_service() is None:
         return frozenset()
-    return frozenset(sessions.identity(name).system_identifier for name in sessions.targets)
+    return frozenset().union(*(sessions.identity(name).marks for name in sessions.targets))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -165,7 +162,7 @@ def _listed(roles: Iterable[str]) -> sql.Composed:
 def served(service: str, *, server_major: int, servers: frozenset[str]) -> Iterator[Served]:
     """Use the server of a service for scratch databases; all of them are gone at the end, also after an error.
 
-    `servers` are the system identifiers of the phase's targets: none of them may serve.
+    `servers` has the marks of the phase's targets: none of them may serve.
     Raises PreconditionFailed when the server is a target's, older than `server_major`, a standby, or does not answer.
     """
     try:
@@ -173,15 +170,19 @@ def served(service: str, *, server_major: int, servers: frozenset[str]) -> Itera
         parameters["application_name"] = "runbooks scratch"
         parameters.setdefault("dbname", "postgres")
         with open_session(parameters, {"default_transaction_read_only": "on"}) as conn:
-            who = conn.execute(_WHO).fetchone() or {}
+            who, superuser = identify(conn), conn.execute(_SUPERUSER).fetchone()
     except psycopg.Error as error:
         raise PreconditionFailed(
             f"The service {service} of {ENV_SERVICE} does not answer: {' '.join(str(error).split())}",
             what_to_do(error.sqlstate),
             sqlstate=error.sqlstate,
         ) from error
-    version = who["version"].split()[0]
-    copy = Served(parameters=parameters, admin=who["role"], superuser=who["superuser"], version=version)
+    copy = Served(
+        parameters=parameters,
+        admin=who.role_name,
+        superuser=bool(superuser and superuser["rolsuper"]),
+        version=who.server_version.split()[0],
+    )
     _require_fit(copy, service, who, server_major, servers)
     try:
         yield copy
@@ -190,13 +191,13 @@ def served(service: str, *, server_major: int, servers: frozenset[str]) -> Itera
 
 
 def _require_fit(
-    copy: Served, service: str, who: dict[str, str], server_major: int, servers: frozenset[str]
+    copy: Served, service: str, who: Identity, server_major: int, servers: frozenset[str]
 ) -> None:
     reasons = {
-        "is the server of one of the phase's targets": who["system_identifier"] in servers,
+        "is the server of one of the phase's targets": bool(who.marks & servers),
         f"leads to PostgreSQL {copy.version}, older than the target's {server_major}": copy.major
         < server_major,
-        "leads to a standby": bool(who["standby"]),
+        "leads to a standby": who.in_recovery,
     }
     wrong = [reason for reason, holds in reasons.items() if holds]
     if wrong:

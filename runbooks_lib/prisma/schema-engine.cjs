@@ -15,7 +15,7 @@
 //   RUNBOOKS_PRISMA_PACKAGES   a folder whose node_modules has the three packages; else the project
 //   RUNBOOKS_PRISMA_PASSWORD   the password of a database URL that has none: Prisma passes the URL on the
 //                              command line, where every user of the machine can read it
-//   RUNBOOKS_PRISMA_EXPECTED   JSON: the `system` (system_identifier), `database` and `role` that a connection has to
+//   RUNBOOKS_PRISMA_EXPECTED   JSON: the `system` (system_identifier), else when it was `started`, `database` and `role` that a connection has to
 //                              show before anything else is done in it; what is left out is not looked at
 //   PRISMA_SCHEMA_ENGINE_LOCK_TIMEOUT   milliseconds to wait for the migration lock; 10000
 'use strict'
@@ -137,12 +137,18 @@ function parseUrl(text) {
 // --- is it the right one ---------------------------------------------------------------------------------
 
 const EXPECTED = JSON.parse(process.env.RUNBOOKS_PRISMA_EXPECTED || '{}')
-const WHO = 'SELECT system_identifier::text AS system, current_database()::text AS database, current_user::text AS role FROM pg_control_system()'
+const WHO = {
+  system: '(SELECT system_identifier::text FROM pg_control_system())', // which not every role may ask
+  started: 'extract(epoch FROM pg_postmaster_start_time())::text',
+  database: 'current_database()::text',
+  role: 'current_user::text',
+}
 
 // Before anything is written: is this the server, the database and the role that the caller has looked at?
 async function refuseStranger(client) {
-  if (!Object.keys(EXPECTED).length) return
-  const found = (await client.query(WHO)).rows[0]
+  const asked = Object.keys(EXPECTED)
+  if (!asked.length) return
+  const found = (await client.query(`SELECT ${asked.map((what) => `${WHO[what]} AS ${what}`).join(', ')}`)).rows[0]
   for (const [what, value] of Object.entries(EXPECTED))
     if (found[what] !== value)
       throw new Error(`Refused, and nothing was written: the ${what} is ${found[what]}, and ${value} was expected.`)

@@ -9,10 +9,10 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import psycopg
-from psycopg.rows import tuple_row
 
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.ordinary import is_ordinary
+from runbooks_lib.postgres.identity import identify
 from runbooks_lib.postgres.session import OPTIONS_MARK
 
 HIDDEN = "***"
@@ -26,7 +26,8 @@ class DatabaseUrl:
     `host` may be the folder of a Unix socket. `verified` asks Prisma to check the server's certificate,
     against `root_certificate` where one is given. `options` are the service's, such as
     `-c role=...`. `system_identifier` and `role` are those of the session that it was
-    made from: whoever writes at this address has to find the same.
+    made from: whoever writes at this address has to find the same. `started` stands for an identifier that the
+    server does not tell: when it was started.
     """
 
     host: str
@@ -40,6 +41,7 @@ class DatabaseUrl:
     root_certificate: str | None = None
     options: str = ""
     system_identifier: str | None = None
+    started: str | None = None
     role: str | None = None
 
     def __str__(self) -> str:
@@ -73,8 +75,13 @@ class DatabaseUrl:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{_encode(self.host)}:{self.port}"
 
     def expected(self) -> str:
-        """Return, as JSON, what a session at this address has to be: system, database and role, as far as known."""
-        found = {"system": self.system_identifier, "database": self.dbname, "role": self.role}
+        """Return, as JSON, what a session at this address has to be, as far as known."""
+        found = {
+            "system": self.system_identifier,
+            "started": self.started,
+            "database": self.dbname,
+            "role": self.role,
+        }
         return json.dumps({name: value for name, value in found.items() if value is not None})
 
     def names_database(self, printed: str) -> bool:
@@ -133,14 +140,15 @@ def database_url(info: psycopg.ConnectionInfo, *, schema: str = "public") -> Dat
 def aim(conn: psycopg.Connection[Any]) -> DatabaseUrl:
     """Return the address of a session, with the system and the role that were found there.
 
-    Reads pg_control_system(). Raises PreconditionFailed as `database_url` does.
+    Raises PreconditionFailed as `database_url` does.
     """
-    with conn.cursor(row_factory=tuple_row) as cursor:
-        found = cursor.execute(
-            "SELECT system_identifier::text, current_user::text FROM pg_control_system()"
-        ).fetchone()
-    assert found is not None
-    return replace(database_url(conn.info), system_identifier=found[0], role=found[1])
+    who = identify(conn)
+    return replace(
+        database_url(conn.info),
+        system_identifier=who.system_identifier,
+        started=None if who.system_identifier else who.started,
+        role=who.role_name,
+    )
 
 
 def _encode(text: str) -> str:

@@ -92,7 +92,7 @@ def shows_baseline(phase: Phase, sessions: Sessions, name: str) -> bool:
         return True
     who, whose = sessions.identity(name), sessions.identity(baseline.name)
     if target.role is Role.STANDBY:  # whose it is, is asked wherever it is read
-        return who.system_identifier == whose.system_identifier
+        return not who.is_other_system(whose)
     return who.is_server_of(whose)
 
 

@@ -17,7 +17,7 @@ from runbooks_lib.errors import ConnectionFailed, PreconditionFailed, RunbookErr
 from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, judge
 from runbooks_lib.phase import Phase, Role, Target
 from runbooks_lib.postgres.catalog import count_rows, read_catalog
-from runbooks_lib.postgres.connect import Identity, Sessions, lost
+from runbooks_lib.postgres.connect import Sessions, lost
 from runbooks_lib.postgres.finder import ABSENT, Sight, State, not_searched, search_server
 from runbooks_lib.postgres.inspection import by_object, inspect
 from runbooks_lib.postgres.queries import query
@@ -33,6 +33,7 @@ from runbooks_lib.steps.own import own_objects
 from runbooks_lib.steps.parity import check_rows, judge_replayed
 from runbooks_lib.steps.pending import Pending, filled_and_added, shows_baseline
 from runbooks_lib.steps.reading import read_again
+from runbooks_lib.steps.servers import judge_server, judge_standby
 
 MIN_FREE_CONNECTIONS = 5
 DISK_FACTOR = 2  # a dump, and room to restore it
@@ -44,7 +45,7 @@ _IN_WORDS = frozenset({"status", "paused", "apply_delay_ms"})  # of a standby's 
 def targets(phase: Phase, sessions: Sessions) -> Answer:
     """Ask every target who it is: server, role, database, system.
 
-    Reads pg_control_system() and relatives at each target; writes nothing.
+    Reads pg_control_system() and relatives at each target, where the role may; writes nothing.
     Facts: per target its identity, as a mapping of plain values.
     """
     findings: list[Finding] = []
@@ -56,10 +57,10 @@ def targets(phase: Phase, sessions: Sessions) -> Answer:
             findings.append(could_not_run("target_answers", name, target.service, error))
             continue
         facts[name] = asdict(who) | {"server": who.server, "role": who.role, "declared_role": target.role}
-        findings.extend(_judge_identity(name, target, who))
+        findings.extend(judge_server(name, target, who))
     for name, target in phase.targets.items():
         if target.primary in facts and name in facts:
-            findings.append(_of_primary(name, target, sessions))
+            findings.append(judge_standby(name, target, sessions))
     rows = tuple(
         {
             "target": name,
@@ -69,63 +70,13 @@ def targets(phase: Phase, sessions: Sessions) -> Answer:
             if who["role"] == who["declared_role"]
             else f"{who['role']}, declared {who['declared_role']}",
             "PostgreSQL": who["server_version"],
-            "system": who["system_identifier"],
-            "timeline": who["timeline"],
+            "system": who["system_identifier"] or "not told",
+            "timeline": who["timeline"] or "not told",
             "LSN": who["lsn"],
         }
         for name, who in facts.items()
     )
     return Answer(findings=tuple(findings), facts={"targets": facts}, rows=rows)
-
-
-def _judge_identity(name: str, target: Target, who: Identity) -> Iterator[Finding]:
-    yield judge(
-        "target_role_is",
-        name,
-        target.service,
-        have=f"{who.role} ({who.server})",
-        want=f"{target.role} ({who.server})",
-        hint=f"Service {target.service} leads to the wrong server, or a failover took place: point it back.",
-    )
-    yield judge(
-        "target_database_is",
-        name,
-        target.service,
-        have=who.database,
-        want=target.database,
-        hint="Correct the database in the phase file or the service file.",
-    )
-
-
-def _of_primary(name: str, target: Target, sessions: Sessions) -> Finding:
-    assert target.primary is not None
-    try:
-        kin = sessions.kinship(name)
-        if kin.unseen:
-            raise PreconditionFailed(
-                f"What links it with target {target.primary} can't be seen: {'; '.join(kin.unseen)}.",
-                "GRANT pg_monitor TO the role on both; a standby has to stream while it is looked at.",
-            )
-    except RunbookError as error:
-        return could_not_run("standby_is_of_primary", name, target.service, error)
-    fed = " <- ".join(reversed(kin.line)) or f"{name} <- target {target.primary}"
-    want = f"{fed}: sender and receiver name each other"
-    have, verdict, hint = want, Verdict.PASS, ""
-    if kin.against:
-        have, verdict = "; ".join(kin.against), Verdict.FAIL
-        hint = f"Service {target.service}, or that of target {target.primary}, leads to a copy or another system."
-    elif kin.upstream:
-        have, verdict = f"cannot be told: {kin.upstream}, and no target is seen to send to it", Verdict.OPEN
-        hint = "If that is a standby of the same primary, add it to the phase's targets: it is asked then."
-    return Finding(
-        check="standby_is_of_primary",
-        target=name,
-        object=target.service,
-        have=have,
-        want=want,
-        verdict=verdict,
-        hint=hint,
-    )
 
 
 @read_again
@@ -139,7 +90,7 @@ def find_objects(phase: Phase, sessions: Sessions) -> Answer:
     names = {table.name: "table" for table in phase.tables} | {enum.name: "enum" for enum in phase.enums}
     findings: list[Finding] = []
     places: dict[str, dict[str, Sight]] = {name: {} for name in names}
-    seen: set[tuple[str, str, str]] = set()
+    seen: set[tuple[str, str | None, str]] = set()
     for target in phase.targets:
         try:
             who = sessions.identity(target)

@@ -312,3 +312,24 @@ def test_what_is_deferred_speaks_in_the_rehearsal(db: psycopg.Connection[Any], p
     assert answer.verdict is Verdict.ERROR
     assert "deferred constraint or trigger refuses" in answer.findings[0].have
     assert "not today" in answer.findings[0].have
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_server_that_does_not_say_who_it_is_settles_what_it_was_not_restarted_after(
+    db: psycopg.Connection[Any], phase: Phase, monkeypatch: pytest.MonkeyPatch, restarted: bool
+) -> None:
+    """Its transaction's number is known to every other system too: only the same start tells that it is the same."""
+    db.execute("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
+    monkeypatch.setattr(commits, "ASK_FOR_S", 0)
+    with Sessions(phase.targets) as sessions:
+        with sessions.write("legacy", lock_timeout_ms=1_000, statement_timeout_ms=5_000) as conn:
+            server = connecting.identify(conn)
+            conn.execute("BEGIN")
+            conn.execute("SELECT pg_current_xact_id()")
+            done = commits.commit(conn, replace(server, started="0") if restarted else server)
+        settled = commits.settle(
+            commits.CommitLost(done, "cut"),
+            lambda: connecting.connect(phase.targets["legacy"], application_name="t"),
+        )
+    assert settled.outcome is (commits.Ending.UNKNOWN if restarted else commits.Ending.COMMITTED)
+    assert ("started anew" in settled.why) is restarted

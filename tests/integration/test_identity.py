@@ -232,15 +232,49 @@ def test_a_standby_that_does_not_stream_proves_nothing(fresh_lab: Lab) -> None:
     assert "none runs" in said
 
 
-def test_a_server_that_does_not_say_who_it_is(fresh_lab: Lab) -> None:
-    """As managed services have it: the control data is for superusers."""
-    with fresh_lab.admin("keybuzz_backend") as admin:
-        admin.execute("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
-        admin.execute("SELECT pg_switch_wal()")
-    fresh_lab._pair.wait_streaming()
-    answers = [f for f in ask(preflight.targets).findings if f.check == "target_answers"]
-    assert {(f.target, f.verdict) for f in answers} == {("leader", Verdict.ERROR), ("replica", Verdict.ERROR)}
-    assert all("GRANT EXECUTE" in f.hint for f in answers)
+def keep_control_data(lab: Lab, *more: str) -> None:
+    """Let the servers keep from their roles who they are, as managed services do: in each database."""
+    for database in ("keybuzz_backend", "keybuzz"):
+        with lab.admin(database) as admin:
+            for function in ("pg_control_system()", "pg_control_checkpoint()", *more):
+                admin.execute(f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC".encode())
+            admin.execute("SELECT pg_switch_wal()")
+    lab._pair.wait_streaming()
+
+
+@pytest.mark.parametrize("more", [(), ("pg_walfile_name(pg_lsn)",)])
+def test_a_server_that_does_not_say_who_it_is(fresh_lab: Lab, more: tuple[str, ...]) -> None:
+    keep_control_data(fresh_lab, *more)
+    answer = ask(preflight.targets)
+    told = {(f.target, f.verdict) for f in answer.findings if f.check == "target_answers"}
+    # a standby's timeline is that which it receives
+    assert told == {(name, Verdict.OPEN) for name in PHASE.targets}
+    assert all("GRANT EXECUTE" in f.hint for f in answer.findings if f.check == "target_answers")
+    assert judged(answer, "standby_is_of_primary")[0] is Verdict.PASS
+    assert [row["system"] for row in answer.rows] == ["not told"] * 3
+    assert [row["timeline"] for row in answer.rows] == (["not told", 1, "not told"] if more else [1, 1, 1])
+
+
+def test_a_standby_of_a_copy_is_not_taken_for_one_where_nobody_says_who_it_is(
+    fresh_lab: Lab, copies: Copies
+) -> None:
+    keep_control_data(fresh_lab)
+    copies("keybuzz_leader", of=fresh_lab.leader)
+    assert judged(ask(preflight.targets), "standby_is_of_primary")[0] is Verdict.FAIL
+
+
+def test_servers_that_do_not_say_who_they_are_are_told_apart_by_their_start(
+    fresh_lab: Lab, copies: Copies
+) -> None:
+    keep_control_data(fresh_lab)
+    copies("keybuzz_leader", of=fresh_lab.leader)
+    with Sessions(PHASE.targets) as sessions:
+        copy, original = sessions.identity("leader"), sessions.identity("legacy")
+    assert copy.system_identifier is original.system_identifier is None
+    assert not copy.is_other_system(original)
+    assert not copy.is_server_of(original)
+    assert not copy.marks & original.marks
+    assert copy.is_server_of(replace(copy, address="::1"))
 
 
 @pytest.mark.parametrize("promoted", [True, False])

@@ -25,7 +25,7 @@ from runbooks_lib.postgres import readiness as readiness_module
 from runbooks_lib.postgres import replication as replication_module
 from runbooks_lib.postgres.connect import Identity, Sessions
 from runbooks_lib.postgres.scratch import SUPERUSER, Scratch, scratch
-from runbooks_lib.steps import preflight
+from runbooks_lib.steps import preflight, servers
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 Point = Callable[..., None]
@@ -205,9 +205,9 @@ def test_database_of_another_name() -> None:
     """A pooler can lead to a database of another name. There is none here: the identity is made by hand."""
     target = PHASE.targets["leader"]
     who = Identity(host="h", address="h", port=1, database="keybuzz", role_name="r", system_identifier="1", timeline=1,
-                   in_recovery=False, server_version="18.0", server_version_num=180000, lsn="0/0", cluster_name="",
-                   data_checksums="on")  # fmt: skip
-    findings = list(preflight._judge_identity("leader", target, who))
+                   in_recovery=False, server_version="18.0", server_version_num=180000, lsn="0/0", started="0",
+                   cluster_name="", data_checksums="on")  # fmt: skip
+    findings = list(servers.judge_server("leader", target, who))
     assert [(f.check, f.verdict) for f in findings] == [
         ("target_role_is", Verdict.PASS),
         ("target_database_is", Verdict.FAIL),

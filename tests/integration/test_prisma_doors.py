@@ -14,11 +14,11 @@ import pytest
 
 from runbooks_lib.findings import Verdict
 from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.prisma.cli import STAND_IN, CliResult
+from runbooks_lib.prisma.cli import STAND_IN, CliResult, Prisma
 from runbooks_lib.prisma.lock import MIGRATION_LOCK
 from runbooks_lib.prisma.oddities import HistoryTable, read_tables
 from runbooks_lib.prisma.state import look
-from runbooks_lib.prisma.url import DatabaseUrl
+from runbooks_lib.prisma.url import DatabaseUrl, aim
 from runbooks_lib.steps.prisma_agreement import judge_agreement, judge_answer
 from runbooks_lib.steps.prisma_findings import judge_lock
 
@@ -109,7 +109,23 @@ def test_a_project_that_leads_elsewhere_has_nothing_written_there(
             conn.execute(f"DROP DATABASE {place.database}_other WITH (FORCE)".encode())
 
 
-@pytest.mark.parametrize("what", ["system_identifier", "role", "dbname"])
+def keep_control_data(place: Place) -> None:
+    """Let the server keep from the role which system it is, as managed services do."""
+    place.execute("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
+
+
+def test_the_stand_in_writes_where_the_server_does_not_say_who_it_is(place: Place) -> None:
+    keep_control_data(place)
+    with psycopg.connect(f"service=keybuzz_leader dbname={place.database}") as conn:
+        url = aim(conn)
+    assert json.loads(url.expected()).keys() == {"started", "database", "role"}
+    prisma = Prisma(place.project, url)
+    said = prisma.resolve_applied(NAME)
+    assert said.exit_code == 0, said.output
+    assert place.rows(NAME) == [(True, False)]
+
+
+@pytest.mark.parametrize("what", ["system_identifier", "started", "role", "dbname"])
 def test_the_stand_in_refuses_a_stranger_before_it_writes(place: Place, what: str) -> None:
     """The address leads to one server, and another was looked at: a name that was given to another one in between."""
     prisma = place.prisma(**({} if what == "dbname" else {what: "another"}))
