@@ -265,23 +265,25 @@ def _enum(row: tuple[Any, ...]) -> Enum:
     return Enum(name=qualified(schema, name), owner=owner, labels=tuple(labels))
 
 
-def tables_there(conn: Connection, names: Iterable[str]) -> tuple[str, ...]:
-    """Return which of the names are those of tables here, in their order; call it inside `Sessions.snapshot`.
+def tables_there(conn: Connection, names: Iterable[str]) -> dict[str, int]:
+    """Return the oids of those names that are tables here, in their order; call it inside `Sessions.snapshot`.
 
     Asks for these alone, where a whole catalogue would tell no more; writes nothing.
     """
     wanted = {parts(name): name for name in names}
     statement = (
-        "SELECT n.nspname, c.relname FROM unnest(%s::text[], %s::text[]) AS wanted (schema, relation)"
+        "SELECT n.nspname, c.relname, c.oid FROM unnest(%s::text[], %s::text[]) AS wanted (schema, relation)"
         " JOIN pg_namespace n ON n.nspname = wanted.schema"
         " JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.relation AND c.relkind IN ('r', 'p')"
     )
     asked = [list(column) for column in zip(*wanted, strict=True)] or [[], []]
-    there = {(row["nspname"], row["relname"]) for row in conn.execute(statement, asked).fetchall()}
-    return tuple(name for key, name in wanted.items() if key in there)
+    there = {
+        (row["nspname"], row["relname"]): row["oid"] for row in conn.execute(statement, asked).fetchall()
+    }
+    return {name: there[key] for key, name in wanted.items() if key in there}
 
 
-def count_rows(conn: Connection, tables: tuple[str, ...]) -> dict[str, int]:
+def count_rows(conn: Connection, tables: Iterable[str]) -> dict[str, int]:
     """Count the rows of tables that exist; call it inside `Sessions.snapshot`.
 
     `tables` are `schema.relation` names. Raises psycopg errors as they come: a missing table, a missing SELECT.
@@ -294,7 +296,7 @@ def count_rows(conn: Connection, tables: tuple[str, ...]) -> dict[str, int]:
     for start in range(0, len(parts), COUNTED_AT_ONCE):
         some = sql.SQL(" UNION ALL ").join(parts[start : start + COUNTED_AT_ONCE])
         counts.update((row["name"], row["n"]) for row in conn.execute(some))
-        report("rows counted", done=len(counts), total=len(tables), unit="tables")
+        report("rows counted", done=len(counts), total=len(parts), unit="tables")
     return counts
 
 

@@ -49,8 +49,8 @@ FIELDS_NOT_DUMPED = {
     ("relation settings", "tablespace"): "a disk of the server",
     ("index settings", "tablespace"): "a disk of the server",
 }
-_ALWAYS = ("objects", "attached", "notes")
-_RARE = ("languages_and_types", "text_search", "foreign_and_published")
+_ALWAYS = ("objects", "notes")
+_RARE = ("attached", "languages_and_types", "text_search", "foreign_and_published")
 _OPTIONS = frozenset({"options", "foreign_options"})
 _SECRET = re.compile(r"pass|secret|key|token|credential|auth", re.IGNORECASE)
 _PUBLIC = frozenset({"key_column", "keys"})

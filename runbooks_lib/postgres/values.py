@@ -106,13 +106,12 @@ def read_relation(conn: Connection, table: str, columns: Iterable[str], key: Ite
     Reads the catalogue. Raises PreconditionFailed when the table, or one of the columns, is not there.
     """
     names = list(dict.fromkeys((*columns, *key)))
-    if not tables_there(conn, [table]):
+    oid = tables_there(conn, [table]).get(table)
+    if oid is None:
         raise PreconditionFailed(
             f'There is no table: "{table}" does not exist.', "See what preflight says of this table."
         )
-    regclass = conn.execute("SELECT pg_catalog.to_regclass(%s)::oid AS oid", (quoted(table),)).fetchone()
-    assert regclass is not None
-    asked = {"table": regclass["oid"], "columns": names}
+    asked = {"table": oid, "columns": names}
     found = {row["name"]: row for row in conn.execute(query("value_types"), asked).fetchall()}
     if lacking := [name for name in names if name not in found]:
         raise PreconditionFailed(
@@ -120,7 +119,7 @@ def read_relation(conn: Connection, table: str, columns: Iterable[str], key: Ite
             "Bring the table and the declaration in line.",
         )
     places = [found[name]["attnum"] for name in key]
-    facts = conn.execute(query("inheritance"), {"table": regclass["oid"], "key": places}).fetchone()
+    facts = conn.execute(query("inheritance"), {"table": oid, "key": places}).fetchone()
     assert facts is not None
     return Relation(name=table, columns={name: _values(found[name]) for name in names}, **facts)
 

@@ -25,7 +25,6 @@ QUERIES = (
     "indexes",
     "enums",
     "objects",
-    "attached",
     "notes",
     "rare_kinds",
     "grants",

@@ -116,14 +116,14 @@ def test_tables_are_told_from_what_only_has_a_name(conn: Connection) -> None:
         "other.one",
         "public.one",
     ]
-    assert tables_there(conn, names) == (
+    assert list(tables_there(conn, names)) == [
         "public.two",
         'public."Odd.name"',
         '"s.t".u',
         's."t.u"',
         "public.one",
-    )
-    assert tables_there(conn, []) == ()
+    ]
+    assert tables_there(conn, []) == {}
 
 
 def test_names_with_dots_are_told_apart(conn: Connection) -> None:

@@ -12,11 +12,10 @@ SELECT
          THEN json_strip_nulls(json_build_object(
              'clustered', nullif(x.indisclustered, false),
              'replica_identity', nullif(x.indisreplident, false),
-             'tablespace', s.spcname)) END AS settings
+             'tablespace', (SELECT spcname FROM pg_tablespace WHERE oid = i.reltablespace))) END AS settings
 FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_class c ON c.oid = x.indrelid
 JOIN pg_namespace n ON n.oid = i.relnamespace
-LEFT JOIN pg_tablespace s ON s.oid = i.reltablespace
 WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 ORDER BY n.nspname, i.relname

@@ -2,11 +2,13 @@
 -- Functions of extensions are left out: the extension stands for them.
 WITH member AS (
     SELECT classid, objid FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
+), own AS MATERIALIZED (
+    SELECT oid, nspname, nspowner FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
 )
 SELECT 'view' AS kind, ARRAY[n.nspname, c.relname]::text[] AS names,
        json_build_object('definition', pg_get_viewdef(c.oid)) AS fields
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('v', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+FROM pg_class c JOIN own n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('v', 'm')
 UNION ALL
 SELECT 'sequence', ARRAY[n.nspname, c.relname],
        json_strip_nulls(json_build_object(
@@ -15,16 +17,15 @@ SELECT 'sequence', ARRAY[n.nspname, c.relname],
            'owned_by', o.refobjid::regclass::text || '.' || quote_ident(a.attname)))
 FROM pg_sequence s
 JOIN pg_class c ON c.oid = s.seqrelid
-JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN own n ON n.oid = c.relnamespace
 LEFT JOIN pg_depend o ON o.classid = 'pg_class'::regclass AND o.objid = c.oid AND o.objsubid = 0
      AND o.refclassid = 'pg_class'::regclass AND o.refobjsubid > 0 AND o.deptype IN ('a', 'i')
 LEFT JOIN pg_attribute a ON a.attrelid = o.refobjid AND a.attnum = o.refobjsubid
-WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 UNION ALL
 SELECT 'function', ARRAY[n.nspname, format('%s(%s)', p.proname, oidvectortypes(p.proargtypes))],
        json_build_object('definition', pg_get_functiondef(p.oid), 'owner', pg_get_userbyid(p.proowner))
-FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-WHERE p.prokind <> 'a' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+FROM pg_proc p JOIN own n ON n.oid = p.pronamespace
+WHERE p.prokind <> 'a'
   AND p.oid NOT IN (SELECT objid FROM member WHERE classid = 'pg_proc'::regclass)
 UNION ALL
 SELECT 'type', ARRAY[n.nspname, t.typname],
@@ -32,8 +33,8 @@ SELECT 'type', ARRAY[n.nspname, t.typname],
            'kind', 'domain', 'owner', pg_get_userbyid(t.typowner), 'type', format_type(t.typbasetype, t.typtypmod),
            'not_null', t.typnotnull, 'default', t.typdefault,
            'collation', CASE WHEN t.typcollation <> b.typcollation THEN t.typcollation::regcollation::text END))
-FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace JOIN pg_type b ON b.oid = t.typbasetype
-WHERE t.typtype = 'd' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+FROM pg_type t JOIN own n ON n.oid = t.typnamespace JOIN pg_type b ON b.oid = t.typbasetype
+WHERE t.typtype = 'd'
 UNION ALL
 SELECT 'type', ARRAY[n.nspname, t.typname],
        json_build_object(
@@ -45,8 +46,8 @@ SELECT 'type', ARRAY[n.nspname, t.typname],
                                      ORDER BY a.attnum)
                           FROM pg_attribute a JOIN pg_type b ON b.oid = a.atttypid
                           WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped))
-FROM pg_class c JOIN pg_type t ON t.oid = c.reltype JOIN pg_namespace n ON n.oid = t.typnamespace
-WHERE c.relkind = 'c' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+FROM pg_class c JOIN pg_type t ON t.oid = c.reltype JOIN own n ON n.oid = t.typnamespace
+WHERE c.relkind = 'c'
 UNION ALL
 SELECT 'type', ARRAY[n.nspname, t.typname],
        json_strip_nulls(json_build_object(
@@ -56,16 +57,14 @@ SELECT 'type', ARRAY[n.nspname, t.typname],
            'collation', CASE WHEN r.rngcollation <> 0 THEN r.rngcollation::regcollation::text END,
            'canonical', nullif(r.rngcanonical::text, '-'), 'difference', nullif(r.rngsubdiff::text, '-'),
            'multirange', format_type(r.rngmultitypid, NULL)))
-FROM pg_range r JOIN pg_type t ON t.oid = r.rngtypid JOIN pg_namespace n ON n.oid = t.typnamespace
-WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+FROM pg_range r JOIN pg_type t ON t.oid = r.rngtypid JOIN own n ON n.oid = t.typnamespace
 UNION ALL
 SELECT 'extension', ARRAY[e.extname], json_build_object('version', e.extversion, 'schema', n.nspname)
 FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
 WHERE e.extname <> 'plpgsql'
 UNION ALL
 SELECT 'schema', ARRAY[n.nspname], json_build_object('owner', pg_get_userbyid(n.nspowner))
-FROM pg_namespace n
-WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+FROM own n
 UNION ALL
 SELECT 'extension member', ARRAY['relation', n.nspname, c.relname], json_build_object('extension', e.extname)
 FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid JOIN pg_class c ON c.oid = d.objid

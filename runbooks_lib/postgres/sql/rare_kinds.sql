@@ -1,5 +1,9 @@
 -- Is there anything of the kinds that most databases have nothing of? One row, a column for each query.
-SELECT EXISTS (SELECT FROM pg_aggregate WHERE aggfnoid >= 16384)
+SELECT EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal OR tgenabled <> 'O') OR EXISTS (SELECT FROM pg_policy)
+       OR EXISTS (SELECT FROM pg_rewrite WHERE oid >= 16384 AND rulename <> '_RETURN') OR EXISTS (SELECT FROM pg_inherits)
+       OR EXISTS (SELECT FROM pg_constraint WHERE contype = 'n' AND contypid > 0)
+       OR EXISTS (SELECT FROM pg_attribute WHERE attstattarget >= 0) AS attached,
+       EXISTS (SELECT FROM pg_aggregate WHERE aggfnoid >= 16384)
        OR EXISTS (SELECT FROM pg_type WHERE oid >= 16384 AND (NOT typisdefined OR typtype = 'b' AND typarray <> 0))
        OR EXISTS (SELECT FROM pg_operator WHERE oid >= 16384) OR EXISTS (SELECT FROM pg_opfamily WHERE oid >= 16384)
        OR EXISTS (SELECT FROM pg_opclass WHERE oid >= 16384) OR EXISTS (SELECT FROM pg_am WHERE oid >= 16384)
