@@ -28,6 +28,7 @@ __all__ = [
 
 READ_TIMEOUT_MS = 60_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
+_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;"
 
 
 def connect(
@@ -190,8 +191,9 @@ class Sessions:
         deadline_s = conn.deadline_s
         try:
             with conn.transaction():
-                conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                conn.require_held(transaction_isolation="repeatable read", transaction_read_only="on")
+                conn.require_held(
+                    _SNAPSHOT, transaction_isolation="repeatable read", transaction_read_only="on"
+                )
                 yield conn
         except psycopg.Error as error:
             raise lost(self.targets[name], error) from error

@@ -25,12 +25,8 @@ _WORDS = (1, 17)  # where the two words of 64 bits begin in the hexadecimal dige
 def print_alike(conn: Connection) -> None:
     """Have this session print values as every other one does that was told so, whatever its server's settings."""
     conn.execute(
-        sql.SQL("SELECT {}").format(
-            sql.SQL(", ").join(
-                sql.SQL("set_config({}, {}, false)").format(sql.Literal(name), sql.Literal(value))
-                for name, value in _PRINTED_ALIKE.items()
-            )
-        )
+        "SELECT pg_catalog.set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s (name, value)",
+        (list(_PRINTED_ALIKE), list(_PRINTED_ALIKE.values())),
     )
 
 

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Generator, Mapping
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import Any, ClassVar, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -55,6 +55,22 @@ NO_VIEWS = {"restrict_nonsystem_relation_kind": "view"}
 NO_VIEWS_SINCE = {14: 140_013, 15: 150_008, 16: 160_004}  # from 17 on all have it
 SUPERUSERS = frozenset({"session_replication_role"})  # others can't set it, nor have it set by mistake
 _PID = sql.SQL("pg_catalog.pg_backend_pid()")
+_READ_BACK = sql.SQL(
+    "SELECT pg_catalog.json_object_agg(name, pg_catalog.current_setting(name, true))"
+    " FROM pg_catalog.unnest({names}::pg_catalog.text[]) AS s (name)"
+)
+# Whoever may not set a setting of superusers leaves it; nothing is set where another server process answers.
+_SET = sql.SQL(
+    "SELECT pg_catalog.json_object_agg(name, CASE"
+    " WHEN pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on'"
+    " OR NOT (name OPERATOR(pg_catalog.=) ANY ({superusers}::pg_catalog.text[]))"
+    " THEN pg_catalog.set_config(name, value, false) END) AS held,"
+    " pg_catalog.current_setting({mark}, true) AS taken, pg_catalog.pg_backend_pid() AS pid,"
+    " pg_catalog.pg_is_in_recovery() AS standby"
+    " FROM ROWS FROM (pg_catalog.unnest({names}::pg_catalog.text[]), pg_catalog.unnest({values}::pg_catalog.text[]))"
+    " AS s (name, value)"
+    " WHERE {only_at} OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()"
+)
 MARK = "runbooks.session"
 OPTIONS_MARK = "runbooks.options"
 _POOLED = (
@@ -112,22 +128,22 @@ class Session(psycopg.Connection[Row]):
         except StopIteration as done:
             return done.value
 
-    def require_held(self, **more: str) -> None:
-        """Read the session's settings back, and `more` of its transaction's.
+    def require_held(self, begin: LiteralString = "", **more: str) -> None:
+        """Read the session's settings back, and `more` of its transaction's; `begin` is executed in the same message.
 
         Raises ConnectionFailed naming those that do not hold: then something between here and the server changed them.
         """
         wanted = {**self.held, **more}
-        columns = [
-            sql.SQL("pg_catalog.current_setting({}, true)").format(sql.Literal(name)) for name in wanted
-        ]
-        statement = sql.SQL("SELECT {}").format(sql.SQL(", ").join(columns))
+        question = _READ_BACK.format(names=sql.Literal(list(wanted)))
         with self.cursor(row_factory=tuple_row) as cursor:
-            found = cursor.execute(statement).fetchone() or ()
+            cursor.execute(sql.SQL(begin) + question, prepare=False)
+            while cursor.nextset():
+                pass
+            (found,) = cursor.fetchone() or ({},)
         lost = [
             f"{name} is {have!r}, not {want!r}"
-            for (name, want), have in zip(wanted.items(), found, strict=True)
-            if have != want
+            for name, want in wanted.items()
+            if (have := found.get(name)) != want
         ]
         if lost:
             raise ConnectionFailed(
@@ -209,21 +225,19 @@ def _tell(conn: Session, settings: Mapping[str, str], *, only_at: int | None = N
         wanted |= NO_VIEWS
     row = _ask_alone(
         conn,
-        sql.SQL(
-            "SELECT {}, {} AS taken, {pid} AS pid, pg_catalog.pg_is_in_recovery() AS standby "
-            "WHERE {} OPERATOR(pg_catalog.=) {pid}"
-        ).format(
-            sql.SQL(", ").join(_set(name, value) for name, value in wanted.items()),
-            sql.SQL("pg_catalog.current_setting({}, true)").format(sql.Literal(OPTIONS_MARK)),
-            _PID if only_at is None else sql.Literal(only_at),
-            pid=_PID,
+        _SET.format(
+            names=sql.Literal(list(wanted)),
+            values=sql.Literal(list(wanted.values())),
+            superusers=sql.Literal(list(SUPERUSERS)),
+            mark=sql.Literal(OPTIONS_MARK),
+            only_at=_PID if only_at is None else sql.Literal(only_at),
         ),
     )
-    if row is None:
+    if row is None or row["held"] is None:
         return None
-    taken, conn.server_pid, conn.in_recovery = row.pop("taken"), row.pop("pid"), row.pop("standby")
-    conn.held = row | {name: wanted[name] for name in SUPERUSERS}
-    return bool(taken)
+    conn.server_pid, conn.in_recovery = row["pid"], row["standby"]
+    conn.held = row["held"] | {name: wanted[name] for name in SUPERUSERS}
+    return bool(row["taken"])
 
 
 def _ask_alone(conn: Session, question: sql.Composable) -> Row | None:
@@ -235,16 +249,6 @@ def _ask_alone(conn: Session, question: sql.Composable) -> Row | None:
     )
     cursor.nextset()
     return cursor.fetchone()
-
-
-def _set(name: str, value: str) -> sql.Composed:
-    call = "pg_catalog.set_config({name}, {value}, false)"
-    if name in SUPERUSERS:
-        is_one = "pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on'"
-        call = f"CASE WHEN {is_one} THEN {call} END"
-    return sql.SQL(call + " AS {label}").format(
-        name=sql.Literal(name), value=sql.Literal(value), label=sql.Identifier(name)
-    )
 
 
 def _server_pid(conn: Session) -> int:
