@@ -9,12 +9,14 @@ import re
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
 
 from runbooks_lib.archive.redaction import Masker, redact, redact_notebook
 from runbooks_lib.errors import EvidenceError
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 _HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -56,8 +58,21 @@ def write_bytes(path: Path, content: bytes) -> str:
 
 def _json(content: Any, *, indent: int) -> str:
     """Return content as JSON that any reader takes: half a character, of a name that is no UTF-8, is spelled out."""
-    text = json.dumps(content, indent=indent, ensure_ascii=False) + "\n"
+    text = _indented(content, " " * indent, "\n") + "\n"
     return text if text.isascii() else _HALF.sub(lambda half: f"\\\\u{ord(half[0]):04x}", text)
+
+
+def _indented(value: Any, step: str, end: str) -> str:
+    """Return a value of JSON as json.dumps prints it with an indent, which is slow there."""
+    if isinstance(value, str):
+        return encode_basestring(value)
+    begin = end + step
+    if isinstance(value, dict) and value:
+        fields = [f"{encode_basestring(key)}: {_indented(each, step, begin)}" for key, each in value.items()]
+        return f"{{{begin}{f',{begin}'.join(fields)}{end}}}"
+    if isinstance(value, list) and value:
+        return f"[{begin}{f',{begin}'.join(_indented(each, step, begin) for each in value)}{end}]"
+    return _encode(value)
 
 
 def _write(path: Path, content: str | bytes) -> str:
