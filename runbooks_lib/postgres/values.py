@@ -14,7 +14,6 @@ from psycopg import sql
 from psycopg.pq import Escaping
 
 from runbooks_lib.errors import PreconditionFailed, SpecError
-from runbooks_lib.names import quoted
 from runbooks_lib.postgres.catalog import tables_there
 from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.queries import query
