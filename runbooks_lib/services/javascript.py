@@ -1,194 +1,228 @@
-"""Read the HTTP routes that a JavaScript or TypeScript text declares.
+"""Read the HTTP routes that a JavaScript or TypeScript file declares, with tree-sitter's grammar.
 
-No parser: comments and strings are masked first, so that what is left can be searched by
-small expressions. All of them are possessive or bounded, so the time stays linear in the text.
+Express, Fastify and Hono declare routes by calls, Nest by decorators, Next.js by the file's place and its exports.
 """
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
+from itertools import product
+from pathlib import PurePosixPath
 
-_VERBS = "get|post|put|patch|delete|head|options|all"
-_QUOTE = "['\"`]"
+import tree_sitter_typescript
+from tree_sitter import Language, Node, Parser
 
-_TOKEN = re.compile(
-    r"(?<!\\)//[^\n]*+"
-    r"|(?<!\\)/\*(?:[^*]|\*(?!/))*+(?:\*/)?"
-    r"|'[^'\\\n]*+(?:\\.[^'\\\n]*+)*+'?"
-    r'|"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?'
-    r"|`[^`\\]*+(?:\\.[^`\\]*+)*+`?",
-    re.DOTALL,
-)
-# .get<Types>(PREFIX + '/path'
-_CALL = re.compile(
-    rf"\.(?P<verb>{_VERBS})\s*+(?:<[^<>()]{{0,200}}+>)?+\s*+\(\s*+"
-    rf"(?P<prefix>[\w$.]{{1,80}}+\s*+\+\s*+)?+(?={_QUOTE})"
-)
-_NOT_A_NAME = re.compile(r"[^\w$]")
-_DECORATOR = re.compile(
-    r"@(?P<name>Controller|Get|Post|Put|Patch|Delete|Head|Options|All)\s*+\(\s*+"
-    rf"(?:\{{[^{{}}]{{0,500}}?\bpath\s*+:\s*+)?(?P<literal>(?={_QUOTE}))?"
-)
-_FRAME = re.compile(
-    r"\.route\s*+\(|[(){}\[\]]"
-    rf"|(?<![\w$.])(?P<key>method|url|path)\s*+:\s*+(?P<list>\[[^\]]{{0,200}}+\])?(?P<literal>(?={_QUOTE}))?"
-)
-_CHAINED = re.compile(rf"\s*+\.({_VERBS})\s*+\(")
-_PAST_BLANKS = re.compile(r"\s*+")
-_HANDLER_FOLLOWS = re.compile(r"\s*+,")
+UNKNOWN = "${…}"  # what stands before a path where the source has an expression: PREFIX + '/x'
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+_VERBS = _METHODS | {"ALL"}
+_DECORATORS = {verb.title(): verb for verb in _VERBS}
 
 # Callers of routes, not declarers: axios.post('/x', body).
 _CLIENTS = ("axios", "http", "https", "client", "httpservice", "fetch", "got", "ky", "superagent", "nock")
+_MAX_RECEIVER_LINKS = 8
+_LITERALS = ("string", "template_string")
+_PLAIN_VALUES = (*_LITERALS, "number", "true", "false", "null", "undefined")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """One declared route; `rooted` is False when an expression stands before the literal path."""
+    """One declared route; the path begins with `UNKNOWN` where an expression stands before it."""
 
     method: str
     path: str
     line: int
-    rooted: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class _Masked:
-    """A text whose comments are blanks and whose strings are empty of code, offsets unchanged."""
+def declared_routes(text: str, file: PurePosixPath) -> tuple[list[Declared], bool]:
+    """Return the routes that a source text declares, and whether the grammar understood all of it.
 
-    code: str
-    strings: dict[int, str]
-    line_ends: list[int]
-
-    def line(self, offset: int) -> int:
-        return bisect_right(self.line_ends, offset - 1) + 1
-
-
-@dataclass(slots=True)
-class _Frame:
-    """One open bracket; `opener` is the bracket, `route` for `.route(`, `chain` for a verb behind it."""
-
-    opener: str
-    offset: int
-    path: str | None = None
-    methods: list[str] = field(default_factory=list)
+    `file` is the text's path in its tree: its suffix chooses the grammar, its folders are a route of Next.js.
+    """
+    typed = file.suffix in (".ts", ".mts", ".cts")
+    grammar = tree_sitter_typescript.language_typescript if typed else tree_sitter_typescript.language_tsx
+    root = Parser(Language(grammar())).parse(text.encode()).root_node
+    nodes: dict[str, list[Node]] = defaultdict(list)
+    for node in _inner_first(root):
+        nodes[node.type].append(node)
+    awaited = {call for node in nodes["await_expression"] for call in node.named_children}
+    called = _called([call for call in nodes["call_expression"] if call not in awaited])
+    decorated = _decorated([*nodes["class_declaration"], *nodes["export_statement"]])
+    exported = _exported([*nodes["export_statement"], *nodes["export_specifier"]], file)
+    return [*called, *decorated, *exported], not root.has_error
 
 
-def declared_routes(text: str) -> Iterator[Declared]:
-    """Yield the routes that a source text declares, in no particular order."""
-    masked = _mask(text)
-    yield from _calls(masked)
-    yield from _decorators(masked)
-    yield from _route_calls(masked)
-
-
-def _mask(text: str) -> _Masked:
-    strings: dict[int, str] = {}
-
-    def blank(match: re.Match[str]) -> str:
-        token = match.group()
-        if token[0] == "/":
-            return _fill(token, " ")
-        closed = len(token) > 1 and token[-1] == token[0]
-        inside = token[1:-1] if closed else token[1:]
-        strings[match.start()] = inside
-        return token[0] + _fill(inside, "_") + (token[0] if closed else "")
-
-    code = _TOKEN.sub(blank, text)
-    return _Masked(code, strings, [m.start() for m in re.finditer("\n", text)])
-
-
-def _fill(token: str, filler: str) -> str:
-    return filler * len(token) if "\n" not in token else re.sub(r"[^\n]", filler, token)
-
-
-def _declared(masked: _Masked, method: str, path: str, offset: int, *, rooted: bool = True) -> Declared:
-    """Make a route; `${PREFIX}/x` is `/x` behind an unknown prefix."""
-    if path.startswith("${"):
-        path, rooted = path.partition("}")[2], False
-    return Declared(method=method.upper(), path=path, line=masked.line(offset), rooted=rooted)
-
-
-def _calls(masked: _Masked) -> Iterator[Declared]:
-    """Yield `router.get('/x', handler)`; without a handler it is a cache's or a test's `.get('/x')`."""
-    for match in _CALL.finditer(masked.code):
-        path = masked.strings.get(match.end())
-        if path is None or _receiver(masked.code, match.start()).endswith(_CLIENTS):
+def _inner_first(root: Node) -> Iterator[Node]:
+    """Yield all nodes of a tree, in a time that is linear however deep they nest: tree-sitter's queries are not."""
+    cursor = root.walk()
+    while True:
+        if cursor.goto_first_child():
             continue
-        if _HANDLER_FOLLOWS.match(masked.code, match.end() + len(path) + 2):
-            rooted = match["prefix"] is None
-            yield _declared(masked, match["verb"], path, match.start("verb"), rooted=rooted)
+        while True:
+            if node := cursor.node:
+                yield node
+            if cursor.goto_next_sibling():
+                break
+            if not cursor.goto_parent():
+                return
 
 
-def _receiver(code: str, dot: int) -> str:
-    """Return the last name before a dot, in small letters: `this.http` is `http`."""
-    before = code[max(0, dot - 80) : dot].rstrip().removesuffix(")")
-    return _NOT_A_NAME.split(before)[-1].lower()
+def _declared(method: str, path: str, node: Node) -> Declared:
+    return Declared(method=method.upper(), path=path, line=node.start_point.row + 1)
 
 
-def _decorators(masked: _Masked) -> Iterator[Declared]:
-    """Yield `@Get('x')` below the last `@Controller('y')` before it."""
-    prefix = ""
-    for match in _DECORATOR.finditer(masked.code):
-        path = masked.strings.get(match.end(), "") if match["literal"] is not None else ""
-        if match["name"] == "Controller":
-            prefix = path
-        else:
-            whole = f"{prefix.rstrip('/')}/{path.lstrip('/')}"
-            yield _declared(masked, match["name"], whole, match.start())
+def _called(calls: Sequence[Node]) -> Iterator[Declared]:
+    """Yield `app.get('/x', handler)`, `app.route({ method, url })` and `app.route('/x').get(handler)`."""
+    chains: dict[Node | None, str] = {}  # `.route('/x')` and the calls behind it
+    for call in calls:
+        function, arguments = _field(call, "function"), _items(_field(call, "arguments"))
+        receiver, name = _field(function, "object"), _field(function, "property") or function
+        verb = _text(name).upper()
+        if verb in ("ROUTE", "CREATEROUTE"):
+            yield from (
+                route for argument in arguments for item in _each(argument) for route in _options(item)
+            )
+            if len(arguments) == 1 and (paths := _paths(arguments[0])):
+                chains[call] = paths[0]
+        elif receiver in chains and verb in _VERBS:
+            chains[call] = chains[receiver]
+            yield _declared(verb, chains[call], name or call)
+        elif len(arguments) > 1 and receiver and not _is_client(receiver) and _handles(arguments[-1]):
+            yield from _direct(verb, arguments, name or call)
 
 
-def _route_calls(masked: _Masked) -> Iterator[Declared]:
-    """Yield `.route({ method, url })`, also in lists, and `.route('/x').get(...).post(...)`."""
-    stack: list[_Frame] = []
-    chains: dict[int, str] = {}  # where a chained verb's bracket opens -> the path it is for
-    for match in _FRAME.finditer(masked.code):
-        token = match.group()
-        if match["key"]:
-            _note_option(masked, stack, match)
-        elif token[-1] in "({[":
-            stack.append(_opened(masked, match, chains))
-        elif stack:
-            frame = stack.pop()
-            if token == "}" and frame.path is not None and _in_route_call(stack):
-                for method in frame.methods:
-                    yield _declared(masked, method, frame.path, frame.offset)
-            elif frame.opener in ("route", "chain") and frame.path is not None:
-                chained = _CHAINED.match(masked.code, match.end())
-                if chained:
-                    chains[chained.end() - 1] = frame.path
-                    yield _declared(masked, chained[1], frame.path, chained.start(1))
+def _direct(verb: str, arguments: list[Node], name: Node) -> Iterator[Declared]:
+    """Yield `app.get('/x', handler)`, and Hono's `app.on('GET', '/x', handler)`."""
+    if verb in _VERBS:
+        yield from (_declared(verb, path, name) for path in _paths(arguments[0]))
+    elif verb == "ON" and len(arguments) > 2:
+        for method, path in product(_paths(arguments[0]), _paths(arguments[1])):
+            yield _declared(method, path, name)
 
 
-def _opened(masked: _Masked, match: re.Match[str], chains: dict[int, str]) -> _Frame:
-    if match.group().startswith(".route"):
-        literal = _PAST_BLANKS.match(masked.code, match.end())
-        path = masked.strings.get(literal.end()) if literal else None
-        return _Frame("route", match.start(), path)
-    if match.start() in chains:
-        return _Frame("chain", match.start(), chains[match.start()])
-    return _Frame(match.group(), match.start())
+def _options(node: Node) -> Iterator[Declared]:
+    """Yield the routes of `{ method: ['GET', 'POST'], url: '/x' }`."""
+    values = _values(node)
+    for method, path in product(_paths(values.get("method")), _paths(values.get("url", values.get("path")))):
+        yield _declared("ALL" if method == "*" else method, path, node)
 
 
-def _in_route_call(stack: list[_Frame]) -> bool:
-    """Whether the innermost bracket is `.route(`, or a list directly in it."""
-    openers = [frame.opener for frame in stack[-2:]]
-    return openers[-1:] == ["route"] or openers == ["route", "["]
+def _decorated(classes: Sequence[Node]) -> Iterator[Declared]:
+    """Yield Nest's `@Get('x')` in a class below `@Controller('y')`; an exported one's is at its `export`."""
+    for node in classes:
+        body = _field(_field(node, "declaration") or node, "body")
+        for above in _decorators(node, {"Controller"}):
+            for decorator in _decorators(body, _DECORATORS.keys()):
+                for prefix, path in product(_decorator_paths(above), _decorator_paths(decorator)):
+                    whole = f"{prefix.rstrip('/')}/{path.lstrip('/')}"
+                    yield _declared(_DECORATORS[_decorator_name(decorator)], whole, decorator)
 
 
-def _note_option(masked: _Masked, stack: list[_Frame], match: re.Match[str]) -> None:
-    """Keep `method:` and `url:` of the object that `.route(` was given, and of no other object."""
-    if not stack or stack[-1].opener != "{" or not _in_route_call(stack[-3:-1]):
-        return
-    frame = stack[-1]
-    literal = masked.strings.get(match.end()) if match["literal"] is not None else None
-    if match["key"] != "method":
-        frame.path = literal if literal is not None else frame.path
-    elif match["list"]:
-        quotes = re.finditer(_QUOTE, match["list"])
-        inside = (masked.strings.get(match.start("list") + quote.start()) for quote in quotes)
-        frame.methods += [name for name in inside if name]
-    elif literal is not None:
-        frame.methods.append("ALL" if literal == "*" else literal)
+def _decorators(node: Node | None, names: Set[str]) -> list[Node]:
+    found = node.children_by_field_name("decorator") if node else []
+    return [decorator for decorator in found if _decorator_name(decorator) in names]
+
+
+def _decorator_name(decorator: Node) -> str:
+    return _text(_field(decorator.named_children[0], "function"))
+
+
+def _decorator_paths(decorator: Node) -> list[str]:
+    """Return the paths of `('x')`, `(['x', 'y'])`, `({ path: 'x' })` and `()`, which is the empty one."""
+    given = _items(_field(decorator.named_children[0], "arguments"))
+    if given and given[0].type == "object":
+        given = [value for key, value in _values(given[0]).items() if key == "path"]
+    return (_paths(given[0]) or [UNKNOWN]) if given else [""]
+
+
+def _exported(exports: Sequence[Node], file: PurePosixPath) -> Iterator[Declared]:
+    """Yield the routes of a file of Next.js: methods in `app/x/route.ts`, one handler in `pages/api/x.ts`."""
+    path, methods = _next_path(file)
+    for node in exports if path else ():
+        declaration = _field(node, "declaration")
+        variables = [
+            _field(item, "name") for item in _items(declaration) if item.type == "variable_declarator"
+        ]
+        names = [_field(node, "alias") or _field(node, "name"), _field(declaration, "name"), *variables]
+        words = [child.type for child in node.children if child.type == "default"]
+        for name in (*map(_text, names), *words):
+            if name in methods:
+                yield _declared(methods[name], path or "", node)
+
+
+def _next_path(file: PurePosixPath) -> tuple[str | None, dict[str, str]]:
+    """Return the path that Next.js gives a file, and what exports of it are which method.
+
+    `(group)` and `@slot` are not in the path, `[id]` is a parameter, and a private `_folder` is no route.
+    `[...all]` isn't either: it does not tell which paths it answers.
+    """
+    parts = file.parent.parts
+    if "app" in parts and file.stem == "route":
+        folders, methods = parts[parts.index("app") + 1 :], {method: method for method in _METHODS}
+    elif "pages" in parts and parts[parts.index("pages") + 1 :][:1] == ("api",):
+        page = () if file.stem == "index" else (file.stem,)
+        folders, methods = (*parts[parts.index("pages") + 1 :], *page), {"default": "ALL"}
+    else:
+        return None, {}
+    if any(name.startswith(("_", "[...", "[[")) for name in folders):
+        return None, {}
+    named = [name for name in folders if not name.startswith(("(", "@"))]
+    return "/" + "/".join(f":{name[1:-1]}" if name[0] == "[" else name for name in named), methods
+
+
+def _handles(argument: Node) -> bool:
+    """Tell whether a call's last argument may answer requests: `api.get('/x', { headers })` has no handler."""
+    if argument.type == "object":
+        return "handler" in map(_key, _items(argument))
+    return argument.type not in _PLAIN_VALUES
+
+
+def _is_client(receiver: Node) -> bool:
+    """Tell whether requests are sent with it: `this.http`, `axios.create()`, `nock('http://host')`."""
+    node: Node | None = receiver
+    for _ in range(_MAX_RECEIVER_LINKS):
+        name = _field(node, "property") or node
+        if name and name.child_count == 0 and _text(name).lower().endswith(_CLIENTS):
+            return True
+        node = _field(node, "object") or _field(node, "function")
+    return False
+
+
+def _field(node: Node | None, name: str) -> Node | None:
+    return node.child_by_field_name(name) if node else None
+
+
+def _items(node: Node | None) -> list[Node]:
+    return [child for child in node.named_children if child.type != "comment"] if node else []
+
+
+def _each(node: Node) -> list[Node]:
+    return _items(node) if node.type == "array" else [node]
+
+
+def _values(node: Node) -> dict[str, Node]:
+    """Return the values of an object's pairs by their keys; of anything else none."""
+    pairs = [member for member in _items(node) if member.type == "pair"] if node.type == "object" else []
+    return {_key(pair): value for pair in pairs if (value := _field(pair, "value"))}
+
+
+def _key(member: Node) -> str:
+    """Return the name of an object's member: of `a: 1`, `'a': 1`, `a() {}` and `a` alike."""
+    name = _field(member, "key") or _field(member, "name") or member
+    return "" if name.type == "spread_element" else _text(name).strip("'\"")
+
+
+def _paths(node: Node | None) -> list[str]:
+    return [path for item in (_each(node) if node else ()) if (path := _path(item)) is not None]
+
+
+def _path(node: Node) -> str | None:
+    end = _field(node, "right") if node.type == "binary_expression" else node
+    if end is None or end.type not in _LITERALS:
+        return None
+    return ("" if end is node else UNKNOWN) + _text(end)[1:-1]
+
+
+def _text(node: Node | None) -> str:
+    return (node.text or b"").decode() if node else ""

@@ -1,26 +1,24 @@
 """Look a route up in a JavaScript or TypeScript source tree.
 
-Understands Express (`router.get('/x', ...)`, `.route('/x').get(...)`), Fastify (`.route({ method, url })`)
-and Nest (`@Get('x')` below `@Controller('y')`). Comments and the insides of strings are no code.
-Prefixes that are mounted in another file are not followed: a route that ends as the wanted path does,
-in two segments or more, is reported as a suffix.
+Prefixes that are mounted elsewhere are not followed: a route that ends as the wanted path does, in two segments
+or more, is reported as a suffix.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.services.javascript import Declared, declared_routes
 
-SKIPPED_FOLDERS = frozenset({"node_modules", ".git", "dist"})
-SUFFIXES = (".js", ".ts", ".mjs", ".cjs", ".tsx")
+SKIPPED_FOLDERS = frozenset({"node_modules", ".git", "dist", ".next", "__tests__", "__mocks__"})
+SUFFIXES = (".js", ".ts", ".mjs", ".cjs", ".mts", ".cts", ".jsx", ".tsx")
 NOT_THE_SERVICE = (".test", ".spec", ".d")  # before the suffix: tests and type declarations
-MAX_FILE_BYTES = 2_000_000
+MAX_FILE_BYTES = 500_000
 MAX_TEXT_CHARS = 200
 
 
@@ -43,10 +41,28 @@ class Hit:
     match: Match
 
 
-def find_route(root: Path, method: str, path: str) -> tuple[Hit, ...]:
-    """Return every declaration of a route below `root`, by file and line.
+@dataclass(slots=True)
+class SourceTree:
+    """The routes of a tree, with file and line's text, and the files that could not be read whole."""
 
-    Reads the tree's sources one at a time; links are not followed, nor files over 2 MB read.
+    routes: list[tuple[str, str, Declared]] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+
+    def find(self, method: str, path: str) -> tuple[Hit, ...]:
+        """Return every declaration of a route, by file and line."""
+        wanted = _segments(path)
+        hits = [
+            Hit(file=file, line=route.line, text=text, path=route.path, match=match)
+            for file, text, route in self.routes
+            if (match := _compare(wanted, route, method.upper())) is not None
+        ]
+        return tuple(sorted(hits, key=lambda hit: (hit.file, hit.line)))
+
+
+def read_tree(root: Path) -> SourceTree:
+    """Read the routes of all sources below a folder, one file at a time; links are not followed.
+
+    Not read whole are files over 500 KB, and those with syntax that the grammar does not know.
 
     Raises PreconditionFailed when the tree or a source in it cannot be read: not found would be untrue.
     """
@@ -54,26 +70,15 @@ def find_route(root: Path, method: str, path: str) -> tuple[Hit, ...]:
         raise PreconditionFailed(
             f"The source tree {root} is not a folder.", "Name the folder that holds the service's source."
         )
-    wanted = _segments(path)
-    hits = []
+    tree = SourceTree()
     for file in _sources(root):
-        text = _read(file)
-        lines = text.split("\n")
-        for route in declared_routes(text):
-            match = _compare(wanted, route, method.upper())
-            if match is not None:
-                hits.append(_hit(root, file, lines, route, match))
-    return tuple(sorted(hits, key=lambda hit: (hit.file, hit.line)))
-
-
-def _hit(root: Path, file: Path, lines: list[str], route: Declared, match: Match) -> Hit:
-    return Hit(
-        file=file.relative_to(root).as_posix(),
-        line=route.line,
-        text=lines[route.line - 1].strip()[:MAX_TEXT_CHARS],
-        path=route.path,
-        match=match,
-    )
+        name = file.relative_to(root).as_posix()
+        text = _read(file) if file.stat().st_size <= MAX_FILE_BYTES else None
+        routes, whole = ([], False) if text is None else declared_routes(text, PurePosixPath(name))
+        lines = (text or "").split("\n")
+        tree.routes += [(name, lines[route.line - 1].strip()[:MAX_TEXT_CHARS], route) for route in routes]
+        tree.unread += [] if whole else [name]
+    return tree
 
 
 def _sources(root: Path) -> Iterator[Path]:
@@ -83,7 +88,7 @@ def _sources(root: Path) -> Iterator[Path]:
             stem, suffix = os.path.splitext(name)
             if suffix in SUFFIXES and not stem.endswith(NOT_THE_SERVICE):
                 file = Path(folder, name)
-                if not file.is_symlink() and file.is_file() and file.stat().st_size <= MAX_FILE_BYTES:
+                if not file.is_symlink() and file.is_file():
                     yield file
 
 
@@ -113,14 +118,15 @@ def _segments(path: str) -> tuple[str, ...]:
 def _compare(wanted: tuple[str, ...], route: Declared, method: str) -> Match | None:
     if route.method not in (method, "ALL"):
         return None
-    have = _segments(route.path)
+    rooted = not route.path.startswith("${")
+    have = _segments(route.path if rooted else route.path.partition("}")[2])
     if not have or len(have) > len(wanted):
         return None
     pairs = list(zip(have, wanted[-len(have) :], strict=True))
     if any(mine not in (other, ":") for mine, other in pairs):
         return None
     words = sum(mine == other != ":" for mine, other in pairs)
-    if len(have) < len(wanted) or not route.rooted:
+    if len(have) < len(wanted) or not rooted:
         return Match.SUFFIX if words >= 2 else None
     if all(mine == other for mine, other in pairs):
         return Match.EXACT

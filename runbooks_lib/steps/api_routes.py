@@ -21,9 +21,10 @@ from runbooks_lib.services.deployments import Deployment, deployment_state
 from runbooks_lib.services.headers import headers_of
 from runbooks_lib.services.http import SAFE_METHODS, RouteState
 from runbooks_lib.services.probes import Probe, ServiceProbe, probe_routes, probe_service
-from runbooks_lib.services.source import Hit, find_route
+from runbooks_lib.services.source import Hit, SourceTree, read_tree
 from runbooks_lib.steps.declared import or_not_declared
 
+MAX_NAMED = 5
 UNTOLD = frozenset({RouteState.UNREACHABLE, RouteState.SERVER_ERROR})
 
 
@@ -114,14 +115,16 @@ def source(phase: Phase, sessions: Sessions) -> Answer:
             continue
         folder = os.environ.get(service.source_env)
         trees[name] = Path(folder).name if folder else "not given"
-        for route in (r for r in phase.routes if name in r.services):
-            try:
-                hits = find_route(Path(folder), route.method, route.path) if folder else None
-            except RunbookError as error:
-                findings.append(could_not_run("route_is_in_source", name, _named(route), error))
-                continue
-            findings.append(_judge_source(name, service, route, hits))
-            declared[_named(route)].extend({"service": name, **asdict(hit)} for hit in hits or ())
+        mine = [route for route in phase.routes if name in route.services]
+        try:
+            tree = read_tree(Path(folder)) if folder else None
+        except RunbookError as error:
+            findings.extend(could_not_run("route_is_in_source", name, _named(r), error) for r in mine)
+            continue
+        for route in mine:
+            hits = tree.find(route.method, route.path) if tree else ()
+            findings.append(_judge_source(name, service, route, hits, tree))
+            declared[_named(route)].extend({"service": name, **asdict(hit)} for hit in hits)
     facts = {
         "trees": trees,
         "routes": [
@@ -251,17 +254,25 @@ def _judge_served(route: Route, at_services: list[Finding], untold: set[str]) ->
     )
 
 
-def _judge_source(name: str, service: Service, route: Route, hits: tuple[Hit, ...] | None) -> Finding:
-    found = ", ".join(f"{hit.file}:{hit.line}" for hit in hits or ())
-    verdict = Verdict.SKIP if hits is None else Verdict.PASS if hits else Verdict.OPEN
+def _judge_source(
+    name: str, service: Service, route: Route, hits: tuple[Hit, ...], tree: SourceTree | None
+) -> Finding:
+    verdict = Verdict.SKIP if tree is None else Verdict.PASS if hits else Verdict.OPEN
+    have, hint = ", ".join(f"{hit.file}:{hit.line}" for hit in hits), ""
+    if tree is None:
+        have = f"not looked up: {service.source_env} is not set"
+    elif not hits:
+        have, hint = "not found", "Nobody has written it yet, or in a way that the look-up cannot read."
+        if tree.unread:
+            have += f"; {len(tree.unread)} files not read whole: {', '.join(tree.unread[:MAX_NAMED])}"
     return Finding(
         check="route_is_in_source",
         target=name,
         object=_named(route),
-        have=f"not looked up: {service.source_env} is not set" if hits is None else found or "not found",
+        have=have,
         want="declared somewhere",
         verdict=verdict,
-        hint="Nobody has written it yet, or in a way that the look-up cannot read." if hits == () else "",
+        hint=hint,
     )
 
 

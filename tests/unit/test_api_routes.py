@@ -506,6 +506,18 @@ def test_a_source_without_the_route_is_open(tmp_path: Path, monkeypatch: pytest.
     assert finding.hint
 
 
+def test_sources_that_were_not_read_whole_are_named_where_a_route_is_not_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.ts").write_text("router.get('/api/v1/marketplaces/amazon/status', status)\n")
+    (tmp_path / "b.ts").write_text("class {{ (\n")
+    monkeypatch.setenv("RUNBOOKS_PRISMA_PROJECT", str(tmp_path))
+    answer = ask(api_routes.source)
+    assert of(answer, "route_is_in_source", object=GET)[0].have == "a.ts:1"
+    (finding,) = of(answer, "route_is_in_source", object=POST)
+    assert (finding.verdict, finding.have) == (Verdict.OPEN, "not found; 1 files not read whole: b.ts")
+
+
 def test_a_source_that_is_not_given_is_skipped() -> None:
     answer = ask(api_routes.source)
     assert verdicts(answer, "route_is_in_source") == {Verdict.SKIP}
