@@ -16,6 +16,7 @@ _HARMLESS = frozenset(
         "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX",
     }
 )  # fmt: skip
+DISTRIBUTION = "runbooks-lib"  # what it is installed as; `runbooks` on PyPI is somebody else's
 _NOT_OURS = frozenset({"node_modules", "__pycache__", "notebooks"})
 # A kernel's working directory is not looked into for modules, and nobody's startup file is executed.
 _KERNEL = {"InteractiveShellApp": {"ignore_cwd": True, "exec_PYTHONSTARTUP": False}}
@@ -31,6 +32,11 @@ def package_files() -> Iterator[Path]:
     for parent, folders, names in os.walk(package()):
         folders[:] = sorted(name for name in folders if name not in _NOT_OURS)
         yield from (Path(parent, name) for name in sorted(names) if not name.endswith(".pyc"))
+
+
+def how_to_add(extra: str) -> str:
+    """Return the sentence that says how an extra is installed: from our own files, by no name of an index."""
+    return f"Install {DISTRIBUTION} with its extra {extra}; in its checkout: pip install '.[{extra}]'."
 
 
 @cache

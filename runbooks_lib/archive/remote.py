@@ -25,6 +25,7 @@ from runbooks_lib.archive.redaction import redact
 from runbooks_lib.archive.run import HEADER, Run, is_url, runs_folder
 from runbooks_lib.cache import cache_directory
 from runbooks_lib.errors import EvidenceError, PreconditionFailed, RunbookError
+from runbooks_lib.package import how_to_add
 from runbooks_lib.temporary import temporary_folder
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "abfs": "abfs", "abfss": "abfs", "az": "abfs"}
@@ -293,19 +294,19 @@ def _open(url: str) -> tuple[Any, str]:
     """Return the file system of a URL and the path in it. Raises PreconditionFailed when its driver is missing."""
     protocol = urlsplit(url).scheme
     extra = EXTRAS.get(protocol)
-    hint = f"Install it with the extra {extra}: pip install 'runbooks[{extra}]'." if extra else ""
+    hint = how_to_add(extra) if extra else "Install the package of its driver."
     try:
         import fsspec
     except ImportError as error:
         raise PreconditionFailed(
-            f"The archive {shown(url)} needs the Python package fsspec.", hint or "pip install fsspec"
+            f"The archive {shown(url)} needs the Python package fsspec.", hint
         ) from error
     try:
         fs, root = fsspec.url_to_fs(url)
     except ImportError as error:
         raise PreconditionFailed(
             f"The archive {shown(url)} needs a driver that is not installed: {error}.",
-            hint or "Install the package that it names.",
+            hint,
         ) from error
     except ValueError as error:
         raise PreconditionFailed(

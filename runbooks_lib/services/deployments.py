@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from runbooks_lib.errors import ConnectionFailed, PreconditionFailed
+from runbooks_lib.package import how_to_add
 
 TIMEOUT_S = (5.0, 10.0)  # to connect, to read
 
@@ -74,7 +75,7 @@ def _kubernetes() -> Any:
     except ImportError as error:
         raise PreconditionFailed(
             "A kubeconfig is at hand, but the Kubernetes client is not installed.",
-            "Install it with: pip install 'runbooks[kubernetes]'; or unset KUBECONFIG not to ask the cluster.",
+            f"{how_to_add('kubernetes')} Or unset KUBECONFIG not to ask the cluster.",
         ) from error
     return kubernetes
 

@@ -44,7 +44,7 @@ def test_a_new_run_has_its_header_and_the_phase(
     assert header["operator"]["user"] == "somebody"
     assert header["started_at"].endswith("Z")
     assert [t["name"] for t in header["targets"]] == ["leader", "replica", "legacy"]
-    assert set(header["versions"]) == {"python", *module.RECORDED_PACKAGES}
+    assert set(header["versions"]) == {"python", "runbooks", *module.RECORDED_PACKAGES}
 
 
 def test_it_is_readable_by_its_owner_only(tmp_path: Path, phase: Phase) -> None:

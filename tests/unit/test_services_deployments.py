@@ -168,7 +168,7 @@ def test_a_kubeconfig_that_cannot_be_used(tmp_path: Path, text: str | None) -> N
 
 def test_without_the_extra_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kubernetes", None)
-    with pytest.raises(PreconditionFailed, match=r"pip install 'runbooks\[kubernetes\]'"):
+    with pytest.raises(PreconditionFailed, match=r"pip install '\.\[kubernetes\]'"):
         deployment_state("keybuzz", "keybuzz-backend", tmp_path / "kubeconfig")
 
 

@@ -325,7 +325,7 @@ def test_a_missing_driver_is_named_with_its_extra(
     for act in (lambda u: upload(run, u), lambda u: prepare(u, PHASE), listed_at, copied):
         with pytest.raises(PreconditionFailed, match="needs a driver that is not installed") as caught:
             act(f"{scheme}://bucket/runs")
-        assert f"pip install 'runbooks[{extra}]'" in caught.value.what_to_do
+        assert f"pip install '.[{extra}]'" in caught.value.what_to_do
 
 
 def test_without_fsspec(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
