@@ -14,7 +14,9 @@ from runbooks_lib.postgres.dump_script import Piece, identifiers
 from runbooks_lib.postgres.restore import Restored
 
 # In short what `definitions.NOT_DUMPED` says kind by kind.
-NOT_CARRIED = "versions of extensions, tablespaces, settings of the database and of roles"
+NOT_CARRIED = (
+    "versions of extensions, tablespaces, settings of the database and of roles, order of inherited columns"
+)
 # What PostgreSQL has since a major version: privileges that GRANT ALL gives, fields, kinds of objects.
 NEW = {17: ("MAINTAIN",), 18: ("generated_columns",)}
 # The fields of what a server prints of what it has parsed; and what pg_dump writes before and after each.

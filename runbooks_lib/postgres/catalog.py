@@ -134,7 +134,9 @@ class Catalog:
             relations={
                 n: _dumped("relation settings", r) for n, r in self.relations.items() if kept("relation", n)
             },
-            columns={n: found for n, found in self.columns.items() if kept("relation", n)},
+            columns={
+                n: self._in_dumped_order(n, found) for n, found in self.columns.items() if kept("relation", n)
+            },
             constraints={
                 n: c for n, c in self.constraints.items() if kept("relation", n) and kept("type", n)
             },
@@ -146,6 +148,12 @@ class Catalog:
             enums={n: enum for n, enum in self.enums.items() if kept("type", n)},
             definitions=definitions,
         )
+
+    def _in_dumped_order(self, table: str, columns: tuple[Column, ...]) -> tuple[Column, ...]:
+        """Return columns by name where they are inherited: in a restored table these come first, wherever they were."""
+        if ("inherits", table) in self.definitions and not self.relations[table].partition:
+            return tuple(sorted(columns, key=lambda column: column.name))
+        return columns
 
     def fingerprint(self) -> str:
         """Return the SHA-256 (hex) of the whole snapshot: equal exactly when two snapshots are equal.

@@ -36,7 +36,8 @@ def content_hash(conn: Connection, relation: str, *, alone: bool = False) -> tup
     Reads the relation once, in the server, with flat memory; writes nothing. Each row is hashed as the server prints
     it, all columns in their order, and the hashes are added up: a row that stands twice counts twice. Equal digests
     say that two relations hold the same rows; call it inside `Sessions.snapshot` where that is to be said of one
-    moment. `relation` is a `schema.relation` name, `alone` leaves out the rows of its partitions and heirs.
+    moment. `relation` is a `schema.relation` name. `alone` leaves out the rows of its partitions and heirs, and takes
+    the columns by their names: those that an heir inherits have another place in a restored table.
     Raises psycopg errors as they come.
 
     Values are printed by their types' output functions, which only a superuser can make: a cast to text, of the row
@@ -51,11 +52,25 @@ def content_hash(conn: Connection, relation: str, *, alone: bool = False) -> tup
     )
     statement = sql.SQL(
         "SELECT pg_catalog.count(*) AS rows, {words} FROM (SELECT pg_catalog.encode(pg_catalog.sha256("
-        "pg_catalog.convert_to(pg_catalog.format('%s', ROW(content.*)), 'UTF8')), 'hex') AS hash"
+        "pg_catalog.convert_to(pg_catalog.format('%s', ROW({columns})), 'UTF8')), 'hex') AS hash"
         " FROM {alone} {relation} AS content"
         " OFFSET 0) AS hashes"  # OFFSET keeps the planner from hashing each row once for every word
-    ).format(words=words, alone=sql.SQL("ONLY" if alone else ""), relation=identifier(relation))
+    ).format(
+        words=words,
+        columns=_by_name(conn, relation) if alone else sql.SQL("content.*"),
+        alone=sql.SQL("ONLY" if alone else ""),
+        relation=identifier(relation),
+    )
     row = conn.execute(statement).fetchone()
     assert row is not None
     sums = ":".join(str(row[f"word_{start}"] or 0) for start in _WORDS)
     return row["rows"], hashlib.sha256(f"{row['rows']}:{sums}".encode()).hexdigest()
+
+
+def _by_name(conn: Connection, relation: str) -> sql.Composed:
+    rows = conn.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
+        " ORDER BY attname",
+        (identifier(relation).as_string(conn),),
+    ).fetchall()
+    return sql.SQL(", ").join(sql.Identifier("content", row["attname"]) for row in rows)

@@ -30,6 +30,7 @@ LEFT_OUT = {
     "objects of an extension": "the extension stands for them, with its version; privileges on them are read",
     "objects of the system schemas": "the server's version stands for them; privileges on those of pg_catalog are read",
     "roles, role settings for all databases, tablespaces, parameters' privileges": "they are the server's",
+    "foreign keys of each partition, on either side": "PostgreSQL makes and names them; the parent's stand for them",
     "sequences: their values": "they are rows, and move under everybody's hands",
     "statistics, transaction ids, replication state": "the server writes them by itself",
 }

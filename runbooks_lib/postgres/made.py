@@ -116,9 +116,9 @@ def _made_in_copy(
             "The dump is not the target's schema as it is now.", "Run the step backup again, in this run."
         )
     with copy.connect(COPY) as conn:
-        restored = read_catalog(conn).dumped()
+        restored = read_catalog(conn)
         take_out(conn, _takes(statements))
-        before = read_catalog(conn).dumped()
+        before = read_catalog(conn)
         conn.execute("DELETE FROM pg_default_acl")  # what others may do is not the script's
         # No row is here that another could refer to.
         conn.execute(
@@ -127,9 +127,9 @@ def _made_in_copy(
     copy.lend(COPY, owner)
     copy.run(COPY, script.encode(), owner=owner)
     with copy.connect(COPY) as conn:
-        after = read_catalog(conn).dumped()
+        after = read_catalog(conn)
     replaced = {s.object for s in statements if s.kind == "function"}
-    was, now = describe(before), describe(_in_order(after, restored))
+    was, now = (describe(_in_order(each, restored)) for each in (before, after))
     return {
         key: value
         for key, value in now.items()
@@ -151,12 +151,14 @@ def _takes(statements: Sequence[Statement]) -> Makes:
 
 
 def _in_order(catalog: Catalog, restored: Catalog) -> Catalog:
-    """Return the catalogue with each table's columns in the order that they have in the target; new ones come last."""
+    """Return what a dump carries, each table's columns in the order of the target; new ones come last."""
+    dumped = catalog.dumped()
     columns = {}
-    for table, found in catalog.columns.items():
+    for table in dumped.columns:
         places = {column.name: place for place, column in enumerate(restored.columns.get(table, ()))}
+        found = catalog.columns[table]
         columns[table] = tuple(sorted(found, key=lambda column: places.get(column.name, len(places))))
-    return replace(catalog, columns=columns)
+    return replace(dumped, columns=columns)
 
 
 def _made_alone(copy: Scratch, statements: Sequence[Statement], owner: str) -> Described:

@@ -442,6 +442,7 @@ def page(left_out: Mapping[str, str], kinds: Mapping[str, str], fields: Mapping[
         *(f"| {what} | {why} |" for what, why in kinds.items()),
         *(f"| {kind}: {field} | {why} |" for (kind, field), why in fields.items()),
         "| index: not valid, not ready, not live | pg_dump leaves such an index out |",
+        "| columns: their order, where a table inherits | inherited ones come first in a restored table |",
     ]
     return "\n".join(lines) + "\n"
 

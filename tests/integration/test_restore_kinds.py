@@ -14,6 +14,7 @@ import pytest
 from runbooks_lib.postgres.carried import Comparison, compare_restored
 from runbooks_lib.postgres.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.clients import choose, find_clients
+from runbooks_lib.postgres.contents import compare_contents, noted, read_contents
 from runbooks_lib.postgres.dump_script import makes_table
 from runbooks_lib.postgres.restore import Restored, Restores
 from runbooks_lib.postgres.restore_data import restore_data
@@ -35,7 +36,8 @@ HEALTHY = {
     " CREATE RULE r AS ON UPDATE TO t WHERE new.id IN (1, 2) DO INSTEAD (SELECT 1; SELECT id FROM t)",
     "domains": "CREATE FUNCTION ok(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS"
     " $$ BEGIN RETURN $1 <> ''; END $$;"
-    " CREATE DOMAIN d AS text NOT NULL DEFAULT 'x' CHECK (ok(VALUE)); CREATE TYPE r AS RANGE (subtype = float8);"
+    " CREATE DOMAIN d AS text NOT NULL DEFAULT 'x' CHECK (ok(VALUE)); CREATE DOMAIN ds AS d[] DEFAULT '{y}';"
+    "  CREATE TYPE r AS RANGE (subtype = float8);"
     " CREATE TYPE e AS ENUM ('a', 'b'); CREATE TYPE c AS (a d, b e); CREATE TABLE t (a d, b d[], c c, r r)",
     "events": "CREATE FUNCTION et() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'fired'; END $$;"
     " CREATE EVENT TRIGGER evt ON ddl_command_end WHEN TAG IN ('COMMENT', 'GRANT') EXECUTE FUNCTION et();"
@@ -47,6 +49,18 @@ HEALTHY = {
     " CREATE TABLE m1 PARTITION OF m FOR VALUES FROM ('2024-01-01') TO ('2025-01-01') PARTITION BY LIST (x);"
     " CREATE TABLE m1a PARTITION OF m1 FOR VALUES IN (1, 2); CREATE INDEX ON m (x);"
     " CREATE TABLE par (a int CHECK (a > 0)); CREATE TABLE heir (b text) INHERITS (par)",
+    "references": "CREATE TABLE p (id int PRIMARY KEY, up int REFERENCES p) PARTITION BY RANGE (id);"
+    " CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);"
+    " CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (10) TO (20) PARTITION BY RANGE (id);"
+    " CREATE TABLE p2a PARTITION OF p2 FOR VALUES FROM (10) TO (15); CREATE TABLE p2b PARTITION OF p2 DEFAULT;"
+    " CREATE TABLE c (pid int REFERENCES p ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED);"
+    " CREATE TABLE d (id int, pid int, CONSTRAINT odd FOREIGN KEY (pid) REFERENCES p) PARTITION BY LIST (id);"
+    " CREATE TABLE d1 (id int, pid int, CONSTRAINT mine FOREIGN KEY (pid) REFERENCES p);"
+    " ALTER TABLE d ATTACH PARTITION d1 FOR VALUES IN (2); ALTER TABLE p DETACH PARTITION p1",
+    "heirs": "CREATE TABLE par (a int NOT NULL DEFAULT 1, b text, CHECK (a > 0), CHECK (a < 9) NO INHERIT);"
+    " CREATE TABLE kid (c int) INHERITS (par); CREATE TABLE kid2 (a int NOT NULL DEFAULT 1, d int,"
+    " CONSTRAINT par_a_check CHECK (a > 0)); ALTER TABLE kid2 ADD b text; ALTER TABLE kid2 INHERIT par;"
+    " CREATE TABLE grand (z int) INHERITS (kid, kid2); ALTER TABLE par ADD e int; ALTER TABLE par DROP b",
     "policies": "CREATE TABLE t (id int, who text); ALTER TABLE t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"
     " CREATE POLICY p ON t TO reader USING (who IN (SELECT current_user UNION SELECT 'x'));"
     " CREATE POLICY q ON t AS RESTRICTIVE FOR INSERT WITH CHECK (id IN (1, 2))",
@@ -246,6 +260,27 @@ def test_rows_come_back_through_functions_that_need_a_path_and_without_what_need
     assert {name: rows for name, (rows, _) in restored.contents.tables.items()} == {
         "public.t": 1, "public.hidden": 1, "large objects": 1,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("major", "to"), WAYS)
+@pytest.mark.parametrize("other", [False, True])
+def test_rows_of_an_heir_come_back_though_its_columns_have_other_places(
+    sources: Sources, tmp_path: Path, major: int, to: int, other: bool
+) -> None:
+    script = (
+        "CREATE TABLE par (a int); CREATE TABLE heir (b int) INHERITS (par); ALTER TABLE par ADD c int;"
+        " INSERT INTO heir VALUES (1, 2, 3); CREATE TABLE empty ()"
+    )
+    name = f"heirs_{major}_{to}_{other}".lower()
+    sources.make(major, name, script)
+    folder = sources.dump(major, name, tmp_path / "dump", "--format=directory")
+    with sources.servers[major].connect(name) as conn:
+        if other:  # the same values, in the order in which they would be restored
+            conn.execute("UPDATE public.heir SET b = 3, c = 2")
+        dumped = read_contents(conn)
+    restored = restore_data(folder, server_major=to, roles=ROLES, database_bytes=0)
+    found = list(compare_contents(restored.contents, noted(dumped, dumped.sequences)))
+    assert found == (["public.heir: other rows of the same number"] if other else [])
 
 
 @pytest.mark.skipif(15 not in MAJORS or 18 not in MAJORS, reason="only the wheel's server is here")

@@ -31,7 +31,7 @@ UNION ALL
 SELECT 'type', ARRAY[n.nspname, t.typname],
        json_strip_nulls(json_build_object(
            'kind', 'domain', 'owner', pg_get_userbyid(t.typowner), 'type', format_type(t.typbasetype, t.typtypmod),
-           'not_null', t.typnotnull, 'default', t.typdefault,
+           'not_null', t.typnotnull, 'default', pg_get_expr(t.typdefaultbin, 0),
            'collation', CASE WHEN t.typcollation <> b.typcollation THEN t.typcollation::regcollation::text END))
 FROM pg_type t JOIN own n ON n.oid = t.typnamespace JOIN pg_type b ON b.oid = t.typbasetype
 WHERE t.typtype = 'd'
