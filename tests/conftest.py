@@ -17,14 +17,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from runbooks_lib.archive.code import notebooks_folder
+from runbooks_lib.archive.notebooks import notebooks_folder
 from runbooks_lib.archive.reader import sha256_of
 from runbooks_lib.archive.run import Run
 from runbooks_lib.lab.lab import Lab, running
 from runbooks_lib.phase import load_phase
-from runbooks_lib.postgres.account import server_account
-from runbooks_lib.postgres.cluster import free_ports
-from runbooks_lib.postgres.processes import POLL_S
+from runbooks_lib.postgres.scratch.account import server_account
+from runbooks_lib.postgres.scratch.cluster import free_ports
+from runbooks_lib.postgres.scratch.processes import POLL_S
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
 IGNORED = "extra_float_digits,options"

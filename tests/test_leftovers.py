@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from runbooks_lib.lab.lab import Lab
-from runbooks_lib.lab.state import registered
+from runbooks_lib.lab.registry import registered
 
 MARK = "RUNBOOKS_TEST_SESSION"
 OURS = ("postgres", "ipykernel", "runbooks", "prisma", "initdb", "pg_dump", "psql", "jupyter")

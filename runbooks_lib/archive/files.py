@@ -13,7 +13,7 @@ from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
 
-from runbooks_lib.archive.redaction import Masker, redact, redact_notebook
+from runbooks_lib.archive.masking.mask import Masker, redact, redact_notebook
 from runbooks_lib.errors import EvidenceError
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode

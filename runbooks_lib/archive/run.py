@@ -16,11 +16,11 @@ from typing import Any
 
 from runbooks_lib.archive import shapes
 from runbooks_lib.archive.believed import Believed, sealed_as
-from runbooks_lib.archive.code import notebooks_folder
 from runbooks_lib.archive.files import write_bytes, write_json, write_text
 from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, alone, followers
+from runbooks_lib.archive.masking.mask import standing_in
+from runbooks_lib.archive.notebooks import notebooks_folder
 from runbooks_lib.archive.reader import SMALL_BYTES
-from runbooks_lib.archive.redaction import standing_in
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
 from runbooks_lib.given import read_given, read_given_text
 from runbooks_lib.ordinary import learn

@@ -14,8 +14,8 @@ from runbooks_lib.cli.terminal import say, say_json
 from runbooks_lib.visible import visible
 
 if TYPE_CHECKING:
-    from runbooks_lib.archive.listing import Listed
     from runbooks_lib.archive.run import Run
+    from runbooks_lib.archive.store.listing import Listed
 
 RUNS = click.option(
     "--runs",
@@ -111,7 +111,7 @@ def diff_(a: str, b: str, folder: str | None, as_json: bool) -> None:
 
     A and B are folders or URLs, ids, or the beginnings of ids.
     """
-    from runbooks_lib.archive.diff import diff
+    from runbooks_lib.report.diff import diff
 
     with opened(a, folder) as before, opened(b, folder) as after:
         told = diff(before, after)
@@ -132,9 +132,9 @@ def upload(run: str, url: str) -> None:
 
     What its manifest lists is copied, and nothing else.
     """
-    from runbooks_lib.archive.remote import shown
-    from runbooks_lib.archive.remote import upload as copy
     from runbooks_lib.archive.run import Run, is_url
+    from runbooks_lib.archive.store.remote import shown
+    from runbooks_lib.archive.store.remote import upload as copy
 
     if not is_url(url):  # neither is repeated: what was meant for a URL may hold a password
         raise click.UsageError("--runs is no URL: name an archive such as s3://bucket/runs.")
@@ -156,9 +156,9 @@ def site(folder: str | None, out: Path | None) -> None:
 
     Prints its path, or its URL. It is one file that opens from the disk; write it again when there are new runs.
     """
-    from runbooks_lib.archive.pages.site import write_site, write_site_at
-    from runbooks_lib.archive.remote import archive_url, shown
     from runbooks_lib.archive.run import runs_folder
+    from runbooks_lib.archive.store.remote import archive_url, shown
+    from runbooks_lib.report.html.index import write_site, write_site_at
 
     if url := archive_url(folder):
         if out:
@@ -218,9 +218,9 @@ def _short(value: object) -> str:
 
 def _archive(folder: str | None) -> tuple[list[Listed], str]:
     """Return the runs of the archive that --runs or RUNBOOKS_RUNS names, and its name for messages."""
-    from runbooks_lib.archive.listing import listed
-    from runbooks_lib.archive.remote import archive_url, listed_at, shown
     from runbooks_lib.archive.run import runs_folder
+    from runbooks_lib.archive.store.listing import listed
+    from runbooks_lib.archive.store.remote import archive_url, listed_at, shown
 
     if url := archive_url(folder):
         return listed_at(url), shown(url)
@@ -230,9 +230,9 @@ def _archive(folder: str | None) -> tuple[list[Listed], str]:
 @contextmanager
 def opened(reference: str, folder: str | None) -> Iterator[Run]:
     """Give the block the run that a folder, a URL, an id or the beginning of an id names."""
-    from runbooks_lib.archive.listing import find_run, pick
-    from runbooks_lib.archive.remote import archive_url, listed_at, located, shown
     from runbooks_lib.archive.run import Run, is_url, runs_folder
+    from runbooks_lib.archive.store.listing import find_run, pick
+    from runbooks_lib.archive.store.remote import archive_url, listed_at, located, shown
 
     url = archive_url(folder)
     if url and not is_url(reference) and not Path(reference).is_dir():

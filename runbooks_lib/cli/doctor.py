@@ -15,7 +15,7 @@ def doctor() -> None:
     Connects to nothing. Exit code 3 when something that a run needs is missing. The last two lines are for scratch
     servers and the lab; the demo brings a Prisma project and a service file of its own.
     """
-    from runbooks_lib.archive.secret_sources import weak_secrets
+    from runbooks_lib.archive.masking.sources import weak_secrets
     from runbooks_lib.errors import PreconditionFailed, RunbookError
 
     missing: list[str] = []
@@ -45,7 +45,7 @@ def doctor() -> None:
 
 def _clients() -> str:
     from runbooks_lib.errors import PreconditionFailed
-    from runbooks_lib.postgres.clients import find_clients
+    from runbooks_lib.postgres.dump.clients import find_clients
 
     found = find_clients()
     if not found:
@@ -57,15 +57,15 @@ def _clients() -> str:
 
 
 def _server() -> str:
-    from runbooks_lib.postgres.server import find_server
+    from runbooks_lib.postgres.scratch.programs import find_server
 
     server = find_server()
     return f"{server.version} in {server.bindir} ({server.found_by})"
 
 
 def _scratch() -> str:
-    from runbooks_lib.postgres.account import server_account
-    from runbooks_lib.postgres.enclosure import enclosure
+    from runbooks_lib.postgres.scratch.account import server_account
+    from runbooks_lib.postgres.scratch.enclosure import enclosure
 
     account = server_account()
     return f"run as {account.name}; {enclosure(account).words}"
@@ -92,7 +92,7 @@ def _project() -> str:
 
 def _services() -> str:
     from runbooks_lib.errors import PreconditionFailed
-    from runbooks_lib.postgres.service_file import service_files, service_names
+    from runbooks_lib.postgres.session.service_file import service_files, service_names
 
     names = sorted(service_names())
     where = " and ".join(str(path) for path in service_files())
@@ -105,6 +105,6 @@ def _services() -> str:
 
 
 def _notebooks() -> str:
-    from runbooks_lib.archive.code import notebooks_folder
+    from runbooks_lib.archive.notebooks import notebooks_folder
 
     return str(notebooks_folder())

@@ -102,11 +102,11 @@ def run(
     if prisma_project:
         os.environ["RUNBOOKS_PRISMA_PROJECT"] = prisma_project
     _require_key(key)
-    from runbooks_lib.execution.warm import warm_kernels
+    from runbooks_lib.execution.kernels.warm import warm_kernels
 
     click.get_current_context().with_resource(warm_kernels())  # preloads while we import
-    from runbooks_lib.archive.remote import place
     from runbooks_lib.archive.run import Run
+    from runbooks_lib.archive.store.remote import place
     from runbooks_lib.execution.preconditions import require
 
     with _told(as_json) as made:
@@ -133,11 +133,11 @@ def demo(runs: str | None, key: str | None, lang: str, as_json: bool) -> None:
     disposable; everywhere else that is yours to do.
     """
     _require_key(key)
-    from runbooks_lib.execution.warm import warm_kernels
+    from runbooks_lib.execution.kernels.warm import warm_kernels
 
     click.get_current_context().with_resource(warm_kernels())  # preloads while the lab starts
-    from runbooks_lib.archive.remote import place
     from runbooks_lib.archive.run import Run
+    from runbooks_lib.archive.store.remote import place
     from runbooks_lib.execution.confirmation import confirmation_of
     from runbooks_lib.execution.preconditions import require
     from runbooks_lib.lab.lab import running
@@ -171,7 +171,7 @@ def _told(as_json: bool) -> Iterator[list[Run]]:
         yield made
     except RunbookError as error:
         if as_json:
-            from runbooks_lib.archive.summary import stopped
+            from runbooks_lib.report.summary import stopped
 
             say_json(stopped(made[0] if made else None, error))
         raise
@@ -207,7 +207,7 @@ def _print(result: Result, *, lang: str, apply: bool, as_json: bool) -> None:
     from runbooks_lib.cli.progress import print_result
 
     if as_json:
-        from runbooks_lib.archive.summary import result as in_short
+        from runbooks_lib.report.summary import result as in_short
 
         say_json(in_short(result.run))
     else:
@@ -216,7 +216,7 @@ def _print(result: Result, *, lang: str, apply: bool, as_json: bool) -> None:
 
 def _warn_of_weak_secrets() -> None:
     """Say of which secrets a run could not tell where they stand: by their sources, never by what they are."""
-    from runbooks_lib.archive.secret_sources import weak_secrets
+    from runbooks_lib.archive.masking.sources import weak_secrets
 
     for source in weak_secrets():
         say(f"warning: {source} holds {WEAK}", err=True)
@@ -227,9 +227,9 @@ def _publish(run: Run, runs: str | None) -> None:
 
     Raises EvidenceError, naming the folder here, when it cannot be copied.
     """
-    from runbooks_lib.archive.remote import archive_url, shown, upload
-    from runbooks_lib.archive.summary import append_summary
+    from runbooks_lib.archive.store.remote import archive_url, shown, upload
     from runbooks_lib.errors import EvidenceError
+    from runbooks_lib.report.summary import append_summary
 
     try:
         append_summary(run)
@@ -259,7 +259,7 @@ def _require_key(named: str | None) -> None:
     if named:
         os.environ["RUNBOOKS_SIGNING_KEY"] = named
     if os.environ.get("RUNBOOKS_SIGNING_KEY"):
-        from runbooks_lib.archive.keys import load_private, signing_key
+        from runbooks_lib.archive.seal.keys import load_private, signing_key
 
         path = signing_key()
         assert path is not None

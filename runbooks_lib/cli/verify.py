@@ -12,7 +12,7 @@ import click
 from runbooks_lib.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
-    from runbooks_lib.archive.verify import Verification
+    from runbooks_lib.archive.seal.verify import Verification
 
 
 @click.command()
@@ -39,8 +39,8 @@ def verify(run: str, key: Path | None, chain: bool, head: str | None, as_json: b
     A chain cannot show by itself that its newest runs were removed: keep the digest that --chain prints elsewhere,
     and give it to --head the next time.
     """
-    from runbooks_lib.archive.remote import located
-    from runbooks_lib.archive.verify import verify as judge
+    from runbooks_lib.archive.seal.verify import verify as judge
+    from runbooks_lib.archive.store.remote import located
 
     chain = chain or head is not None
     with located(run, chain=chain) as folder:
@@ -65,7 +65,7 @@ def keygen(out: Path) -> None:
 
     Overwrites nothing. Point RUNBOOKS_SIGNING_KEY at the private one, and give the public one to whoever verifies.
     """
-    from runbooks_lib.archive.keys import generate
+    from runbooks_lib.archive.seal.keys import generate
 
     for path in generate(out.absolute()):
         say(path)

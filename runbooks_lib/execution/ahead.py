@@ -91,7 +91,7 @@ def _try(work: Callable[[], None]) -> None:
 
 def _ask_prisma(reference: str, run: Run, folder: Path) -> None:
     from runbooks_lib.phase import load_phase
-    from runbooks_lib.postgres.connect import Sessions
+    from runbooks_lib.postgres.session.connect import Sessions
     from runbooks_lib.prisma.ahead import ask
     from runbooks_lib.prisma.state import look
     from runbooks_lib.steps.prisma_resolve import command_line
@@ -109,12 +109,12 @@ def _ask_prisma(reference: str, run: Run, folder: Path) -> None:
 
 
 def _preload_pages() -> None:
-    from runbooks_lib.archive.pages import preload
+    from runbooks_lib.report.html.pages import preload
 
     preload()
 
 
 def _draw(run: Run, step: str, following: Sequence[str]) -> None:
-    from runbooks_lib.archive.pages.notebook import draw
+    from runbooks_lib.report.html.notebook import draw
 
     draw(run.notebook(step), run.record(step), expected=[step_name(each) for each in following])

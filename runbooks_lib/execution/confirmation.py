@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from runbooks_lib.archive.code import code_digest
+from runbooks_lib.archive.notebooks import code_digest
 from runbooks_lib.archive.run import Run
 from runbooks_lib.errors import EvidenceError, GateClosed
 from runbooks_lib.findings import CLOSING
 from runbooks_lib.phase import Phase
-from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import baseline_migration
 
 

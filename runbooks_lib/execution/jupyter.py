@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from runbooks_lib.archive.code import blank, notebooks_folder
+from runbooks_lib.archive.notebooks import blank, notebooks_folder
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.owned import hold, is_held, is_ours_alone
 from runbooks_lib.package import own_ipython, own_python

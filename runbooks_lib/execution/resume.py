@@ -10,17 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from runbooks_lib.archive.code import code_digest
+from runbooks_lib.archive.notebooks import code_digest
 from runbooks_lib.archive.reader import sha256_of
 from runbooks_lib.archive.run import Run
 from runbooks_lib.errors import PreconditionFailed, RunbookError
 from runbooks_lib.findings import CLOSING, Verdict
 from runbooks_lib.package import library_digest
 from runbooks_lib.phase import STEPS, Phase
-from runbooks_lib.postgres.catalog import read_catalog
-from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.postgres.data_dump import read_data_dump
-from runbooks_lib.postgres.differences import Described, compare, describe, from_plain, in_words
+from runbooks_lib.postgres.catalog.catalog import read_catalog
+from runbooks_lib.postgres.catalog.differences import Described, compare, describe, from_plain, in_words
+from runbooks_lib.postgres.dump.data_dump import read_data_dump
+from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.prisma.history import read_rows, recorded_schema
 
 Record = dict[str, Any]

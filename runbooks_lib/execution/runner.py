@@ -18,13 +18,13 @@ from types import MappingProxyType
 from typing import Any
 
 from runbooks_lib import errors
-from runbooks_lib.archive.code import notebooks_folder
 from runbooks_lib.archive.files import write_notebook
+from runbooks_lib.archive.notebooks import notebooks_folder
 from runbooks_lib.archive.reader import read_json
 from runbooks_lib.archive.run import SEALED_BY_RUNNER, Run, now, step_name
 from runbooks_lib.errors import EvidenceError, ExecutionError, RunbookError
 from runbooks_lib.execution.ahead import Ahead
-from runbooks_lib.execution.warm import warm_kernels, without_iri_grammar
+from runbooks_lib.execution.kernels.warm import warm_kernels, without_iri_grammar
 from runbooks_lib.findings import CLOSING, Finding, Verdict, worst, worst_of
 from runbooks_lib.phase import STEPS
 
@@ -97,7 +97,7 @@ def run_notebooks(
     outcomes: list[Outcome] = []
     due = [step for step in steps if step not in keep]
     without_iri_grammar()
-    from runbooks_lib.execution.spare import spare_kernels
+    from runbooks_lib.execution.kernels.spare import spare_kernels
 
     with _sealing(run), spare_kernels(), Ahead(run, phase, due) as ahead:
         for step in steps:
@@ -119,7 +119,7 @@ def run_notebooks(
             ahead.after(step)
     result = Result(run=run, outcomes=tuple(outcomes))
     _note_end(run, result)
-    from runbooks_lib.archive.finish import finish
+    from runbooks_lib.execution.finish import finish
 
     finish(run)
     return result

@@ -20,16 +20,16 @@ import psycopg
 from runbooks_lib.cache import cache_directory
 from runbooks_lib.errors import LabError
 from runbooks_lib.lab import services
-from runbooks_lib.lab.content import PROJECT, leader_template
+from runbooks_lib.lab.initial_state import PROJECT, leader_template
 from runbooks_lib.lab.interrupts import termination_raises, uninterrupted
 from runbooks_lib.lab.pair import Pair
-from runbooks_lib.lab.state import STATE_FILE, State, load, locked, registered
-from runbooks_lib.postgres.cluster import Cluster, PortTaken, free_ports
-from runbooks_lib.postgres.homes import end_leftovers, sweep_homes
-from runbooks_lib.postgres.processes import Process
-from runbooks_lib.postgres.server import find_server
-from runbooks_lib.postgres.storage import choose_home, create_home, is_home, remove_home
-from runbooks_lib.prisma.cli import install_project
+from runbooks_lib.lab.registry import STATE_FILE, State, load, locked, registered
+from runbooks_lib.postgres.scratch.cluster import Cluster, PortTaken, free_ports
+from runbooks_lib.postgres.scratch.homes import end_leftovers, sweep_homes
+from runbooks_lib.postgres.scratch.processes import Process
+from runbooks_lib.postgres.scratch.programs import find_server
+from runbooks_lib.postgres.scratch.storage import choose_home, create_home, is_home, remove_home
+from runbooks_lib.prisma.command import STAND_IN_PACKAGES, install_project
 
 ATTEMPTS = 3  # a port chosen free may be taken a moment later
 OURS = (services.SERVICE_FILE, services.PASS_FILE, services.API_LOG, PROJECT.name, STATE_FILE)
@@ -271,7 +271,7 @@ def _start(directory: Path, owner: Process | None) -> State:
         services.write_service_file(state)
         services.write_pass_file(state, template.passwords())
         with ThreadPoolExecutor(max_workers=1) as pool:
-            project = pool.submit(_make_project, directory / PROJECT.name)
+            project = pool.submit(make_project, directory / PROJECT.name)
             _pair(state).start(template)
             project.result()
         assert state.api is not None
@@ -297,9 +297,11 @@ def _check_directory(directory: Path) -> bool:
     )
 
 
-def _make_project(project: Path) -> None:
+def make_project(project: Path) -> None:
     """Copy the stand-in for the keybuzz-backend repository and install its packages."""
-    shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
+    shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns("__pycache__"))
+    for listed in STAND_IN_PACKAGES.iterdir():
+        shutil.copy(listed, project)
     install_project(project)
 
 

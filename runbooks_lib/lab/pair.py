@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runbooks_lib.errors import LabError
-from runbooks_lib.lab.content import REPLICATION, REPLICATOR, SLOT, LeaderTemplate
-from runbooks_lib.postgres.cluster import Cluster, copy_data
-from runbooks_lib.postgres.processes import POLL_S
-from runbooks_lib.postgres.server import ServerPrograms
-from runbooks_lib.postgres.storage import write_private
+from runbooks_lib.lab.initial_state import REPLICATION, REPLICATOR, SLOT, LeaderTemplate
+from runbooks_lib.postgres.scratch.cluster import Cluster, copy_data
+from runbooks_lib.postgres.scratch.processes import POLL_S
+from runbooks_lib.postgres.scratch.programs import ServerPrograms
+from runbooks_lib.postgres.scratch.storage import write_private
 
 STREAMING_TIMEOUT_S = 30.0
 CAUGHT_UP = """

@@ -12,13 +12,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from runbooks_lib.errors import LabError
-from runbooks_lib.lab.content import BACKEND_DATABASE, LEGACY_DATABASE, OPERATOR, READONLY
-from runbooks_lib.lab.state import State
+from runbooks_lib.lab.initial_state import BACKEND_DATABASE, LEGACY_DATABASE, OPERATOR, READONLY
+from runbooks_lib.lab.registry import State
 from runbooks_lib.package import own_python
-from runbooks_lib.postgres import processes
-from runbooks_lib.postgres.cluster import SUPERUSER
-from runbooks_lib.postgres.processes import Process
-from runbooks_lib.postgres.storage import write_private
+from runbooks_lib.postgres.scratch import processes
+from runbooks_lib.postgres.scratch.cluster import SUPERUSER
+from runbooks_lib.postgres.scratch.processes import Process
+from runbooks_lib.postgres.scratch.storage import write_private
 
 SERVICE_FILE = "pg_service.conf"
 PASS_FILE = "pgpass"

@@ -1,5 +1,6 @@
 """A phase says what must be true: phase.toml, read into frozen dataclasses."""
 
+from runbooks_lib.phase.libpq_services import is_service_name, services_of, with_services
 from runbooks_lib.phase.load import load_phase, reference, shipped_ids
 from runbooks_lib.phase.model import (
     SPEC_VERSION,
@@ -24,7 +25,6 @@ from runbooks_lib.phase.model import (
     Target,
     Text,
 )
-from runbooks_lib.phase.services import is_service_name, services_of, with_services
 
 __all__ = [
     "SPEC_VERSION",

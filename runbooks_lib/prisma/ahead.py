@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from runbooks_lib.prisma.cli import Prisma
+    from runbooks_lib.prisma.command import Prisma
 
 VARIABLE = "RUNBOOKS_PRISMA_AHEAD"  # names a private folder
 

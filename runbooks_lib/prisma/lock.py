@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runbooks_lib.postgres.connect import Connection
-from runbooks_lib.postgres.locks import Holder, lock_holder
+from runbooks_lib.postgres.session.connect import Connection
+from runbooks_lib.postgres.session.locks import Holder, lock_holder
 
 MIGRATION_LOCK = (
     72707369  # https://www.prisma.io/docs/orm/prisma-migrate/workflows/development-and-production

@@ -9,8 +9,8 @@ from datetime import timedelta
 
 from psycopg import sql
 
-from runbooks_lib.postgres.connect import Connection
-from runbooks_lib.postgres.pieces import pieces
+from runbooks_lib.postgres.script.pieces import pieces
+from runbooks_lib.postgres.session.connect import Connection
 from runbooks_lib.prisma.history import TABLE, MigrationFile, MigrationRow, checksum_matches
 
 CLOCKS_DIFFER = timedelta(

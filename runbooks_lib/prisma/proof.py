@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runbooks_lib.errors import PrismaError
-from runbooks_lib.postgres.catalog import Key, Value
-from runbooks_lib.postgres.differences import (
+from runbooks_lib.postgres.catalog.catalog import Key, Value
+from runbooks_lib.postgres.catalog.differences import (
     before_18,
     both_in_words,
     field,
@@ -16,9 +16,9 @@ from runbooks_lib.postgres.differences import (
     value_in_words,
     without,
 )
-from runbooks_lib.postgres.expected import expect
-from runbooks_lib.postgres.replay import Ran
-from runbooks_lib.postgres.surroundings import Surroundings
+from runbooks_lib.postgres.scratch.replay import expect
+from runbooks_lib.postgres.scratch.script_run import Ran
+from runbooks_lib.postgres.scratch.surroundings import Surroundings
 from runbooks_lib.prisma.state import State
 
 ABSENT = "absent"

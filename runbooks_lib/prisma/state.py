@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runbooks_lib.errors import PrismaError
-from runbooks_lib.postgres.connect import Connection
+from runbooks_lib.postgres.session.connect import Connection
 from runbooks_lib.prisma.history import (
     TABLE,
     History,

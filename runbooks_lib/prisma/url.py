@@ -12,8 +12,8 @@ import psycopg
 
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.ordinary import is_ordinary
-from runbooks_lib.postgres.identity import identify
-from runbooks_lib.postgres.session import OPTIONS_MARK
+from runbooks_lib.postgres.session.identity import identify
+from runbooks_lib.postgres.session.session import OPTIONS_MARK
 
 HIDDEN = "***"
 _URL_PASSWORD = re.compile(r"(\w+://[^:@/\s\"']*):[^@\s]+@")

@@ -13,15 +13,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from runbooks_lib.api.deployments import Deployment, deployment_state
+from runbooks_lib.api.headers import headers_of
+from runbooks_lib.api.http import SAFE_METHODS, RouteState
+from runbooks_lib.api.probes import Probe, ServiceProbe, probe_routes, probe_service
+from runbooks_lib.api.source import Hit, SourceTree, read_tree
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, worst
 from runbooks_lib.phase import Phase, Route, Service
-from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.services.deployments import Deployment, deployment_state
-from runbooks_lib.services.headers import headers_of
-from runbooks_lib.services.http import SAFE_METHODS, RouteState
-from runbooks_lib.services.probes import Probe, ServiceProbe, probe_routes, probe_service
-from runbooks_lib.services.source import Hit, SourceTree, read_tree
+from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps.declared import or_not_declared
 
 MAX_NAMED = 5

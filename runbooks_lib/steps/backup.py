@@ -16,13 +16,13 @@ from runbooks_lib.errors import BackupError, RunbookError
 from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, judge
 from runbooks_lib.names import parts, qualified
 from runbooks_lib.phase import Phase
-from runbooks_lib.postgres.catalog import Catalog, read_catalog
-from runbooks_lib.postgres.clients import Client, choose, demands_tls, find_clients
-from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.postgres.dump import DumpFile, dump_schema, read_dump, without_key
-from runbooks_lib.postgres.dump_script import created_tables
+from runbooks_lib.postgres.catalog.catalog import Catalog, read_catalog
+from runbooks_lib.postgres.dump.clients import Client, choose, demands_tls, find_clients
+from runbooks_lib.postgres.dump.dump import DumpFile, dump_schema, read_dump, without_key
+from runbooks_lib.postgres.dump.dump_script import created_tables
 from runbooks_lib.postgres.queries import query
-from runbooks_lib.postgres.restore import Restores
+from runbooks_lib.postgres.scratch.restore import Restores
+from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps.backup_data import judge_whole, prove_data, save_data, verify_data
 from runbooks_lib.steps.backup_proof import prove_schema
 from runbooks_lib.steps.way_back import judge_file, judge_unchanged

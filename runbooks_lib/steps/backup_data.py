@@ -9,19 +9,19 @@ from typing import Any
 
 from runbooks_lib.findings import Finding, Verdict, judge
 from runbooks_lib.phase import Target
-from runbooks_lib.postgres.clients import Client
-from runbooks_lib.postgres.connect import Connection, Sessions
-from runbooks_lib.postgres.contents import (
+from runbooks_lib.postgres.dump.clients import Client
+from runbooks_lib.postgres.dump.data_dump import dump_data, read_data_dump
+from runbooks_lib.postgres.rows.contents import (
     compare_contents,
     noted,
     read_contents,
     read_sequence_values,
     told_of_rows,
 )
-from runbooks_lib.postgres.data_dump import dump_data, read_data_dump
-from runbooks_lib.postgres.restore_data import restore_data
-from runbooks_lib.postgres.session import take_time
-from runbooks_lib.postgres.surroundings import read_surroundings
+from runbooks_lib.postgres.scratch.restore_data import restore_data
+from runbooks_lib.postgres.scratch.surroundings import read_surroundings
+from runbooks_lib.postgres.session.connect import Connection, Sessions
+from runbooks_lib.postgres.session.session import take_time
 
 PATH_SET = "; functions find what they call only with a search_path, which they were given"
 PATH_HINT = "A plain restore fails at these functions: give each of them a SET search_path of its own."

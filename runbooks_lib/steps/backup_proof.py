@@ -8,13 +8,13 @@ from typing import Any
 
 from runbooks_lib.errors import BackupError
 from runbooks_lib.findings import Finding, Verdict
-from runbooks_lib.postgres.carried import NOT_CARRIED, Comparison, compare_restored
-from runbooks_lib.postgres.catalog import read_catalog
-from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.postgres.differences import Difference, describe, in_words
-from runbooks_lib.postgres.dump_script import makes_table
-from runbooks_lib.postgres.restore import LACKING_HINT, LeftOut, Restored, Restores
-from runbooks_lib.postgres.surroundings import read_surroundings
+from runbooks_lib.postgres.catalog.catalog import read_catalog
+from runbooks_lib.postgres.catalog.differences import Difference, describe, in_words
+from runbooks_lib.postgres.dump.dump_script import makes_table
+from runbooks_lib.postgres.scratch.carried import NOT_CARRIED, Comparison, compare_restored
+from runbooks_lib.postgres.scratch.restore import LACKING_HINT, LeftOut, Restored, Restores
+from runbooks_lib.postgres.scratch.surroundings import read_surroundings
+from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps.backup_data import PATH_HINT, PATH_SET
 
 MAX_NAMED = 5  # named in the finding; the rest is counted

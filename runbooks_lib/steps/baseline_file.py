@@ -9,9 +9,9 @@ from typing import NamedTuple
 from runbooks_lib.errors import MigrationError
 from runbooks_lib.given import read_given_text
 from runbooks_lib.phase import Phase
-from runbooks_lib.postgres.connect import Connection
-from runbooks_lib.postgres.consequences import Act, Fate, Kind, When, acts_of, fate
-from runbooks_lib.postgres.script import Statement, parse_script
+from runbooks_lib.postgres.script.consequences import Act, Fate, Kind, When, acts_of, fate
+from runbooks_lib.postgres.script.script import Statement, parse_script
+from runbooks_lib.postgres.session.connect import Connection
 
 
 class Judged(NamedTuple):

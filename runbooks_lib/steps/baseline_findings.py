@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from runbooks_lib.findings import Finding, Verdict
-from runbooks_lib.postgres.commit import Ending, Settled
-from runbooks_lib.postgres.consequences import Fate
-from runbooks_lib.postgres.differences import Difference, in_words
+from runbooks_lib.postgres.catalog.differences import Difference, in_words
+from runbooks_lib.postgres.script.consequences import Fate
+from runbooks_lib.postgres.session.commit import Ending, Settled
 from runbooks_lib.steps.baseline_file import Judged
 from runbooks_lib.steps.baseline_runs import Again, Applied, Rehearsal
 

@@ -18,17 +18,15 @@ from runbooks_lib.errors import MigrationError, RunbookError
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run
 from runbooks_lib.package import library_digest
 from runbooks_lib.phase import Phase, services_of
-from runbooks_lib.postgres.apply import Outcome
-from runbooks_lib.postgres.catalog import Catalog, read_catalog
-from runbooks_lib.postgres.checks import check_schema
-from runbooks_lib.postgres.connect import Sessions, lost
-from runbooks_lib.postgres.consequences import Fate
-from runbooks_lib.postgres.differences import describe, from_plain, to_plain
-from runbooks_lib.postgres.inspection import by_object
-from runbooks_lib.postgres.lint import lint
-from runbooks_lib.postgres.made import IN_EMPTY, Source, made_by
-from runbooks_lib.postgres.scratch_service import target_servers
-from runbooks_lib.postgres.surroundings import read_surroundings
+from runbooks_lib.postgres.catalog.catalog import Catalog, read_catalog
+from runbooks_lib.postgres.catalog.differences import describe, from_plain, to_plain
+from runbooks_lib.postgres.scratch.baseline_effects import IN_EMPTY, Source, made_by
+from runbooks_lib.postgres.scratch.lent import target_servers
+from runbooks_lib.postgres.scratch.surroundings import read_surroundings
+from runbooks_lib.postgres.script.apply import Outcome
+from runbooks_lib.postgres.script.consequences import Fate
+from runbooks_lib.postgres.script.lint import lint
+from runbooks_lib.postgres.session.connect import Sessions, lost
 from runbooks_lib.prisma.history import folder_digest, read_folder
 from runbooks_lib.prisma.project import find_project
 from runbooks_lib.steps import baseline_runs
@@ -40,6 +38,7 @@ from runbooks_lib.steps.baseline_findings import (
     judge_rehearsal,
     judge_statement,
 )
+from runbooks_lib.steps.baseline_plan import judge_lint, judge_made, judge_plan, plan_statements
 from runbooks_lib.steps.confirming import (
     judge_alone,
     judge_confirmation,
@@ -47,7 +46,8 @@ from runbooks_lib.steps.confirming import (
     plan_hash,
     plan_only,
 )
-from runbooks_lib.steps.planning import judge_lint, judge_made, judge_plan, plan_statements
+from runbooks_lib.steps.inspection import by_object
+from runbooks_lib.steps.schema_checks import check_schema
 from runbooks_lib.steps.way_back import way_back
 
 _NO_PLAN = MigrationError("There is no plan.", "Mend what the plan's findings name; plan again.")

@@ -17,12 +17,12 @@ import psycopg
 from runbooks_lib.errors import MigrationError, RunbookError
 from runbooks_lib.findings import CLOSING, Finding
 from runbooks_lib.phase import Phase, services_of
-from runbooks_lib.postgres.apply import Outcome, run_script, take_lock
-from runbooks_lib.postgres.catalog import Catalog, read_catalog
-from runbooks_lib.postgres.commit import CommitLost, Ending, Settled, commit, settle
-from runbooks_lib.postgres.connect import Connection, Sessions, connect, identify
-from runbooks_lib.postgres.differences import Difference, differences
-from runbooks_lib.postgres.work import Work, read_work
+from runbooks_lib.postgres.catalog.catalog import Catalog, read_catalog
+from runbooks_lib.postgres.catalog.differences import Difference, differences
+from runbooks_lib.postgres.script.apply import Outcome, run_script, take_lock
+from runbooks_lib.postgres.session.commit import CommitLost, Ending, Settled, commit, settle
+from runbooks_lib.postgres.session.connect import Connection, Sessions, connect, identify
+from runbooks_lib.postgres.session.work import Work, read_work
 from runbooks_lib.steps.baseline_file import Judged, logs_of, rehearsable, runnable, sql_sha256
 
 TRIES = 3  # of a look that somebody else's work got into

@@ -12,9 +12,9 @@ import psycopg
 
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import Finding, Verdict, could_not_run, judge
-from runbooks_lib.postgres.connect import Sessions, lost
-from runbooks_lib.postgres.locks import other_runs
-from runbooks_lib.steps.planning import State
+from runbooks_lib.postgres.session.connect import Sessions, lost
+from runbooks_lib.postgres.session.locks import other_runs
+from runbooks_lib.steps.baseline_plan import State
 
 PLAN_ONLY = "not applied: this run only plans"
 _HASH = re.compile(r"[0-9a-f]{64}")

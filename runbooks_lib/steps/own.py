@@ -9,9 +9,9 @@ from pathlib import Path
 from runbooks_lib.given import read_given_text
 from runbooks_lib.names import qualified
 from runbooks_lib.phase import Phase
-from runbooks_lib.postgres.catalog import Key
-from runbooks_lib.postgres.extras import ALL, FORCED
-from runbooks_lib.postgres.pieces import Node, every, pieces, relation
+from runbooks_lib.postgres.catalog.catalog import Key
+from runbooks_lib.postgres.catalog.extras import ALL, FORCED
+from runbooks_lib.postgres.script.pieces import Node, every, pieces, relation
 from runbooks_lib.prisma.project import PROJECT_VARIABLE
 
 MIGRATION = "migration.sql"

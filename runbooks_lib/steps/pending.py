@@ -14,10 +14,10 @@ from runbooks_lib.errors import MigrationError
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.given import read_given_text
 from runbooks_lib.phase import Phase, Role
-from runbooks_lib.postgres.catalog import Key, Value
-from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.postgres.differences import from_plain
-from runbooks_lib.postgres.script import parse_script
+from runbooks_lib.postgres.catalog.catalog import Key, Value
+from runbooks_lib.postgres.catalog.differences import from_plain
+from runbooks_lib.postgres.script.script import parse_script
+from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.prisma.proof import ObjectState
 
 JUDGED_LATER = "judged after apply; planned by step 3"

@@ -16,23 +16,18 @@ import psycopg
 from runbooks_lib.errors import ConnectionFailed, PreconditionFailed, RunbookError
 from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, judge
 from runbooks_lib.phase import Phase, Role, Target
-from runbooks_lib.postgres.catalog import count_rows, read_catalog
-from runbooks_lib.postgres.connect import Sessions, lost
-from runbooks_lib.postgres.finder import ABSENT, Sight, State, not_searched, search_server
-from runbooks_lib.postgres.inspection import by_object, inspect
+from runbooks_lib.postgres.catalog.catalog import count_rows, read_catalog
+from runbooks_lib.postgres.catalog.finder import ABSENT, Sight, State, not_searched, search_server
 from runbooks_lib.postgres.queries import query
-from runbooks_lib.postgres.readiness import (
-    at_least,
-    cannot_see_sessions,
-    check_blockers,
-    check_privileges,
-)
-from runbooks_lib.postgres.replication import Lag, measure_lag
+from runbooks_lib.postgres.session.connect import Sessions, lost
+from runbooks_lib.postgres.session.replication import Lag, measure_lag
 from runbooks_lib.steps.declared import or_not_declared
+from runbooks_lib.steps.inspection import by_object, inspect
 from runbooks_lib.steps.own import own_objects
-from runbooks_lib.steps.parity import check_rows, judge_replayed
 from runbooks_lib.steps.pending import Pending, filled_and_added, shows_baseline
+from runbooks_lib.steps.readiness import at_least, cannot_see_sessions, check_blockers, check_privileges
 from runbooks_lib.steps.reading import read_again
+from runbooks_lib.steps.replica_rows import check_rows, judge_replayed
 from runbooks_lib.steps.servers import judge_server, judge_standby
 
 MIN_FREE_CONNECTIONS = 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from runbooks_lib.findings import Finding, Verdict
-from runbooks_lib.prisma.cli import CliResult, Prisma
+from runbooks_lib.prisma.command import CliResult, Prisma
 from runbooks_lib.prisma.history import diagnose
 from runbooks_lib.prisma.state import State
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, judge
 from runbooks_lib.phase import Phase
-from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.postgres.locks import Holder
-from runbooks_lib.postgres.replay import Ran
+from runbooks_lib.postgres.scratch.script_run import Ran
+from runbooks_lib.postgres.session.connect import Sessions
+from runbooks_lib.postgres.session.locks import Holder
 from runbooks_lib.prisma.history import TABLE, folder_digest
 from runbooks_lib.prisma.lock import MIGRATION_LOCK, holder_of_lock
 from runbooks_lib.prisma.proof import ObjectState, Proof

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from runbooks_lib.phase import Phase
-from runbooks_lib.postgres.catalog import Catalog, read_catalog
-from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.postgres.differences import describe
-from runbooks_lib.postgres.scratch_service import target_servers
-from runbooks_lib.postgres.surroundings import Surroundings, read_surroundings
-from runbooks_lib.prisma.cli import Prisma
+from runbooks_lib.postgres.catalog.catalog import Catalog, read_catalog
+from runbooks_lib.postgres.catalog.differences import describe
+from runbooks_lib.postgres.scratch.lent import target_servers
+from runbooks_lib.postgres.scratch.surroundings import Surroundings, read_surroundings
+from runbooks_lib.postgres.session.connect import Sessions
+from runbooks_lib.prisma.command import Prisma
 from runbooks_lib.prisma.proof import Proof, prove
 from runbooks_lib.prisma.state import State, look
 

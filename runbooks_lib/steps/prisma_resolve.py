@@ -16,9 +16,8 @@ from typing import Any
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run, judge
 from runbooks_lib.phase import Phase
-from runbooks_lib.postgres.checks import check_schema
-from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.prisma.cli import UP_TO_DATE, CliResult, Prisma, aim, find_project
+from runbooks_lib.postgres.session.connect import Sessions
+from runbooks_lib.prisma.command import UP_TO_DATE, CliResult, Prisma, aim, find_project
 from runbooks_lib.prisma.history import CLEAN, TABLE
 from runbooks_lib.prisma.proof import ObjectState
 from runbooks_lib.prisma.state import State
@@ -39,6 +38,7 @@ from runbooks_lib.steps.prisma_findings import (
 )
 from runbooks_lib.steps.prisma_look import look_at, look_at_all, prove_target
 from runbooks_lib.steps.prisma_oddities import judge_oddities
+from runbooks_lib.steps.schema_checks import check_schema
 from runbooks_lib.steps.way_back import way_back
 
 ALREADY_APPLIED = "P3008"

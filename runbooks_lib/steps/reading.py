@@ -10,7 +10,7 @@ from typing import ParamSpec
 
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict
-from runbooks_lib.postgres.session import Session
+from runbooks_lib.postgres.session.session import Session
 
 TIMES = 6
 PAUSE_S = (

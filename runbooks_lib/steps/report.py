@@ -17,19 +17,19 @@ from typing import Any
 from runbooks_lib.errors import EvidenceError, RunbookError
 from runbooks_lib.findings import Answer, Finding, Note, Verdict, could_not_run, judge, worst
 from runbooks_lib.phase import ChecklistItem, Phase, Role, Target
-from runbooks_lib.postgres.catalog import Key
-from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.postgres.inspection import by_object, inspect
-from runbooks_lib.postgres.replication import measure_lag
+from runbooks_lib.postgres.catalog.catalog import Key
+from runbooks_lib.postgres.session.connect import Sessions
+from runbooks_lib.postgres.session.replication import measure_lag
 from runbooks_lib.prisma.history import read_rows, recorded_schema
+from runbooks_lib.report.document import Document, expected_sections, languages, render
+from runbooks_lib.report.markdown import figures, headings
+from runbooks_lib.report.seen import Evidence
 from runbooks_lib.steps.declared import nothing_declared, or_not_declared
-from runbooks_lib.steps.document import Document, expected_sections, languages, render
-from runbooks_lib.steps.document.markdown import figures, headings
-from runbooks_lib.steps.document.seen import Evidence
+from runbooks_lib.steps.inspection import by_object, inspect
 from runbooks_lib.steps.own import own_objects
-from runbooks_lib.steps.parity import judge_replayed
 from runbooks_lib.steps.pending import pending_at, shows_baseline
 from runbooks_lib.steps.reading import read_again
+from runbooks_lib.steps.replica_rows import judge_replayed
 from runbooks_lib.steps.signatures import (
     in_words,
     judge_signatures,

@@ -11,10 +11,10 @@ from psycopg import sql
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import Seeds
 from runbooks_lib.phase.seed_values import as_text, name_of, shown
-from runbooks_lib.postgres.catalog import identifier
-from runbooks_lib.postgres.connect import Connection
-from runbooks_lib.postgres.content import print_alike
-from runbooks_lib.postgres.values import listed, read_relation
+from runbooks_lib.postgres.catalog.catalog import identifier
+from runbooks_lib.postgres.rows.content import print_alike
+from runbooks_lib.postgres.rows.values import listed, read_relation
+from runbooks_lib.postgres.session.connect import Connection
 from runbooks_lib.steps.seed_rows import REFUSALS, Pair, commas, compare, key_equal, refuse
 
 

@@ -15,11 +15,11 @@ from psycopg import sql
 
 from runbooks_lib.phase.seed_file import records_of, sorted_records
 from runbooks_lib.phase.seed_values import shown
-from runbooks_lib.postgres.catalog import identifier
-from runbooks_lib.postgres.connect import Connection
-from runbooks_lib.postgres.content import print_alike
-from runbooks_lib.postgres.session import take_time
-from runbooks_lib.postgres.values import listed, literal
+from runbooks_lib.postgres.catalog.catalog import identifier
+from runbooks_lib.postgres.rows.content import print_alike
+from runbooks_lib.postgres.rows.values import listed, literal
+from runbooks_lib.postgres.session.connect import Connection
+from runbooks_lib.postgres.session.session import take_time
 from runbooks_lib.steps.seed_rows import Pair, commas, compare
 from runbooks_lib.steps.seed_source import MOST_TENANTS, NAMED, Declared, Tally, Tenant, named
 

@@ -13,9 +13,9 @@ from psycopg import sql
 
 from runbooks_lib.errors import SpecError
 from runbooks_lib.phase.seed_values import shown
-from runbooks_lib.postgres.catalog import identifier
-from runbooks_lib.postgres.connect import Connection
-from runbooks_lib.postgres.values import Fields, Relation, Values, listed
+from runbooks_lib.postgres.catalog.catalog import identifier
+from runbooks_lib.postgres.rows.values import Fields, Relation, Values, listed
+from runbooks_lib.postgres.session.connect import Connection
 
 # What the server raises for a text that is no value of a type: 22P02, 42P01 for regclass, 0A000 for xml.
 REFUSALS = (psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError)

@@ -12,8 +12,8 @@ from runbooks_lib.errors import SpecError
 from runbooks_lib.phase import Phase, Seeds
 from runbooks_lib.phase.seed_file import SeedFile
 from runbooks_lib.phase.seed_values import shown
-from runbooks_lib.postgres.connect import Connection
-from runbooks_lib.postgres.values import listed, read_relation
+from runbooks_lib.postgres.rows.values import listed, read_relation
+from runbooks_lib.postgres.session.connect import Connection
 
 NAMED = 5  # rows of each kind that a finding names; the rest is counted
 MOST_TENANTS = 20  # judged one by one

@@ -13,13 +13,13 @@ from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import Answer, Finding, could_not_run, judge
 from runbooks_lib.phase import Phase, Seeds
 from runbooks_lib.phase.seed_values import as_text
-from runbooks_lib.postgres.catalog import count_rows, tables_there
-from runbooks_lib.postgres.checks import check_row_counts
-from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.steps import seed_declared, seed_sets
+from runbooks_lib.postgres.catalog.catalog import count_rows, tables_there
+from runbooks_lib.postgres.session.connect import Sessions
+from runbooks_lib.steps import seed_declared, seed_files
 from runbooks_lib.steps.declared import or_not_declared
 from runbooks_lib.steps.pending import judged_later, pending_at
 from runbooks_lib.steps.reading import read_again
+from runbooks_lib.steps.schema_checks import check_row_counts
 from runbooks_lib.steps.seed_declared import Compared, compare_declared, judge_row
 
 MAX_UNEXPECTED = 20  # named in the finding; the rest is counted
@@ -75,12 +75,12 @@ def _ask_set(phase: Phase, sessions: Sessions, name: str, seeds: Seeds, planned:
         pending = pending_at(phase, sessions, name, planned)
         with sessions.snapshot(name) as conn:
             to_come = pending.makes_table(seeds.table) and not tables_there(conn, [seeds.table])
-        tallies = seed_sets.seen_first(phase, sessions, name, seeds, to_come=to_come)
+        tallies = seed_files.seen_first(phase, sessions, name, seeds, to_come=to_come)
     except RunbookError as error:
         yield could_not_run("seed_rows_are", name, seeds.table, error), None
         return
     for tenant, tally in tallies.items():
-        finding = seed_sets.judge_rows(name, seeds, tenant, tally)
+        finding = seed_files.judge_rows(name, seeds, tenant, tally)
         later = set(tally.counts) == {"missing"} and seeds.table in pending.filled
         fact = {"target": name, "table": seeds.table, "tenant": tenant, **tally.facts()}
         yield judged_later(finding) if later else finding, fact
@@ -103,7 +103,7 @@ def unexpected(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Ans
                     continue
                 have = "" if seeds.file else seed_declared.unexpected(conn, seeds, most=MAX_UNEXPECTED)
             if seeds.file:
-                have = seed_sets.unexpected_words(phase, sessions, name, seeds)
+                have = seed_files.unexpected_words(phase, sessions, name, seeds)
         except RunbookError as error:
             findings.append(could_not_run("no_unexpected_seed_rows", name, seeds.table, error))
             continue

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from runbooks_lib.errors import PreconditionFailed, RunbookError
 from runbooks_lib.findings import Finding, Verdict, could_not_run, judge
 from runbooks_lib.phase import Target
-from runbooks_lib.postgres.connect import Identity, Sessions
+from runbooks_lib.postgres.session.connect import Identity, Sessions
 
 
 def judge_server(name: str, target: Target, who: Identity) -> Iterator[Finding]:

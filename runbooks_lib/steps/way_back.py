@@ -9,7 +9,7 @@ from typing import Any
 from runbooks_lib.errors import BackupError, RunbookError
 from runbooks_lib.findings import Finding, could_not_run, judge
 from runbooks_lib.phase import Phase
-from runbooks_lib.postgres.dump import DumpFile, read_dump
+from runbooks_lib.postgres.dump.dump import DumpFile, read_dump
 from runbooks_lib.steps.backup_data import verify_data
 
 

@@ -21,13 +21,13 @@ from typing import Any
 
 from measure import Figure, clocked, in_pairs
 
-from runbooks_lib.archive.listing import listed
 from runbooks_lib.archive.manifest import MANIFEST
-from runbooks_lib.archive.pages.site import write_site
 from runbooks_lib.archive.run import Run, all_runs
-from runbooks_lib.archive.seal import seal
+from runbooks_lib.archive.seal.seal import seal
+from runbooks_lib.archive.store.listing import listed
 from runbooks_lib.lab.lab import running
 from runbooks_lib.phase import load_phase
+from runbooks_lib.report.html.index import write_site
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
 
@@ -88,13 +88,13 @@ def _growth(folder: Path, pairs: int, sizes: tuple[int, ...]) -> list[Figure]:
 
 def main() -> None:
     """Plan the phase in this process, with the archive's own functions clocked, and print what they took."""
-    from runbooks_lib.execution.warm import warm_kernels, without_iri_grammar
+    from runbooks_lib.execution.kernels.warm import warm_kernels, without_iri_grammar
 
     without_iri_grammar()
     import papermill  # noqa: F401 - before the engine, which it registers
 
-    from runbooks_lib.archive import finish
-    from runbooks_lib.execution import ahead, engine, runner
+    from runbooks_lib.execution import ahead, finish, runner
+    from runbooks_lib.execution.kernels import engine
 
     took: Counter[str] = Counter()
 

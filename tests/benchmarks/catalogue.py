@@ -11,9 +11,9 @@ import psycopg
 import sqlalchemy
 from measure import Figure, clocked, in_pairs
 
-from runbooks_lib.postgres.catalog import read_catalog
+from runbooks_lib.postgres.catalog.catalog import read_catalog
 from runbooks_lib.postgres.queries import query
-from runbooks_lib.postgres.scratch import SUPERUSER, Scratch, scratch
+from runbooks_lib.postgres.scratch.scratch import SUPERUSER, Scratch, scratch
 
 LOCKS = "1024"  # pg_dump holds a lock on every table
 BATCH = 200  # a standby holds the locks of a whole transaction, too

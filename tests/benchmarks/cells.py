@@ -8,7 +8,7 @@ from pathlib import Path
 
 from measure import Figure, clocked, in_pairs
 
-from runbooks_lib.execution.warm import warm_kernels, without_iri_grammar
+from runbooks_lib.execution.kernels.warm import warm_kernels, without_iri_grammar
 
 
 def measure(pairs: int, sizes: tuple[int, ...]) -> list[Figure]:

@@ -11,11 +11,11 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from runbooks_lib.archive.code import code_cells, notebooks_folder
+from runbooks_lib.archive.notebooks import code_cells, notebooks_folder
 from runbooks_lib.archive.run import Run, now
-from runbooks_lib.archive.step import Step, open_step
 from runbooks_lib.execution.confirmation import confirmation_of
 from runbooks_lib.findings import Answer, gate
+from runbooks_lib.notebook.step import Step, open_step
 from runbooks_lib.phase import STEPS, load_phase
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
@@ -23,7 +23,7 @@ PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
 
 def main(folder: str, *, apply: bool, steps: Collection[str]) -> None:
     """Execute the code cells of each notebook (of these steps, if any), in order, with these parameters."""
-    sys.modules["runbooks_lib.widgets"] = _silent()
+    sys.modules["runbooks_lib.notebook"] = _silent()
     for notebook in sorted(notebooks_folder().glob("*.ipynb")):
         if notebook.stem[3:] not in (steps or STEPS):
             continue
@@ -39,7 +39,7 @@ def main(folder: str, *, apply: bool, steps: Collection[str]) -> None:
 
 def _silent() -> ModuleType:
     """Return widgets that ask and judge as those of the notebooks do, and show nothing."""
-    silent = ModuleType("runbooks_lib.widgets")
+    silent = ModuleType("runbooks_lib.notebook")
     parts = {"gate": gate, "open_step": open_step, "decide": _decide, "show": lambda shown: None}
     silent.__dict__.update(parts)
     return silent

@@ -11,7 +11,7 @@ from statistics import median
 
 from measure import Figure, Usage, run
 
-from runbooks_lib.archive.code import notebooks_folder
+from runbooks_lib.archive.notebooks import notebooks_folder
 from runbooks_lib.archive.run import Run
 from runbooks_lib.lab.lab import running
 from runbooks_lib.phase import STEPS, load_phase

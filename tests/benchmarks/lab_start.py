@@ -8,14 +8,14 @@ from pathlib import Path
 
 from measure import Figure, clocked, in_pairs
 
-from runbooks_lib.lab.content import leader_template
+from runbooks_lib.lab.initial_state import leader_template
 from runbooks_lib.lab.lab import running
 from runbooks_lib.lab.pair import Pair
 from runbooks_lib.postgres.binaries import clean_environment
-from runbooks_lib.postgres.cluster import free_ports
-from runbooks_lib.postgres.homes import temporary_home
-from runbooks_lib.postgres.server import ServerPrograms, find_server
-from runbooks_lib.postgres.storage import write_private
+from runbooks_lib.postgres.scratch.cluster import free_ports
+from runbooks_lib.postgres.scratch.homes import temporary_home
+from runbooks_lib.postgres.scratch.programs import ServerPrograms, find_server
+from runbooks_lib.postgres.scratch.storage import write_private
 
 
 def measure(pairs: int) -> list[Figure]:

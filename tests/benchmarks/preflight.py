@@ -17,7 +17,7 @@ from psycopg.rows import tuple_row
 from runbooks_lib.findings import CLOSING
 from runbooks_lib.lab.lab import running
 from runbooks_lib.phase import Phase, load_phase
-from runbooks_lib.postgres.connect import Sessions, connect
+from runbooks_lib.postgres.session.connect import Sessions, connect
 from runbooks_lib.steps import preflight
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"

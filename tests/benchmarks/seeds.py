@@ -20,7 +20,7 @@ import psycopg
 from measure import Figure, Usage, peak_mb, run
 
 from runbooks_lib.phase import Column, Phase, Role, Seeds, Table, Target, load_phase
-from runbooks_lib.postgres.scratch import SUPERUSER, Scratch, scratch
+from runbooks_lib.postgres.scratch.scratch import SUPERUSER, Scratch, scratch
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
 TABLE = "public.seeds"
@@ -107,7 +107,7 @@ def _phase(file: Path) -> Phase:
 def ours(file: Path) -> None:
     """Ask both questions of step 5 about the rows, and look at the answers."""
     from runbooks_lib.findings import Verdict
-    from runbooks_lib.postgres.connect import Sessions
+    from runbooks_lib.postgres.session.connect import Sessions
     from runbooks_lib.steps import seed_verification
 
     phase = _phase(file)

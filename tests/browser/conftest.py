@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runbooks_lib.archive.pages import write_pages
-from runbooks_lib.archive.pages.site import write_site
 from runbooks_lib.archive.run import Run
 from runbooks_lib.prisma.install import install_packages
+from runbooks_lib.report.html.index import write_site
+from runbooks_lib.report.html.pages import write_pages
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from runbooks_lib.archive.run import Run, all_runs, step_name
-from runbooks_lib.archive.verify import verify
+from runbooks_lib.archive.seal.verify import verify
 from runbooks_lib.execution.jupyter import command, environment, lay_out
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import STEPS

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runbooks_lib.errors import PreconditionFailed
-from runbooks_lib.postgres.scratch import scratch
-from runbooks_lib.postgres.server import find_server_for
+from runbooks_lib.postgres.scratch.programs import find_server_for
+from runbooks_lib.postgres.scratch.scratch import scratch
 
 from ..integration.object_classes import CHANGES, MAKE, ROLES, SUBSCRIPTION, Change
 from ..integration.oracle import Oracle

@@ -20,14 +20,14 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from runbooks_lib.archive.verify import verify
+from runbooks_lib.archive.seal.verify import verify
 from runbooks_lib.errors import ConnectionFailed
 from runbooks_lib.lab.lab import Lab, running
 from runbooks_lib.phase import load_phase
-from runbooks_lib.postgres.catalog import count_rows, read_catalog
-from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.postgres.content import content_hash
-from runbooks_lib.postgres.contents import read_contents
+from runbooks_lib.postgres.catalog.catalog import count_rows, read_catalog
+from runbooks_lib.postgres.rows.content import content_hash
+from runbooks_lib.postgres.rows.contents import read_contents
+from runbooks_lib.postgres.session.connect import Sessions
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 RUNBOOKS = Path(sys.executable).with_name("runbooks")

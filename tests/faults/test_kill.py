@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from runbooks_lib.archive.run import Run
-from runbooks_lib.archive.verify import verify
+from runbooks_lib.archive.seal.verify import verify
 from runbooks_lib.lab.lab import sweep
-from runbooks_lib.postgres.homes import sweep_homes
+from runbooks_lib.postgres.scratch.homes import sweep_homes
 
 RUNBOOKS = Path(sys.executable).with_name("runbooks")
 KILLS = int(os.environ.get("RUNBOOKS_FAULT_KILLS", "2"))

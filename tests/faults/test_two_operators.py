@@ -18,15 +18,15 @@ import psycopg
 import pytest
 
 from runbooks_lib.archive.run import Run, all_runs
-from runbooks_lib.archive.step import Step
 from runbooks_lib.errors import MigrationError
 from runbooks_lib.execution.confirmation import confirmation_of
 from runbooks_lib.lab.lab import Lab, running
+from runbooks_lib.notebook.step import Step
 from runbooks_lib.phase import Phase, load_phase
-from runbooks_lib.postgres.apply import LOCK_KEY, run_script
-from runbooks_lib.postgres.connect import Sessions
 from runbooks_lib.postgres.queries import query
-from runbooks_lib.postgres.script import parse_script
+from runbooks_lib.postgres.script.apply import LOCK_KEY, run_script
+from runbooks_lib.postgres.script.script import parse_script
+from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import backup
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"

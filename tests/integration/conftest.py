@@ -16,8 +16,8 @@ from psycopg import sql
 from runbooks_lib.findings import CLOSING, Answer
 from runbooks_lib.lab.lab import Lab, running
 from runbooks_lib.phase import Phase, load_phase
-from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.prisma.cli import CliResult, Prisma
+from runbooks_lib.postgres.session.connect import Sessions
+from runbooks_lib.prisma.command import CliResult, Prisma
 from runbooks_lib.prisma.history import folder_digest, read_folder
 from runbooks_lib.prisma.url import DatabaseUrl, aim
 from runbooks_lib.steps import prisma_resolve

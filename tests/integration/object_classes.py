@@ -448,6 +448,6 @@ def page(left_out: Mapping[str, str], kinds: Mapping[str, str], fields: Mapping[
 
 
 if __name__ == "__main__":
-    from runbooks_lib.postgres.definitions import FIELDS_NOT_DUMPED, LEFT_OUT, NOT_DUMPED
+    from runbooks_lib.postgres.catalog.definitions import FIELDS_NOT_DUMPED, LEFT_OUT, NOT_DUMPED
 
     print(page(LEFT_OUT, NOT_DUMPED, FIELDS_NOT_DUMPED), end="")

@@ -10,9 +10,9 @@ import psycopg
 from psycopg import sql
 
 from runbooks_lib.postgres.binaries import clean_environment
-from runbooks_lib.postgres.catalog import read_catalog
-from runbooks_lib.postgres.clients import choose, find_clients
-from runbooks_lib.postgres.scratch import SUPERUSER, Scratch
+from runbooks_lib.postgres.catalog.catalog import read_catalog
+from runbooks_lib.postgres.dump.clients import choose, find_clients
+from runbooks_lib.postgres.scratch.scratch import SUPERUSER, Scratch
 
 MASTER = "master"
 

@@ -20,11 +20,11 @@ from runbooks_lib.errors import BackupError, GateClosed
 from runbooks_lib.findings import Answer, Verdict, gate
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Phase, load_phase
-from runbooks_lib.postgres import connect as connect_module
-from runbooks_lib.postgres import dump as dump_module
-from runbooks_lib.postgres.clients import Client, choose, find_clients
-from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.postgres.dump import dump_schema, read_dump
+from runbooks_lib.postgres.dump import dump as dump_module
+from runbooks_lib.postgres.dump.clients import Client, choose, find_clients
+from runbooks_lib.postgres.dump.dump import dump_schema, read_dump
+from runbooks_lib.postgres.session import connect as connect_module
+from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import backup
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")

@@ -14,9 +14,9 @@ from psycopg import sql
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Phase, load_phase
-from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.postgres.differences import from_plain
-from runbooks_lib.postgres.made import IN_COPY, IN_EMPTY
+from runbooks_lib.postgres.catalog.differences import from_plain
+from runbooks_lib.postgres.scratch.baseline_effects import IN_COPY, IN_EMPTY
+from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import backup
 from runbooks_lib.steps import baseline_migration as step
 

@@ -21,13 +21,13 @@ from runbooks_lib.errors import GateClosed
 from runbooks_lib.findings import Answer, Verdict, gate
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import LintRule, LintVerdict, Phase, load_phase, with_services
-from runbooks_lib.postgres import locks
-from runbooks_lib.postgres.apply import LOCK_KEY, take_lock
-from runbooks_lib.postgres.clients import choose, find_clients
-from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.postgres.dump import without_key
+from runbooks_lib.postgres.dump.clients import choose, find_clients
+from runbooks_lib.postgres.dump.dump import without_key
 from runbooks_lib.postgres.queries import query
-from runbooks_lib.postgres.scratch import SUPERUSER, scratch
+from runbooks_lib.postgres.scratch.scratch import SUPERUSER, scratch
+from runbooks_lib.postgres.script.apply import LOCK_KEY, take_lock
+from runbooks_lib.postgres.session import locks
+from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import baseline_migration as step
 from runbooks_lib.steps import baseline_runs
 

@@ -19,7 +19,7 @@ import pytest
 from runbooks_lib.findings import Answer, Verdict
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Phase, load_phase
-from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import backup
 from runbooks_lib.steps import baseline_migration as step
 

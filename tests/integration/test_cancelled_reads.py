@@ -15,8 +15,8 @@ from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import load_phase
-from runbooks_lib.postgres import replication as replication_module
-from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.session import replication as replication_module
+from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import preflight, reading
 from runbooks_lib.steps.reading import read_again
 

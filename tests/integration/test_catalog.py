@@ -9,7 +9,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from runbooks_lib.postgres.catalog import (
+from runbooks_lib.postgres.catalog.catalog import (
     Column,
     Constraint,
     Enum,
@@ -19,9 +19,9 @@ from runbooks_lib.postgres.catalog import (
     read_catalog,
     tables_there,
 )
-from runbooks_lib.postgres.connect import Connection
 from runbooks_lib.postgres.queries import query
-from runbooks_lib.postgres.scratch import scratch
+from runbooks_lib.postgres.scratch.scratch import scratch
+from runbooks_lib.postgres.session.connect import Connection
 
 MAKE = """
 CREATE TYPE public.mood AS ENUM ('good', 'bad');

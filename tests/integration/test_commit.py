@@ -18,9 +18,9 @@ from runbooks_lib.errors import GateClosed
 from runbooks_lib.findings import Answer, Finding, Verdict, gate
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Phase, load_phase
-from runbooks_lib.postgres import commit as commits
-from runbooks_lib.postgres import connect as connecting
-from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.session import commit as commits
+from runbooks_lib.postgres.session import connect as connecting
+from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import baseline_migration as step
 
 SHIPPED = load_phase("PH15-AMAZON-DB-FOUNDATION-01")

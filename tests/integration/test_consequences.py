@@ -9,9 +9,9 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from runbooks_lib.lab.lab import Lab
-from runbooks_lib.postgres.connect import Connection
-from runbooks_lib.postgres.consequences import Act, Fate, acts_of, fate
-from runbooks_lib.postgres.script import parse_script
+from runbooks_lib.postgres.script.consequences import Act, Fate, acts_of, fate
+from runbooks_lib.postgres.script.script import parse_script
+from runbooks_lib.postgres.session.connect import Connection
 from runbooks_lib.steps.baseline_file import Judged, logs_of, rehearsable
 
 DATABASE = "consequences_test"

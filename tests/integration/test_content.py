@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from runbooks_lib.postgres.connect import Connection
-from runbooks_lib.postgres.content import content_hash
-from runbooks_lib.postgres.scratch import scratch
+from runbooks_lib.postgres.rows.content import content_hash
+from runbooks_lib.postgres.scratch.scratch import scratch
+from runbooks_lib.postgres.session.connect import Connection
 
 COLUMNS = (
     'id int, content text, "odd ""name" numeric, at timestamptz, data bytea, x float8, tags text[], doc jsonb'

@@ -16,10 +16,10 @@ from runbooks_lib.errors import BackupError
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Phase, load_phase
-from runbooks_lib.postgres import data_dump
-from runbooks_lib.postgres.clients import find_clients
-from runbooks_lib.postgres.connect import Sessions, connect
-from runbooks_lib.postgres.contents import Contents, compare_contents, read_contents
+from runbooks_lib.postgres.dump import data_dump
+from runbooks_lib.postgres.dump.clients import find_clients
+from runbooks_lib.postgres.rows.contents import Contents, compare_contents, read_contents
+from runbooks_lib.postgres.session.connect import Sessions, connect
 from runbooks_lib.steps import backup
 
 SHIPPED = load_phase("PH15-AMAZON-DB-FOUNDATION-01")

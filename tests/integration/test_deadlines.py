@@ -16,9 +16,9 @@ import pytest
 from runbooks_lib.errors import ConnectionFailed
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import load_phase
-from runbooks_lib.postgres import session as session_module
-from runbooks_lib.postgres.connect import Sessions, connect
-from runbooks_lib.postgres.session import GRACE_S, NoAnswer, take_time
+from runbooks_lib.postgres.session import session as session_module
+from runbooks_lib.postgres.session.connect import Sessions, connect
+from runbooks_lib.postgres.session.session import GRACE_S, NoAnswer, take_time
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from runbooks_lib.errors import LabError
-from runbooks_lib.postgres import enclosure as module
-from runbooks_lib.postgres.account import server_account
-from runbooks_lib.postgres.cluster import Cluster
-from runbooks_lib.postgres.connect import Connection
-from runbooks_lib.postgres.enclosure import enclosure
-from runbooks_lib.postgres.scratch import scratch
+from runbooks_lib.postgres.scratch import enclosure as module
+from runbooks_lib.postgres.scratch.account import server_account
+from runbooks_lib.postgres.scratch.cluster import Cluster
+from runbooks_lib.postgres.scratch.enclosure import enclosure
+from runbooks_lib.postgres.scratch.scratch import scratch
+from runbooks_lib.postgres.session.connect import Connection
 
 WAYS = {
     "bubblewrap": ("bwrap", "unshare", "setpriv", "prlimit"),

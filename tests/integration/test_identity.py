@@ -13,13 +13,13 @@ import pytest
 
 from runbooks_lib.errors import ConnectionFailed
 from runbooks_lib.findings import Answer, Verdict
-from runbooks_lib.lab.content import REPLICATION
+from runbooks_lib.lab.initial_state import REPLICATION
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Target, load_phase
 from runbooks_lib.postgres.binaries import clean_environment
-from runbooks_lib.postgres.cluster import Cluster, free_ports
-from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.postgres.storage import write_private
+from runbooks_lib.postgres.scratch.cluster import Cluster, free_ports
+from runbooks_lib.postgres.scratch.storage import write_private
+from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import preflight
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")

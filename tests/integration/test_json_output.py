@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from runbooks_lib.archive.run import Run
-from runbooks_lib.archive.summary import result
 from runbooks_lib.lab.lab import Lab
+from runbooks_lib.report.summary import result
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNBOOKS = Path(sys.executable).with_name("runbooks")

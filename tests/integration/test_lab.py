@@ -22,15 +22,16 @@ import pytest
 import runbooks_lib
 from runbooks_lib.errors import LabError, PreconditionFailed
 from runbooks_lib.lab import lab as lab_module
-from runbooks_lib.lab import services, state
-from runbooks_lib.lab.content import leader_template
+from runbooks_lib.lab import registry, services
+from runbooks_lib.lab.initial_state import leader_template
 from runbooks_lib.lab.lab import Lab, find, running, sweep, up
-from runbooks_lib.postgres import binaries, processes
-from runbooks_lib.postgres.cluster import Cluster, PortTaken, free_ports
-from runbooks_lib.postgres.homes import sweep_homes, temporary_home
-from runbooks_lib.postgres.scratch import scratch
-from runbooks_lib.postgres.server import find_server
-from runbooks_lib.postgres.storage import choose_home
+from runbooks_lib.postgres import binaries
+from runbooks_lib.postgres.scratch import processes
+from runbooks_lib.postgres.scratch.cluster import Cluster, PortTaken, free_ports
+from runbooks_lib.postgres.scratch.homes import sweep_homes, temporary_home
+from runbooks_lib.postgres.scratch.programs import find_server
+from runbooks_lib.postgres.scratch.scratch import scratch
+from runbooks_lib.postgres.scratch.storage import choose_home
 
 PACKAGE_ROOT = Path(runbooks_lib.__file__).parent.parent
 KEEP_RUNNING = """
@@ -95,7 +96,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def own_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A registry of labs of the test's own; template and npm's packages come from the real cache."""
-    cache = state.cache_directory()
+    cache = registry.cache_directory()
     own = tmp_path / "cache"
     own.mkdir(mode=0o700)
     leader_template(find_server())  # so that there are templates
@@ -119,7 +120,7 @@ def test_down_leaves_no_process_and_no_folder(folder: Path) -> None:
     assert not home.exists()
     assert not folder.exists()
     assert find(folder) is None
-    assert not state.registry_entry(folder).exists()
+    assert not registry.registry_entry(folder).exists()
     lab.down()  # a second time changes nothing
 
 
@@ -269,7 +270,7 @@ def started_home(folder: Path, process: subprocess.Popen[str]) -> Path:
 
     def home() -> Path | None:
         assert process.poll() is None, process.communicate()[1]
-        found = state.load(folder)
+        found = registry.load(folder)
         return found.home if found and found.home.exists() else None
 
     wait_until(home, "the servers' folder is made")
@@ -333,7 +334,7 @@ def test_scratch_is_reached_by_its_socket_and_gone_afterwards() -> None:
 
 
 def test_the_scratch_of_a_killed_process_is_swept() -> None:
-    code = "import time\nfrom runbooks_lib.postgres.scratch import scratch\n"
+    code = "import time\nfrom runbooks_lib.postgres.scratch.scratch import scratch\n"
     code += "with scratch() as copy:\n    print(copy.cluster.home, flush=True)\n    time.sleep(60)"
     with child(code) as owner:
         home = Path(first_line(owner))

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
-from runbooks_lib.lab.content import MIGRATIONS, RECORDED_MIGRATION
+from runbooks_lib.lab.initial_state import MIGRATIONS, RECORDED_MIGRATION
 from runbooks_lib.lab.lab import Lab
 
 COUNTS = {

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runbooks_lib.errors import PreconditionFailed
-from runbooks_lib.postgres.catalog import Catalog, read_catalog
-from runbooks_lib.postgres.connect import Connection
-from runbooks_lib.postgres.definitions import FIELDS_NOT_DUMPED, LEFT_OUT, NOT_DUMPED
-from runbooks_lib.postgres.differences import describe, differences, in_words
-from runbooks_lib.postgres.scratch import scratch
-from runbooks_lib.postgres.server import find_server_for
+from runbooks_lib.postgres.catalog.catalog import Catalog, read_catalog
+from runbooks_lib.postgres.catalog.definitions import FIELDS_NOT_DUMPED, LEFT_OUT, NOT_DUMPED
+from runbooks_lib.postgres.catalog.differences import describe, differences, in_words
+from runbooks_lib.postgres.scratch.programs import find_server_for
+from runbooks_lib.postgres.scratch.scratch import scratch
+from runbooks_lib.postgres.session.connect import Connection
 from runbooks_lib.prisma.proof import ObjectState
 
 from .object_classes import CHANGES, MAKE, ROLES, SUBSCRIPTION, Change, page

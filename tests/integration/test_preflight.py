@@ -21,11 +21,11 @@ from runbooks_lib.errors import ConnectionFailed, GateClosed
 from runbooks_lib.findings import Answer, Verdict, gate
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Phase, Role, Table, load_phase
-from runbooks_lib.postgres import readiness as readiness_module
-from runbooks_lib.postgres import replication as replication_module
-from runbooks_lib.postgres.connect import Identity, Sessions
-from runbooks_lib.postgres.scratch import SUPERUSER, Scratch, scratch
+from runbooks_lib.postgres.scratch.scratch import SUPERUSER, Scratch, scratch
+from runbooks_lib.postgres.session import replication as replication_module
+from runbooks_lib.postgres.session.connect import Identity, Sessions
 from runbooks_lib.steps import preflight, servers
+from runbooks_lib.steps import readiness as readiness_module
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 Point = Callable[..., None]

@@ -18,9 +18,9 @@ import psycopg
 import pytest
 
 from runbooks_lib.errors import PreconditionFailed, PrismaError
-from runbooks_lib.lab.lab import Lab
+from runbooks_lib.lab.lab import Lab, make_project
 from runbooks_lib.prisma import history
-from runbooks_lib.prisma.cli import STAND_IN, STAND_IN_PACKAGES, Engine, Prisma
+from runbooks_lib.prisma.command import STAND_IN, STAND_IN_PACKAGES, Engine, Prisma
 from runbooks_lib.prisma.history import Relation, diagnose, read_folder, read_rows
 from runbooks_lib.prisma.install import install_project
 from runbooks_lib.prisma.node import find_node, search_path
@@ -111,10 +111,8 @@ def test_node_and_npm_of_the_wheel_do_it_all(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("RUNBOOKS_CACHE", str(tmp_path / "cache"))
     projects = [tmp_path / "one", tmp_path / "two"]
-    for project in projects:
-        shutil.copytree(STAND_IN_PACKAGES, project, ignore=shutil.ignore_patterns("node_modules"))
     with ThreadPoolExecutor() as pool:
-        list(pool.map(install_project, projects))
+        list(pool.map(make_project, projects))
     targets = {(project / "node_modules").readlink() for project in projects}
     assert len(targets) == 1
     assert sorted(path.suffix for path in (tmp_path / "cache" / "prisma").iterdir()) == ["", ".lock"]
@@ -132,7 +130,7 @@ def test_a_registry_that_cannot_be_reached_is_one_paragraph(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = tmp_path / "project"
-    shutil.copytree(STAND_IN_PACKAGES, project, ignore=shutil.ignore_patterns("node_modules"))
+    shutil.copytree(STAND_IN_PACKAGES, project)
     monkeypatch.setenv("RUNBOOKS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("npm_config_cache", str(tmp_path / "npm"))
     monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:1/")

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from runbooks_lib.errors import PrismaError
-from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.prisma import ahead
-from runbooks_lib.prisma.cli import CliResult, Prisma, find_project
+from runbooks_lib.prisma.command import CliResult, Prisma, find_project
 from runbooks_lib.prisma.url import DatabaseUrl
 
 SAID = """Datasource "db": PostgreSQL database "shop", schema "public" at "localhost:5432"

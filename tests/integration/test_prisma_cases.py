@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from runbooks_lib.findings import CLOSING, Verdict
-from runbooks_lib.prisma.cli import CliResult, Prisma
+from runbooks_lib.prisma.command import CliResult, Prisma
 
 from .conftest import PHASE, Place
 

@@ -12,7 +12,7 @@ import pytest
 
 from runbooks_lib.errors import PreconditionFailed, PrismaError
 from runbooks_lib.prisma import configuration
-from runbooks_lib.prisma.cli import STAND_IN_PACKAGES
+from runbooks_lib.prisma.command import STAND_IN_PACKAGES
 from runbooks_lib.prisma.configuration import Address
 from runbooks_lib.prisma.history import read_folder
 from runbooks_lib.prisma.install import install_packages

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from runbooks_lib.findings import Verdict
-from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.prisma.cli import STAND_IN, CliResult, Prisma
+from runbooks_lib.postgres.session.connect import Sessions
+from runbooks_lib.prisma.command import STAND_IN, CliResult, Prisma
 from runbooks_lib.prisma.lock import MIGRATION_LOCK
 from runbooks_lib.prisma.oddities import HistoryTable, read_tables
 from runbooks_lib.prisma.state import look

@@ -13,8 +13,8 @@ import pytest
 
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict
-from runbooks_lib.postgres import expected
-from runbooks_lib.prisma.cli import CliResult
+from runbooks_lib.postgres.scratch import replay
+from runbooks_lib.prisma.command import CliResult
 from runbooks_lib.prisma.lock import MIGRATION_LOCK
 
 from .conftest import PHASE, QUESTIONS, CountedPrisma, Place
@@ -273,7 +273,7 @@ def test_without_a_scratch_nothing_is_proved(place: Place, monkeypatch: pytest.M
             f"No PostgreSQL server programs of version {major} or newer.", "Install some."
         )
 
-    monkeypatch.setattr(expected, "find_server_for", none)
+    monkeypatch.setattr(replay, "find_server_for", none)
     prisma = place.prisma()
     for answer in (place.ask("live_schema", prisma), place.ask("resolve", prisma, apply=True)):
         finding = closing(answer)[STAND, NAME]

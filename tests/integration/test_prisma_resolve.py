@@ -17,8 +17,8 @@ from runbooks_lib.errors import GateClosed, PreconditionFailed, PrismaError
 from runbooks_lib.findings import Answer, Finding, Verdict, gate
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Enum, Index, Phase, Table, load_phase
-from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.prisma.cli import CliResult, Prisma, aim, find_project
+from runbooks_lib.postgres.session.connect import Sessions
+from runbooks_lib.prisma.command import CliResult, Prisma, aim, find_project
 from runbooks_lib.prisma.history import folder_digest, read_folder, read_rows
 from runbooks_lib.steps import prisma_resolve
 

@@ -13,18 +13,18 @@ import psycopg
 import pytest
 
 from runbooks_lib.errors import BackupError
-from runbooks_lib.postgres import restore
-from runbooks_lib.postgres import restore_data as restoring
-from runbooks_lib.postgres.catalog import count_rows, read_catalog
-from runbooks_lib.postgres.clients import choose, find_clients
-from runbooks_lib.postgres.content import content_hash
-from runbooks_lib.postgres.data_dump import read_data_dump
-from runbooks_lib.postgres.differences import differences
-from runbooks_lib.postgres.dump_script import Kind, read_pieces
-from runbooks_lib.postgres.restore import RESTORER, Restores, restore_into
-from runbooks_lib.postgres.restore_data import restore_data
-from runbooks_lib.postgres.scratch import SUPERUSER, Scratch, scratch
-from runbooks_lib.postgres.session import open_session
+from runbooks_lib.postgres.catalog.catalog import count_rows, read_catalog
+from runbooks_lib.postgres.catalog.differences import differences
+from runbooks_lib.postgres.dump.clients import choose, find_clients
+from runbooks_lib.postgres.dump.data_dump import read_data_dump
+from runbooks_lib.postgres.dump.dump_script import Kind, read_pieces
+from runbooks_lib.postgres.rows.content import content_hash
+from runbooks_lib.postgres.scratch import restore
+from runbooks_lib.postgres.scratch import restore_data as restoring
+from runbooks_lib.postgres.scratch.restore import RESTORER, Restores, restore_into
+from runbooks_lib.postgres.scratch.restore_data import restore_data
+from runbooks_lib.postgres.scratch.scratch import SUPERUSER, Scratch, scratch
+from runbooks_lib.postgres.session.session import open_session
 
 # What psql reads as a command where a line begins with it, each doing what can be seen.
 META = (

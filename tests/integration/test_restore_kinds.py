@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from runbooks_lib.postgres.carried import Comparison, compare_restored
-from runbooks_lib.postgres.catalog import Catalog, read_catalog
-from runbooks_lib.postgres.clients import choose, find_clients
-from runbooks_lib.postgres.contents import compare_contents, noted, read_contents
-from runbooks_lib.postgres.dump_script import makes_table
-from runbooks_lib.postgres.restore import Restored, Restores
-from runbooks_lib.postgres.restore_data import restore_data
-from runbooks_lib.postgres.scratch import SUPERUSER, Scratch, scratch
-from runbooks_lib.postgres.server import find_servers
+from runbooks_lib.postgres.catalog.catalog import Catalog, read_catalog
+from runbooks_lib.postgres.dump.clients import choose, find_clients
+from runbooks_lib.postgres.dump.dump_script import makes_table
+from runbooks_lib.postgres.rows.contents import compare_contents, noted, read_contents
+from runbooks_lib.postgres.scratch.carried import Comparison, compare_restored
+from runbooks_lib.postgres.scratch.programs import find_servers
+from runbooks_lib.postgres.scratch.restore import Restored, Restores
+from runbooks_lib.postgres.scratch.restore_data import restore_data
+from runbooks_lib.postgres.scratch.scratch import SUPERUSER, Scratch, scratch
 
 HEALTHY = {
     "tablespace": "CREATE TABLE t (id int PRIMARY KEY USING INDEX TABLESPACE fast, n text) TABLESPACE fast;"

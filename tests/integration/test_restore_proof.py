@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.findings import Answer, Verdict
 from runbooks_lib.phase import load_phase
-from runbooks_lib.postgres.catalog import Catalog, read_catalog
-from runbooks_lib.postgres.clients import choose, find_clients
-from runbooks_lib.postgres.connect import Connection, Sessions
-from runbooks_lib.postgres.differences import differences
-from runbooks_lib.postgres.restore import Restored, Restores, restore_into
-from runbooks_lib.postgres.scratch import SUPERUSER, Scratch, scratch
+from runbooks_lib.postgres.catalog.catalog import Catalog, read_catalog
+from runbooks_lib.postgres.catalog.differences import differences
+from runbooks_lib.postgres.dump.clients import choose, find_clients
+from runbooks_lib.postgres.scratch.restore import Restored, Restores, restore_into
+from runbooks_lib.postgres.scratch.scratch import SUPERUSER, Scratch, scratch
+from runbooks_lib.postgres.session.connect import Connection, Sessions
 from runbooks_lib.steps import backup
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from runbooks_lib.errors import LabError, MigrationError, PreconditionFailed
-from runbooks_lib.postgres import replay as replaying
-from runbooks_lib.postgres.expected import Expected, expect
-from runbooks_lib.postgres.scratch import SUPERUSER, Scratch, scratch
-from runbooks_lib.postgres.scratch_service import ENV_SERVICE, Served
-from runbooks_lib.postgres.server import find_server
-from runbooks_lib.postgres.surroundings import Surroundings
+from runbooks_lib.postgres.scratch import script_run as replaying
+from runbooks_lib.postgres.scratch.lent import ENV_SERVICE, Served
+from runbooks_lib.postgres.scratch.programs import find_server
+from runbooks_lib.postgres.scratch.replay import Expected, expect
+from runbooks_lib.postgres.scratch.scratch import SUPERUSER, Scratch, scratch
+from runbooks_lib.postgres.scratch.surroundings import Surroundings
 
 MAJOR = find_server().major
 LIKE = Surroundings(database="shop", roles=("shop_owner", "app"))

@@ -14,7 +14,7 @@ from runbooks_lib.findings import Answer, Verdict
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Phase, Role, Seeds, Target, load_phase
 from runbooks_lib.phase.seed_file import SeedFile
-from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import seed_verification
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")

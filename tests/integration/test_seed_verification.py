@@ -16,8 +16,8 @@ from runbooks_lib.errors import GateClosed
 from runbooks_lib.findings import Answer, Finding, Verdict, gate
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Phase, Role, Seeds, Target, load_phase
-from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.postgres.replication import measure_lag
+from runbooks_lib.postgres.session.connect import Sessions
+from runbooks_lib.postgres.session.replication import measure_lag
 from runbooks_lib.steps import seed_verification
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")

@@ -14,12 +14,12 @@ from runbooks_lib.errors import ConnectionFailed
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import load_phase
 from runbooks_lib.postgres.binaries import clean_environment, from_wheel
-from runbooks_lib.postgres.clients import find_clients
-from runbooks_lib.postgres.connect import Sessions, connect
-from runbooks_lib.postgres.dump import dump_schema
-from runbooks_lib.postgres.scratch import Scratch, scratch
-from runbooks_lib.postgres.service_file import AIMING, parameters_of, service_names
-from runbooks_lib.postgres.session import another
+from runbooks_lib.postgres.dump.clients import find_clients
+from runbooks_lib.postgres.dump.dump import dump_schema
+from runbooks_lib.postgres.scratch.scratch import Scratch, scratch
+from runbooks_lib.postgres.session.connect import Sessions, connect
+from runbooks_lib.postgres.session.service_file import AIMING, parameters_of, service_names
+from runbooks_lib.postgres.session.session import another
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 LEADER = PHASE.targets["leader"]

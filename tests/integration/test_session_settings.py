@@ -16,10 +16,10 @@ from psycopg import sql
 from runbooks_lib.errors import ConnectionFailed
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import load_phase
-from runbooks_lib.postgres.catalog import read_catalog
-from runbooks_lib.postgres.connect import Sessions, connect
-from runbooks_lib.postgres.differences import Described, describe
-from runbooks_lib.postgres.session import SETTINGS
+from runbooks_lib.postgres.catalog.catalog import read_catalog
+from runbooks_lib.postgres.catalog.differences import Described, describe
+from runbooks_lib.postgres.session.connect import Sessions, connect
+from runbooks_lib.postgres.session.session import SETTINGS
 
 TARGETS = load_phase("PH15-AMAZON-DB-FOUNDATION-01").targets
 Pooler = Callable[..., AbstractContextManager[dict[str, str]]]

@@ -13,11 +13,11 @@ import pytest
 from runbooks_lib.errors import ConnectionFailed, PreconditionFailed
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Role, load_phase
-from runbooks_lib.postgres import connect as connect_module
-from runbooks_lib.postgres.catalog import count_rows, read_catalog
-from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.catalog.catalog import count_rows, read_catalog
 from runbooks_lib.postgres.queries import query
-from runbooks_lib.postgres.service_file import require_services, service_names
+from runbooks_lib.postgres.session import connect as connect_module
+from runbooks_lib.postgres.session.connect import Sessions
+from runbooks_lib.postgres.session.service_file import require_services, service_names
 
 TARGETS = load_phase("PH15-AMAZON-DB-FOUNDATION-01").targets
 TIMEOUTS = {"lock_timeout_ms": 1_000, "statement_timeout_ms": 2_000}

@@ -12,7 +12,7 @@ import pytest
 
 from runbooks_lib.findings import CLOSING, Verdict
 from runbooks_lib.phase import load_phase
-from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import backup, baseline_migration, prisma_resolve, report
 from runbooks_lib.steps.way_back import way_back
 

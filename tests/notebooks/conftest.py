@@ -22,8 +22,8 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
-from runbooks_lib.archive.code import notebooks_folder
-from runbooks_lib.archive.keys import generate
+from runbooks_lib.archive.notebooks import notebooks_folder
+from runbooks_lib.archive.seal.keys import generate
 from runbooks_lib.lab.lab import Lab, running
 
 RUNBOOKS = Path(sys.executable).with_name("runbooks")

@@ -15,10 +15,10 @@ from typing import Any
 import nbformat
 import papermill
 
-from runbooks_lib.archive.code import notebooks_folder
-from runbooks_lib.execution.warm import warm_kernels
+from runbooks_lib.archive.notebooks import notebooks_folder
+from runbooks_lib.execution.kernels.warm import warm_kernels
 from runbooks_lib.lab.lab import running
-from runbooks_lib.postgres.server import find_server
+from runbooks_lib.postgres.scratch.programs import find_server
 
 RUNS = Path(tempfile.gettempdir()) / "runs"  # what the reader of the outputs sees as the archive
 TAGS = ("parameters", "writes")

@@ -16,14 +16,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from runbooks_lib.archive.finish import finish, finish_by_hand
-from runbooks_lib.archive.keys import load_private, load_public
 from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, canonical, digests, read
-from runbooks_lib.archive.remote import upload
 from runbooks_lib.archive.run import Run
-from runbooks_lib.archive.seal import seal
-from runbooks_lib.archive.verify import Verification, verify
+from runbooks_lib.archive.seal.keys import load_private, load_public
+from runbooks_lib.archive.seal.seal import seal
+from runbooks_lib.archive.seal.verify import Verification, verify
+from runbooks_lib.archive.store.remote import upload
 from runbooks_lib.errors import EvidenceError
+from runbooks_lib.execution.finish import finish, finish_by_hand
 
 RUNBOOKS = Path(sys.executable).with_name("runbooks")
 Edit = Callable[[Path], None]
@@ -354,7 +354,7 @@ def test_an_older_version_of_the_notebooks_is_told_apart(
     apply: Path, monkeypatch: pytest.MonkeyPatch, odd_runs: Any
 ) -> None:
     """Its own digest proves its code; with another code, it is not the version that it names."""
-    monkeypatch.setattr("runbooks_lib.archive.story.code_digest", lambda: "0" * 64)
+    monkeypatch.setattr("runbooks_lib.archive.seal.consistency.code_digest", lambda: "0" * 64)
     found = verify(apply, key=odd_runs.public)
     assert found.problems == ()
     assert sum("another version of the notebooks" in note for note in found.notes) == 7

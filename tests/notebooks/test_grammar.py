@@ -160,7 +160,7 @@ def test_it_imports_in_one_cell(name: str) -> None:
     decides = "decide, " if any("decide(" in text(cell) for cell in cells(name, "code")) else ""
     assert imported == [
         f"from runbooks_lib.steps import {name[3:]}",
-        f"from runbooks_lib.widgets import {decides}gate, open_step, show",
+        f"from runbooks_lib.notebook import {decides}gate, open_step, show",
     ]
     assert f'step = open_step("{name[3:]}", phase=phase, run=run, apply=apply)' in text(importing[0])
 
@@ -220,7 +220,7 @@ def test_prose_above_a_cell_that_writes_says_what(name: str) -> None:
 def test_the_landing_page_only_looks() -> None:
     parameters, imports, *others = cells(START, "code")
     assert text(parameters).startswith('phase: str = ""  # ')
-    assert text(imports) == "from runbooks_lib.widgets.start import Start\n\nstart = Start(phase)"
+    assert text(imports) == "from runbooks_lib.notebook.landing.start import Start\n\nstart = Start(phase)"
     assert [text(cell) for cell in others] == [
         f"start.{panel}()" for panel in ("choose", "servers", "steps", "following")
     ]

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from runbooks_lib.archive.code import notebooks_folder
+from runbooks_lib.archive.notebooks import notebooks_folder
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.execution.jupyter import lay_out
 from runbooks_lib.lab.lab import Lab

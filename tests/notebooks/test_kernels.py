@@ -19,8 +19,8 @@ import pytest
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from runbooks_lib.execution import warm
-from runbooks_lib.execution.warm import KIND_VARIABLE, Forker, NotForked, current, warm_kernels
+from runbooks_lib.execution.kernels import warm
+from runbooks_lib.execution.kernels.warm import KIND_VARIABLE, Forker, NotForked, current, warm_kernels
 from runbooks_lib.package import own_python
 
 FORKS = warm.can_fork()
@@ -300,7 +300,7 @@ def test_a_process_with_threads_or_connections_does_not_fork() -> None:
     """Asked in a process of its own, since this one may have both."""
     program = """
 import socket, threading
-from runbooks_lib.execution.forker import _unfit
+from runbooks_lib.execution.kernels.forker import _unfit
 owner, other = socket.socketpair()
 print(_unfit(owner)); other.close()
 print(_unfit(owner))

@@ -15,11 +15,10 @@ import nbformat
 import pytest
 from click.testing import CliRunner
 
-from runbooks_lib.archive import finish
 from runbooks_lib.archive.run import Run
-from runbooks_lib.archive.verify import verify
+from runbooks_lib.archive.seal.verify import verify
 from runbooks_lib.cli import commands
-from runbooks_lib.execution import runner
+from runbooks_lib.execution import finish, runner
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import load_phase
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from runbooks_lib.archive.code import notebooks_folder
+from runbooks_lib.archive.notebooks import notebooks_folder
 from runbooks_lib.lab.lab import Lab
-from runbooks_lib.postgres.server import find_server
+from runbooks_lib.postgres.scratch.programs import find_server
 
 SANITIZE = Path(__file__).with_name("nbval.cfg")
 

@@ -12,9 +12,9 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from runbooks_lib.archive.attestation import read_envelope
 from runbooks_lib.archive.run import Run
-from runbooks_lib.archive.verify import verify
+from runbooks_lib.archive.seal.attestation import read_envelope
+from runbooks_lib.archive.seal.verify import verify
 
 
 def written(secret: str) -> Iterator[str]:

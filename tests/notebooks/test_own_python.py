@@ -15,8 +15,9 @@ import papermill
 import pytest
 
 import runbooks_lib
-from runbooks_lib.execution import jupyter, warm
-from runbooks_lib.execution.warm import KIND_VARIABLE, warm_kernels
+from runbooks_lib.execution import jupyter
+from runbooks_lib.execution.kernels import warm
+from runbooks_lib.execution.kernels.warm import KIND_VARIABLE, warm_kernels
 from runbooks_lib.lab import services
 from runbooks_lib.package import library_digest, own_python, package, package_files
 from runbooks_lib.steps.confirming import changed_parts

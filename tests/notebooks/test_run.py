@@ -19,13 +19,14 @@ import nbformat
 import pytest
 from click.testing import CliRunner
 
-from runbooks_lib.archive.keys import generate
 from runbooks_lib.archive.run import Run
+from runbooks_lib.archive.seal.keys import generate
 from runbooks_lib.cli import commands
-from runbooks_lib.execution import runner, warm
+from runbooks_lib.execution import runner
 from runbooks_lib.execution.confirmation import confirmation_of
+from runbooks_lib.execution.kernels import warm
+from runbooks_lib.execution.kernels.warm import KIND_VARIABLE, can_fork
 from runbooks_lib.execution.runner import Outcome, Result, run_notebooks
-from runbooks_lib.execution.warm import KIND_VARIABLE, can_fork
 from runbooks_lib.findings import Verdict
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import STEPS, load_phase

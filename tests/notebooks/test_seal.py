@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runbooks_lib.archive.keys import generate
 from runbooks_lib.archive.reader import sha256_of
-from runbooks_lib.archive.verify import verify
+from runbooks_lib.archive.seal.keys import generate
+from runbooks_lib.archive.seal.verify import verify
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 RUNBOOKS = Path(sys.executable).with_name("runbooks")

@@ -15,8 +15,8 @@ import psutil
 import pytest
 from jupyter_core.utils import ensure_event_loop
 
-from runbooks_lib.execution import spare, warm
-from runbooks_lib.execution.warm import KIND_VARIABLE, warm_kernels
+from runbooks_lib.execution.kernels import spare, warm
+from runbooks_lib.execution.kernels.warm import KIND_VARIABLE, warm_kernels
 
 Execute = Callable[..., dict[str, Any]]
 LOOK = """

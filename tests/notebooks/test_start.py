@@ -15,9 +15,9 @@ import pytest
 
 from runbooks_lib.archive.run import Run, all_runs
 from runbooks_lib.lab.lab import Lab
+from runbooks_lib.notebook.landing.lights import light_rows
 from runbooks_lib.phase import load_phase, services_of, with_services
-from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.widgets.lights import light_rows
+from runbooks_lib.postgres.session.connect import Sessions
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
 Operators = Callable[..., Any]
@@ -39,7 +39,7 @@ def landed(operator: Operators, folder: Path, **constants: float) -> Iterator[An
     with operator("00_start", folder) as me:
         lines = [f"live.{name} = {value}" for name, value in values.items()]
         assert (
-            me.execute("\n".join(["from runbooks_lib.widgets import lights, live", *lines]), silent=True)
+            me.execute("\n".join(["from runbooks_lib.notebook import lights, live", *lines]), silent=True)
             is None
         )
         assert me.run_all() is None
@@ -278,7 +278,7 @@ def test_another_phase_has_pickers_of_its_own(
 def test_without_a_front_end_the_services_are_those_of_the_run(
     staging: None, runs: Path, tmp_path: Path
 ) -> None:
-    from runbooks_lib.widgets.start import Start
+    from runbooks_lib.notebook.landing.start import Start
 
     run = Run.create(runs, with_services(load_phase(PHASE), {"leader": "staging_leader"}))
     assert services_of(Start().phase) == run.services()

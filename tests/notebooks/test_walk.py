@@ -13,12 +13,12 @@ import psycopg
 import pytest
 
 from runbooks_lib.archive.manifest import MANIFEST, canonical, digests, read
-from runbooks_lib.archive.pages import write_pages
 from runbooks_lib.archive.run import Run, all_runs, runs_folder, step_name
 from runbooks_lib.archive.run import operator as account
-from runbooks_lib.archive.verify import verify
+from runbooks_lib.archive.seal.verify import verify
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import STEPS, load_phase
+from runbooks_lib.report.html.pages import write_pages
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
 WRONG = "keybuzz:00000000"
@@ -225,7 +225,7 @@ def test_preflight_takes_part_in_a_run_that_was_only_begun(
 ) -> None:
     begun = Run.create(runs_folder(), load_phase(PHASE))
     with operator("01_preflight", tmp_path) as me:
-        me.execute("from runbooks_lib.widgets import progress\nprogress.LONG_S = 0.0", silent=True)
+        me.execute("from runbooks_lib.notebook import progress\nprogress.LONG_S = 0.0", silent=True)
         assert me.run_all() is None
         assert "FloatProgress" in me.text()
     assert "widget-view" not in begun.notebook("preflight").read_text("utf-8")

@@ -21,12 +21,12 @@ from typing import Any
 
 import pytest
 
+from runbooks_lib.api.probes import siblings
 from runbooks_lib.errors import GateClosed
 from runbooks_lib.findings import Answer, Finding, Verdict, gate
 from runbooks_lib.lab.services import quiet_port
 from runbooks_lib.phase import Phase, Service, load_phase
-from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.services.probes import siblings
+from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import api_routes
 
 Decide = Callable[[str, str], int]

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from runbooks_lib.archive import code
-from runbooks_lib.archive.code import code_cells, code_digest, notebooks_folder
+from runbooks_lib.archive import notebooks
+from runbooks_lib.archive.notebooks import code_cells, code_digest, notebooks_folder
 from runbooks_lib.errors import EvidenceError
 
 
@@ -19,7 +19,7 @@ from runbooks_lib.errors import EvidenceError
 def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the notebooks, which the digest is made of."""
     shutil.copytree(notebooks_folder(), tmp_path / "notebooks")
-    monkeypatch.setattr(code, "notebooks_folder", lambda: tmp_path / "notebooks")
+    monkeypatch.setattr(notebooks, "notebooks_folder", lambda: tmp_path / "notebooks")
     code_digest.cache_clear()
     yield tmp_path / "notebooks"
     code_digest.cache_clear()
@@ -99,7 +99,7 @@ def test_a_notebook_that_is_missing_or_none_is_an_evidence_error(
 def test_notebooks_lie_in_the_package_or_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "runbooks_lib"
     package.mkdir()
-    monkeypatch.setattr(code, "files", lambda name: tmp_path / name)
+    monkeypatch.setattr(notebooks, "files", lambda name: tmp_path / name)
     with pytest.raises(EvidenceError, match="not installed"):
         notebooks_folder()
     (tmp_path / "notebooks").mkdir()

@@ -10,9 +10,9 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from runbooks_lib.archive import secret_sources
 from runbooks_lib.archive.files import write_json, write_text
-from runbooks_lib.archive.redaction import redact
+from runbooks_lib.archive.masking import sources
+from runbooks_lib.archive.masking.mask import redact
 
 ODD = "p@ss/w:rd'\"$é\\"
 
@@ -83,7 +83,7 @@ def test_nothing_of_it_reaches_a_file(home: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def known_secrets() -> set[str]:
-    known = secret_sources.known_secrets()
+    known = sources.known_secrets()
     return {*known.strong, *known.weak}
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from runbooks_lib.archive.problem import Kind
-from runbooks_lib.archive.recorded import recorded_problems
-from runbooks_lib.postgres.directory import directory_digest
+from runbooks_lib.archive.seal.problem import Kind
+from runbooks_lib.archive.seal.recorded import recorded_problems
+from runbooks_lib.postgres.dump.directory import directory_digest
 
 HASHES = {"toc.dat": "a" * 64, "1.dat.gz": "b" * 64}
 FOLDER = "backup/data_backup_20260101_000000"

@@ -13,11 +13,11 @@ import pytest
 
 from runbooks_lib.archive import run as module
 from runbooks_lib.archive.files import write_json
-from runbooks_lib.archive.pages import write_pages
 from runbooks_lib.archive.reader import read_json
 from runbooks_lib.archive.run import Run, all_runs, runs_folder, step_name, unfinished
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
 from runbooks_lib.phase import Phase, load_phase
+from runbooks_lib.report.html.pages import write_pages
 
 PASSWORD = "p@ss/w:rd'\"$é\\"
 

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runbooks_lib.archive.redaction import MASK, Masker, redact, redact_notebook
+from runbooks_lib.archive.masking.forms import forms, squeezed
+from runbooks_lib.archive.masking.mask import MASK, Masker, redact, redact_notebook
+from runbooks_lib.archive.masking.sources import known_secrets
 from runbooks_lib.archive.run import Run
-from runbooks_lib.archive.scan import scan
-from runbooks_lib.archive.secret_forms import forms, squeezed
-from runbooks_lib.archive.secret_sources import known_secrets
+from runbooks_lib.archive.seal.secret_scan import scan
 from runbooks_lib.errors import EvidenceError
 
 
@@ -301,7 +301,7 @@ def test_the_scan_looks_into_names_links_and_packed_files(
 
 def test_a_secret_over_the_edge_of_two_chunks_is_found(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     monkeypatch.setenv("MY_SECRET", STRONG)
-    monkeypatch.setattr("runbooks_lib.archive.scan.CHUNK_BYTES", 5000)
+    monkeypatch.setattr("runbooks_lib.archive.seal.secret_scan.CHUNK_BYTES", 5000)
     filler = "".join(random.Random(1).choices("abc \n", k=4990))
     (run.path / "big.sql").write_text(f"{filler}{STRONG}{filler}")
     assert "big.sql" in refused(run)

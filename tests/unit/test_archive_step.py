@@ -12,11 +12,9 @@ from typing import Any
 
 import pytest
 
-from runbooks_lib.archive import step as module
 from runbooks_lib.archive.files import write_json
 from runbooks_lib.archive.reader import sha256_of
 from runbooks_lib.archive.run import Run
-from runbooks_lib.archive.step import Step, open_step
 from runbooks_lib.errors import (
     ConnectionFailed,
     EvidenceError,
@@ -25,8 +23,10 @@ from runbooks_lib.errors import (
     SpecError,
 )
 from runbooks_lib.findings import Answer, Finding, Verdict, gate
+from runbooks_lib.notebook import step as module
+from runbooks_lib.notebook.step import Step, open_step
 from runbooks_lib.phase import Phase, load_phase
-from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.session.connect import Sessions
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from runbooks_lib.findings import CLOSING, Finding, Verdict
 from runbooks_lib.phase import Phase, load_phase
-from runbooks_lib.postgres.catalog import Catalog, Column, Constraint, Enum, Index, Relation
-from runbooks_lib.postgres.checks import check_row_counts, check_schema
-from runbooks_lib.postgres.inspection import by_object, describe
+from runbooks_lib.postgres.catalog.catalog import Catalog, Column, Constraint, Enum, Index, Relation
+from runbooks_lib.steps.inspection import by_object, describe
+from runbooks_lib.steps.schema_checks import check_row_counts, check_schema
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 TABLES = [table.name for table in PHASE.tables]

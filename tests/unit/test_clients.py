@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from runbooks_lib.errors import PreconditionFailed
-from runbooks_lib.postgres import binaries, clients
-from runbooks_lib.postgres.clients import Client, choose, demands_tls, find_clients, speaks_tls
+from runbooks_lib.postgres import binaries
+from runbooks_lib.postgres.dump import clients
+from runbooks_lib.postgres.dump.clients import Client, choose, demands_tls, find_clients, speaks_tls
 
 
 def client(version: str, folder: str = "") -> Client:

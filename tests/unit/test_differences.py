@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from runbooks_lib.postgres.catalog import Value
-from runbooks_lib.postgres.differences import (
+from runbooks_lib.postgres.catalog.catalog import Value
+from runbooks_lib.postgres.catalog.differences import (
     Difference,
     before_18,
     compare,

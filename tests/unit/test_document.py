@@ -25,13 +25,13 @@ from nbconvert.filters import markdown2html_mistune
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
 from runbooks_lib.findings import Answer, Verdict
 from runbooks_lib.phase import STEPS, Phase, load_phase
-from runbooks_lib.postgres.connect import Sessions
-from runbooks_lib.steps import document, report
-from runbooks_lib.steps.document import language, markdown
-from runbooks_lib.steps.planning import State
+from runbooks_lib.postgres.session.connect import Sessions
+from runbooks_lib.report import document, language, markdown
+from runbooks_lib.steps import report
+from runbooks_lib.steps.baseline_plan import State
 
 EVIDENCE = Path(__file__).parent / "evidence"
-PAGES = language.texts().parent / "archive" / "pages"
+PAGES = language.texts().parent / "report"
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 MIGRATION = "20251220235148_add_oauth_state_table"
 Json = dict[str, Any]
@@ -711,7 +711,7 @@ def messages() -> set[str | tuple[str, ...]]:
             for _, function, message, _ in babel_extract(template, ("_", "ngettext"), (), {}):
                 texts = (message,) if isinstance(message, str) else message
                 found.add(tuple(texts[:2]) if function == "ngettext" else texts[0])
-    for path in PAGES.glob("*.py"):
+    for path in PAGES.rglob("*.py"):
         with path.open("rb") as module:
             found.update(str(message) for _, message, _, _ in extract("python", module, {"words": None}))
     return found

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from runbooks_lib.archive.pages import write_pages
 from runbooks_lib.archive.run import Run
 from runbooks_lib.phase import STEPS, Phase, load_phase
-from runbooks_lib.steps import document
-from runbooks_lib.steps.document import markdown
+from runbooks_lib.report import document, markdown
+from runbooks_lib.report.html.pages import write_pages
 
 EVIDENCE = Path(__file__).parent / "evidence"
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from runbooks_lib.phase import STEPS, Seeds, load_phase
-from runbooks_lib.steps import document
-from runbooks_lib.steps.document import markdown
+from runbooks_lib.report import document, markdown
 
 EVIDENCE = Path(__file__).parent / "evidence" / "applied"
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")

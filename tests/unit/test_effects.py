@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from runbooks_lib.postgres.effects import unjudged
-from runbooks_lib.postgres.pieces import pieces
+from runbooks_lib.postgres.script.effects import unjudged
+from runbooks_lib.postgres.script.pieces import pieces
 
 
 def told(script: str) -> list[str]:

@@ -9,30 +9,45 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "runbooks_lib"
-LAYERS = (
+ROOMS = (
     "package",
     "visible",
-    "given",
-    "ordinary",
     "errors",
+    "owned",
+    "temporary",
+    "cache",
+    "ordinary",
     "names",
     "findings",
     "progress",
-    "owned",
-    "cache",
-    "temporary",
+    "given",
     "phase",
     "postgres",
+    "postgres.session",
+    "postgres.catalog",
+    "postgres.script",
+    "postgres.dump",
+    "postgres.rows",
+    "postgres.scratch",
     "prisma",
-    "services",
-    "steps",
+    "api",
+    "archive.masking",
     "archive",
+    "archive.seal",
+    "archive.store",
+    "report",
+    "report.pictures",
+    "report.html",
+    "steps",
     "lab",
+    "execution.kernels",
     "execution",
-    "widgets",
+    "notebook",
+    "notebook.landing",
     "cli",
     "notebooks",
 )
+WITHOUT_CODE = ("checks", "phases", "texts")
 MAX_LINES = 400
 NAMES_THAT_SAY_NOTHING = frozenset({"utils", "util", "helpers", "helper", "common", "misc"})
 MODULES = sorted(file for file in PACKAGE.rglob("*.py") if "node_modules" not in file.parts)
@@ -43,9 +58,14 @@ def module_name(file: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def layer(module: str) -> str | None:
-    """The layer of a module of the package; None for the package itself."""
-    return module.split(".")[1] if "." in module else None
+NAMES = frozenset(map(module_name, MODULES))
+
+
+def room(module: str) -> str | None:
+    """The room of a module of the package: the longest name of a room that its own begins with; else its first name."""
+    inside = module.split(".")[1:]
+    names = [".".join(inside[:length]) for length in range(len(inside), 0, -1)]
+    return next((name for name in names if name in ROOMS), names[-1]) if names else None
 
 
 def imported(source: str, module: str, *, is_package: bool) -> Iterator[tuple[int, str]]:
@@ -57,25 +77,26 @@ def imported(source: str, module: str, *, is_package: bool) -> Iterator[tuple[in
             keep = len(module.split(".")) - node.level + (1 if is_package else 0)
             base = module.split(".")[:keep] if node.level else []
             origin = ".".join([*base, *([node.module] if node.module else [])])
-            names = [f"{origin}.{alias.name}" if origin == "runbooks_lib" else origin for alias in node.names]
+            within = [f"{origin}.{alias.name}" for alias in node.names]
+            names = [name if name in NAMES or origin == "runbooks_lib" else origin for name in within]
         else:
             continue
         yield from ((node.lineno, name) for name in names if name.split(".")[0] == "runbooks_lib")
 
 
 def mistakes(source: str, module: str, *, is_package: bool = False) -> list[str]:
-    mine = layer(module)
+    mine = room(module)
     if mine is None:
         return [f"line {n}: the package itself imports {name}" for n, name in
                 imported(source, module, is_package=is_package)]  # fmt: skip
-    if mine not in LAYERS:
-        return [f"{mine} is in no layer"]
+    if mine not in ROOMS:
+        return [f"{mine} is no room"]
     found = []
     for line, name in imported(source, module, is_package=is_package):
-        other = layer(name)
+        other = room(name)
         if other == "__version__":
             continue
-        if other not in LAYERS or LAYERS.index(other) > LAYERS.index(mine):
+        if other not in ROOMS or ROOMS.index(other) > ROOMS.index(mine):
             found.append(f"line {line}: {mine} imports {name}")
     return found
 
@@ -93,9 +114,34 @@ def test_modules_are_small_and_named_for_what_they_do(file: Path) -> None:
 
 
 def test_there_are_modules_to_look_at() -> None:
-    assert {"runbooks_lib", "runbooks_lib.errors", "runbooks_lib.findings"} <= {
-        module_name(file) for file in MODULES
-    }
+    assert {"runbooks_lib", "runbooks_lib.errors", "runbooks_lib.findings"} <= NAMES
+    assert {room(name) for name in NAMES} - {None} == set(ROOMS) - {"notebooks"}
+
+
+def paths_out(source: str, module: str) -> list[str]:
+    """Return what a module opens by path that lies in another room: where this one moves, nobody would see that."""
+    found = [f"line {n}: leads out by __file__" for n, line in enumerate(source.splitlines(), 1)
+             if "__file__" in line and line.count(".parent") > 1]  # fmt: skip
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "files":
+            for argument in node.args:
+                named = argument.value if isinstance(argument, ast.Constant) else None
+                if isinstance(named, str) and room(named) not in (None, *WITHOUT_CODE, room(module)):
+                    found.append(f"line {node.lineno}: opens files of {named}")
+    return found
+
+
+@pytest.mark.parametrize("file", MODULES, ids=module_name)
+def test_no_file_of_another_room_is_opened_by_path(file: Path) -> None:
+    assert paths_out(file.read_text(encoding="utf-8"), module_name(file)) == []
+
+
+def test_the_rule_of_paths_itself() -> None:
+    assert paths_out('files("runbooks_lib.lab")', "runbooks_lib.prisma.command") != []
+    assert paths_out('Path(__file__).parent.parent / "lab"', "runbooks_lib.prisma.command") != []
+    assert (
+        paths_out('files("runbooks_lib.texts"), Path(__file__).parent', "runbooks_lib.prisma.command") == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,11 +153,16 @@ def test_there_are_modules_to_look_at() -> None:
         ("from runbooks_lib import __version__", "runbooks_lib.cli", 0),
         ("from runbooks_lib.cli import main", "runbooks_lib.phase.load", 1),
         ("import runbooks_lib.lab.api", "runbooks_lib.steps.preflight", 1),
-        ("from runbooks_lib import archive, errors", "runbooks_lib.steps.preflight", 1),
+        ("from runbooks_lib import lab, errors", "runbooks_lib.steps.preflight", 1),
+        ("from runbooks_lib.archive import run, seal", "runbooks_lib.archive.manifest", 1),
         ("from ..lab import api", "runbooks_lib.steps.preflight", 1),
         ("from .. import lab", "runbooks_lib.steps.preflight", 1),
-        ("def f():\n    from runbooks_lib.steps import backup", "runbooks_lib.services.http", 1),
-        ("if TYPE_CHECKING:\n    from runbooks_lib.widgets import Gate", "runbooks_lib.archive.seal", 1),
+        ("def f():\n    from runbooks_lib.steps import backup", "runbooks_lib.api.http", 1),
+        (
+            "if TYPE_CHECKING:\n    from runbooks_lib.notebook import Gate",
+            "runbooks_lib.archive.seal.seal",
+            1,
+        ),
         ("from runbooks_lib.tools import x", "runbooks_lib.cli", 1),
         ("", "runbooks_lib.tools.x", 1),
         ("from runbooks_lib.errors import RunbookError", "runbooks_lib", 1),

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 
 import httpx
 
+from runbooks_lib.api.http import RouteState
+from runbooks_lib.api.probes import probe_routes, probe_service
 from runbooks_lib.lab.api import AMAZON_ROUTES, KeybuzzApi, main
-from runbooks_lib.services.http import RouteState
-from runbooks_lib.services.probes import probe_routes, probe_service
 
 
 @contextmanager

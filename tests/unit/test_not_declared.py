@@ -9,7 +9,7 @@ import pytest
 
 from runbooks_lib.findings import Answer, Verdict
 from runbooks_lib.phase import Phase, load_phase
-from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import api_routes, preflight, report, seed_verification
 from runbooks_lib.steps.declared import or_not_declared
 

@@ -16,19 +16,19 @@ from typing import Any
 import pytest
 
 from runbooks_lib import temporary as folders
-from runbooks_lib.archive.pages.site import write_site, write_site_at
 from runbooks_lib.cache import cache_directory
 from runbooks_lib.errors import EvidenceError
 from runbooks_lib.execution.jupyter import lay_out
 from runbooks_lib.lab import lab as labs
-from runbooks_lib.lab import state as states
-from runbooks_lib.lab.state import State, load, registered, registry_entry
+from runbooks_lib.lab import registry as states
+from runbooks_lib.lab.registry import State, load, registered, registry_entry
 from runbooks_lib.owned import hold, is_held, is_ours_alone, read_ours
-from runbooks_lib.postgres.account import Account
-from runbooks_lib.postgres.homes import sweep_homes, temporary_home
-from runbooks_lib.postgres.processes import Process
-from runbooks_lib.postgres.server import ServerPrograms
-from runbooks_lib.postgres.storage import is_home, remove_home
+from runbooks_lib.postgres.scratch.account import Account
+from runbooks_lib.postgres.scratch.homes import sweep_homes, temporary_home
+from runbooks_lib.postgres.scratch.processes import Process
+from runbooks_lib.postgres.scratch.programs import ServerPrograms
+from runbooks_lib.postgres.scratch.storage import is_home, remove_home
+from runbooks_lib.report.html.index import write_site, write_site_at
 
 NOBODY = 65534
 GONE = {"pid": 2**22 + 1, "started": "long ago"}
@@ -148,8 +148,8 @@ def test_a_link_is_no_home(cache: Path, precious: Path, tmp_path: Path) -> None:
 
 HOME = """
 import time
-from runbooks_lib.postgres.account import Account
-from runbooks_lib.postgres.homes import temporary_home
+from runbooks_lib.postgres.scratch.account import Account
+from runbooks_lib.postgres.scratch.homes import temporary_home
 import os
 with temporary_home(Account(uid=os.geteuid(), gid=os.getegid(), switched=False)) as home:
     print(home, flush=True)
@@ -276,7 +276,7 @@ def test_a_registry_entry_of_another_account_is_nobody_s_word(tmp_path: Path, pr
 KEEPS = """
 import sys, time
 from pathlib import Path
-from runbooks_lib.lab.state import load
+from runbooks_lib.lab.registry import load
 load(Path(sys.argv[1])).keep_alive()
 print("ready", flush=True)
 time.sleep(60)

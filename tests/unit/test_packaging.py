@@ -185,7 +185,7 @@ def test_the_wheel_ships_the_notebooks(wheel: list[str]) -> None:
     [
         "phases/PH15-AMAZON-DB-FOUNDATION-01/phase.toml",
         "lab/keybuzz-backend/prisma/schema.prisma",
-        "lab/keybuzz-backend/package-lock.json",
+        "prisma/packages/package-lock.json",
         "lab/keybuzz-backend/src/routes/amazon.routes.ts",
     ],
 )

@@ -14,14 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runbooks_lib.archive.pages import as_reported, changes, notebook, write_pages
-from runbooks_lib.archive.pages.cleaner import cleaned
-from runbooks_lib.archive.pages.document import article
 from runbooks_lib.archive.run import Run, step_name
 from runbooks_lib.errors import EvidenceError, SpecError
 from runbooks_lib.findings import Verdict
 from runbooks_lib.phase import STEPS, load_phase
-from runbooks_lib.steps import document
+from runbooks_lib.report import document
+from runbooks_lib.report.html import notebook
+from runbooks_lib.report.html.article import article
+from runbooks_lib.report.html.cleaner import cleaned
+from runbooks_lib.report.html.pages import as_reported, changes, write_pages
 
 MakeRun = Callable[..., Run]
 Json = dict[str, Any]

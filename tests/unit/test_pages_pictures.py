@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from runbooks_lib.archive.pages.lag import lag_curve
-from runbooks_lib.archive.pages.matrix import matrix
-from runbooks_lib.archive.pages.timeline import LEFT, WIDTH, layout, timeline
-from runbooks_lib.archive.pages.topology import topology
 from runbooks_lib.phase import STEPS, load_phase
-from runbooks_lib.steps.document.seen import Seen
+from runbooks_lib.report.pictures.lag import lag_curve
+from runbooks_lib.report.pictures.matrix import matrix
+from runbooks_lib.report.pictures.timeline import LEFT, WIDTH, layout, timeline
+from runbooks_lib.report.pictures.topology import topology
+from runbooks_lib.report.seen import Seen
 
 EVIDENCE = Path(__file__).parent / "evidence"
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")

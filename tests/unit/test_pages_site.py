@@ -16,10 +16,10 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from runbooks_lib.archive import changes
 from runbooks_lib.archive.files import write_json
-from runbooks_lib.archive.pages.site import write_site, write_site_at
 from runbooks_lib.archive.run import Run, all_runs
 from runbooks_lib.cli import commands
 from runbooks_lib.errors import EvidenceError
+from runbooks_lib.report.html.index import write_site, write_site_at
 
 MakeRun = Callable[..., Run]
 Json = dict[str, Any]

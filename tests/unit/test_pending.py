@@ -9,7 +9,7 @@ import pytest
 
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import load_phase
-from runbooks_lib.postgres.catalog import Value
+from runbooks_lib.postgres.catalog.catalog import Value
 from runbooks_lib.prisma.proof import ObjectState
 from runbooks_lib.steps.pending import JUDGED_LATER, Pending, filled_and_added
 from runbooks_lib.steps.prisma_findings import judge_objects

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from runbooks_lib.archive.run import Run
-from runbooks_lib.archive.step import open_step
 from runbooks_lib.cli import commands
 from runbooks_lib.errors import PreconditionFailed
+from runbooks_lib.notebook.step import open_step
 from runbooks_lib.phase import load_phase, services_of, with_services
 from runbooks_lib.steps.confirming import changed_parts, plan_hash
 

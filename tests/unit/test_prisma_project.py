@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from runbooks_lib.errors import PreconditionFailed, PrismaError
-from runbooks_lib.postgres.processes import started
+from runbooks_lib.postgres.scratch.processes import started
 from runbooks_lib.prisma import configuration, install, node
 from runbooks_lib.prisma.child import run_child
-from runbooks_lib.prisma.cli import Engine, Prisma
+from runbooks_lib.prisma.command import Engine, Prisma
 from runbooks_lib.prisma.install import install_project
 from runbooks_lib.prisma.project import find_project, read_project
 from runbooks_lib.prisma.url import DatabaseUrl

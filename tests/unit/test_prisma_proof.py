@@ -9,10 +9,10 @@ import pytest
 
 from runbooks_lib.errors import PrismaError
 from runbooks_lib.findings import Verdict
-from runbooks_lib.postgres.catalog import Value
-from runbooks_lib.postgres.differences import both_in_words
-from runbooks_lib.postgres.effects import Unjudged
-from runbooks_lib.postgres.replay import Ran
+from runbooks_lib.postgres.catalog.catalog import Value
+from runbooks_lib.postgres.catalog.differences import both_in_words
+from runbooks_lib.postgres.scratch.script_run import Ran
+from runbooks_lib.postgres.script.effects import Unjudged
 from runbooks_lib.prisma.history import CLEAN, MigrationFile, MigrationRow, diagnose
 from runbooks_lib.prisma.proof import ObjectState, Proof, scripts_that_count
 from runbooks_lib.prisma.state import State

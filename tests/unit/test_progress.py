@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from runbooks_lib import progress
+from runbooks_lib.notebook.progress_line import LONG_S, ProgressLine, in_words
 from runbooks_lib.progress import Progress, growing, listening, report, size_of
-from runbooks_lib.widgets.progress import LONG_S, ProgressLine, in_words
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
@@ -74,8 +74,8 @@ def test_progress_in_words(told: Progress, elapsed_s: float, words: str) -> None
 
 def test_a_line_shows_itself_only_when_work_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter([0.0, 0.1, LONG_S + 0.1, LONG_S + 0.2])
-    monkeypatch.setattr("runbooks_lib.widgets.progress.time.monotonic", lambda: next(moments))
-    monkeypatch.setattr("runbooks_lib.widgets.progress.display", lambda box: None)
+    monkeypatch.setattr("runbooks_lib.notebook.progress_line.time.monotonic", lambda: next(moments))
+    monkeypatch.setattr("runbooks_lib.notebook.progress_line.display", lambda box: None)
     line = ProgressLine()
     line.tell(news(MIB, 4 * MIB))
     assert line.box is None

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from runbooks_lib.archive.pages import write_pages
 from runbooks_lib.archive.run import Run
-from runbooks_lib.archive.seal import seal
-from runbooks_lib.archive.verify import verify
+from runbooks_lib.archive.seal.seal import seal
+from runbooks_lib.archive.seal.verify import verify
 from runbooks_lib.cli import commands
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
+from runbooks_lib.report.html.pages import write_pages
 
 MakeRun = Callable[..., Run]
 REPORTS = ("report.en.md", "report.fr.md", "report.html")

@@ -11,7 +11,7 @@ import pytest
 from runbooks_lib.errors import GateClosed
 from runbooks_lib.findings import Finding, Note, Verdict, gate
 from runbooks_lib.phase import ChecklistItem, Text, load_phase
-from runbooks_lib.postgres.connect import Sessions
+from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import report
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")

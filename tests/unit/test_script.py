@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from runbooks_lib.errors import MigrationError
 from runbooks_lib.phase import load_phase
-from runbooks_lib.postgres.calls import in_body
-from runbooks_lib.postgres.script import Statement, parse_script
+from runbooks_lib.postgres.script.calls import in_body
+from runbooks_lib.postgres.script.script import Statement, parse_script
 
 GUARDED = "EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
 CREATE_ENUM = "CREATE TYPE public.e AS ENUM ('a', 'b');"

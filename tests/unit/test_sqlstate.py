@@ -6,8 +6,8 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from runbooks_lib.postgres import sqlstate
-from runbooks_lib.postgres.sqlstate import cancelled_by_replay, what_to_do
+from runbooks_lib.postgres.session import sqlstate
+from runbooks_lib.postgres.session.sqlstate import cancelled_by_replay, what_to_do
 
 
 def test_every_code_is_one_of_postgresql_and_every_hint_is_a_sentence() -> None:

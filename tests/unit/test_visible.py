@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 from runbooks_lib import cli
-from runbooks_lib.archive.pages.page import _environment as environment
-from runbooks_lib.archive.pages.page import breakable, in_language
 from runbooks_lib.cli import main, terminal
 from runbooks_lib.errors import GateClosed, RunbookError
 from runbooks_lib.findings import Finding, Verdict, gate
-from runbooks_lib.steps.document.markdown import code, escaped
+from runbooks_lib.notebook.tables import bundle_of, prose
+from runbooks_lib.report.markdown import code, escaped
+from runbooks_lib.report.templates import _environment as environment
+from runbooks_lib.report.templates import breakable, in_language
 from runbooks_lib.visible import visible, visible_html, visible_json, visible_lines
-from runbooks_lib.widgets.tables import bundle_of, prose
 
 HOSTILE = {
     "a colour": "\x1b[31mred",

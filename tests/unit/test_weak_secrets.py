@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runbooks_lib.archive.files import write_json, write_text
+from runbooks_lib.archive.masking.mask import MASK, Masker, redact
+from runbooks_lib.archive.masking.sources import known_secrets, weak_secrets
 from runbooks_lib.archive.reader import read_json
-from runbooks_lib.archive.redaction import MASK, Masker, redact
 from runbooks_lib.archive.run import Run
-from runbooks_lib.archive.scan import scan
-from runbooks_lib.archive.secret_sources import known_secrets, weak_secrets
+from runbooks_lib.archive.seal.secret_scan import scan
 from runbooks_lib.cli import commands
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
 from runbooks_lib.phase import load_phase

@@ -14,8 +14,8 @@ import pytest
 import runbooks_lib
 from runbooks_lib.errors import GateClosed
 from runbooks_lib.findings import Answer, Finding, Verdict
-from runbooks_lib.widgets import tables as widgets
-from runbooks_lib.widgets.explorer import MAX_SHOWN, SQL_OF, findings_html, sql_of
+from runbooks_lib.notebook import tables as widgets
+from runbooks_lib.notebook.explorer import MAX_SHOWN, SQL_OF, findings_html, sql_of
 
 HOSTILE = "<script>alert('x')</script> & \"q\""
 
@@ -172,6 +172,6 @@ def test_what_is_not_shown_of_many_findings_is_counted() -> None:
 
 
 def test_what_only_a_person_needs_is_not_loaded_without_one() -> None:
-    program = "import sys, runbooks_lib.widgets; print(sorted({'ipywidgets', 'comm'} & set(sys.modules)))"
+    program = "import sys, runbooks_lib.notebook; print(sorted({'ipywidgets', 'comm'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any
 
-from runbooks_lib.archive.diff import diff
+from runbooks_lib.report.diff import diff
 
 A, B = "20260107T174759Z-aaaaaa", "20260108T174759Z-bbbbbb"
 BEFORE = {

@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runbooks_lib.archive import reader, shapes
-from runbooks_lib.archive.remote import upload
 from runbooks_lib.archive.run import Run
-from runbooks_lib.archive.verify import verify
+from runbooks_lib.archive.seal.verify import verify
+from runbooks_lib.archive.store.remote import upload
 from runbooks_lib.cli import commands
 from runbooks_lib.errors import EvidenceError, RunbookError
 from runbooks_lib.phase import STEPS

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbooks_lib.archive.exports import write_exports
-from runbooks_lib.archive.junit import legal
 from runbooks_lib.archive.run import Run
+from runbooks_lib.execution.finish import write_exports
+from runbooks_lib.report.junit import legal
 
 STEPS = {
     "preflight": {

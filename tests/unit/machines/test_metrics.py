@@ -9,9 +9,9 @@ import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from runbooks_lib.archive.exports import write_exports
-from runbooks_lib.archive.metrics import HELP
 from runbooks_lib.archive.run import Run
+from runbooks_lib.execution.finish import write_exports
+from runbooks_lib.report.metrics import HELP
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
 STEPS = {

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from runbooks_lib.archive.finish import finish
 from runbooks_lib.archive.plans import find_plan, keep_plan
 from runbooks_lib.archive.reader import sha256_of
 from runbooks_lib.archive.run import Run
-from runbooks_lib.archive.seal import seal
-from runbooks_lib.archive.verify import verify
+from runbooks_lib.archive.seal.seal import seal
+from runbooks_lib.archive.seal.verify import verify
 from runbooks_lib.errors import EvidenceError
+from runbooks_lib.execution.finish import finish
 from runbooks_lib.phase import STEPS, load_phase
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"

@@ -17,7 +17,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from runbooks_lib import phase
-from runbooks_lib.archive.remote import (
+from runbooks_lib.archive.run import Run, is_url
+from runbooks_lib.archive.store.remote import (
     archive_url,
     downloaded,
     listed_at,
@@ -28,7 +29,6 @@ from runbooks_lib.archive.remote import (
     shown,
     upload,
 )
-from runbooks_lib.archive.run import Run, is_url
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"

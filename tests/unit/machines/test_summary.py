@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from runbooks_lib.archive.summary import append_summary, result, summary
 from runbooks_lib.errors import EvidenceError
+from runbooks_lib.report.summary import append_summary, result, summary
 
 PLANNED = {
     "baseline_migration": {"plan": [("object_is_absent_or_equal", "x", "absent", "PASS")]},

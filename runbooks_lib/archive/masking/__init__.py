@@ -1,0 +1,1 @@
+"""Masking: no secret that can be known here reaches the archive."""

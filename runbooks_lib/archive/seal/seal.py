@@ -1,0 +1,85 @@
+"""Sealing a run: the manifest, chained onto the run before it, and the signed attestation where there is a key."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from runbooks_lib.archive.files import write_bytes
+from runbooks_lib.archive.manifest import (
+    ATTESTATION,
+    MANIFEST,
+    SCHEMA_VERSION,
+    Content,
+    Sealed,
+    alone,
+    canonical,
+    digests,
+    of_phase,
+)
+from runbooks_lib.archive.run import Run, now
+from runbooks_lib.archive.seal.problem import Kind
+from runbooks_lib.archive.seal.recorded import recorded_problems
+from runbooks_lib.archive.shapes import understood
+from runbooks_lib.errors import EvidenceError
+from runbooks_lib.findings import Verdict
+
+LEFTOVERS = (".*.partial", ".*.partial.ipynb", ".*.saving")  # of writes that were cut short
+
+
+def seal(run: Run, *, key: Path | None = None) -> Content:
+    """Seal a run as it is now, signed when a key is given; return its manifest.
+
+    The manifest is written last: a run that is cut short before is not sealed.
+    Raises EvidenceError when the key is none, when the folder holds a link or a file that is not as its step recorded
+    it, or when it cannot be written.
+    """
+    for pattern in LEFTOVERS:
+        for path in run.path.rglob(pattern):
+            path.unlink()
+    with alone(run.path.parent):
+        content = _manifest(run)
+        _require_as_recorded(run, content)
+        octets = canonical(content)
+        if key is not None:
+            from runbooks_lib.archive.seal.attestation import sign, statement
+
+            said = statement(run, content, hashlib.sha256(octets).hexdigest())
+            write_bytes(run.path / ATTESTATION, sign(said, key))
+        write_bytes(run.path / MANIFEST, octets)
+    return content
+
+
+def _manifest(run: Run) -> Content:
+    header = run.header()
+    others = [sealed for sealed in of_phase(run.path.parent) if sealed.path != run.path]
+    previous = others[-1] if others else None
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run": run.id,
+        "phase": header["phase"]["id"],
+        "previous": None if previous is None else {"run": previous.content["run"], "sha256": previous.sha256},
+        "sealed_at": _later_than(previous),
+        "verdict": header["verdict"] or Verdict.ERROR.value,
+        "complete": header["finished_at"] is not None,
+        "files": digests(run.path),
+    }
+
+
+def _require_as_recorded(run: Run, content: Content) -> None:
+    with understood(run.path):
+        for problem in recorded_problems(content["files"], run.header(), run.evidence()):
+            happened = "is gone" if problem.kind is Kind.REMOVED else "was changed"
+            raise EvidenceError(
+                f"{run.path / problem.where} {happened} since it was recorded: {problem.what}.",
+                "What the run did with it is not proved any more, so it is not sealed: who writes to its folder?",
+            )
+
+
+def _later_than(previous: Sealed | None) -> str:
+    """Return the present time, and never one before the previous seal: a clock may have been set back."""
+    if previous is None:
+        return now()
+    after = datetime.fromisoformat(previous.content["sealed_at"]) + timedelta(milliseconds=1)
+    return max(now(), after.isoformat(timespec="milliseconds").replace("+00:00", "Z"))

@@ -1,0 +1,1 @@
+"""Archives at URLs, and the list of the runs in one."""

@@ -1,0 +1,1 @@
+"""Kernels for notebooks: forked from one preloaded process, started while another notebook runs."""

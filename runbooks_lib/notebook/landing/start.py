@@ -1,0 +1,199 @@
+"""The landing notebook: which operation, do its servers answer, how far is the run, what is next."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from IPython.display import display
+
+from runbooks_lib.archive.run import Run, all_runs, runs_folder, step_name, unfinished
+from runbooks_lib.errors import RunbookError
+from runbooks_lib.findings import CLOSING, Verdict
+from runbooks_lib.notebook.front_end import front_end, link_to
+from runbooks_lib.notebook.landing import live
+from runbooks_lib.notebook.landing.lights import APPLICATION, Lights, light_rows
+from runbooks_lib.notebook.landing.panel import Bundle, Panel
+from runbooks_lib.notebook.landing.picker import Picker
+from runbooks_lib.notebook.step import phase_in_progress
+from runbooks_lib.notebook.tables import bundle_of, prose, table
+from runbooks_lib.notebook.verdicts import SYMBOLS
+from runbooks_lib.phase import STEPS, Phase, load_phase, services_of, with_services
+from runbooks_lib.postgres.session.connect import Sessions
+from runbooks_lib.postgres.session.service_file import service_names
+
+NOT_YET = "not yet"
+Rows = list[dict[str, str]]
+
+
+class Start:
+    """What 00_start.ipynb shows of a phase: that of the run in progress, or the one that is chosen.
+
+    At a front end it is live, see `Live`; one that is made anew in the same kernel ends the one before.
+    """
+
+    def __init__(self, phase: str = "") -> None:
+        live.stop()
+        self.phase = _as_in_progress(load_phase(phase or phase_in_progress()))
+        self.picker: Picker | None = None
+        self._panels: dict[str, Panel] = {}
+        self._lock = threading.RLock()  # clicks, and what looks again by itself, come one after the other
+        self._live: live.Live | None = None
+
+    @property
+    def run(self) -> Run | None:
+        """Return the phase's newest run, in progress or at its end."""
+        return max(all_runs(runs_folder(), self.phase.id), key=lambda run: run.id, default=None)
+
+    def choose(self) -> None:
+        """Show which phase this is; at a front end another one and its services can be chosen, a run begun or ended."""
+        if front_end():
+            self.picker = Picker(
+                self.phase, self._act, choose=self._choose, pick=self._pick, begin=self._begin, end=self._end
+            )
+            display(self.picker.widget)
+        self._panel("phase", lambda: bundle_of(self._phase_rows()))
+
+    def servers(self) -> None:
+        """Show who answers at each target, as what, and who else carries a runbook out there."""
+        if not front_end():
+            with Sessions(self.phase.targets, application_name=APPLICATION) as sessions:
+                table(light_rows(sessions, self._run_id()))
+            return
+        live.stop()
+        with self._lock:
+            lights = Lights(lambda: self.phase.targets, self._run_id)
+            self._panels["servers"] = lights
+            self._live = live.Live(self._lock, look=self.refresh, ended=lights.rest)
+            self._live.clicked()
+
+    def steps(self) -> None:
+        """Show how each step of the run in progress ended."""
+        self._panel("steps", lambda: bundle_of(self._step_rows()))
+
+    def following(self) -> None:
+        """Show a link to the notebook that is to be run next."""
+        self._panel("following", lambda: prose(self._next()))
+
+    def refresh(self) -> None:
+        """Look again, and show everything anew where it stands."""
+        for panel in self._panels.values():
+            panel.refresh()
+
+    def _panel(self, name: str, look: Callable[[], Bundle]) -> None:
+        with self._lock:
+            self._panels[name] = Panel(look)
+
+    def _run_id(self) -> str:
+        run = self.run
+        return run.id if run else "-"
+
+    def _phase_rows(self) -> Rows:
+        run = self.run
+        rows = [
+            {"what": "phase", "is": self.phase.id},
+            {"what": "title", "is": self.phase.title.en},
+            {"what": "newest run", "is": f"{run.id}, {_state(run)}" if run else "none"},
+            {"what": "archive", "is": str(runs_folder())},
+            {"what": "services defined", "is": ", ".join(sorted(service_names())) or "none"},
+        ]
+        if run and not run.header()["finished_at"] and (others := _others(run, self.phase)):
+            said = (
+                f"Run {run.id} is in progress with other services ({others}), and its notebooks go on with those. "
+                "Begin a run begins another one, with the services that are chosen here."
+            )
+            rows.append({"what": "attention", "is": said})
+        return rows
+
+    def _step_rows(self) -> Rows:
+        evidence = self.run.evidence() if self.run else {}
+        return [_step_row(step, evidence.get(step)) for step in STEPS]
+
+    def _next(self) -> str:
+        evidence = self.run.evidence() if self.run else {}
+        for step in STEPS:
+            verdict = evidence.get(step, {}).get("verdict")
+            if verdict is None or Verdict(verdict) in CLOSING:
+                return f"Next: [{step_name(step)}]({step_name(step)}.ipynb)"
+        assert self.run is not None
+        report = link_to(self.run.path / "report.html")
+        return f"Every step of this run has passed: [read its report]({report}), or begin another run above."
+
+    def _act(self, action: Callable[[], str]) -> None:
+        """Do what was clicked, say what became of it, and show everything anew."""
+        with self._lock:
+            assert self.picker is not None
+            try:
+                self.picker.say(action())
+            except RunbookError as error:
+                self.picker.say(str(error), good=False)
+            self.refresh()
+            if self._live is not None:
+                self._live.clicked()
+
+    def _choose(self, phase: str) -> str:
+        """Take up a phase as its file is now; the services that are chosen stay, where it is the same phase."""
+        assert self.picker is not None
+        loaded = load_phase(phase)
+        same = loaded.id == self.phase.id
+        self.phase = _at(loaded, services_of(self.phase)) if same else _as_in_progress(loaded)
+        self.picker.show(self.phase)
+        return ""
+
+    def _pick(self, target: str, service: str) -> str:
+        self.phase = with_services(self.phase, {target: service})
+        return ""
+
+    def _begin(self, phase: str) -> str:
+        self._choose(phase)
+        run = Run.create(runs_folder(), self.phase)
+        return f"Run {run.id} is begun: open the notebook below."
+
+    def _end(self) -> str:
+        run = unfinished(runs_folder(), self.phase.id)
+        if run is None:
+            return "No run is in progress."
+        from runbooks_lib.execution.finish import finish_by_hand
+
+        finish_by_hand(run)
+        return f"Run {run.id} is sealed as {run.header()['verdict']}."
+
+
+def _as_in_progress(phase: Phase) -> Phase:
+    """Return a phase with the services of its run in progress, if there is one."""
+    run = unfinished(runs_folder(), phase.id)
+    return _at(phase, run.services()) if run else phase
+
+
+def _at(phase: Phase, services: Mapping[str, str]) -> Phase:
+    """Return a phase with these services at those targets that it has: another version of it may have others."""
+    return with_services(phase, {name: each for name, each in services.items() if name in phase.targets})
+
+
+def _others(run: Run, phase: Phase) -> str:
+    """Return the services of a run that are not those of the phase as it is chosen, each with its target."""
+    return ", ".join(
+        f"{target}: {service}"
+        for target, service in run.services().items()
+        if service != services_of(phase).get(target)
+    )
+
+
+def _state(run: Run) -> str:
+    """Return whether a run goes on, or how it ended."""
+    header = run.header()
+    return f"{header['verdict']} at {header['finished_at']}" if header["finished_at"] else "in progress"
+
+
+def _step_row(step: str, record: Mapping[str, Any] | None) -> dict[str, str]:
+    name = step_name(step)
+    if record is None:
+        return {"verdict": f"{SYMBOLS[Verdict.SKIP]} {NOT_YET}", "step": name, "ended": "", "findings": ""}
+    verdict = Verdict(record["verdict"]) if record["verdict"] else None
+    return {
+        "verdict": f"{SYMBOLS[verdict]} {verdict}" if verdict else f"{SYMBOLS[Verdict.SKIP]} begun",
+        "step": name,
+        "ended": record["finished_at"] or "",
+        "findings": str(sum(len(answer["findings"]) for answer in record["answers"].values())),
+    }

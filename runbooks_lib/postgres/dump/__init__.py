@@ -1,0 +1,1 @@
+"""Dumps of schemas and rows, and what stands in them."""

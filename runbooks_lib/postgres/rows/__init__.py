@@ -1,0 +1,1 @@
+"""Rows: their values, and digests of them."""

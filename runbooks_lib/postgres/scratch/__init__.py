@@ -1,0 +1,1 @@
+"""Servers of our own for proofs: started, enclosed, restored into, replayed in."""

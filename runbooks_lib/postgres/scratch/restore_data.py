@@ -1,0 +1,146 @@
+"""The way back of all rows: a dump's directory, restored into a scratch cluster as an ordinary role."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from psycopg import sql
+
+from runbooks_lib.errors import BackupError, PreconditionFailed
+from runbooks_lib.postgres.binaries import clean_environment
+from runbooks_lib.postgres.dump.clients import choose, find_clients
+from runbooks_lib.postgres.dump.data_dump import TIMEOUT_S, jobs, run_client
+from runbooks_lib.postgres.dump.dump import without_key
+from runbooks_lib.postgres.dump.dump_script import Kind, Piece, makes_table
+from runbooks_lib.postgres.rows.contents import Contents, read_contents
+from runbooks_lib.postgres.scratch.programs import find_server_for
+from runbooks_lib.postgres.scratch.restore import (
+    LACKING_HINT,
+    RESTORER,
+    Outcome,
+    Paths,
+    lend_extensions,
+    pieces_of,
+    restore_pieces,
+)
+from runbooks_lib.postgres.scratch.scratch import Scratch, scratch
+from runbooks_lib.progress import growing
+
+DATABASE = "restored"
+# Owners, privileges and the like say nothing of rows, and nothing of what is restored may need a superuser.
+UNLABELLED = (
+    "--no-owner",
+    "--no-privileges",
+    "--no-comments",
+    "--no-publications",
+    "--no-subscriptions",
+    "--no-security-labels",
+    "--no-tablespaces",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoredData:
+    """What stands where a directory was restored; `path_set` when functions needed a search_path to find others."""
+
+    server_version: str
+    contents: Contents
+    path_set: bool
+
+
+def restore_data(
+    folder: Path, *, server_major: int, roles: Iterable[str], database_bytes: int
+) -> RestoredData:
+    """Restore a dump's directory into a scratch cluster on disk, as an ordinary role; return what stands there.
+
+    Materialized views are not filled: their queries could go anywhere, and they hold no row of their own.
+    Raises BackupError with the words of the server or pg_restore; PreconditionFailed when there is no room for
+    `database_bytes`, or no scratch; LabError when that does not start.
+    """
+    with scratch(find_server_for(server_major), in_memory=False) as copy, copy.cluster.ended_after(TIMEOUT_S):
+        free = shutil.disk_usage(copy.cluster.home).free
+        if free < database_bytes:
+            raise PreconditionFailed(
+                f"{copy.cluster.home.parent} has {free} bytes free, and the restored database takes {database_bytes}.",
+                "Free space, or let TMPDIR name a folder that has room.",
+            )
+        with growing(f"restore of {folder.name}", copy.cluster.home, total_bytes=database_bytes):
+            path_set = _load(copy, folder, roles)
+        with copy.session(DATABASE, owner=RESTORER, schema="pg_catalog") as conn:
+            return RestoredData(server_version=copy.version, contents=read_contents(conn), path_set=path_set)
+
+
+def _load(copy: Scratch, folder: Path, roles: Iterable[str]) -> bool:
+    """Restore everything; return whether functions had to be given a search_path for it, in a second attempt."""
+    before, after = (_section(copy, folder, name) for name in ("pre-data", "post-data"))
+    what = f"{folder.name} into PostgreSQL {copy.version}: pg_restore"
+    copy.create_database(DATABASE, roles=roles, owner=RESTORER)
+    made = _make_tables(copy, before, folder.name)
+    path_set = made.path_set
+    try:
+        run_client(_restoring(copy, folder), what, environment=_environment_of(copy))
+    except BackupError:
+        with copy.connect("template1") as conn:
+            conn.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)".encode())
+        copy.create_database(DATABASE, roles=roles, owner=RESTORER)
+        _make_tables(copy, before, folder.name)
+        with copy.session(DATABASE, owner=RESTORER) as conn:
+            path_set = Paths(conn).help()
+        if not path_set:
+            raise
+        run_client(_restoring(copy, folder), what, environment=_environment_of(copy))
+    rest = restore_pieces(copy, DATABASE, after, what=folder.name, before=made.left_out, timeout_s=TIMEOUT_S)
+    return rest.path_set or path_set
+
+
+def _make_tables(copy: Scratch, pieces: Sequence[Piece], what: str) -> Outcome:
+    """Make what stands before the rows.
+
+    Raises BackupError when a table cannot be made here: then its rows cannot be compared.
+    """
+    outcome = restore_pieces(copy, DATABASE, pieces, what=what)
+    with copy.connect(DATABASE) as conn:
+        lend_extensions(conn)  # the rows of their tables
+        # Policies that hold for owners, too, would hide rows from it.
+        conn.execute(sql.SQL("ALTER ROLE {} BYPASSRLS").format(sql.Identifier(RESTORER)))
+    lost = [each for each in outcome.left_out if makes_table(each.statement)]
+    if lost:
+        raise BackupError(
+            f"{len(lost)} tables of {what} cannot be made in PostgreSQL {copy.version}: {lost[0].why}",
+            LACKING_HINT,
+        )
+    return outcome
+
+
+def _section(copy: Scratch, folder: Path, section: str) -> tuple[Piece, ...]:
+    """Return the statements of a part of the archive, without owners and the like: every row is the restorer's."""
+    client = choose(find_clients(), copy.cluster.programs.major)
+    command = [str(client.pg_restore), f"--section={section}", *UNLABELLED, "--file=-", str(folder)]
+    script = run_client(command, f"Reading {folder.name}: pg_restore", environment=_environment_of(copy))
+    pieces = pieces_of(without_key(script)[0], folder.name)
+    return tuple(piece for piece in pieces if piece.kind is not Kind.EVENT)
+
+
+def _restoring(copy: Scratch, folder: Path) -> list[str]:
+    client = choose(find_clients(), copy.cluster.programs.major)
+    rows = ["--section=data", *UNLABELLED, "--exit-on-error", f"--jobs={jobs()}"]
+    return [str(client.pg_restore), *rows, f"--dbname={DATABASE}", str(folder)]
+
+
+def _environment_of(copy: Scratch) -> dict[str, str]:
+    """Return the environment of a client program that is to work in a scratch cluster, as the ordinary role."""
+    address = copy.cluster.address()
+    return clean_environment(
+        {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "PGHOST": address["host"],
+            "PGPORT": address["port"],
+            "PGUSER": RESTORER,
+            "PGPASSWORD": copy.lent,
+            "PGSSLMODE": "disable",
+        }
+    )

@@ -1,0 +1,265 @@
+"""One script, run in a scratch database as Prisma runs it: as one query, in the name of an ordinary role.
+
+What PostgreSQL refuses to run beside others in one query is run statement by statement, as people run it by hand who
+then record it. What needs a superuser is never run: nobody here has a superuser's rights while a script runs.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import pq, sql
+
+from runbooks_lib.errors import MigrationError
+from runbooks_lib.postgres.scratch.extensions import MadeBefore
+from runbooks_lib.postgres.scratch.lent import Served
+from runbooks_lib.postgres.scratch.scratch import Scratch
+from runbooks_lib.postgres.script.effects import SERVER, Unjudged, in_words, unjudged
+from runbooks_lib.postgres.script.pieces import Piece, pieces, value
+from runbooks_lib.postgres.session.connect import Connection
+
+TIMEOUT_S = 600
+BOM = "\ufeff"
+# PostgreSQL's words for: not in a transaction, a new label of an enum used too early.
+_NOT_TOGETHER = {
+    "25001": "a statement of it runs in no transaction",
+    "55P04": "it uses a label that it adds to an enum",
+}
+_NOT_ALLOWED = "42501"
+_NO_DATABASE = "3D000"  # a server that is lent has no database of the target's name
+_NOT_GRANTED = {"01006", "01007"}
+_NOT_THEIRS = "a privilege of the script is a superuser's to give or take"
+_ONLY_IN_TRANSACTION = "25P01"
+_MISSES = {"42P01", "42703", "42704", "42883", "3F000"}  # relation, column, type or role, function, schema
+_NEEDS_SUPERUSER = "it needs a superuser's rights, and was not run"
+_LACKS = "it needs what was not run"
+_LEFT_OUT = {_NOT_ALLOWED: _NEEDS_SUPERUSER, _NO_DATABASE: "it names a database that is not here"}
+# What a migration makes that belongs to the server is there before: scripts here can't make it.
+_BEFOREHAND = frozenset(SERVER) - {"AlterDatabaseStmt"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """How a script ran: of how many statements, which of them are not judged, and why they ran one by one, if so."""
+
+    statements: int
+    unjudged: tuple[Unjudged, ...] = ()
+    one_by_one: str = ""
+
+
+class Replay:
+    """The session in which scripts run one after another, each as if it were the first: it forgets all in between.
+
+    `made_before` names what stands in the database already although a script is to make it: extensions and schemas.
+    """
+
+    def __init__(
+        self,
+        copy: Scratch | Served,
+        database: str,
+        *,
+        owner: str,
+        schema: str,
+        made_before: MadeBefore = frozenset(),
+    ) -> None:
+        self._open: Callable[[], Connection] = lambda: copy.session(database, owner=owner, schema=schema)
+        self._admin: Callable[[], Connection] = lambda: copy.connect(database)
+        self._conn: Connection | None = None
+        self._made_before = made_before
+        self._schema = schema
+        self._is_ordinary = copy.is_ordinary
+        self._not_granted = False
+
+    def close(self) -> None:
+        """Close the session."""
+        if self._conn is not None:
+            self._conn.close()
+        self._conn = None
+
+    def run(self, script: str) -> Ran:
+        """Run a script and say how it went. Raises psycopg errors, and MigrationError when it does not end."""
+        script = script.removeprefix(BOM)  # as psql does; Prisma's checksum has it
+        found = pieces(script)
+        if found is None:
+            self._send(script)
+            return Ran(
+                statements=1, unjudged=(Unjudged(line=1, what="the whole script", why="it can't be parsed"),)
+            )
+        self._not_granted = False
+        done = frozenset(piece for piece in found if self._stands_before(piece))
+        alone = _alone(found)
+        transacts = any(piece.tag == "TransactionStmt" for piece in found)
+        if not (alone or transacts):
+            try:
+                self._send(_without(found, done) if done else script)
+                return Ran(statements=len(found), unjudged=self._unseen(found, {}))
+            except psycopg.Error as error:
+                if error.sqlstate not in {*_NOT_TOGETHER, *_LEFT_OUT}:
+                    raise
+                alone = _NOT_TOGETHER.get(error.sqlstate, "")
+        left_out = self._one_by_one(found, done)
+        return Ran(statements=len(found), unjudged=self._unseen(found, left_out), one_by_one=alone)
+
+    def _one_by_one(self, found: Sequence[Piece], done: frozenset[Piece]) -> dict[Piece, Unjudged]:
+        """Run statements each on its own; return those that were left out, as they need a superuser."""
+        left_out: dict[Piece, Unjudged] = {}
+        for piece in found:
+            if piece in done:
+                continue
+            try:
+                self._send(_lasting(piece), forget=False, nested=piece.tag != "TransactionStmt")
+            except psycopg.Error as error:
+                if piece.tag == "LockStmt" and error.sqlstate == _ONLY_IN_TRANSACTION:
+                    continue
+                if error.sqlstate == _NOT_ALLOWED and self._gave_away(piece):
+                    continue
+                if error.sqlstate not in _LEFT_OUT and not (left_out and error.sqlstate in _MISSES):
+                    raise
+                why = _LEFT_OUT.get(error.sqlstate or "", _LACKS)
+                left_out[piece] = Unjudged(line=piece.line, what=in_words(piece), why=why)
+        self._forget()
+        return left_out
+
+    def _stands_before(self, piece: Piece) -> bool:
+        """Return whether what a statement makes is the server's, or was made by a superuser of ours beforehand."""
+        name = piece.node.get("extname") or piece.node.get("schemaname")
+        return piece.tag in _BEFOREHAND or (piece.tag, name) in self._made_before
+
+    def _gave_away(self, piece: Piece) -> bool:
+        """Change an object's owner as a superuser, whom nothing but this is asked: the new one may not own there."""
+        owners = _new_owners(piece)
+        if not owners or not all(map(self._is_ordinary, owners)):
+            return False
+        with self._admin() as admin:
+            admin.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(self._schema)))
+            try:
+                admin.execute(piece.text.encode())
+            except psycopg.Error:
+                return False
+        return True
+
+    def _send(self, script: str, *, forget: bool = True, nested: bool = False) -> None:
+        """Send a script, or a part of it, as one query; `nested` under a savepoint where a transaction is open."""
+        conn = self._conn if self._conn is not None and not self._conn.closed else self._begin()
+        inside = nested and conn.info.transaction_status is pq.TransactionStatus.INTRANS
+        try:
+            with self._deadline(conn), conn.transaction() if inside else nullcontext():
+                conn.execute(script.encode())
+        except BaseException:
+            if not conn.closed and conn.info.transaction_status not in (
+                pq.TransactionStatus.IDLE,
+                pq.TransactionStatus.INTRANS,
+            ):
+                self.close()
+            raise
+        if forget:
+            self._forget()
+
+    def _unseen(self, found: Sequence[Piece], left_out: Mapping[Piece, Unjudged]) -> tuple[Unjudged, ...]:
+        """Return the statements that are not judged, of all kinds, in the script's order."""
+        unseen = [left_out.get(piece) or unjudged(piece) or self._ungranted(piece) for piece in found]
+        return tuple(one for one in unseen if one is not None)
+
+    def _ungranted(self, piece: Piece) -> Unjudged | None:
+        if not self._not_granted or piece.tag != "GrantStmt":
+            return None
+        return Unjudged(line=piece.line, what=in_words(piece), why=_NOT_THEIRS)
+
+    def _begin(self) -> Connection:
+        self._conn = self._open()
+        self._conn.add_notice_handler(self._listen)
+        return self._conn
+
+    def _listen(self, notice: psycopg.errors.Diagnostic) -> None:
+        """Note that a GRANT or REVOKE did nothing, or not all, which is a warning and no error."""
+        self._not_granted |= notice.sqlstate in _NOT_GRANTED
+
+    def _forget(self) -> None:
+        """Begin the next script afresh; a transaction that this one left open ends as it does when Prisma goes."""
+        if self._conn is None or self._conn.closed:
+            return
+        if self._conn.info.transaction_status is pq.TransactionStatus.IDLE:
+            self._conn.execute("DISCARD ALL")
+        else:
+            self.close()
+
+    @contextmanager
+    def _deadline(self, conn: Connection) -> Iterator[None]:
+        """End the session when the block takes too long: a script can refuse to be cancelled, and not to be ended."""
+        pid, late = conn.info.backend_pid, threading.Event()
+
+        def end() -> None:
+            late.set()
+            with self._admin() as admin:
+                admin.execute("SELECT pg_terminate_backend(%s)", (pid,))
+
+        timer = threading.Timer(TIMEOUT_S, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except psycopg.Error as error:
+            if late.is_set():
+                raise MigrationError(
+                    f"A script did not end within {TIMEOUT_S} s.", "Look for a loop or a pg_sleep in it."
+                ) from error
+            raise
+        finally:
+            timer.cancel()
+
+
+def _alone(found: Sequence[Piece]) -> str:
+    """Return why a script can't be one query, as far as that can be read from it; "" when it can."""
+    if len(found) < 2:
+        return ""
+    for piece in found:
+        concurrent = piece.node.get("concurrent") or (
+            piece.tag == "ReindexStmt" and piece.flag("concurrently")
+        )
+        if concurrent or (piece.tag == "VacuumStmt" and piece.node.get("is_vacuumcmd")):
+            return f"line {piece.line} {in_words(piece)} runs in no transaction"
+    return ""
+
+
+def _new_owners(piece: Piece) -> list[str]:
+    """Return whom a statement that changes owners, and does nothing else, gives objects to; "" is who runs it."""
+    if piece.tag == "AlterOwnerStmt":
+        found = [piece.node]
+    elif piece.tag == "AlterTableStmt":
+        found = [command["AlterTableCmd"] for command in piece.node["cmds"]]
+    else:
+        return []
+    only = all(command.get("subtype", "AT_ChangeOwner") == "AT_ChangeOwner" for command in found)
+    return [command.get("newowner", {}).get("rolename", "") for command in found] if only else [""]
+
+
+def _without(found: Sequence[Piece], done: frozenset[Piece]) -> str:
+    return ";\n".join(piece.text for piece in found if piece not in done)
+
+
+def _lasting(piece: Piece) -> str:
+    """Return a statement's text; SET LOCAL lasts for the script, and not for this statement alone."""
+    if piece.tag == "VariableSetStmt" and piece.node.get("is_local"):
+        before, _, after = piece.text.partition(piece.text.split()[1])
+        return f"{before}SESSION{after}"
+    return piece.text
+
+
+def roles_made(scripts: Sequence[str]) -> frozenset[str]:
+    """Return the roles that scripts create."""
+    found = (piece for script in scripts for piece in pieces(script) or ())
+    return frozenset(str(piece.node["role"]) for piece in found if piece.tag == "CreateRoleStmt")
+
+
+def extensions_made(scripts: Sequence[str]) -> dict[str, str | None]:
+    """Return the extensions that scripts create, with the schemas that they name for them."""
+    found = (piece for script in scripts for piece in pieces(script) or ())
+    made: dict[str, str | None] = {}
+    for piece in found:
+        if piece.tag == "CreateExtensionStmt":
+            made.setdefault(str(piece.node["extname"]), value(piece.options().get("schema")))
+    return made

@@ -1,0 +1,1 @@
+"""SQL scripts, as PostgreSQL's own parser reads them: what they are, call and set off."""

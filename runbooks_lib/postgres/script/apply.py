@@ -1,0 +1,139 @@
+"""Run a parsed script inside the caller's transaction, as the owner of what it makes, alone on its database."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+from psycopg.errors import Diagnostic
+
+from runbooks_lib.errors import MigrationError
+from runbooks_lib.postgres.script.script import Statement
+from runbooks_lib.postgres.session.connect import Connection
+from runbooks_lib.postgres.session.locks import lock_holder
+from runbooks_lib.postgres.session.sqlstate import what_to_do
+from runbooks_lib.postgres.session.waiting import Waiting
+
+LOCK_KEY = 0x52554E424F4F4B53 & 0x7FFFFFFFFFFFFFFF  # "RUNBOOKS", as a bigint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What the server said of one statement: its command tag and its notices ("…already exists, skipping")."""
+
+    line: int
+    object: str
+    tag: str
+    notices: tuple[str, ...]
+
+
+LOCK_LOOK_S = 0.05  # between two looks at a lock that another run has
+
+
+def take_lock(conn: Connection, *, wait_ms: int) -> None:
+    """Take our advisory lock on this database until the transaction ends; wait for it at most `wait_ms`.
+
+    Raises MigrationError naming the holder: role, application_name, since when.
+    """
+    until, holder = time.monotonic() + wait_ms / 1000, None
+    while True:
+        row = conn.execute("SELECT pg_try_advisory_xact_lock(%s) AS taken", (LOCK_KEY,)).fetchone()
+        if row and row["taken"]:
+            return
+        holder = lock_holder(conn, LOCK_KEY) or holder
+        if time.monotonic() > until:
+            break
+        time.sleep(LOCK_LOOK_S)
+    said = holder or "one session after the other, each ended before it could be named"
+    raise MigrationError(
+        f"Another run works on this database: its lock, waited for {wait_ms / 1000:g} s, is held by {said}.",
+        "Wait until it has ended, or talk to its operator; then run this step again.",
+    )
+
+
+def run_script(
+    conn: Connection, statements: Sequence[Statement], *, owner: str, lock_timeout_ms: int
+) -> tuple[Outcome, ...]:
+    """Execute the statements in the open transaction as `owner`; afterwards the session's role is its own again.
+
+    Writes what the script says; the caller commits or rolls back. All statements together wait for locks no longer
+    than `lock_timeout_ms`: whoever needs a lock that an earlier one took waits for them all.
+    Raises MigrationError with line, SQLSTATE and the server's words when a statement fails; when it waited in vain,
+    with who it waited for.
+    """
+    notices: list[str] = []
+
+    def keep(notice: Diagnostic) -> None:
+        notices.append(notice.message_primary or "")
+
+    outcomes = []
+    left_ms = lock_timeout_ms
+    conn.add_notice_handler(keep)
+    try:
+        conn.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(owner)))
+        conn.execute("SET LOCAL search_path = public")
+        for statement in statements:
+            notices.clear()
+            cursor, waited_ms = _execute(conn, statement)
+            outcomes.append(
+                Outcome(
+                    line=statement.line,
+                    object=statement.object,
+                    tag=cursor.statusmessage or "",
+                    notices=tuple(notices),
+                )
+            )
+            if waited_ms:
+                left_ms = max(left_ms - waited_ms, 1)
+                conn.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(left_ms)))
+        _check_what_was_deferred(conn)
+        conn.execute("SET LOCAL search_path = pg_catalog")
+        conn.execute("RESET ROLE")
+    finally:
+        conn.remove_notice_handler(keep)
+    return tuple(outcomes)
+
+
+def _check_what_was_deferred(conn: Connection) -> None:
+    """Have deferred constraints and triggers speak now, and not at a COMMIT that a rehearsal never comes to."""
+    try:
+        conn.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    except psycopg.Error as error:
+        raise MigrationError(
+            f"A deferred constraint or trigger refuses what the script made: {' '.join(str(error).split())}",
+            f"{what_to_do(error.sqlstate)} The transaction was rolled back.",
+            sqlstate=error.sqlstate,
+        ) from error
+
+
+def _execute(conn: Connection, statement: Statement) -> tuple[psycopg.Cursor[dict[str, object]], int]:
+    """Execute a statement; return with its cursor how many ms it took if somebody kept it waiting, else 0."""
+    began = time.monotonic()
+    with Waiting(conn) as waiting:
+        try:
+            cursor = conn.execute(statement.text.encode())
+        except psycopg.Error as error:
+            failure = error
+        else:
+            return cursor, round((time.monotonic() - began) * 1000) if waiting.blockers else 0
+    raise _failed(statement, failure, waiting) from failure
+
+
+def _failed(statement: Statement, error: psycopg.Error, waiting: Waiting) -> MigrationError:
+    hint = f"{what_to_do(error.sqlstate)} The transaction was rolled back."
+    waited = ""
+    if error.sqlstate in ("55P03", "57014") and waiting.blockers:
+        waited = f". It waited for {waiting}"
+        hint = (
+            "Talk to its owner; when that session has ended (or was ended, with pg_terminate_backend), "
+            "run the step again."
+        )
+    return MigrationError(
+        f"Line {statement.line} ({statement.kind} {statement.object}) failed: "
+        f"{' '.join(str(error).split())}{waited}",
+        hint,
+        sqlstate=error.sqlstate,
+    )

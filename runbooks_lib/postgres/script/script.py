@@ -1,0 +1,207 @@
+"""An SQL script as PostgreSQL's own parser reads it: which statements, what they make, which code they run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pglast import ast, enums, parse_sql
+from pglast.parser import ParseError
+
+from runbooks_lib.errors import MigrationError
+from runbooks_lib.postgres.script.calls import NOTHING, Code, Name, in_body, in_trees, table_name
+from runbooks_lib.postgres.script.idempotence import judge_tree
+
+
+class Fill(NamedTuple):
+    """Which columns an INSERT gives values to: those named (None: the table's first), as many as `width`.
+
+    `defaulted` are the places at which some row has DEFAULT instead of a value, `changing` those at which some row
+    has a value that another run would not have. `listed` says that the rows stand in the statement.
+    """
+
+    columns: tuple[str, ...] | None
+    width: int
+    defaulted: frozenset[int]
+    changing: frozenset[int]
+    listed: bool
+
+    def gives(self, place: int, column: str) -> bool:
+        """Return whether every row has a value of its own for a column, which is the table's at `place`, from 0."""
+        found = self._place(place, column)
+        return found is not None and found not in self.defaulted
+
+    def repeats(self, place: int, column: str) -> bool:
+        """Return whether another run would have the same values for a column."""
+        return self.gives(place, column) and self._place(place, column) not in self.changing
+
+    def _place(self, place: int, column: str) -> int | None:
+        if self.columns is not None:
+            return self.columns.index(column) if column in self.columns else None
+        return place if place < self.width else None
+
+
+class Body(NamedTuple):
+    """The language, the volatility (v, s, i) and what is called in a function that a script makes."""
+
+    language: str
+    volatility: str
+    code: Code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """One statement of a script.
+
+    `kind` and `object` say what it makes ("table", "public.OAuthState"); "statement" and the tag when it makes
+    nothing that has a name. `refused` says why it may not be run here, "" when it may, and `remedy` what to
+    write instead. `alters` tells a statement that changes its object from one that creates it; `adds` names the
+    columns or labels that it adds.
+    `runs` is the code that it calls itself, `keeps` what its object keeps for later (defaults, a view's query),
+    `takes_after` the tables whose definition a new table gets, `fills` what an INSERT gives, `body` that of a function.
+    """
+
+    line: int
+    text: str
+    kind: str
+    object: str
+    refused: str = ""
+    remedy: str = ""
+    alters: bool = False
+    adds: tuple[str, ...] = ()
+    runs: Code = NOTHING
+    keeps: Code = NOTHING
+    takes_after: tuple[Name, ...] = ()
+    fills: Fill | None = None
+    body: Body | None = None
+
+
+def parse_script(text: str) -> tuple[Statement, ...]:
+    """Parse a script into statements and judge each: idempotent, and fit for one transaction.
+
+    Raises MigrationError, with the line, when PostgreSQL's parser does not understand the script, or when it
+    holds no statement.
+    Source: https://github.com/pganalyze/libpg_query (PostgreSQL's grammar), by pglast
+    """
+    try:
+        raw = parse_sql(text)
+    except ParseError as error:
+        position = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], int) else 0
+        raise MigrationError(
+            f"Line {_line(text, position)} of the SQL is not PostgreSQL: {error.args[0]}.",
+            "Correct the file; nothing was executed.",
+        ) from error
+    if not raw:
+        raise MigrationError(
+            "The SQL file holds no statement.", "Write the baseline into it, or remove [baseline]."
+        )
+    return tuple(_statement(text, node) for node in raw)
+
+
+def _statement(text: str, raw: Any) -> Statement:
+    start, node = raw.stmt_location, raw.stmt
+    end = start + raw.stmt_len if raw.stmt_len else len(text)
+    judged = judge_tree(node)
+    return Statement(
+        line=_line(text, start),
+        text=text[start:end],
+        kind=judged.kind,
+        object=judged.object,
+        refused=judged.refused,
+        remedy=judged.remedy,
+        alters=isinstance(node, ast.AlterTableStmt | ast.AlterEnumStmt),
+        adds=_added(node),
+        runs=_runs(node),
+        keeps=_keeps(node),
+        takes_after=_takes_after(node) if isinstance(node, ast.CreateStmt) else (),
+        fills=_fill(node) if isinstance(node, ast.InsertStmt) else None,
+        body=_body(node) if isinstance(node, ast.CreateFunctionStmt) else None,
+    )
+
+
+def _added(node: Any) -> tuple[str, ...]:
+    """Return the columns that ALTER TABLE adds, or the label that ALTER TYPE does."""
+    match node:
+        case ast.AlterTableStmt():
+            return tuple(
+                command.def_.colname
+                for command in node.cmds or ()
+                if command.subtype == enums.AlterTableType.AT_AddColumn
+            )
+        case ast.AlterEnumStmt() if node.newVal is not None and node.oldVal is None:
+            return (node.newVal,)
+        case _:
+            return ()
+
+
+def _runs(node: Any) -> Code:
+    """Return the code that a statement itself calls while it runs; definitions that are only stored are not run."""
+    match node:
+        case ast.InsertStmt():
+            return in_trees((node.selectStmt, node.withClause, node.onConflictClause, node.returningClause))
+        case ast.IndexStmt():
+            return in_trees((*(node.indexParams or ()), node.whereClause))
+        case ast.AlterTableStmt():
+            return in_trees(command.def_ for command in node.cmds or ())
+        case ast.CreateStmt():
+            return in_trees((node.partbound,))
+        case _:
+            return NOTHING
+
+
+def _keeps(node: Any) -> Code:
+    match node:
+        case ast.CreateStmt():
+            return in_trees((*(node.tableElts or ()), *(node.constraints or ())))
+        case ast.ViewStmt():
+            return in_trees((node.query,))
+        case ast.AlterTableStmt():
+            return in_trees(command.def_ for command in node.cmds or ())
+        case _:
+            return NOTHING
+
+
+def _takes_after(node: ast.CreateStmt) -> tuple[Name, ...]:
+    """Return the tables of LIKE, INHERITS and PARTITION OF: their defaults and triggers become the new table's."""
+    like = [part.relation for part in node.tableElts or () if isinstance(part, ast.TableLikeClause)]
+    return tuple(table_name(each) for each in (*like, *(node.inhRelations or ())))
+
+
+def _fill(node: Any) -> Fill:
+    """Return what an INSERT gives; how many columns a `*` stands for is not in the text: none, to be safe."""
+    columns = tuple(target.name for target in node.cols) if node.cols else None
+    query = node.selectStmt
+    if query is None:  # DEFAULT VALUES
+        return Fill((), 0, frozenset(), frozenset(), listed=True)
+    rows = query.valuesLists or ()
+    values = [(at, value) for row in rows for at, value in enumerate(row)]
+    defaulted = frozenset(at for at, value in values if isinstance(value, ast.SetToDefault))
+    changing = frozenset(
+        at for at, value in values if _is_computed(value) and in_trees((value,)).changes_with_time
+    )
+    while query.larg is not None:
+        query = query.larg
+    first = rows[0] if rows else query.targetList or ()
+    star = any(isinstance(value, ast.ResTarget) and _is_star(value.val) for value in first)
+    return Fill(columns, 0 if star else len(first), defaulted, changing, listed=bool(rows))
+
+
+def _is_computed(node: Any) -> bool:
+    return not isinstance(node, ast.A_Const | ast.SetToDefault)
+
+
+def _is_star(node: Any) -> bool:
+    return isinstance(node, ast.ColumnRef) and isinstance((node.fields or (None,))[-1], ast.A_Star)
+
+
+def _body(node: Any) -> Body:
+    options = {option.defname: option.arg for option in node.options or ()}
+    volatility = getattr(options.get("volatility"), "sval", "volatile")
+    words = [part.sval for part in options.get("as") or ()]
+    code = in_trees((node.sql_body,)) if node.sql_body else in_body(words[0] if words else "")
+    code |= in_trees(parameter.defexpr for parameter in node.parameters or ())
+    return Body(getattr(options.get("language"), "sval", "sql").lower(), volatility[0], code)
+
+
+def _line(text: str, position: int) -> int:
+    return text.count("\n", 0, position) + 1

@@ -1,0 +1,1 @@
+"""Sessions: opened by service name, guarded, and what they wait for."""

@@ -1,0 +1,58 @@
+"""Who holds an advisory lock of a database, and who else is at work there?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from runbooks_lib.postgres.queries import query
+from runbooks_lib.postgres.session.connect import Connection, Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """The session that holds a lock. What a role without pg_read_all_stats may not see of it is None.
+
+    `idle_since` is set while it does nothing.
+    """
+
+    pid: int
+    role_name: str | None
+    application: str | None
+    address: str | None
+    since: datetime | None
+    idle_since: datetime | None
+
+    def __str__(self) -> str:
+        address = f", from {self.address}" if self.address else ""
+        since = f" since {_time(self.since)}" if self.since else ""
+        idle = f", idle since {_time(self.idle_since)}" if self.idle_since else ""
+        application = self.application or "no application_name"
+        return f"{self.role_name} ({application}, pid {self.pid}{address}){since}{idle}"
+
+
+def lock_holder(conn: Connection, key: int) -> Holder | None:
+    """Return who holds an advisory lock in this database; None when nobody does.
+
+    `key` as pg_advisory_lock(bigint) takes it. Reads pg_locks and pg_stat_activity.
+    """
+    row = conn.execute(query("lock_holder"), {"key": key}).fetchone()
+    return None if row is None else Holder(**row)
+
+
+def other_runs(conn: Connection, run_id: str) -> tuple[str, ...]:
+    """Return who else carries a runbook out in this database: role, step and run, address, since when.
+
+    Reads pg_stat_activity: sessions whose application_name is that of a run other than `run_id`. A step keeps its
+    sessions until it is closed, so an operator who reads a plan is seen too.
+    """
+    return tuple(_in_words(row) for row in conn.execute(query("other_runs"), {"run": run_id}))
+
+
+def _in_words(row: Row) -> str:
+    address = f", from {row['address']}" if row["address"] else ""
+    return f"{row['role_name']} ({row['application']}{address}) since {_time(row['since'])}"
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,226 @@
+"""The report's view of the databases: who they are, and what of the phase they held before and hold now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runbooks_lib.findings import Verdict
+from runbooks_lib.phase import Phase, Role
+from runbooks_lib.postgres.catalog.finder import ABSENT, State
+from runbooks_lib.report.seen import Seen, judged, standing
+
+BEFORE = ("preflight", "schema")
+NOW = ("report", "last_look")
+KINDS = {
+    "tables": frozenset({"has_table", "table_owner_is", "columns_are", "col_is_pk", "row_count_is"}),
+    "enums": frozenset({"has_enum", "enum_owner_is", "enum_has_labels"}),
+    "indexes": frozenset({"has_index", "index_is", "index_owner_is", "index_is_valid"}),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A target: where it is, and how many of the declared tables it held before and holds now (None: not seen).
+
+    `role` is leader, replica, or schema for a database whose data the phase does not judge.
+    """
+
+    target: str
+    database: str
+    server: str | None
+    version: str | None
+    role: str
+    before: int | None
+    now: int | None
+    verdict: Verdict | None
+    lag: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """One declared table at the targets of one database: owner and rows by target; absent ones are left out."""
+
+    name: str
+    owners: Mapping[str, str]
+    rows: Mapping[str, int]
+    tenants: tuple[str, ...]
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """The targets that have one database, and what they hold."""
+
+    name: str
+    places: tuple[Place, ...]
+    tables: tuple[Holding, ...]
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """Return the servers that answered for it."""
+        return tuple(dict.fromkeys(place.server for place in self.places if place.server))
+
+    def held(self, when: str, total: int) -> str:
+        """Say what its targets held `before` or hold `now`: all, none, some, unknown."""
+        counts = {getattr(place, when) for place in self.places}
+        if None in counts:
+            return "unknown"
+        return "all" if counts == {total} else "none" if counts == {0} else "some"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Searched:
+    """A database that the finder looked into: how many tables and enums it has, and what it has otherwise."""
+
+    place: str
+    tables: int
+    enums: int
+    otherwise: tuple[str, ...]
+    not_searched: str | None
+
+    @property
+    def database(self) -> str:
+        """Return the database's name; the place is server and database."""
+        return self.place.partition(" ")[2]
+
+
+def state(seen: Seen, target: str) -> tuple[Mapping[str, Any] | None, str | None]:
+    """Return what a target holds, by the last look or else the first, and the step that saw it."""
+    for step, question in (NOW, BEFORE):
+        found = seen.facts(step, question).get("targets", {}).get(target)
+        if found is not None:
+            return found, step
+    return None, None
+
+
+def steps_that_saw(seen: Seen, targets: Iterable[str]) -> tuple[str, ...]:
+    """Return the steps from which `state` knows the targets."""
+    return tuple(dict.fromkeys(step for target in targets if (step := state(seen, target)[1]) is not None))
+
+
+def places(phase: Phase, seen: Seen) -> tuple[Place, ...]:
+    """Return the phase's targets in their order."""
+    who = seen.facts("preflight", "targets").get("targets", {})
+    lags = seen.facts("preflight", "replication").get("lag", {})
+    return tuple(
+        Place(
+            target=name,
+            database=target.database,
+            server=who.get(name, {}).get("server"),
+            version=who.get(name, {}).get("server_version"),
+            role=_role(who.get(name, {}), declared=target.role) if target.data else "schema",
+            before=_count(seen, BEFORE, name),
+            now=_count(seen, NOW, name),
+            verdict=judged(seen.findings(*NOW, checks=KINDS["tables"], targets=(name,))),
+            lag=lags.get(name),
+        )
+        for name, target in phase.targets.items()
+    )
+
+
+def _role(who: Mapping[str, Any], *, declared: Role) -> str:
+    standby = who.get("in_recovery", declared is Role.STANDBY)
+    return "replica" if standby else "leader"
+
+
+def _count(seen: Seen, look: tuple[str, str], target: str) -> int | None:
+    found = seen.facts(*look).get("targets", {}).get(target)
+    return None if found is None else len(found["tables"])
+
+
+def databases(phase: Phase, seen: Seen) -> tuple[Database, ...]:
+    """Return the databases of the phase's targets, in the order in which the phase names them."""
+    every = places(phase, seen)
+    names = dict.fromkeys(place.database for place in every)
+    return tuple(
+        _database(phase, seen, name, tuple(p for p in every if p.database == name)) for name in names
+    )
+
+
+def _database(phase: Phase, seen: Seen, name: str, mine: tuple[Place, ...]) -> Database:
+    targets = tuple(place.target for place in mine)
+    states = {target: state(seen, target)[0] or {"tables": {}} for target in targets}
+    return Database(
+        name=name,
+        places=mine,
+        tables=tuple(
+            Holding(
+                name=table.name,
+                owners={
+                    t: s["tables"][table.name]["owner"]
+                    for t, s in states.items()
+                    if table.name in s["tables"]
+                },
+                rows={
+                    t: s["tables"][table.name]["rows"] for t, s in states.items() if table.name in s["tables"]
+                },
+                tenants=_tenants(seen, targets, table.name),
+                verdict=standing(
+                    seen.findings(*NOW, targets=targets, object=table.name)
+                    or seen.findings(*BEFORE, targets=targets, object=table.name)
+                ),
+            )
+            for table in phase.tables
+        ),
+    )
+
+
+def _tenants(seen: Seen, targets: tuple[str, ...], table: str) -> tuple[str, ...]:
+    rows = seen.facts("seed_verification", "rows").get("rows", ())
+    found = (r["tenant"] for r in rows if r["table"] == table and r["target"] in targets and r["row"])
+    return tuple(dict.fromkeys(tenant for tenant in found if tenant is not None))
+
+
+def alike(phase: Phase, seen: Seen, kind: str) -> tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]:
+    """Return groups of targets that hold the same objects of a kind, `enums` or `indexes`, and what they hold.
+
+    Targets that nobody looked at are in no group.
+    """
+    groups: list[tuple[list[str], Mapping[str, Any]]] = []
+    for target in phase.targets:
+        found, _ = state(seen, target)
+        if found is None:
+            continue
+        for members, held in groups:
+            if held == found[kind]:
+                members.append(target)
+                break
+        else:
+            groups.append(([target], found[kind]))
+    return tuple((tuple(members), held) for members, held in groups)
+
+
+def searched(seen: Seen) -> tuple[Searched, ...]:
+    """Return the databases that the finder looked into, those that hold something first."""
+    matrix = sights(seen)
+    names = dict.fromkeys(place for line in matrix for place in line["places"])
+    found = tuple(_searched(place, matrix) for place in names)
+    return tuple(sorted(found, key=lambda place: -(place.tables + place.enums)))
+
+
+def sights(seen: Seen) -> tuple[Mapping[str, Any], ...]:
+    """Return the finder's matrix; nothing of a record that has words alone, without their states."""
+    matrix = seen.facts("preflight", "find_objects").get("matrix", ())
+    return tuple(line for line in matrix if "states" in line)
+
+
+def _searched(place: str, matrix: tuple[Mapping[str, Any], ...]) -> Searched:
+    said = [
+        (
+            line["kind"],
+            line["object"],
+            line["states"].get(place, State.ABSENT),
+            line["places"].get(place, ABSENT.words),
+        )
+        for line in matrix
+    ]
+    refused = [words for _, _, state, words in said if state == State.NOT_SEARCHED]
+    return Searched(
+        place=place,
+        tables=sum(kind == "table" and state == State.THERE for kind, _, state, _ in said),
+        enums=sum(kind == "enum" and state == State.THERE for kind, _, state, _ in said),
+        otherwise=tuple(f"{name} {words}" for _, name, state, words in said if state == State.OTHERWISE),
+        not_searched=refused[0] if refused else None,
+    )

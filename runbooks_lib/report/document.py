@@ -1,0 +1,184 @@
+"""The report as a document: one template, the views of the evidence that fill it, and the languages.
+
+Every figure in it comes from what a step of this run recorded; every claim is a text of the phase file and is
+labelled so. What the run did not do or find is said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from runbooks_lib.findings import CLOSING, Verdict, worst
+from runbooks_lib.phase import Phase, Text
+from runbooks_lib.report import actions, databases, markdown, seeds_and_routes
+from runbooks_lib.report.language import dated, in_language, languages, texts, translations
+from runbooks_lib.report.seen import Evidence, Seen, evidence_file, judged, passed
+from runbooks_lib.report.template_cache import compiled
+
+__all__ = ["SECTIONS", "Document", "compose", "languages", "render"]
+
+TEMPLATE = "report.md.j2"
+FAILURES = "failures"  # only in the report of a run in which something did not pass
+SECTIONS = (
+    "summary",
+    FAILURES,
+    "discovery",
+    "tables",
+    "actions",
+    "seeds",
+    "routes",
+    "files",
+    "checklist",
+    "next",
+    "conclusion",
+)
+_ICONS = {Verdict.PASS: "✅", Verdict.OPEN: "⚠️", Verdict.FAIL: "❌", Verdict.ERROR: "❌", Verdict.SKIP: "⏸️"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A report in one language.
+
+    `sections` are the titles that it must have, by section. `worded` are the passages that each language words
+    for itself (dates, texts of the phase file): all other figures are the same in every language.
+    """
+
+    lang: str
+    text: str
+    sections: Mapping[str, str]
+    worded: tuple[str, ...]
+
+
+def compose(phase: Phase, header: Mapping[str, Any], evidence: Evidence, lang: str) -> str:
+    """Write the report of a run in a language, `fr` or `en`: return its Markdown.
+
+    `header` is run.json, `evidence` what each step recorded. Reads the template and the catalogue of the package.
+
+    Raises PreconditionFailed for a language without a catalogue, EvidenceError when the evidence contradicts itself.
+    """
+    return render(phase, header, evidence, lang).text
+
+
+def render(phase: Phase, header: Mapping[str, Any], evidence: Evidence, lang: str) -> Document:
+    """Write the report, and say what must be in it. Otherwise as `compose`."""
+    messages = translations(lang)
+    sections: dict[str, str] = {}
+    worded: list[str] = []
+
+    def section(key: str, title: str) -> markdown.Markdown:
+        sections[key] = title
+        return markdown.Markdown(f"## {title}")
+
+    def claimed(text: Text | dict[str, str]) -> markdown.Markdown:
+        worded.append(markdown.authored(in_language(text, lang)))
+        return markdown.Markdown(worded[-1])
+
+    def date(moment: str) -> markdown.Markdown:
+        worded.append(dated(moment, lang))
+        return markdown.Markdown(worded[-1])
+
+    def _(message: str, **variables: object) -> markdown.Markdown:
+        return markdown.formatted(messages.gettext(message), variables)
+
+    def ngettext(one: str, many: str, num: int, **variables: object) -> markdown.Markdown:
+        return markdown.formatted(messages.ngettext(one, many, num), {"num": num, **variables})
+
+    tools = {"section": section, "claimed": claimed, "date": date, "_": _, "ngettext": ngettext}
+    text = _environment().get_template(TEMPLATE).render(_view(phase, header, evidence) | tools)
+    tidy = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    return Document(lang=lang, text=tidy, sections=sections, worded=tuple(worded))
+
+
+def expected_sections(evidence: Evidence) -> tuple[str, ...]:
+    """Return the sections that the report of this evidence must have, in their order."""
+    failed = Seen(evidence).failures
+    return tuple(section for section in SECTIONS if failed or section != FAILURES)
+
+
+@cache
+def _environment() -> Environment:
+    """Return Jinja2 with our escaping: whatever the template prints is escaped unless it is Markdown already."""
+    environment = Environment(
+        loader=FileSystemLoader(texts()),
+        bytecode_cache=compiled(Path(__file__), Path(markdown.__file__)),
+        undefined=StrictUndefined,
+        finalize=markdown.escaped,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=True,  # so that macros return what is not escaped again; finalize leaves nothing to do for HTML
+    )
+    environment.filters["short"] = markdown.short
+    environment.globals.update(
+        dash=markdown.Markdown(markdown.NOTHING),
+        code=markdown.code,
+        codes=markdown.codes,
+        short=markdown.short,
+        line=lambda value: markdown.Markdown(markdown.one_line(value).strip()),
+        sep=lambda loop, text=", ": markdown.Markdown("" if loop.first else text),
+        icon=lambda verdict: markdown.Markdown(_ICONS.get(verdict, "➖")),
+        by=lambda step, check: markdown.Markdown(f" *({step} · {check})*"),
+        passed=passed,
+        judged=judged,
+        evidence_file=evidence_file,
+    )
+    return environment
+
+
+def _view(phase: Phase, header: Mapping[str, Any], evidence: Evidence) -> dict[str, Any]:
+    seen = Seen(evidence)
+    migration, prisma = actions.migration(phase, seen), actions.prisma(seen)
+    found = databases.databases(phase, seen)
+    every = [finding for _, finding in seen.all_findings()]
+    return {
+        "phase": phase,
+        "header": header,
+        "seen": seen,
+        "stand": _stand(header, migration, prisma),
+        "whole": _whole(header, seen),
+        "overall": worst(every),
+        "verdicts": Counter(finding.verdict for finding in every),
+        "places": databases.places(phase, seen),
+        "databases": found,
+        "searched": databases.searched(seen),
+        "alike": lambda kind: databases.alike(phase, seen, kind),
+        "kinds": databases.KINDS,
+        "state": lambda target: databases.state(seen, target),
+        "steps_that_saw": lambda targets: databases.steps_that_saw(seen, targets),
+        "held_before": lambda how: [d.name for d in found if d.held("before", len(phase.tables)) == how],
+        "dumps": actions.dumps(phase, seen),
+        "migration": migration,
+        "prisma": prisma,
+        "seeds": seeds_and_routes.seeds(phase, seen),
+        "seed_sets": seeds_and_routes.seed_sets(phase, seen),
+        "rows_as_declared": seeds_and_routes.rows_as_declared(seen),
+        "services": seeds_and_routes.services(phase, seen),
+        "routes": seeds_and_routes.routes(phase, seen),
+        "boxes": seeds_and_routes.boxes(seen),
+        "languages": languages(),
+    }
+
+
+def _whole(header: Mapping[str, Any], seen: Seen) -> bool:
+    """Tell whether the run came to a good end; as far as is known while its last step writes the report."""
+    return (
+        header.get("verdict") not in CLOSING
+        and not (seen.failures or seen.missing_steps or seen.unfinished_steps)
+        and seen.asked("report", "last_look")
+    )
+
+
+def _stand(header: Mapping[str, Any], migration: actions.Migration, prisma: actions.PrismaView) -> str:
+    """Say how far the run went: applied, unknown, plan (it could write nothing), withheld (it could, and did not)."""
+    if migration.applied is None:
+        return "unknown"
+    if migration.applied:
+        return "applied"
+    return "plan" if header["mode"] == "plan" and not prisma.recorded else "withheld"

@@ -1,0 +1,1 @@
+"""Pages for people: the report, every archived notebook, the archive's index."""

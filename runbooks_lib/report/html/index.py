@@ -1,0 +1,175 @@
+"""The archive's index: every run, what changed since the run before it, and the way to its report."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from runbooks_lib.archive import reader
+from runbooks_lib.archive.changes import FILE, Changes, Key, compare, verdicts_of
+from runbooks_lib.archive.files import write_text
+from runbooks_lib.archive.run import HEADER, Run, all_runs
+from runbooks_lib.archive.store.remote import fetched, put
+from runbooks_lib.errors import EvidenceError
+from runbooks_lib.findings import Verdict
+from runbooks_lib.report.templates import in_all_languages, render, source
+
+INDEX = "index.html"
+MARKS = (
+    b'<meta name="generator" content="runbooks">',
+    "<title>Runbooks · ".encode(),
+)  # of every index of ours
+_RECORD = re.compile(r"\d\d_\w+\.json")  # of a step
+SHOWN_CHANGES = 12  # of each kind and run; the page stays small
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A run in the index.
+
+    `counts` are its findings by verdict; `changes` what differs from `previous`, the run of the same phase
+    before it (None: there is none). `unread` says why a run's evidence could not be read.
+    """
+
+    header: Mapping[str, Any]
+    links: Mapping[str, str]
+    duration_s: float | None
+    counts: Mapping[Verdict, int]
+    previous: str | None
+    changes: Changes | None
+    unread: str | None
+
+
+def write_site_at(url: str) -> tuple[str, int]:
+    """Write index.html over all runs of the archive at a URL, beside them; return its URL and how many runs.
+
+    Copies run.json and verdicts.json of each run here meanwhile, without the latter its evidence.
+    Raises PreconditionFailed or EvidenceError when the archive cannot be read or written.
+    """
+    with fetched(url, _to_read) as (folder, names):
+        path, number = write_site(folder, is_there=lambda p: p.relative_to(folder).as_posix() in names)
+        return put(path, f"{url.rstrip('/')}/{INDEX}"), number
+
+
+def _to_read(names: frozenset[str]) -> Iterator[str]:
+    """Yield the files of an archive that its index is made of."""
+    for name in names:
+        *folder, file = name.split("/")
+        summed_up = "/".join((*folder, FILE)) in names
+        if name == INDEX:
+            yield name  # it is overwritten only where it is ours
+        elif len(folder) == 2 and (file in (HEADER, FILE) or (_RECORD.fullmatch(file) and not summed_up)):
+            yield name
+
+
+def write_site(
+    runs: Path, out: Path | None = None, *, is_there: Callable[[Path], bool] = Path.exists
+) -> tuple[Path, int]:
+    """Write index.html over all runs below `runs` to `out` (default: `runs`); return its path and how many runs.
+
+    Reads run.json and verdicts.json of each run (without the latter its evidence), one run after the other; what
+    `is_there` says of a run's reports decides which ones are linked.
+    Raises EvidenceError when the folder cannot be written, or index.html in it is somebody else's.
+    """
+    folder = out or runs
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EvidenceError(
+            f"{folder} cannot be made: {error.strerror or error}.",
+            "Choose a folder that you may write to: --out DIR.",
+        ) from error
+    entries = sorted(
+        _entries(runs, folder, is_there), key=lambda entry: str(entry.header["started_at"]), reverse=True
+    )
+    text = render(
+        "site.html.j2",
+        in_all_languages(),
+        entries=entries,
+        phases=sorted({str(entry.header["phase"]["id"]) for entry in entries}),
+        verdicts=list(Verdict),
+        shown_changes=SHOWN_CHANGES,
+        script=source("page.js") + "\n" + source("site.js"),
+    )
+    _require_ours(folder / INDEX)
+    write_text(folder / INDEX, text)
+    return folder / INDEX, len(entries)
+
+
+def _require_ours(index: Path) -> None:
+    """Refuse to overwrite a page that is not an index of ours. Raises EvidenceError."""
+    if os.path.lexists(index):
+        try:
+            if any(mark in reader.read(index.parent, index.name) for mark in MARKS):
+                return
+        except EvidenceError:
+            pass
+        raise EvidenceError(
+            f"{index} is not an index of runs that this software wrote; nothing was overwritten.",
+            "Name another folder: --out DIR.",
+        )
+
+
+def _entries(runs: Path, folder: Path, is_there: Callable[[Path], bool]) -> Iterator[Entry]:
+    """Yield the runs, oldest first; only the last verdicts of each phase are kept in memory."""
+    last: dict[str, tuple[str, dict[Key, Verdict]]] = {}
+    for run in all_runs(runs):
+        unread, found = None, {}
+        try:
+            header = run.header()
+            series = str(header["phase"]["id"])
+            found = verdicts_of(run)
+        except (EvidenceError, KeyError, TypeError, AttributeError) as error:
+            unread = str(error)
+            header = _unreadable(run)
+            series = ""
+        before = last.get(series)
+        yield Entry(
+            header=header,
+            links=_links(run, folder, is_there),
+            duration_s=_duration(header),
+            counts=_counts(found),
+            previous=before[0] if before else None,
+            changes=compare(before[1], found) if before and not unread else None,
+            unread=unread,
+        )
+        if found:
+            last[series] = (run.id, found)
+
+
+def _unreadable(run: Run) -> dict[str, Any]:
+    """Return what an index shows of a run that cannot be read: that it is there."""
+    return {
+        "id": run.id,
+        "phase": {"id": run.path.parent.name, "title": {"en": ""}},
+        "mode": "",
+        "verdict": None,
+        "started_at": "",
+        "finished_at": None,
+        "operator": {"user": "", "host": ""},
+    }
+
+
+def _links(run: Run, folder: Path, is_there: Callable[[Path], bool]) -> dict[str, str]:
+    way = os.path.relpath(run.path, folder)
+    names = ("report.html", "report.fr.md", "report.en.md", "run.json")
+    return {name: quote(f"{way}/{name}") for name in names if is_there(run.path / name)}
+
+
+def _counts(found: Mapping[Key, Verdict]) -> dict[Verdict, int]:
+    values = list(found.values())
+    order = (Verdict.PASS, *(verdict for verdict in Verdict if verdict is not Verdict.PASS))
+    return {verdict: number for verdict in order if (number := values.count(verdict))}
+
+
+def _duration(header: Mapping[str, Any]) -> float | None:
+    ended = header.get("stopped_at") or header.get("finished_at")
+    if not ended or not header["started_at"]:
+        return None
+    return (datetime.fromisoformat(ended) - datetime.fromisoformat(header["started_at"])).total_seconds()

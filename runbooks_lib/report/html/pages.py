@@ -1,0 +1,172 @@
+"""Pages for people: the report in every language with pictures, every archived notebook, the archive's index."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from runbooks_lib.archive import changes
+from runbooks_lib.archive.files import write_json, write_text
+from runbooks_lib.archive.judged import verdicts
+from runbooks_lib.archive.run import Run, step_name
+from runbooks_lib.phase import STEPS, Phase, load_phase
+from runbooks_lib.report.document import languages
+from runbooks_lib.report.document import render as report
+from runbooks_lib.report.html.article import Article, article
+from runbooks_lib.report.html.notebook import Page, anchor, exporter, notebook_page
+from runbooks_lib.report.pictures.lag import lag_curve
+from runbooks_lib.report.pictures.matrix import matrix
+from runbooks_lib.report.pictures.timeline import timeline
+from runbooks_lib.report.pictures.topology import topology
+from runbooks_lib.report.seen import Seen
+from runbooks_lib.report.templates import compile_templates, in_all_languages, in_language, render, source
+
+__all__ = ["markdown", "write_pages"]
+
+REPORT = "report.html"
+INDEX = "index.html"
+Evidence = Mapping[str, Mapping[str, Any]]
+
+
+def write_pages(run: Run) -> tuple[Path, ...]:
+    """Write the run's pages: NN_step.html for each archived notebook, report.html, and verdicts.json for the index.
+
+    Also report.LANG.md, where the step that writes and judges them has not: a run that was stopped has its report.
+    Reads run.json, the steps' records, the archived notebooks and the copy of the phase; returns what was written.
+    Raises EvidenceError when one of them cannot be read or the folder not be written, SpecError when this version
+    cannot read the run's phase.
+    """
+    header, evidence = run.header(), run.evidence()
+    written = [run.path / changes.FILE]
+    write_json(written[0], changes.summary(evidence))
+    for step in STEPS:
+        page = run.notebook(step).with_suffix(".html")
+        if run.notebook(step).exists():
+            written.append(page)
+            write_text(page, _notebook(run, step, header, evidence))
+        else:
+            page.unlink(missing_ok=True)  # of an earlier attempt
+    for lang in languages():
+        path = run.path / f"report.{lang}.md"
+        if not path.exists() or "write" not in evidence.get(STEPS[-1], {}).get("answers", {}):
+            written.append(path)
+            write_text(path, markdown(run, header, evidence, lang))
+    written.append(run.path / REPORT)
+    write_text(written[-1], _report(run, header, evidence))
+    return tuple(written)
+
+
+def preload() -> None:
+    """Import and compile what the first pages would have to wait for."""
+    exporter()
+    compile_templates("notebook.html.j2", "report.html.j2")
+
+
+def markdown(run: Run, header: Mapping[str, Any], evidence: Evidence, lang: str) -> str:
+    """Return the report of a run as Markdown in a language, as the report's own step writes it."""
+    return report(_phase(run, header), header, as_reported(evidence), lang).text
+
+
+def _notebook(run: Run, step: str, header: Mapping[str, Any], evidence: Evidence) -> str:
+    archived = [name for name in STEPS if run.notebook(name).exists()]
+    at = archived.index(step)
+    return notebook_page(
+        run.notebook(step),
+        evidence.get(step),
+        header,
+        verdict=verdicts(header, evidence).get(step),
+        previous=_page(archived[at - 1]) if at else None,
+        following=_page(archived[at + 1]) if at + 1 < len(archived) else None,
+        index=_index(run),
+    )
+
+
+def _page(step: str) -> Page:
+    name = step_name(step)
+    return Page(file=f"{name}.html", name=name)
+
+
+def _index(run: Run) -> str | None:
+    """Return the way to the archive's index, where it has one."""
+    return f"../../{INDEX}" if (run.path.parents[1] / INDEX).exists() else None
+
+
+def _report(run: Run, header: Mapping[str, Any], evidence: Evidence) -> str:
+    phase = _phase(run, header)
+    return render(
+        "report.html.j2",
+        in_all_languages(),
+        header=header,
+        verdicts=verdicts(header, evidence),
+        articles=[_article(run, phase, header, evidence, lang) for lang in languages()],
+        pages={step: _page(step) for step in STEPS if run.notebook(step).exists()},
+        index=_index(run),
+        script=source("page.js"),
+    )
+
+
+def _article(run: Run, phase: Phase, header: Mapping[str, Any], evidence: Evidence, lang: str) -> Article:
+    shown = as_reported(evidence)
+    document = report(phase, header, shown, lang)
+    seen = Seen(evidence)
+    pictures: dict[str, list[Markup | None]] = {
+        "discovery": [topology(phase, seen, lang), lag_curve(evidence, lang)],
+        "tables": [matrix(phase, seen, lang)],
+        "actions": [timeline(evidence, lang)],
+    }
+    return article(
+        document.text,
+        lang,
+        words=in_language(lang)["_"],
+        files=run.believed().names(run.path),
+        evidence=lambda step, check: _address(run, evidence, step, check),
+        pictures={
+            document.sections[section]: Markup("").join(map(_figure, filter(None, drawn)))
+            for section, drawn in pictures.items()
+        },
+    )
+
+
+def as_reported(evidence: Evidence) -> Evidence:
+    """Return the evidence as the report's own step saw it when it wrote the report: without the answer of writing it.
+
+    So report.html says the same as report.LANG.md.
+    """
+    last = evidence.get(STEPS[-1])
+    if last is None:
+        return evidence
+    answers = {question: answer for question, answer in last["answers"].items() if question != "write"}
+    return {**evidence, STEPS[-1]: {**last, "answers": answers}}
+
+
+def _figure(picture: Markup) -> Markup:
+    return Markup("<figure>{}</figure>\n").format(picture)
+
+
+def _address(run: Run, evidence: Evidence, step: str, check: str) -> str | None:
+    """Return where a check's findings are to be read: on its step's page, else in its record; None when nowhere."""
+    if step not in evidence:
+        return None
+    answers = evidence[step]["answers"].values()
+    made = any(finding["check"] == check for answer in answers for finding in answer["findings"])
+    if not made:
+        return None
+    name = step_name(step)
+    return f"{name}.html#{anchor(check)}" if run.notebook(step).exists() else f"{name}.json"
+
+
+def _phase(run: Run, header: Mapping[str, Any]) -> Phase:
+    """Load the copy of the phase that the run keeps; a phase's folder has its id as name, the copy's has not."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / Path(str(header["phase"]["id"])).name
+        home.mkdir()
+        believed = run.believed()
+        for name in believed.names(run.path):
+            parent, _, file = name.rpartition("/")
+            if parent == "plan":
+                believed.copy(run.path, name, home / file)
+        return load_phase(str(home), kept=True)

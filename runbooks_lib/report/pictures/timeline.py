@@ -1,0 +1,116 @@
+"""The picture of the run's time: steps and their questions, how long each took, and its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from markupsafe import Markup
+
+from runbooks_lib.report.seen import Evidence
+from runbooks_lib.report.templates import in_language, render
+
+WIDTH, LEFT, RIGHT = 860, 230, 96
+SHORTEST_BAR = 2.0
+LONGEST_GAP_SHARE = (
+    0.1  # a longer pause between steps (a run that was continued) is drawn as this share of the work
+)
+LONGEST_GAP_S = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """A step (`question` None) or one of its questions; x and width in pixels."""
+
+    step: str
+    question: str | None
+    verdict: str | None
+    duration_s: float | None
+    x: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """A pause that is drawn shorter than it was; x in pixels."""
+
+    x: float
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Span:
+    """A step's record with the times of its beginning and end, in seconds since the epoch."""
+
+    step: str
+    record: Mapping[str, Any]
+    begin: float
+    end: float
+
+
+def timeline(evidence: Evidence, lang: str) -> Markup:
+    """Return the picture as SVG in a language."""
+    bars, pauses = layout(evidence)
+    return Markup(
+        render(
+            "timeline.svg.j2",
+            in_language(lang),
+            bars=bars,
+            pauses=pauses,
+            width=WIDTH,
+            left=LEFT,
+            total_s=sum(bar.duration_s or 0 for bar in bars if bar.question is None),
+        )
+    )
+
+
+def layout(evidence: Evidence) -> tuple[tuple[Bar, ...], tuple[Pause, ...]]:
+    """Place every step and question on one axis, on which long pauses between steps are shortened."""
+    spans = sorted((_span(step, record) for step, record in evidence.items()), key=lambda span: span.begin)
+    if not spans:
+        return (), ()
+    work_s = sum(span.end - span.begin for span in spans)
+    longest = max(LONGEST_GAP_S, work_s * LONGEST_GAP_SHARE)
+    position, starts, pauses = 0.0, [], []
+    for number, span in enumerate(spans):
+        gap = max(span.begin - spans[number - 1].end, 0.0) if number else 0.0
+        if gap > longest:
+            pauses.append((position + longest / 2, gap))
+        position += min(gap, longest)
+        starts.append(position)
+        position += span.end - span.begin
+    scale = (WIDTH - LEFT - RIGHT) / (position or 1.0)
+    bars = tuple(bar for span, start in zip(spans, starts, strict=True) for bar in _bars(span, start, scale))
+    return bars, tuple(Pause(x=LEFT + at * scale, duration_s=round(gap, 1)) for at, gap in pauses)
+
+
+def _span(step: str, record: Mapping[str, Any]) -> _Span:
+    begin = _seconds(record["started_at"])
+    ends = [_seconds(a["started_at"]) + a["duration_s"] for a in record["answers"].values()]
+    if record["duration_s"] is not None:
+        ends.append(begin + record["duration_s"])
+    return _Span(step=step, record=record, begin=begin, end=max(ends, default=begin))
+
+
+def _bars(span: _Span, start: float, scale: float) -> list[Bar]:
+    def bar(question: str | None, answer: Mapping[str, Any], begin: float, length: float) -> Bar:
+        return Bar(
+            step=span.step,
+            question=question,
+            verdict=answer["verdict"],
+            duration_s=answer["duration_s"],
+            x=round(LEFT + (start + begin - span.begin) * scale, 1),
+            width=round(max(length * scale, SHORTEST_BAR), 1),
+        )
+
+    questions = [
+        bar(name, answer, _seconds(answer["started_at"]), answer["duration_s"])
+        for name, answer in span.record["answers"].items()
+    ]
+    return [bar(None, span.record, span.begin, span.end - span.begin), *questions]
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()

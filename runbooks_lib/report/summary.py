@@ -1,0 +1,133 @@
+"""A run in short: for a program (`--json`), and for the page of a GitHub job."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runbooks_lib.archive.judged import durations_s, judged, plan_of, stops, verdict_of, verdicts
+from runbooks_lib.archive.masking.mask import redact
+from runbooks_lib.archive.run import Run, step_name
+from runbooks_lib.errors import EvidenceError, RunbookError
+from runbooks_lib.findings import CLOSING, Verdict, could_not_run
+
+SHOWN = 50  # closing findings in a job's summary, of which GitHub shows 1 MiB
+MARKS = {Verdict.PASS: "✅", Verdict.OPEN: "🟡", Verdict.SKIP: "⚪", Verdict.FAIL: "❌", Verdict.ERROR: "🛑"}
+
+
+def result(run: Run) -> dict[str, Any]:
+    """Return what `--json` prints of a run: its header, and with it `folder`, `plan`, `findings`, `open`, `closing`.
+
+    `plan` is None or {hash, confirmation}; `findings` counts them by verdict; `open` are the open items of the
+    checklist; `closing` are the findings that closed a gate, with their step and question, and what else ended the run.
+    """
+    evidence = run.evidence()
+    all_of_them = list(judged(evidence))
+    counted = Counter(each.finding.verdict for each in all_of_them)
+    plan = plan_of(evidence)
+    return run.header() | {
+        "folder": str(run.path),
+        "plan": {"hash": plan["hash"], "confirmation": plan["confirmation"]} if plan else None,
+        "findings": {verdict.value: counted[verdict] for verdict in Verdict},
+        "open": [
+            {"object": each.finding.object, "have": each.finding.have}
+            for each in all_of_them
+            if each.finding.check == "checklist_item_holds" and each.finding.verdict is Verdict.OPEN
+        ],
+        "closing": [
+            {"step": each.step, "question": each.question, **each.finding.to_dict()}
+            for each in all_of_them
+            if each.finding.verdict in CLOSING
+        ]
+        + [{"step": step, "question": "-", **stop.to_dict()} for step, stop in stops(run.header(), evidence)],
+    }
+
+
+def stopped(run: Run | None, error: RunbookError) -> dict[str, Any]:
+    """Return what `--json` prints when an error ended a run, or came before there was one; secrets are masked.
+
+    As `result`; before there is a run, `verdict`, `exit_code`, `findings`, `open` and `closing` alone.
+    """
+    told: dict[str, Any] = {"findings": {}, "open": [], "closing": []} if run is None else result(run)
+    if not told["closing"]:
+        masked = RunbookError(redact(error.what_happened), redact(error.what_to_do))
+        stop = could_not_run("step_is_carried_out", "-", "run", masked)
+        told["closing"] = [{"step": "-", "question": "-", **stop.to_dict()}]
+    told |= {"verdict": Verdict.ERROR, "exit_code": error.exit_code}
+    return told
+
+
+def append_summary(run: Run) -> Path | None:
+    """Append the run's summary to the file that GITHUB_STEP_SUMMARY names; return it, None when it names none.
+
+    Raises EvidenceError when the file cannot be written.
+    Source: https://docs.github.com/actions/reference/workflow-commands-for-github-actions#adding-a-job-summary
+    """
+    name = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not name:
+        return None
+    try:
+        with Path(name).open("a", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.write(redact(summary(run)))
+    except OSError as error:
+        raise EvidenceError(
+            f"The job summary {name} could not be written: {error.strerror or error}.",
+            "The run folder is whole; unset GITHUB_STEP_SUMMARY where this is no GitHub job.",
+        ) from error
+    return Path(name)
+
+
+def summary(run: Run) -> str:
+    """Return the run's summary as GitHub's Markdown: steps, what closed the gate, open items, confirmation."""
+    told = result(run)
+    header, evidence = run.header(), run.evidence()
+    verdict = verdict_of(header, evidence)
+    seconds = durations_s(header, evidence)
+    rows = [
+        f"| {step_name(step)} | {MARKS[had]} {had} | {f'{seconds[step]:.1f}' if step in seconds else ''} |"
+        for step, had in verdicts(header, evidence).items()
+    ]
+    ended = "complete" if header["finished_at"] else "stopped"
+    lines = [
+        f"## {MARKS[verdict]} {_cell(header['phase']['id'])}: {verdict}",
+        f"{header['mode']} run `{header['id']}`, {ended}, {sum(told['findings'].values())} findings",
+        "| step | verdict | seconds |\n|---|---|--:|\n" + "\n".join(rows),
+    ]
+    lines += _closing(told["closing"])
+    if told["open"]:
+        lines.append("\n".join(["**Open**\n", *(f"- [ ] {_cell(o['object'])}" for o in told["open"])]))
+    if told["plan"] and header["mode"] == "plan" and not told["closing"]:
+        lines.append(
+            "Plan only: no database was written to. "
+            f"To apply it: `--apply --confirm {told['plan']['confirmation']}`"
+        )
+    return "\n\n".join(lines) + "\n\n"
+
+
+def _closing(findings: list[Mapping[str, Any]]) -> list[str]:
+    if not findings:
+        return []
+    rows = [
+        f"| {f['verdict']} | `{f['check']}` | {_cell(f['target'])} | {_cell(f['object'])} | {_cell(f['have'])} "
+        f"| {_cell(f['want'])} | {_cell(f['hint'])} |"
+        for f in findings[:SHOWN]
+    ]
+    table = (
+        "| verdict | check | target | object | have | want | what to do |\n|---|---|---|---|---|---|---|\n"
+    )
+    more = len(findings) - SHOWN
+    return [table + "\n".join(rows), *([f"… and {more} more"] if more > 0 else [])]
+
+
+def _cell(text: str, longest: int = 300) -> str:
+    """Return a text so that it is one cell of a table and nothing but text."""
+    line = " ".join(text.split())
+    line = line if len(line) <= longest else line[: longest - 1] + "…"
+    line = html.escape(line, quote=False)
+    for special in "\\`*_[]|~#":
+        line = line.replace(special, f"\\{special}")
+    return line

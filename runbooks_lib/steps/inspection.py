@@ -1,0 +1,94 @@
+"""One target, looked at in one snapshot: judged against the phase, and described for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from runbooks_lib.findings import CLOSING, Finding, Note, Verdict
+from runbooks_lib.phase import Phase, Target
+from runbooks_lib.postgres.catalog.catalog import Catalog, Key, count_rows, read_catalog
+from runbooks_lib.postgres.catalog.extras import check_extras
+from runbooks_lib.postgres.session.connect import Sessions
+from runbooks_lib.steps.schema_checks import NO_ADDITION, Adds, check_row_counts, check_schema
+
+
+def inspect(
+    phase: Phase,
+    sessions: Sessions,
+    name: str,
+    target: Target,
+    *,
+    created_by: str | None,
+    adds: Adds = NO_ADDITION,
+    own: Collection[Key] = frozenset(),
+) -> tuple[tuple[Finding, ...], dict[str, Any]]:
+    """Judge one target's catalogue and row counts in one snapshot; also describe what is there.
+
+    Raises ConnectionFailed when the target cannot be read.
+    """
+    with sessions.snapshot(name) as conn:
+        catalog = read_catalog(conn)
+        present = tuple(t.name for t in phase.tables if t.name in catalog.tables())
+        counts = count_rows(conn, present)
+    findings = check_schema(phase, name, catalog, created_by=created_by, adds=adds)
+    findings += tuple(check_extras(phase, name, catalog, own))
+    if target.data:
+        findings += check_row_counts(phase, name, counts, created_by=created_by)
+    return findings, describe(phase, catalog, counts)
+
+
+def describe(phase: Phase, catalog: Catalog, counts: dict[str, int]) -> dict[str, Any]:
+    """Describe the phase's objects as a catalogue holds them, in plain values; absent ones are left out."""
+    return {
+        "fingerprint": catalog.fingerprint(),
+        "tables": {
+            table.name: {"owner": catalog.relations[table.name].owner, "rows": counts[table.name]}
+            for table in phase.tables
+            if table.name in counts
+        },
+        "enums": {
+            enum.name: {
+                "owner": catalog.enums[enum.name].owner,
+                "labels": list(catalog.enums[enum.name].labels),
+            }
+            for enum in phase.enums
+            if enum.name in catalog.enums
+        },
+        "indexes": {
+            index.name: {
+                "table": live.relation,
+                "definition": live.definition,
+                "unique": live.is_unique,
+                "valid": live.is_valid,
+            }
+            for index in phase.indexes
+            if (live := catalog.indexes.get(index.name))
+        },
+    }
+
+
+def by_object(findings: Sequence[Finding]) -> tuple[dict[str, str], ...]:
+    """Return one row per object with what is to be said of it at each target, for a table that a person reads.
+
+    Says "as declared", or "absent" where that is allowed, or why it was not judged; else the checks that it fails
+    with what was seen.
+    """
+    targets = tuple(dict.fromkeys(f.target for f in findings))
+    seen: dict[str, dict[str, list[Finding]]] = {}
+    for finding in findings:
+        seen.setdefault(finding.object, {}).setdefault(finding.target, []).append(finding)
+    return tuple(
+        {"object": name, **{target: _in_short(found.get(target, ())) for target in targets}}
+        for name, found in seen.items()
+    )
+
+
+def _in_short(findings: Sequence[Finding]) -> str:
+    if failed := [f for f in findings if f.verdict in CLOSING or f.verdict is Verdict.OPEN]:
+        return "; ".join(f"{f.verdict} {f.check}: {f.have}" for f in failed)
+    if not findings:
+        return "-"
+    first = findings[0]
+    untold = first.verdict is Verdict.SKIP or first.note is Note.ABSENT
+    return first.have if untold else "as declared"

@@ -1,0 +1,81 @@
+"""Declared rows in a file: what was found of them is counted, by tenant where there is one, and the first are named."""
+
+from __future__ import annotations
+
+from collections import Counter
+from weakref import WeakKeyDictionary
+
+from runbooks_lib.findings import Finding, Verdict
+from runbooks_lib.phase import Phase, Seeds
+from runbooks_lib.phase.seed_file import SeedFile
+from runbooks_lib.postgres.session.connect import Sessions
+from runbooks_lib.steps.seed_merge import Comparison, NotSorted
+from runbooks_lib.steps.seed_source import Declared, Tally, Tenant
+from runbooks_lib.temporary import temporary_folder
+
+# What rows() saw is told once more by unexpected(), the next question: one pass answers both.
+_seen: WeakKeyDictionary[Sessions, dict[tuple[str, str], dict[Tenant, Tally]]] = WeakKeyDictionary()
+
+
+def seen_first(
+    phase: Phase, sessions: Sessions, target: str, seeds: Seeds, *, to_come: bool
+) -> dict[Tenant, Tally]:
+    """Look at a set's table and keep what was seen for `unexpected_words`; nothing for rows in the phase file.
+
+    All rows are missing from a table that is still to come. Raises what `look` raises.
+    """
+    if not seeds.file:
+        return {}
+    if to_come:
+        declared = sum(1 for _ in SeedFile(phase.folder / seeds.file).records())
+        return {None: Tally(declared=declared, counts=Counter(missing=declared), named={"missing": ["all"]})}
+    tallies = look(phase, sessions, target, seeds)
+    _seen.setdefault(sessions, {})[target, seeds.table] = tallies
+    return tallies
+
+
+def unexpected_words(phase: Phase, sessions: Sessions, target: str, seeds: Seeds) -> str:
+    """Say which rows nobody declared; empty when there are none.
+
+    That is what `seen_first` saw in these sessions, once; asked again, it looks again. Raises what `look` raises.
+    """
+    tallies = _seen.get(sessions, {}).pop((target, seeds.table), None)
+    if tallies is None:
+        tallies = look(phase, sessions, target, seeds)
+    return "; ".join(words for tally in tallies.values() if (words := tally.words("unexpected")))
+
+
+def judge_rows(target: str, seeds: Seeds, tenant: Tenant, tally: Tally) -> Finding:
+    """Judge the declared rows of a tenant, or all of a table."""
+    as_declared = f"{tally.declared:,} rows as declared"
+    wrong = tally.words(*(kind for kind in tally.counts if kind != "unexpected"))
+    return Finding(
+        check="seed_rows_are",
+        target=target,
+        object=seeds.table if tenant is None else f"{seeds.table}[{tenant}]",
+        have=wrong or as_declared,
+        want=as_declared,
+        verdict=Verdict.FAIL if wrong else Verdict.PASS,
+        hint=f"Compare with {seeds.file}: restore the rows, or correct the file." if wrong else "",
+    )
+
+
+def look(phase: Phase, sessions: Sessions, target: str, seeds: Seeds) -> dict[Tenant, Tally]:
+    """Compare a target's table with the file of `seeds`; return what was found, per tenant where there is one.
+
+    Reads table and file; writes nothing but temporary files. With more than MOST_TENANTS tenants all rows are told
+    together. Raises SpecError when the file is not what it should be, PreconditionFailed when the table lacks what it
+    declares, ConnectionFailed when it can't be read.
+    """
+    with temporary_folder("seeds") as folder:
+        for sorted_by_us in (False, True):
+            try:
+                with sessions.snapshot(target) as conn:
+                    declared = Declared(phase, seeds, conn)
+                    records = declared.file.records()
+                    if sorted_by_us:
+                        records = declared.file.sorted_records(declared.order, folder)
+                    return Comparison(declared, conn, folder).run(records)
+            except NotSorted:
+                continue
+        raise AssertionError("a sorted file is sorted")
