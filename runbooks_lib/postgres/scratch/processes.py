@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import psutil
+
 POLL_S = 0.004
+_TICKS = os.sysconf("SC_CLK_TCK")  # a second; what the system counts starts in
 Signals = tuple[tuple[signal.Signals, float], ...]  # each with the seconds to wait after it
 STOPPING_POSTGRES: Signals = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 
@@ -49,36 +52,30 @@ class Process:
 def started(pid: int) -> str | None:
     """Return a text that names the start of process `pid`; None when there is no such process.
 
-    Reads /proc where there is one, else runs `ps`. A process that has ended and
-    only waits to be collected (a zombie) does not count.
+    It counts from the machine's start: setting the clock changes none of it. A process that has ended and only
+    waits to be collected (a zombie) does not count.
     """
     reap(pid)
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None if Path("/proc/self").exists() else (_ps(pid, "lstart") or None)
-    state, *rest = stat.rpartition(")")[2].split()  # the name before it may hold spaces
-    return None if state in "ZX" else f"{_boot_id()}/{rest[18]}"
+        process = psutil.Process(pid)
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return None
+        return f"{_boot_id()}/{round((process.create_time() - psutil.boot_time()) * _TICKS)}"
+    except psutil.NoSuchProcess:
+        return None
 
 
 def command_line(pid: int) -> str:
-    """Return the command line of process `pid`, parts joined by a space; empty when there is none."""
+    """Return the command line of process `pid`, parts joined by a space; empty when it is not seen."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    except (FileNotFoundError, ProcessLookupError):
-        return "" if Path("/proc/self").exists() else _ps(pid, "command")
+        return " ".join(psutil.Process(pid).cmdline()).strip()
+    except psutil.Error:
+        return ""
 
 
 def command_lines() -> Mapping[int, str]:
     """Return the command line of every process that the caller may look at, by number."""
-    if Path("/proc/self").exists():
-        numbers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
-        return {pid: command_line(pid) for pid in numbers}
-    listed = subprocess.run(
-        ["ps", "-axww", "-o", "pid=,command="], capture_output=True, text=True, check=True
-    )
-    pairs = (line.split(None, 1) for line in listed.stdout.splitlines())
-    return {int(pair[0]): pair[1].strip() for pair in pairs if len(pair) == 2}
+    return {pid: command_line(pid) for pid in psutil.pids()}
 
 
 def reap(pid: int) -> None:
@@ -116,12 +113,6 @@ def end(pid: int, is_it: Callable[[], bool], *, by: Signals) -> bool:
                 return True
             time.sleep(POLL_S)
     return not is_it()
-
-
-def _ps(pid: int, column: str) -> str:
-    """Ask `ps` for one column of one process."""
-    command = ["ps", "-ww", "-o", f"{column}=", "-p", str(pid)]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 @cache
