@@ -19,8 +19,8 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NotebookExecutionManager
 from psycopg import Connection
 
-from runbooks_lib.execution import engine, kernels
-from runbooks_lib.postgres.session import Session
+from runbooks_lib.execution.kernels import engine, provisioner
+from runbooks_lib.postgres.session.session import Session
 
 READ = {
     (KernelClient, "_async_wait_for_ready"): "1dea60830e4a6084",
@@ -42,9 +42,9 @@ OURS = (
     *(
         engine.HonestClient,
         engine.CheapSaving,
-        kernels.WarmProvisioner,
-        kernels.QuickClient,
-        kernels.QuickManager,
+        provisioner.WarmProvisioner,
+        provisioner.QuickClient,
+        provisioner.QuickManager,
     ),
     Session,
 )

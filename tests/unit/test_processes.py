@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runbooks_lib.postgres.processes import command_line, command_lines, started
+from runbooks_lib.postgres.scratch.processes import command_line, command_lines, started
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
