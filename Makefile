@@ -70,5 +70,8 @@ $(INSTALLED): pyproject.toml uv.lock Makefile
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
 	  echo 'Making .venv' && $(PYTHON) -m venv --clear .venv; }
 	@$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
-	@$(BIN)/uv sync --quiet --frozen --inexact --extra lab --extra kubernetes --extra test --compile-bytecode
+	@# Until 0.2.0 this project was installed as runbooks: what is left of that would name modules that have moved.
+	@$(BIN)/uv pip uninstall --quiet --python $(BIN)/python runbooks
+	@$(BIN)/uv sync --quiet --frozen --inexact --reinstall-package runbooks-lib \
+	  --extra lab --extra kubernetes --extra test --compile-bytecode
 	@touch $@
