@@ -159,8 +159,8 @@ def test_it_imports_in_one_cell(name: str) -> None:
     imported = [line for line in text(importing[0]).splitlines() if "import" in line]
     decides = "decide, " if any("decide(" in text(cell) for cell in cells(name, "code")) else ""
     assert imported == [
-        f"from runbooks_lib.steps import {name[3:]}",
         f"from runbooks_lib.notebook import {decides}gate, open_step, show",
+        f"from runbooks_lib.steps import {name[3:]}",
     ]
     assert f'step = open_step("{name[3:]}", phase=phase, run=run, apply=apply)' in text(importing[0])
 

@@ -39,7 +39,9 @@ def landed(operator: Operators, folder: Path, **constants: float) -> Iterator[An
     with operator("00_start", folder) as me:
         lines = [f"live.{name} = {value}" for name, value in values.items()]
         assert (
-            me.execute("\n".join(["from runbooks_lib.notebook import lights, live", *lines]), silent=True)
+            me.execute(
+                "\n".join(["from runbooks_lib.notebook.landing import lights, live", *lines]), silent=True
+            )
             is None
         )
         assert me.run_all() is None

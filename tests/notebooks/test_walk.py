@@ -225,7 +225,7 @@ def test_preflight_takes_part_in_a_run_that_was_only_begun(
 ) -> None:
     begun = Run.create(runs_folder(), load_phase(PHASE))
     with operator("01_preflight", tmp_path) as me:
-        me.execute("from runbooks_lib.notebook import progress\nprogress.LONG_S = 0.0", silent=True)
+        me.execute("from runbooks_lib.notebook import progress_line\nprogress_line.LONG_S = 0.0", silent=True)
         assert me.run_all() is None
         assert "FloatProgress" in me.text()
     assert "widget-view" not in begun.notebook("preflight").read_text("utf-8")
