@@ -167,10 +167,11 @@ def test_the_exit_codes_are_those_of_the_errors() -> None:
 ARCHITECTURE = (ROOT / ".github" / "ARCHITECTURE.md").read_text(encoding="utf-8")
 
 
-def test_the_architecture_page_has_the_layers_of_the_import_test() -> None:
+def test_the_architecture_page_has_the_rooms_of_the_import_test() -> None:
     source = (ROOT / "tests" / "unit" / "test_imports.py").read_text(encoding="utf-8")
-    layers = re.findall(r'"(\w+)"', source.partition("LAYERS = (")[2].partition(")")[0])
-    assert " < ".join(layers) in ARCHITECTURE
+    rooms = re.findall(r'"([\w.]+)"', source.partition("ROOMS = (")[2].partition(")")[0])
+    assert len(rooms) > 20
+    assert " < ".join(rooms) in " ".join(ARCHITECTURE.split())
 
 
 def test_the_architecture_page_names_every_part_of_the_package_and_only_what_exists() -> None:
@@ -181,3 +182,12 @@ def test_the_architecture_page_names_every_part_of_the_package_and_only_what_exi
     paths = re.findall(r"`((?:runbooks_lib|tests|notebooks)/[\w./-]+)`", ARCHITECTURE)
     assert paths
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_architecture_page_answers_twelve_questions_with_files_that_exist() -> None:
+    rows = re.findall(r"^\| (?:Where|Who|What|How|Which) [^|]+\? \| (.+) \|$", ARCHITECTURE, re.MULTILINE)
+    assert len(rows) == 12
+    for answer in rows:
+        files = re.findall(r"`([\w/]+\.py)`", answer)
+        assert files
+        assert [file for file in files if not (ROOT / "runbooks_lib" / file).exists()] == []
