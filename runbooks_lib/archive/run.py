@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -80,9 +80,10 @@ class Run:
     path: Path
 
     @classmethod
-    def create(cls, runs: Path, phase: Phase) -> Run:
+    def create(cls, runs: Path, phase: Phase, *, superuser_objects: Sequence[str] = ()) -> Run:
         """Make a new run folder with its header and a copy of the phase; the folder is readable by its owner only.
 
+        `superuser_objects` are those that the run's scratch servers may make by a superuser.
         Raises EvidenceError when it cannot be made, PreconditionFailed when a file of the phase holds a secret.
         """
         _require_no_secrets(phase)
@@ -97,7 +98,9 @@ class Run:
                 f"The run folder {path} could not be made: {error.strerror or error}.",
                 "Free space, or choose a folder that you may write to: --runs DIR.",
             ) from error
-        write_json(path / HEADER, {**_header(path.name, phase), "digests": dict(_keep(phase, path))})
+        allowed = {"superuser_objects": list(superuser_objects)} if superuser_objects else {}
+        header = {**_header(path.name, phase), **allowed, "digests": dict(_keep(phase, path))}
+        write_json(path / HEADER, header)
         return cls(path)
 
     @classmethod

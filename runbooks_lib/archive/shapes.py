@@ -103,6 +103,7 @@ HEADER = Fields(
         "resumed": [Fields({"at": TIME})],
         "digests": Each(SHA256),
         "library": SHA256,
+        "superuser_objects": [str],
     },
 )
 VERDICTS = Fields({"schema_version": int, "verdicts": Each(Each(Each(Each(Each(VERDICT)))))})

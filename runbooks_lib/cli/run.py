@@ -55,6 +55,13 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as
     help="Reach a target by another service of pg_service.conf than the phase names; may be repeated.",
 )
 @click.option(
+    "--allow-superuser-objects",
+    "superuser_objects",
+    metavar="NAME",
+    multiple=True,
+    help="Have a superuser of the sandbox make this object, and compare it; may be repeated.",
+)
+@click.option(
     "--prisma-project", metavar="DIR", help="The Prisma project; default: $RUNBOOKS_PRISMA_PROJECT."
 )
 @click.option("--runs", metavar="DIR|URL", help=RUNS_HELP)
@@ -69,6 +76,7 @@ def run(
     only: str | None,
     resumed: str | None,
     services: tuple[str, ...],
+    superuser_objects: tuple[str, ...],
     prisma_project: str | None,
     runs: str | None,
     key: str | None,
@@ -83,6 +91,10 @@ def run(
 
     With --service a target is reached by another service of your service file than the phase names, staging for
     production, say. The plan's hash covers the services: what was planned on one is not applied on another.
+
+    What only a superuser makes (a function in C, an operator class, a base type, a cast) is left out where a dump is
+    restored and migrations are replayed, and named as not judged. With --allow-superuser-objects public.name it is made
+    by the superuser of the scratch server, in its sandbox, and compared. The plan's hash covers these names.
 
     With --resume a run that failed or was killed goes on: a step that made something is not repeated if what it
     made still stands, and steps that only look are asked anew.
@@ -99,6 +111,10 @@ def run(
     chosen = _services(services)
     if resumed and chosen:
         raise click.UsageError("--resume goes on with the services of that run: leave --service out.")
+    if resumed and superuser_objects:
+        raise click.UsageError(
+            "--resume goes on with what that run was allowed: leave --allow-superuser-objects out."
+        )
     if prisma_project:
         os.environ["RUNBOOKS_PRISMA_PROJECT"] = prisma_project
     _require_key(key)
@@ -112,7 +128,7 @@ def run(
     with _told(as_json) as made:
         before = Run.open(Path(resumed)) if resumed else None
         loaded = require(phase, services=chosen, resumed=before)
-        folder = before or Run.create(place(runs, loaded.id), loaded)
+        folder = before or Run.create(place(runs, loaded.id), loaded, superuser_objects=superuser_objects)
         made.append(folder)
         keep = _decide(folder, loaded, apply=apply) if before else {}
         result = _execute(folder, _absolute(phase), steps, apply=apply, confirm=lambda: confirm, keep=keep)

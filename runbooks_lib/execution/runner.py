@@ -109,6 +109,8 @@ def run_notebooks(
             parameters: dict[str, Any] = {"phase": phase, "run": str(run.path), "apply": apply}
             if step == "baseline_migration":
                 parameters["confirm"] = confirm() if apply else ""
+            if step == "backup" and (allowed := run.header().get("superuser_objects")):
+                parameters["allow_superuser_objects"] = ",".join(allowed)
             outcome = execute_step(
                 run, step, parameters, cell_timeout_s=cell_timeout_s, another_follows=step != due[-1]
             )

@@ -171,6 +171,11 @@ class Step:
             return None
         return self.folder("backup") / str(answer["facts"]["dumps"][target]["path"])
 
+    def superuser_objects(self) -> list[str]:
+        """Return the objects that this run's scratch servers may make by a superuser, as its backup was proved."""
+        answer = (self.run.record("backup") or {}).get("answers", {}).get("prove", {})
+        return list(answer.get("facts", {}).get("superuser_objects", []))
+
     def folder(self, name: str) -> Path:
         """Return a folder of the run: backup or plan."""
         return self.run.path / name

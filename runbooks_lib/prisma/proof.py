@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,12 +94,14 @@ def prove(
     like: Surroundings,
     dump: Path | None = None,
     servers: frozenset[str] = frozenset(),
+    allowed: Sequence[str] = (),
 ) -> Proof:
     """Replay the migrations that count, and compare every object that they leave behind with a live catalogue.
 
     What counts are the applied ones and `migration` itself, in the folder's order. Failed and rolled-back ones do
     not: what they left is not to be relied upon. `live` is the target, as `describe` says it, `like` what it stands in;
-    `dump` is this run's dump of its schema, where there is one; `servers` may not lend room for a scratch database.
+    `dump` is this run's dump of its schema, where there is one; `servers` may not lend room for a scratch database;
+    `allowed` names what a superuser may make in one.
     Raises PrismaError when a script is not there; MigrationError, BackupError, PreconditionFailed or LabError when it
     can't be run.
     """
@@ -112,6 +114,7 @@ def prove(
         like=like,
         dump=dump,
         servers=servers,
+        allowed=allowed,
         schema=state.schema,
     )
     before, made, stands = expected.before, expected.made, expected.stands

@@ -24,7 +24,7 @@ from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.scratch.restore import Restores
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps.backup_data import judge_whole, prove_data, save_data, verify_data
-from runbooks_lib.steps.backup_proof import prove_schema
+from runbooks_lib.steps.backup_proof import allowed_names, judge_allowed, prove_schema
 from runbooks_lib.steps.way_back import judge_file, judge_unchanged
 
 
@@ -110,17 +110,28 @@ def verify(phase: Phase, sessions: Sessions, *, folder: Path, dumps: Mapping[str
     return Answer(findings=tuple(findings))
 
 
-def prove(phase: Phase, sessions: Sessions, *, folder: Path, dumps: Mapping[str, Any]) -> Answer:
+def prove(
+    phase: Phase,
+    sessions: Sessions,
+    *,
+    folder: Path,
+    dumps: Mapping[str, Any],
+    allow_superuser_objects: str = "",
+) -> Answer:
     """Restore each dump into a scratch cluster of our own and compare its catalogue with the source's.
 
     `dumps` are the facts of `dump`. The scratch has the server's major version where its programs are found, else
     the lowest newer; the finding says which. Of a dump of the rows, what each table holds is compared as well.
+    `allow_superuser_objects` names what a superuser makes there, with commas between; a name that nothing has is an
+    ERROR.
     Writes nothing to any target.
-    Facts: `restored`, per target the scratch server's version and the restored catalogue's fingerprint.
+    Facts: `restored`, per target the scratch server's version and the restored catalogue's fingerprint;
+    `superuser_objects`, the names, for the steps that restore or replay after this one.
     """
     findings: list[Finding] = []
     restored: dict[str, Any] = {}
-    with Restores() as restores:
+    allowed = allowed_names(allow_superuser_objects)
+    with Restores(allowed=allowed) as restores:
         for name in phase.backup.targets:
             noted = dumps.get(name, {})
             try:
@@ -133,10 +144,12 @@ def prove(phase: Phase, sessions: Sessions, *, folder: Path, dumps: Mapping[str,
             findings.append(finding)
     for name, data in ((name, noted["data"]) for name, noted in dumps.items() if noted.get("data")):
         try:
-            findings.append(prove_data(sessions, name, folder, data))
+            findings.append(prove_data(sessions, name, folder, data, allowed=allowed))
         except RunbookError as error:
             findings.append(could_not_run("data_restores", name, str(data["path"]), error))
-    return Answer(findings=tuple(findings), facts={"restored": restored})
+    if allowed and len(restored) == len(phase.backup.targets):
+        findings += judge_allowed(phase, allowed, restored.values())
+    return Answer(findings=tuple(findings), facts={"restored": restored, "superuser_objects": list(allowed)})
 
 
 def _client_for(sessions: Sessions, target: str) -> Client:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,9 @@ def verify_data(name: str, folder: Path, data: Mapping[str, Any]) -> tuple[Findi
     )
 
 
-def prove_data(sessions: Sessions, name: str, folder: Path, data: Mapping[str, Any]) -> Finding:
+def prove_data(
+    sessions: Sessions, name: str, folder: Path, data: Mapping[str, Any], *, allowed: Sequence[str] = ()
+) -> Finding:
     """Restore a directory into a scratch cluster, and judge data_restores: the rows of every table are the source's.
 
     Raises BackupError, PreconditionFailed or LabError when it cannot be restored.
@@ -86,6 +88,7 @@ def prove_data(sessions: Sessions, name: str, folder: Path, data: Mapping[str, A
         server_major=sessions.identity(name).major,
         roles=roles,
         database_bytes=data["database_bytes"],
+        allowed=allowed,
     )
     differing = tuple(compare_contents(restored.contents, data))
     more = f" and {len(differing) - MAX_NAMED} more" if len(differing) > MAX_NAMED else ""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runbooks_lib.errors import BackupError
-from runbooks_lib.findings import Finding, Verdict
+from runbooks_lib.errors import BackupError, PreconditionFailed
+from runbooks_lib.findings import Finding, Verdict, could_not_run
+from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.catalog.catalog import read_catalog
 from runbooks_lib.postgres.catalog.differences import Difference, describe, in_words
 from runbooks_lib.postgres.dump.dump_script import makes_table
 from runbooks_lib.postgres.scratch.carried import NOT_CARRIED, Comparison, compare_restored
 from runbooks_lib.postgres.scratch.restore import LACKING_HINT, LeftOut, Restored, Restores
+from runbooks_lib.postgres.scratch.superuser_objects import OPTION, require_known
 from runbooks_lib.postgres.scratch.surroundings import read_surroundings
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps.backup_data import PATH_HINT, PATH_SET
+from runbooks_lib.steps.own import superuser_names
 
 MAX_NAMED = 5  # named in the finding; the rest is counted
 STATEMENT_LENGTH = 80
@@ -46,6 +49,8 @@ def prove_schema(
         "server_version": copy.server_version,
         "fingerprint": copy.catalog.fingerprint(),
         "left_out": [each.statement for each in copy.outcome.left_out],
+        "by_superuser": list(copy.outcome.by_superuser),
+        "needs_superuser": [each.name for each in copy.outcome.left_out if each.name],
     }
     if source.fingerprint() != noted["fingerprint"]:
         return _changed(name, file, copy, noted), facts
@@ -66,6 +71,8 @@ def _judge(name: str, file: Path, copy: Restored, found: Comparison, major: int)
         have += f"; {len(found.respelt)} printed otherwise there, and in the dump as the source prints them"
     if copy.outcome.path_set:
         have += PATH_SET
+    if copy.outcome.by_superuser:
+        have += f"; made by a superuser, as allowed: {', '.join(dict.fromkeys(copy.outcome.by_superuser))}"
     verdict = (
         Verdict.FAIL
         if found.differing
@@ -89,11 +96,30 @@ def _hint(verdict: Verdict, copy: Restored) -> str:
         return "The dump does not bring back what was dumped: do not go on with it; see what differs."
     if copy.outcome.path_set:
         return PATH_HINT
-    return (
-        "Read what is named, and make sure by hand that you could bring it back."
-        if verdict is Verdict.OPEN
-        else ""
-    )
+    if verdict is not Verdict.OPEN:
+        return ""
+    names = dict.fromkeys(each.name for each in copy.outcome.left_out if each.name)
+    allow = f" {OPTION} has these made in the sandbox, and compared: {', '.join(names)}." if names else ""
+    return f"Read what is named, and make sure by hand that you could bring it back.{allow}"
+
+
+def allowed_names(given: str) -> tuple[str, ...]:
+    """Return the names in a notebook's parameter, which has commas between them, each once."""
+    return tuple(dict.fromkeys(filter(None, (each.strip() for each in given.split(",")))))
+
+
+def judge_allowed(
+    phase: Phase, allowed: Sequence[str], restored: Iterable[Mapping[str, Any]]
+) -> list[Finding]:
+    """Return an ERROR finding for allowed names that no dump, baseline or migration has for what needs a superuser."""
+    facts = list(restored)
+    made = {name for each in facts for name in each["by_superuser"]}
+    needing = {name for each in facts for name in each["needs_superuser"]} | superuser_names(phase)
+    try:
+        require_known(allowed, made, needing)
+    except PreconditionFailed as error:
+        return [could_not_run("dump_restores", "-", "objects that need a superuser", error)]
+    return []
 
 
 def _changed(name: str, file: Path, copy: Restored, noted: Mapping[str, Any]) -> Finding:

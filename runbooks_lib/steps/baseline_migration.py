@@ -6,7 +6,7 @@ with apply=True and the plan's confirmation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -92,11 +92,18 @@ def parse(phase: Phase, sessions: Sessions) -> Answer:
 
 
 def plan(
-    phase: Phase, sessions: Sessions, *, dumps: Mapping[str, Any], code: str, folder: Path | None = None
+    phase: Phase,
+    sessions: Sessions,
+    *,
+    dumps: Mapping[str, Any],
+    code: str,
+    folder: Path | None = None,
+    superuser_objects: Sequence[str] = (),
 ) -> Answer:
     """Say what each statement would do, and hash everything that the plan depends on.
 
-    `dumps` are the facts of backup.dump and `folder` is where they lie, `code` is the digest of the notebooks. Reads
+    `dumps` are the facts of backup.dump and `folder` is where they lie, `code` is the digest of the notebooks;
+    `superuser_objects` are made in the scratch database as they are allowed. Reads
     the baseline target's catalogue and the Prisma project's migrations, and runs the script in an empty scratch
     database, or, where it needs what the target has, in a copy made of its dump; writes nothing to any target.
     Facts: `statements`, `makes` (what the script makes on its own), `pending` (what of that the target has not so),
@@ -120,6 +127,7 @@ def plan(
                 dumped=str(dumps.get(name, {}).get("fingerprint")),
                 like=like,
                 servers=target_servers(sessions),
+                allowed=tuple(superuser_objects),
             ),
         )
         migrations = folder_digest(read_folder(find_project()))
@@ -134,6 +142,7 @@ def plan(
         "catalogue": catalog.fingerprint(),
         "sql": sql_sha256(phase),
         "prisma": migrations,
+        "superuser_objects": sorted(superuser_objects),
         "backup": {target: noted["content_sha256"] for target, noted in sorted(dumps.items())},
     }
     live = describe(catalog)

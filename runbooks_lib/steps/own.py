@@ -11,6 +11,7 @@ from runbooks_lib.names import qualified
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.catalog.catalog import Key
 from runbooks_lib.postgres.catalog.extras import ALL, FORCED
+from runbooks_lib.postgres.scratch.superuser_objects import object_of
 from runbooks_lib.postgres.script.pieces import Node, every, pieces, relation
 from runbooks_lib.prisma.project import PROJECT_VARIABLE
 
@@ -38,6 +39,12 @@ def own_objects(phase: Phase) -> frozenset[Key]:
     the scripts give none.
     """
     return frozenset(key for script in _scripts(phase) for key in made_by(script))
+
+
+def superuser_names(phase: Phase) -> frozenset[str]:
+    """Return the names by which an operator allows what these scripts make and a superuser may have to."""
+    found = (piece for script in _scripts(phase) for piece in pieces(script) or ())
+    return frozenset(filter(None, (object_of(piece.text, "public") for piece in found)))
 
 
 def _scripts(phase: Phase) -> Iterator[str]:

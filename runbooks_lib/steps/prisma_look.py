@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from runbooks_lib.phase import Phase
@@ -28,7 +29,13 @@ def look_at_all(phase: Phase, sessions: Sessions, prisma: Prisma) -> tuple[State
 
 
 def prove_target(
-    phase: Phase, sessions: Sessions, state: State, live: Catalog, like: Surroundings, dump: Path | None
+    phase: Phase,
+    sessions: Sessions,
+    state: State,
+    live: Catalog,
+    like: Surroundings,
+    dump: Path | None,
+    allowed: Sequence[str],
 ) -> Proof:
     """Compare the target with what the migrations that count make, the phase's own among them."""
     return prove(
@@ -40,4 +47,5 @@ def prove_target(
         like=like,
         dump=dump,
         servers=target_servers(sessions),
+        allowed=allowed,
     )

@@ -8,7 +8,7 @@ migrations are replayed in a scratch database and compared with what the target 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -142,21 +142,22 @@ def live_schema(
     prisma: Prisma,
     planned: Mapping[str, Any] | None = None,
     dump: Path | None = None,
+    superuser_objects: Sequence[str] = (),
 ) -> Answer:
     """Compare every object that the recorded migrations make with what the database holds.
 
     The applied migrations and the phase's own are replayed in a scratch database; the target is only read. Where the
     phase's own is recorded as failed, its objects are judged by `resolve`. `planned` are the facts of a plan that was
     only rehearsed: what it is to make for a migration that is not recorded yet is SKIP. `dump` is this run's dump of
-    the target's schema, for what the migrations need and do not make. Statements whose effect no catalogue shows are
-    OPEN, listed by migration.
+    the target's schema, for what the migrations need and do not make; `superuser_objects` are made there as they are
+    allowed. Statements whose effect no catalogue shows are OPEN, listed by migration.
     Facts: what was replayed and compared, which objects are `different`, which of them are `planned`, and which
     statements are `not_judged`.
     """
     name, migration = phase.migration.target, phase.migration.name
     try:
         state, live, like = look_at_all(phase, sessions, prisma)
-        proof = prove_target(phase, sessions, state, live, like, dump)
+        proof = prove_target(phase, sessions, state, live, like, dump, superuser_objects)
         pending = still_pending(phase, sessions, state, planned)
     except RunbookError as error:
         return Answer(findings=(could_not_run("migration_objects_stand", name, migration, error),))
@@ -210,6 +211,7 @@ def resolve(
     plan: Mapping[str, Any] | None,
     planned: Mapping[str, Any] | None = None,
     dump: Path | None = None,
+    superuser_objects: Sequence[str] = (),
     apply: bool,
     recorded: Mapping[str, Any] | None = None,
     folder: Path | None = None,
@@ -236,7 +238,7 @@ def resolve(
         if migration in state.history.applied:
             return by_check((*evidence, judge_row(phase, state)), {**facts, "already": True})
         try:
-            proof = prove_target(phase, sessions, state, live, like, dump)
+            proof = prove_target(phase, sessions, state, live, like, dump, superuser_objects)
         except RunbookError as error:
             unproved = could_not_run("migration_objects_stand", name, migration, error)
             return by_check((*evidence, unproved), facts)

@@ -139,12 +139,12 @@ def test_it_has_one_cell_of_parameters_that_papermill_reads(name: str) -> None:
     tagged = [cell for cell in cells(name) if "parameters" in tags(cell)]
     assert tagged == [cells(name)[1]]
     lines = text(tagged[0]).splitlines()
-    assert [line for line in lines if not re.fullmatch(r"[a-z]+: (str|bool) = \S+  # \S.+", line)] == []
+    assert [line for line in lines if not re.fullmatch(r"[a-z_]+: (str|bool) = \S+  # \S.+", line)] == []
     read = papermill.inspect_notebook(str(FOLDER / f"{name}.ipynb"))
     assert [n for n, p in read.items() if not (p["inferred_type_name"] and p["help"])] == []
     types = {n: p["inferred_type_name"] for n, p in read.items()}
-    confirm = {"confirm": "str"} if name == "03_baseline_migration" else {}
-    assert types == COMMON_PARAMETERS | confirm
+    own = {"03_baseline_migration": {"confirm": "str"}, "02_backup": {"allow_superuser_objects": "str"}}
+    assert types == COMMON_PARAMETERS | own.get(name, {})
     assert read["apply"]["default"] == "False"
 
 

@@ -37,7 +37,7 @@ _ALONE = ("enum", "sequence", "schema", "extension")
 class Source:
     """The target's schema: its dump and the fingerprint of what was dumped, its own now, and what it stands in.
 
-    `servers` are those that may not lend room for scratch databases.
+    `servers` are those that may not lend room for scratch databases. `allowed` names what a superuser may make there.
     """
 
     dump: Path | None
@@ -45,6 +45,7 @@ class Source:
     dumped: str
     like: Surroundings
     servers: frozenset[str] = frozenset()
+    allowed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,7 @@ def made_by(
             server_major=server_major,
             like=source.like,
             servers=source.servers,
+            allowed=source.allowed,
         )
         return Made(
             objects=_known(alone.made, server_major), where=IN_EMPTY, server_version=alone.server_version
@@ -86,7 +88,7 @@ def made_by(
                 "restored beside it.",
                 sqlstate=error.sqlstate,
             ) from error
-    with scratch(find_server_for(server_major)) as copy:
+    with scratch(find_server_for(server_major), allowed=source.allowed) as copy:
         restore_into(copy, source.dump, COPY, roles={owner, *source.like.roles})
         try:
             objects = {

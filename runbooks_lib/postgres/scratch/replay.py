@@ -7,7 +7,7 @@ from its dump, out of which everything that they make was taken first.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -68,6 +68,7 @@ class Question:
     like: Surroundings
     dump: Path | None
     schema: str
+    allowed: frozenset[str]
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -85,19 +86,28 @@ def expect(
     dump: Path | None = None,
     schema: str = "public",
     servers: frozenset[str] = frozenset(),
+    allowed: Iterable[str] = (),
 ) -> Expected:
     """Run named scripts in order, as `owner`, in a scratch database; say what one of them does.
 
     That one is `of`, by default the last. The scratch has the name, locale, settings and roles of `like`; where the
     scripts miss something, what they miss is taken from `dump`. `schema` is where names without one lead. The scratch
     is a cluster of our own, or at the server that RUNBOOKS_SCRATCH_SERVICE names, if that is none of `servers` (their
-    system identifiers).
+    marks). `allowed` names objects that the superuser of a cluster of our own makes.
     The answer depends on nothing else, and so one process works it out once.
     Raises MigrationError naming the script that PostgreSQL refuses there; BackupError when the dump does not restore;
     PreconditionFailed or LabError when there is no scratch to run it in.
     """
     of = of or (scripts[-1][0] if scripts else None)
-    asked = Question(scripts=tuple(scripts), owner=owner, of=of, like=like, dump=None, schema=schema)
+    asked = Question(
+        scripts=tuple(scripts),
+        owner=owner,
+        of=of,
+        like=like,
+        dump=None,
+        schema=schema,
+        allowed=frozenset(allowed),
+    )
     if service := scratch_service():
         return _at_service(asked, service, server_major, servers)
     return _expect(asked, find_server_for(server_major), dump)
@@ -106,13 +116,13 @@ def expect(
 @lru_cache(maxsize=8)
 def _expect(asked: Question, programs: ServerPrograms, dump: Path | None) -> Expected:
     try:
-        with scratch(programs) as copy:
+        with scratch(programs, allowed=asked.allowed) as copy:
             return _replayed(asked, copy, _prepare(copy, asked))
     except MigrationError as error:
         if dump is None or error.sqlstate not in MISSES:
             raise
     asked = replace(asked, dump=dump)
-    with scratch(programs) as copy:
+    with scratch(programs, allowed=asked.allowed) as copy:
         _prepare_copy(copy, asked, dump)
         return _replayed(asked, copy, ())
 

@@ -25,12 +25,14 @@ from runbooks_lib.postgres.dump.dump_script import Kind, Piece, read_pieces
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.scratch.programs import find_server_for
 from runbooks_lib.postgres.scratch.scratch import SUPERUSER, Scratch, scratch
+from runbooks_lib.postgres.scratch.superuser_objects import Maker, object_of
 from runbooks_lib.postgres.session.connect import Connection
 
 RESTORE_TIMEOUT_S = 3600.0
 RESTORER = "runbooks restorer"
 # What only a superuser may make (a function in C, an operator class), or what this server does not have.
-NEEDS_MORE = {"42501", "0A000", "58P01"}
+NOT_ALLOWED = "42501"
+NEEDS_MORE = {NOT_ALLOWED, "0A000", "58P01"}
 # What an earlier one was to make: relation, type or role, function, schema, column.
 MISSES = {"42P01", "42704", "42883", "3F000", "42703"}
 
@@ -42,18 +44,26 @@ LACKING_HINT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
-    """A statement of a dump that an ordinary role could not execute here, and the server's words."""
+    """A statement of a dump that an ordinary role could not execute here, and the server's words.
+
+    `name` is that of an object that a superuser could make, if it were allowed.
+    """
 
     statement: str
     why: str
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What of a dump was not restored; `path_set` when functions found what they call by a search_path alone."""
+    """What of a dump was not restored; `path_set` when functions found what they call by a search_path alone.
+
+    `by_superuser` names what the operator allowed, and the scratch server's superuser made.
+    """
 
     left_out: tuple[LeftOut, ...] = ()
     path_set: bool = False
+    by_superuser: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +78,13 @@ class Restored:
 
 
 class Restores:
-    """Scratch clusters for several restores, one for each major version; all are gone when the block ends."""
+    """Scratch clusters for several restores, one for each major version; all are gone when the block ends.
 
-    def __init__(self) -> None:
+    `allowed` names the objects that their superusers make.
+    """
+
+    def __init__(self, *, allowed: Iterable[str] = ()) -> None:
+        self._allowed = allowed
         self._open = ExitStack()
         self._copies: dict[int, Scratch] = {}
 
@@ -92,7 +106,8 @@ class Restores:
         when there is no scratch to restore it into.
         """
         if server_major not in self._copies:
-            self._copies[server_major] = self._open.enter_context(scratch(find_server_for(server_major)))
+            server = scratch(find_server_for(server_major), allowed=self._allowed)
+            self._copies[server_major] = self._open.enter_context(server)
         copy = self._copies[server_major]
         database = f"restored_{secrets.token_hex(4)}"
         pieces = pieces_of(read_script(dump), dump.name)
@@ -158,8 +173,10 @@ def restore_pieces(
                     made, lacking = _make_extensions(conn, pieces)
                     left_out = (*before, *lacking)
                     lend_extensions(conn)
+            maker = Maker(connect=lambda: copy.connect(database), allowed=copy.allowed, owner=RESTORER)
             with copy.session(database, owner=RESTORER) as conn:
-                defined = _define(conn, copy, [p for p in pieces if p.names[:1] not in made], left_out, what)
+                defining = [p for p in pieces if p.names[:1] not in made]
+                defined = _define(conn, copy, defining, left_out, what, maker)
             with copy.connect(database) as conn:
                 if extensions:
                     lend_extensions(conn, "REVOKE {} FROM {}")
@@ -167,7 +184,7 @@ def restore_pieces(
                 left_out += _label(conn, copy, pieces, left_out, what)
     except psycopg.Error as error:
         raise _refused(what, copy, error) from error
-    return Outcome(left_out=left_out, path_set=defined.path_set)
+    return Outcome(left_out=left_out, path_set=defined.path_set, by_superuser=tuple(maker.made))
 
 
 def _make_extensions(
@@ -200,12 +217,17 @@ def lend_extensions(conn: Connection, statement: LiteralString = "GRANT {} TO {}
 
 
 def _define(
-    conn: Connection, copy: Scratch, pieces: Iterable[Piece], before: tuple[LeftOut, ...], what: str
+    conn: Connection,
+    copy: Scratch,
+    pieces: Iterable[Piece],
+    before: tuple[LeftOut, ...],
+    what: str,
+    maker: Maker,
 ) -> Outcome:
-    """Execute the definitions, as the ordinary role that the session is of."""
+    """Execute the definitions, as the ordinary role that the session is of; what is allowed, as the maker does."""
     texts = [piece.text for piece in pieces if piece.kind in (Kind.DEFINITION, Kind.SCHEMA)]
     paths = Paths(conn)
-    left_out = _execute(conn, copy, texts, paths.execute, before, what)
+    left_out = _execute(conn, copy, texts, lambda text: maker.execute(text, paths.execute), before, what)
     paths.reset()
     return Outcome(left_out=left_out, path_set=bool(paths.set_for))
 
@@ -299,7 +321,8 @@ def _execute(
         except psycopg.Error as error:
             if not _beyond_scratch(error, bool(before or left_out)):
                 raise _refused(what, copy, error) from error
-            left_out.append(LeftOut(statement=text, why=error.diag.message_primary or str(error)))
+            name = object_of(text) if error.sqlstate == NOT_ALLOWED else ""
+            left_out.append(LeftOut(statement=text, why=error.diag.message_primary or str(error), name=name))
     return tuple(left_out)
 
 

@@ -53,15 +53,22 @@ class RestoredData:
 
 
 def restore_data(
-    folder: Path, *, server_major: int, roles: Iterable[str], database_bytes: int
+    folder: Path,
+    *,
+    server_major: int,
+    roles: Iterable[str],
+    database_bytes: int,
+    allowed: Iterable[str] = (),
 ) -> RestoredData:
     """Restore a dump's directory into a scratch cluster on disk, as an ordinary role; return what stands there.
 
-    Materialized views are not filled: their queries could go anywhere, and they hold no row of their own.
+    Materialized views are not filled: their queries could go anywhere, and they hold no row of their own. `allowed`
+    names objects that the scratch server's superuser makes.
     Raises BackupError with the words of the server or pg_restore; PreconditionFailed when there is no room for
     `database_bytes`, or no scratch; LabError when that does not start.
     """
-    with scratch(find_server_for(server_major), in_memory=False) as copy, copy.cluster.ended_after(TIMEOUT_S):
+    server = scratch(find_server_for(server_major), in_memory=False, allowed=allowed)
+    with server as copy, copy.cluster.ended_after(TIMEOUT_S):
         free = shutil.disk_usage(copy.cluster.home).free
         if free < database_bytes:
             raise PreconditionFailed(

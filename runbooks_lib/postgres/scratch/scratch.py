@@ -13,7 +13,9 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
+from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.postgres.scratch.cluster import THROWAWAY, Cluster, copy_data
+from runbooks_lib.postgres.scratch.enclosure import enclosure
 from runbooks_lib.postgres.scratch.homes import temporary_home
 from runbooks_lib.postgres.scratch.programs import ServerPrograms, find_server
 from runbooks_lib.postgres.scratch.storage import write_private
@@ -45,11 +47,12 @@ class Scratch:
     """A running scratch cluster behind a socket that only its owner can reach.
 
     Its superuser has a name that no target's role has: what scripts and dumps name is an ordinary role here, and
-    scripts run as one. `lent` is the password of such a role.
+    scripts run as one. `lent` is the password of such a role. `allowed` names what its superuser makes nonetheless.
     """
 
     cluster: Cluster
     password: str = field(repr=False)
+    allowed: frozenset[str] = frozenset()
     lent: str = field(repr=False, default_factory=lambda: secrets.token_urlsafe(18))
 
     @property
@@ -190,13 +193,21 @@ def _create(conn: Connection, name: str, like: Surroundings | None, major: int) 
 
 
 @contextmanager
-def scratch(programs: ServerPrograms | None = None, *, in_memory: bool = True) -> Iterator[Scratch]:
+def scratch(
+    programs: ServerPrograms | None = None,
+    *,
+    in_memory: bool = True,
+    allowed: Iterable[str] = (),
+) -> Iterator[Scratch]:
     """Run an empty cluster; everything of it is gone at the end, also after an error or Ctrl-C.
 
-    `in_memory` False keeps it on disk: for rows, which may be many.
-    After a kill it is gone when the next one starts. Raises LabError when it does not start.
+    `in_memory` False keeps it on disk: for rows, which may be many. `allowed` names what its superuser may make.
+    After a kill it is gone when the next one starts. Raises LabError when it does not start, PreconditionFailed when
+    something is allowed and code in the server could write where the operator can.
     """
     programs = programs or find_server()
+    if allowed:
+        _require_shut_in(programs)
     source = template("scratch", _ingredients(programs), lambda folder: _build(programs, folder))
     with temporary_home(programs.account, in_memory=in_memory) as home:
         cluster = Cluster(programs=programs, home=home, name="scratch", enclosed=True)
@@ -205,9 +216,22 @@ def scratch(programs: ServerPrograms | None = None, *, in_memory: bool = True) -
         cluster.start()
         cluster.wait_ready()
         try:
-            yield Scratch(cluster=cluster, password=(source / PASSWORD_FILE).read_text(encoding="utf-8"))
+            yield Scratch(
+                cluster=cluster,
+                password=(source / PASSWORD_FILE).read_text(encoding="utf-8"),
+                allowed=frozenset(allowed),
+            )
         finally:
             cluster.stop()
+
+
+def _require_shut_in(programs: ServerPrograms) -> None:
+    around = enclosure(programs.account)
+    if not (around.folder_option or programs.account.switched):
+        raise PreconditionFailed(
+            f"Objects that need a superuser are made in a sandbox only, and here scratch servers have {around.words}.",
+            "Install bubblewrap (bwrap), or leave --allow-superuser-objects out: the objects are not judged then.",
+        )
 
 
 def _ingredients(programs: ServerPrograms) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """One script, run in a scratch database as Prisma runs it: as one query, in the name of an ordinary role.
 
 What PostgreSQL refuses to run beside others in one query is run statement by statement, as people run it by hand who
-then record it. What needs a superuser is never run: nobody here has a superuser's rights while a script runs.
+then record it. What needs a superuser is not run, unless it makes an object that the operator allowed by its name:
+nobody here has a superuser's rights while a script runs.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from runbooks_lib.errors import MigrationError
 from runbooks_lib.postgres.scratch.extensions import MadeBefore
 from runbooks_lib.postgres.scratch.lent import Served
 from runbooks_lib.postgres.scratch.scratch import Scratch
+from runbooks_lib.postgres.scratch.superuser_objects import Maker
 from runbooks_lib.postgres.script.effects import SERVER, Unjudged, in_words, unjudged
 from runbooks_lib.postgres.script.pieces import Piece, pieces, value
 from runbooks_lib.postgres.session.connect import Connection
@@ -70,6 +72,8 @@ class Replay:
         self._admin: Callable[[], Connection] = lambda: copy.connect(database)
         self._conn: Connection | None = None
         self._made_before = made_before
+        allowed = copy.allowed if isinstance(copy, Scratch) else frozenset()
+        self._maker = Maker(connect=self._admin, allowed=allowed, owner=owner, schema=schema)
         self._schema = schema
         self._is_ordinary = copy.is_ordinary
         self._not_granted = False
@@ -115,7 +119,9 @@ class Replay:
             except psycopg.Error as error:
                 if piece.tag == "LockStmt" and error.sqlstate == _ONLY_IN_TRANSACTION:
                     continue
-                if error.sqlstate == _NOT_ALLOWED and self._gave_away(piece):
+                if error.sqlstate == _NOT_ALLOWED and (
+                    self._gave_away(piece) or self._maker.make(piece.text)
+                ):
                     continue
                 if error.sqlstate not in _LEFT_OUT and not (left_out and error.sqlstate in _MISSES):
                     raise
