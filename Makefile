@@ -49,11 +49,12 @@ faults: $(INSTALLED) ## kill a demo twenty times, two operators at once, and the
 notebooks: $(INSTALLED) ## run the notebooks in a lab, and write down what they show: commit that with them
 	@$(BIN)/python tests/notebooks/record.py
 
-lint: $(INSTALLED) ## check style and types, and that notebooks hold no metadata of who ran them
+lint: $(INSTALLED) ## check style, types and workflows, and that notebooks hold no metadata of who ran them
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/nbstripout --verify $(NBSTRIPOUT) notebooks/*.ipynb
+	@$(BIN)/zizmor --offline --quiet --no-progress .github .pre-commit-config.yaml
 
 clean: ## remove .venv, build results and caches; runs/ stays
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 from typing import Any
@@ -210,7 +211,7 @@ def test_entry_points_resolve(group: str) -> None:
 
 def test_make_has_the_targets_that_are_promised() -> None:
     assert {"demo", "test", "lab", "lint", "clean"} <= targets()
-    documents = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob(".github/workflows/*.yml")]
+    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob(".github/workflows/*.yml")]
     named = {
         target
         for document in documents
@@ -280,3 +281,51 @@ def test_the_hook_cleans_notebooks_as_the_check_of_lint_wants_them() -> None:
     assert words is not None
     assert entries["notebooks"] == [".venv/bin/nbstripout", *words[1].split()]
     assert all(entry[0].startswith(".venv/bin/") for entry in entries.values())
+    tools = {entry[0].removeprefix(".venv/bin/") for entry in entries.values()}
+    assert tools == set(re.findall(r"^\t@\$\(BIN\)/(\S+)", lint_of(makefile), re.MULTILINE))
+    assert " ".join(entries["workflows"]).replace(".venv/bin/", "$(BIN)/") in makefile
+
+
+def lint_of(makefile: str) -> str:
+    return makefile.partition("\nlint:")[2].partition("\n\n")[0]
+
+
+def used(steps: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield from ((step["uses"], step.get("with", {})) for step in steps if "uses" in step)
+
+
+@pytest.mark.parametrize("file", sorted(path.name for path in (ROOT / ".github" / "workflows").glob("*.yml")))
+def test_a_workflow_names_commits_and_keeps_no_credentials(file: str) -> None:
+    content = workflow(file)
+    assert content["permissions"] == {"contents": "read"}
+    actions = [action for job in content["jobs"].values() for action in used(job["steps"])]
+    assert actions
+    assert [name for name, _ in actions if not re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", name)] == []
+    checkouts = [options for name, options in actions if "/checkout@" in name]
+    assert [options.get("persist-credentials") for options in checkouts] == [False] * len(checkouts)
+
+
+def test_zizmor_finds_what_is_wrong_with_a_workflow_without_a_network(tmp_path: Path) -> None:
+    folder = tmp_path / ".github" / "workflows"
+    folder.mkdir(parents=True)
+    text = (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
+    (folder / "test.yml").write_text(text)
+    zizmor = [
+        Path(sys.executable).with_name("zizmor"),
+        "--offline",
+        "--quiet",
+        "--no-progress",
+        folder.parent,
+    ]
+    assert subprocess.run(zizmor, capture_output=True, timeout=60).returncode == 0
+    (folder / "test.yml").write_text(re.sub(r"@[0-9a-f]{40}", "@v5", text))
+    assert subprocess.run(zizmor, capture_output=True, timeout=60).returncode != 0
+
+
+@pytest.mark.parametrize("name", ["bug", "wish"])
+def test_an_issue_form_asks_for_what_it_needs(name: str) -> None:
+    form = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / f"{name}.yml").read_text("utf-8"))
+    assert {"name", "description", "body"} <= form.keys()
+    asked = [part for part in form["body"] if part["type"] != "markdown"]
+    assert len({part["id"] for part in asked}) == len(asked)
+    assert all(part["attributes"]["label"] and part["validations"]["required"] for part in asked)
