@@ -19,7 +19,10 @@ from runbooks_lib.phase import STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = [ROOT / "README.md", ROOT / ".github" / "ARCHITECTURE.md", ROOT / "CHANGELOG.md"]
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    ROOT / ".github" / "ARCHITECTURE.md",
+]
 VARIABLE = re.compile(r"\b(?:RUNBOOKS|PG[A-Z]|KEYBUZZ|PRISMA|XDG)[A-Z_]*\b")
 
 
