@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from runbooks_lib.checks import Check
 from runbooks_lib.errors import GateClosed, RunbookError
 from runbooks_lib.visible import visible
 
@@ -42,7 +43,7 @@ class Finding:
     code: what it has to know of the finding besides the verdict.
     """
 
-    check: str
+    check: str  # a Check, or what an archive of another version names
     target: str
     object: str
     have: str
@@ -85,7 +86,7 @@ class Answer:
 
 
 def judge(
-    check: str, target: str, object: str, *, have: Any, want: Any, hint: str, blocking: bool = True
+    check: Check, target: str, object: str, *, have: Any, want: Any, hint: str, blocking: bool = True
 ) -> Finding:
     """Compare `have` with `want`: PASS when equal, else FAIL, or OPEN when not blocking."""
     verdict = Verdict.PASS if have == want else Verdict.FAIL if blocking else Verdict.OPEN
@@ -100,7 +101,7 @@ def judge(
     )
 
 
-def could_not_run(check: str, target: str, object: str, error: RunbookError) -> Finding:
+def could_not_run(check: Check, target: str, object: str, error: RunbookError) -> Finding:
     """Return the ERROR finding of a check that could not be made."""
     return Finding(
         check=check,
@@ -113,7 +114,7 @@ def could_not_run(check: str, target: str, object: str, error: RunbookError) -> 
     )
 
 
-def not_declared(check: str, target: str, what: str) -> Finding:
+def not_declared(check: Check, target: str, what: str) -> Finding:
     """Return the SKIP finding of a check that has nothing to look at: the phase declares no `what` (a plural)."""
     return Finding(
         check=check,

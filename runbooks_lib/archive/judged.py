@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from runbooks_lib.checks import Check
 from runbooks_lib.findings import CLOSING, Finding, Verdict, worst_of
 
 # A dump has the time in its name: another run's dump is another file, and no difference.
@@ -84,7 +85,7 @@ def stops(header: Mapping[str, Any], evidence: Evidence) -> Iterator[tuple[str, 
 
 def _stop(object: str, have: str) -> Finding:
     return Finding(
-        check="step_is_carried_out",
+        check=Check.STEP_IS_CARRIED_OUT,
         target="-",
         object=object,
         have=have,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from importlib.resources import files
 
 import click
 
+from runbooks_lib.checks import Check
 from runbooks_lib.cli.terminal import say, say_page
 
 
@@ -17,27 +17,16 @@ def explain(check: str | None) -> None:
 
     Says what the problem is, what good looks like and what to do. Works offline.
     """
-    pages = _pages()
     if check is None:
-        width = max(map(len, pages))
-        for name, page in pages.items():
-            say(f"{name:{width}}  {_title(page)}")
+        width = max(map(len, Check))
+        for each in Check:
+            say(f"{each:{width}}  {_title(each.page())}")
         return
-    if check not in pages:
-        near = get_close_matches(check, pages, n=3, cutoff=0.5)
+    if check not in set(Check):
+        near = get_close_matches(check, list(Check), n=3, cutoff=0.5)
         hint = f"Did you mean {', '.join(near)}?" if near else "`runbooks explain` lists all of them."
         raise click.UsageError(f"There is no check {check!r}. {hint}")
-    say_page(pages[check])
-
-
-def _pages() -> dict[str, str]:
-    """Return every page by its check's id, in order of the ids."""
-    folder = files("runbooks_lib") / "checks"
-    return {
-        entry.name.removesuffix(".md"): entry.read_text(encoding="utf-8")
-        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
-        if entry.name.endswith(".md")
-    }
+    say_page(Check(check).page())
 
 
 def _title(page: str) -> str:

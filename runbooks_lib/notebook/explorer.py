@@ -7,6 +7,7 @@ from typing import Any
 
 import ipywidgets
 
+from runbooks_lib.checks import Check
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.notebook.verdicts import COLOURS, SYMBOLS
 from runbooks_lib.postgres.queries import query
@@ -16,18 +17,23 @@ MAX_SHOWN = 200
 EVERY = "every verdict"
 # The catalogue query by which a check sees; the others read files, or ask Prisma or HTTP.
 SQL_OF = {
-    "attached": ("nothing_else_acts_on_table",),
-    "blockers": ("nothing_blocks",),
-    "columns": ("columns_are",),
-    "constraints": ("col_is_pk",),
-    "enums": ("has_enum", "enum_has_labels", "enum_owner_is"),
-    "finder": ("object_is_found",),
-    "headroom": ("connections_are_free",),
-    "identity": ("target_answers", "target_role_is", "target_database_is", "standby_is_of_primary"),
-    "indexes": ("has_index", "index_is", "index_is_valid", "index_owner_is"),
-    "privileges": ("role_may",),
-    "relations": ("has_table", "table_owner_is"),
-    "replication": ("standby_is_streaming", "replication_lag_is", "standby_has_replayed"),
+    "attached": (Check.NOTHING_ELSE_ACTS_ON_TABLE,),
+    "blockers": (Check.NOTHING_BLOCKS,),
+    "columns": (Check.COLUMNS_ARE,),
+    "constraints": (Check.COL_IS_PK,),
+    "enums": (Check.HAS_ENUM, Check.ENUM_HAS_LABELS, Check.ENUM_OWNER_IS),
+    "finder": (Check.OBJECT_IS_FOUND,),
+    "headroom": (Check.CONNECTIONS_ARE_FREE,),
+    "identity": (
+        Check.TARGET_ANSWERS,
+        Check.TARGET_ROLE_IS,
+        Check.TARGET_DATABASE_IS,
+        Check.STANDBY_IS_OF_PRIMARY,
+    ),
+    "indexes": (Check.HAS_INDEX, Check.INDEX_IS, Check.INDEX_IS_VALID, Check.INDEX_OWNER_IS),
+    "privileges": (Check.ROLE_MAY,),
+    "relations": (Check.HAS_TABLE, Check.TABLE_OWNER_IS),
+    "replication": (Check.STANDBY_IS_STREAMING, Check.REPLICATION_LAG_IS, Check.STANDBY_HAS_REPLAYED),
 }
 _ORDER: dict[str, Callable[[Finding], Any]] = {
     "worst first": lambda f: -list(Verdict).index(f.verdict),

@@ -23,6 +23,7 @@ from runbooks_lib.archive.run import (
     step_name,
     unfinished,
 )
+from runbooks_lib.checks import Check
 from runbooks_lib.errors import ExecutionError, PreconditionFailed, RunbookError
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run, gate, worst
 from runbooks_lib.package import library_digest
@@ -86,10 +87,14 @@ class Step:
             if not answer.findings:
                 raise ExecutionError(f"Nothing was found out about `{question.__name__}`.", OURS)
         except RunbookError as error:
-            answer = Answer(findings=(could_not_run("step_is_carried_out", "-", question.__name__, error),))
+            answer = Answer(
+                findings=(could_not_run(Check.STEP_IS_CARRIED_OUT, "-", question.__name__, error),)
+            )
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is evidence
             what = ExecutionError(f"{type(error).__name__}: {error}", OURS)
-            answer = Answer(findings=(could_not_run("step_is_carried_out", "-", question.__name__, what),))
+            answer = Answer(
+                findings=(could_not_run(Check.STEP_IS_CARRIED_OUT, "-", question.__name__, what),)
+            )
             defect = error
         self._keep(question, began, clock, answer)
         if defect is not None:

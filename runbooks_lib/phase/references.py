@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 
+from runbooks_lib.checks import Check
 from runbooks_lib.names import parts, qualified
 from runbooks_lib.phase.mistakes import Mistakes, below, shown, suggestion
 from runbooks_lib.phase.model import STEPS, Index, Phase, Role, Seeds
@@ -83,9 +84,12 @@ def _references(phase: Phase) -> Iterator[tuple[str, str, Collection[str], str]]
             yield f"routes[{n}].services[{k}]", service, phase.services, "service"
         for k, name in enumerate(route.table):
             yield f"routes[{n}].table[{k}]", name, tables, "table"
+    known = frozenset(map(str, Check))
     for n, item in enumerate(phase.checklist):
         for k, step in enumerate(item.steps):
             yield f"checklist[{n}].steps[{k}]", step, STEPS, "step"
+        for k, check in enumerate(item.checks):
+            yield f"checklist[{n}].checks[{k}]", check, known, "check"
         for k, name in enumerate(item.targets):
             yield f"checklist[{n}].targets[{k}]", name, targets, "target"
 

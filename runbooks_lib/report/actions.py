@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from runbooks_lib.checks import Check
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import Phase
 from runbooks_lib.report.seen import Seen, judged
@@ -112,9 +113,9 @@ def dumps(phase: Phase, seen: Seen) -> tuple[Dump, ...]:
             sha256=made[target]["sha256"],
             verdict=judged(seen.findings("backup", "verify", targets=(target,))),
             tables=named.have
-            if (named := _first(seen, "verify", "dump_names_every_table", target))
+            if (named := _first(seen, "verify", Check.DUMP_NAMES_EVERY_TABLE, target))
             else None,
-            restored=_first(seen, "prove", "dump_restores", target),
+            restored=_first(seen, "prove", Check.DUMP_RESTORES, target),
             data=_data(seen, target, made[target].get("data")),
         )
         for target in phase.backup.targets
@@ -130,7 +131,7 @@ def _data(seen: Seen, target: str, made: Mapping[str, Any] | None) -> DataDump |
         files=made["files"],
         size_bytes=made["size_bytes"],
         sha256=made["sha256"],
-        restored=_first(seen, "prove", "data_restores", target),
+        restored=_first(seen, "prove", Check.DATA_RESTORES, target),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from runbooks_lib.checks import Check
 from runbooks_lib.findings import Verdict
 from runbooks_lib.phase import Phase, Role
 from runbooks_lib.postgres.catalog.finder import ABSENT, State
@@ -14,9 +15,11 @@ from runbooks_lib.report.seen import Seen, judged, standing
 BEFORE = ("preflight", "schema")
 NOW = ("report", "last_look")
 KINDS = {
-    "tables": frozenset({"has_table", "table_owner_is", "columns_are", "col_is_pk", "row_count_is"}),
-    "enums": frozenset({"has_enum", "enum_owner_is", "enum_has_labels"}),
-    "indexes": frozenset({"has_index", "index_is", "index_owner_is", "index_is_valid"}),
+    "tables": frozenset(
+        {Check.HAS_TABLE, Check.TABLE_OWNER_IS, Check.COLUMNS_ARE, Check.COL_IS_PK, Check.ROW_COUNT_IS}
+    ),
+    "enums": frozenset({Check.HAS_ENUM, Check.ENUM_OWNER_IS, Check.ENUM_HAS_LABELS}),
+    "indexes": frozenset({Check.HAS_INDEX, Check.INDEX_IS, Check.INDEX_OWNER_IS, Check.INDEX_IS_VALID}),
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from runbooks_lib.checks import Check
 from runbooks_lib.errors import EvidenceError
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import Phase, Seeds, Service
@@ -123,7 +124,7 @@ def seeds(phase: Phase, seen: Seen) -> tuple[SeedTable, ...]:
 
 def seed_sets(phase: Phase, seen: Seen) -> tuple[SeedSet, ...]:
     """Return the rows that files declare, by table and tenant."""
-    findings = seen.findings("seed_verification", "rows", checks=("seed_rows_are",))
+    findings = seen.findings("seed_verification", "rows", checks=(Check.SEED_ROWS_ARE,))
     facts = seen.facts("seed_verification", "rows").get("sets", ())
     sets = []
     for declared in phase.seeds:
@@ -152,7 +153,7 @@ def rows_as_declared(seen: Seen) -> tuple[int, int]:
 
 def _of_rows(seen: Seen) -> tuple[Finding, ...]:
     """Return the findings on single rows: each was looked at somewhere, and what nobody declared was not."""
-    found = seen.findings("seed_verification", "rows", checks=("seed_row_is",))
+    found = seen.findings("seed_verification", "rows", checks=(Check.SEED_ROW_IS,))
     return tuple(finding for finding in found if finding.target != "-")
 
 
@@ -239,7 +240,10 @@ def routes(phase: Phase, seen: Seen) -> tuple[RouteView, ...]:
             },
             served=judged(
                 seen.findings(
-                    "api_routes", "routes", checks=("route_is_served",), object=f"{route.method} {route.path}"
+                    "api_routes",
+                    "routes",
+                    checks=(Check.ROUTE_IS_SERVED,),
+                    object=f"{route.method} {route.path}",
                 )
             ),
             sources=tuple(

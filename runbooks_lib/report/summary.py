@@ -12,6 +12,7 @@ from typing import Any
 from runbooks_lib.archive.judged import durations_s, judged, plan_of, stops, verdict_of, verdicts
 from runbooks_lib.archive.masking.mask import redact
 from runbooks_lib.archive.run import Run, step_name
+from runbooks_lib.checks import Check
 from runbooks_lib.errors import EvidenceError, RunbookError
 from runbooks_lib.findings import CLOSING, Verdict, could_not_run
 
@@ -36,7 +37,7 @@ def result(run: Run) -> dict[str, Any]:
         "open": [
             {"object": each.finding.object, "have": each.finding.have}
             for each in all_of_them
-            if each.finding.check == "checklist_item_holds" and each.finding.verdict is Verdict.OPEN
+            if each.finding.check == Check.CHECKLIST_ITEM_HOLDS and each.finding.verdict is Verdict.OPEN
         ],
         "closing": [
             {"step": each.step, "question": each.question, **each.finding.to_dict()}
@@ -55,7 +56,7 @@ def stopped(run: Run | None, error: RunbookError) -> dict[str, Any]:
     told: dict[str, Any] = {"findings": {}, "open": [], "closing": []} if run is None else result(run)
     if not told["closing"]:
         masked = RunbookError(redact(error.what_happened), redact(error.what_to_do))
-        stop = could_not_run("step_is_carried_out", "-", "run", masked)
+        stop = could_not_run(Check.STEP_IS_CARRIED_OUT, "-", "run", masked)
         told["closing"] = [{"step": "-", "question": "-", **stop.to_dict()}]
     told |= {"verdict": Verdict.ERROR, "exit_code": error.exit_code}
     return told

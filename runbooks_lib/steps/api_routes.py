@@ -18,6 +18,7 @@ from runbooks_lib.api.headers import headers_of
 from runbooks_lib.api.http import SAFE_METHODS, RouteState
 from runbooks_lib.api.probes import Probe, ServiceProbe, probe_routes, probe_service
 from runbooks_lib.api.source import Hit, SourceTree, read_tree
+from runbooks_lib.checks import Check
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, worst
 from runbooks_lib.phase import Phase, Route, Service
@@ -40,13 +41,13 @@ def services(phase: Phase, sessions: Sessions) -> Answer:
         try:
             probe = probe_service(_base_url(service), headers=headers_of(service.headers_env))
         except RunbookError as error:
-            findings.append(could_not_run("service_is_deployed", name, name, error))
+            findings.append(could_not_run(Check.SERVICE_IS_DEPLOYED, name, name, error))
             continue
         try:
             deployment = _deployment(service)
         except RunbookError as error:
             findings.append(
-                could_not_run("deployment_is_ready", service.name, str(service.deployment), error)
+                could_not_run(Check.DEPLOYMENT_IS_READY, service.name, str(service.deployment), error)
             )
             deployment = None
         facts[name] = {
@@ -64,7 +65,7 @@ def services(phase: Phase, sessions: Sessions) -> Answer:
         }
         for name, fact in facts.items()
     )
-    judged = or_not_declared(phase, findings, "service_is_deployed")
+    judged = or_not_declared(phase, findings, Check.SERVICE_IS_DEPLOYED)
     return Answer(findings=judged, facts={"services": facts}, rows=rows)
 
 
@@ -83,7 +84,9 @@ def routes(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
         try:
             headers = headers_of(service.headers_env)
         except RunbookError as error:
-            at_services.extend(could_not_run("route_is_present", name, _named(r), error) for r in declared)
+            at_services.extend(
+                could_not_run(Check.ROUTE_IS_PRESENT, name, _named(r), error) for r in declared
+            )
             continue
         probes = probe_routes(_base_url(service), [(r.method, r.path) for r in safe], headers=headers)
         for route, probe in zip(safe, probes, strict=True):
@@ -97,7 +100,7 @@ def routes(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
         {"service": f.target, "route": f.object, "state": f.have, "verdict": f.verdict.value}
         for f in at_services
     )
-    judged = or_not_declared(phase, (*at_services, *served), "route_is_present")
+    judged = or_not_declared(phase, (*at_services, *served), Check.ROUTE_IS_PRESENT)
     return Answer(findings=judged, facts={"probes": facts}, rows=rows)
 
 
@@ -119,7 +122,7 @@ def source(phase: Phase, sessions: Sessions) -> Answer:
         try:
             tree = read_tree(Path(folder)) if folder else None
         except RunbookError as error:
-            findings.extend(could_not_run("route_is_in_source", name, _named(r), error) for r in mine)
+            findings.extend(could_not_run(Check.ROUTE_IS_IN_SOURCE, name, _named(r), error) for r in mine)
             continue
         for route in mine:
             hits = tree.find(route.method, route.path) if tree else ()
@@ -141,7 +144,7 @@ def source(phase: Phase, sessions: Sessions) -> Answer:
         }
         for route in phase.routes
     )
-    return Answer(findings=or_not_declared(phase, findings, "route_is_in_source"), facts=facts, rows=rows)
+    return Answer(findings=or_not_declared(phase, findings, Check.ROUTE_IS_IN_SOURCE), facts=facts, rows=rows)
 
 
 def _base_url(service: Service) -> str | None:
@@ -166,7 +169,7 @@ def _judge_service(service: Service, probe: ServiceProbe) -> Finding:
     if not there:
         verdict = missing if probe.state is RouteState.NOT_DEPLOYED else Verdict.ERROR
     return Finding(
-        check="service_is_deployed",
+        check=Check.SERVICE_IS_DEPLOYED,
         target=service.name,
         object=service.name,
         have="answers" if there else f"{probe.state}: {probe.reason}",
@@ -182,7 +185,7 @@ def _judge_deployment(service: Service, deployment: Deployment | None) -> Iterat
     ready = deployment.exists and deployment.ready >= 1
     have = f"{deployment.ready} of {deployment.replicas} ready" if deployment.exists else "no such Deployment"
     yield Finding(
-        check="deployment_is_ready",
+        check=Check.DEPLOYMENT_IS_READY,
         target=service.name,
         object=f"{service.namespace}/{service.deployment}",
         have=have,
@@ -210,7 +213,7 @@ def _judge_route(service: Service, route: Route, probe: Probe) -> Finding:
         RouteState.NOT_DEPLOYED: "Deploy the service; see the source for where the route is declared.",
     }
     return Finding(
-        check="route_is_present",
+        check=Check.ROUTE_IS_PRESENT,
         target=service.name,
         object=_named(route),
         have=f"{probe.state}: {probe.reason}",
@@ -224,7 +227,7 @@ def _judge_route(service: Service, route: Route, probe: Probe) -> Finding:
 
 def _not_probed(service: str, route: Route) -> Finding:
     return Finding(
-        check="route_is_present",
+        check=Check.ROUTE_IS_PRESENT,
         target=service,
         object=_named(route),
         have="not probed: this run only plans, and a request of this method may act",
@@ -244,7 +247,7 @@ def _judge_served(route: Route, at_services: list[Finding], untold: set[str]) ->
     if verdict is Verdict.OPEN and route.blocking:
         verdict = Verdict.ERROR if _named(route) in untold else Verdict.FAIL
     return Finding(
-        check="route_is_served",
+        check=Check.ROUTE_IS_SERVED,
         target="-",
         object=_named(route),
         have=f"by {', '.join(there)}" if there else "; ".join(f"{f.target}: {f.have}" for f in mine),
@@ -266,7 +269,7 @@ def _judge_source(
         if tree.unread:
             have += f"; {len(tree.unread)} files not read whole: {', '.join(tree.unread[:MAX_NAMED])}"
     return Finding(
-        check="route_is_in_source",
+        check=Check.ROUTE_IS_IN_SOURCE,
         target=name,
         object=_named(route),
         have=have,

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from runbooks_lib.checks import Check
 from runbooks_lib.errors import BackupError, RunbookError
 from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, judge
 from runbooks_lib.names import parts, qualified
@@ -41,12 +42,12 @@ def client(phase: Phase, sessions: Sessions) -> Answer:
             chosen = _client_for(sessions, name)
             tls = ", that speaks TLS" if demands_tls(sessions.read(name)) else ""
         except RunbookError as error:
-            findings.append(could_not_run("client_can_dump", name, "pg_dump", error))
+            findings.append(could_not_run(Check.CLIENT_CAN_DUMP, name, "pg_dump", error))
             continue
         facts[name] = {"server_major": major, "version": chosen.version, "bindir": str(chosen.bindir)}
         findings.append(
             Finding(
-                check="client_can_dump",
+                check=Check.CLIENT_CAN_DUMP,
                 target=name,
                 object="pg_dump",
                 have=f"{chosen.version} in {chosen.bindir}",
@@ -74,7 +75,7 @@ def dump(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
         try:
             catalog, made, data = _dump_target(phase, sessions, name, file)
         except RunbookError as error:
-            findings.append(could_not_run("dump_is_whole", name, file.name, error))
+            findings.append(could_not_run(Check.DUMP_IS_WHOLE, name, file.name, error))
             continue
         prints = {"fingerprint": catalog.fingerprint(), "dumped": catalog.dumped().fingerprint()}
         dumps[name] = asdict(made) | {"path": file.name, "database": database} | prints
@@ -106,7 +107,7 @@ def verify(phase: Phase, sessions: Sessions, *, folder: Path, dumps: Mapping[str
             if data := dumps[name].get("data"):
                 findings.extend(verify_data(name, folder, data))
         except RunbookError as error:
-            findings.append(could_not_run("dump_names_every_table", name, "dump", error))
+            findings.append(could_not_run(Check.DUMP_NAMES_EVERY_TABLE, name, "dump", error))
     return Answer(findings=tuple(findings))
 
 
@@ -140,13 +141,13 @@ def prove(
                 file = folder / noted["path"]
                 finding, restored[name] = prove_schema(restores, sessions, name, file, noted)
             except RunbookError as error:
-                finding = could_not_run("dump_restores", name, str(noted.get("path", "dump")), error)
+                finding = could_not_run(Check.DUMP_RESTORES, name, str(noted.get("path", "dump")), error)
             findings.append(finding)
     for name, data in ((name, noted["data"]) for name, noted in dumps.items() if noted.get("data")):
         try:
             findings.append(prove_data(sessions, name, folder, data, allowed=allowed))
         except RunbookError as error:
-            findings.append(could_not_run("data_restores", name, str(data["path"]), error))
+            findings.append(could_not_run(Check.DATA_RESTORES, name, str(data["path"]), error))
     if allowed and len(restored) == len(phase.backup.targets):
         findings += judge_allowed(phase, allowed, restored.values())
     return Answer(findings=tuple(findings), facts={"restored": restored, "superuser_objects": list(allowed)})
@@ -187,7 +188,7 @@ def _verify_target(sessions: Sessions, name: str, file: Path, noted: Mapping[str
         judge_unchanged(name, found, noted),
         judge_file(name, found),
         judge(
-            "dump_names_every_table",
+            Check.DUMP_NAMES_EVERY_TABLE,
             name,
             file.name,
             have=f"{len(tables) - len(lost)} of {len(tables)} tables"
@@ -196,7 +197,7 @@ def _verify_target(sessions: Sessions, name: str, file: Path, noted: Mapping[str
             hint="The dump lacks tables that the database has: run the step again.",
         ),
         judge(
-            "source_is_unchanged",
+            Check.SOURCE_IS_UNCHANGED,
             name,
             "catalogue",
             have=catalog.fingerprint()[:16],

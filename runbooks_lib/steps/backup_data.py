@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from runbooks_lib.checks import Check
 from runbooks_lib.findings import Finding, Verdict, judge
 from runbooks_lib.phase import Target
 from runbooks_lib.postgres.dump.clients import Client
@@ -49,7 +50,7 @@ def save_data(
 def judge_whole(name: str, data: Mapping[str, Any]) -> Finding:
     """Judge dump_is_whole for a directory: pg_dump writes its table of contents last."""
     return judge(
-        "dump_is_whole",
+        Check.DUMP_IS_WHOLE,
         name,
         data["path"],
         have="whole" if data["complete"] else f"{data['files']} files without a table of contents",
@@ -63,7 +64,7 @@ def verify_data(name: str, folder: Path, data: Mapping[str, Any]) -> tuple[Findi
     found = read_data_dump(folder / data["path"])
     return (
         judge(
-            "dump_hash_is",
+            Check.DUMP_HASH_IS,
             name,
             data["path"],
             have=_in_words(found.files, found.sha256),
@@ -98,7 +99,7 @@ def prove_data(
         len(data["sequences"]),
     )  # large objects are counted as a table
     return Finding(
-        check="data_restores",
+        check=Check.DATA_RESTORES,
         target=name,
         object=str(data["path"]),
         have=f"restored in PostgreSQL {restored.server_version}{said}{PATH_SET if restored.path_set else ''}",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from runbooks_lib.checks import Check
 from runbooks_lib.errors import BackupError, PreconditionFailed
 from runbooks_lib.findings import Finding, Verdict, could_not_run
 from runbooks_lib.phase import Phase
@@ -81,7 +82,7 @@ def _judge(name: str, file: Path, copy: Restored, found: Comparison, major: int)
         else Verdict.PASS
     )
     return Finding(
-        check="dump_restores",
+        check=Check.DUMP_RESTORES,
         target=name,
         object=file.name,
         have=have,
@@ -118,7 +119,7 @@ def judge_allowed(
     try:
         require_known(allowed, made, needing)
     except PreconditionFailed as error:
-        return [could_not_run("dump_restores", "-", "objects that need a superuser", error)]
+        return [could_not_run(Check.DUMP_RESTORES, "-", "objects that need a superuser", error)]
     return []
 
 
@@ -127,7 +128,7 @@ def _changed(name: str, file: Path, copy: Restored, noted: Mapping[str, Any]) ->
     restored = copy.catalog.dumped().fingerprint()
     same = restored == noted["dumped"] and not copy.outcome.left_out
     return Finding(
-        check="dump_restores",
+        check=Check.DUMP_RESTORES,
         target=name,
         object=file.name,
         have=f"catalogue {restored[:16]} in PostgreSQL {copy.server_version}",

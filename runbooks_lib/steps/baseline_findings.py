@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from runbooks_lib.checks import Check
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.postgres.catalog.differences import Difference, in_words
 from runbooks_lib.postgres.script.consequences import Fate
@@ -32,7 +33,7 @@ def judge_statement(target: str, judged: Judged) -> Finding:
     statement, fate = judged.statement, judged.fate
     told = judged.told(*Fate)
     return Finding(
-        check="statement_is_idempotent",
+        check=Check.STATEMENT_IS_IDEMPOTENT,
         target=target,
         object=f"line {statement.line}: {statement.kind} {statement.object}",
         have=judged.refused or (f"idempotent; {told}" if told else "idempotent"),
@@ -52,7 +53,7 @@ def _left_out(target: str, judged: Judged, where: str) -> Finding:
     statement = judged.statement
     why = judged.told(Fate.COPY) or "an earlier statement was left out"
     return Finding(
-        check="rehearsal_is_inert",
+        check=Check.REHEARSAL_IS_INERT,
         target=target,
         object=f"line {statement.line}: {statement.kind} {statement.object}",
         have=f"rehearsed {where} alone: {why}",
@@ -65,7 +66,7 @@ def _left_out(target: str, judged: Judged, where: str) -> Finding:
 def _twice(target: str, seen: Rehearsal) -> Finding:
     again = not seen.second.rows and not seen.changed
     return Finding(
-        check="statement_is_idempotent",
+        check=Check.STATEMENT_IS_IDEMPOTENT,
         target=target,
         object="every statement, run twice",
         have=f"the second time: {seen.second}{_named(seen.changed)}",
@@ -83,7 +84,7 @@ def _inert(target: str, seen: Rehearsal) -> Finding:
     ours = seen.rolled_back and not seen.moved
     others = _named(seen.meanwhile)
     return Finding(
-        check="rehearsal_is_inert",
+        check=Check.REHEARSAL_IS_INERT,
         target=target,
         object=WHAT_RUNS_CHANGE,
         have=f"{undone}, catalogue {after[:16]}, {moved}{others}",
@@ -108,7 +109,7 @@ def judge_applied(target: str, file: str, seen: Applied) -> Finding:
     have, hint = _ended(seen.done) if seen.done else _NOT_AS_DECLARED
     verdict = {True: Verdict.PASS, False: Verdict.FAIL, None: Verdict.ERROR}[seen.stands]
     return Finding(
-        check="baseline_is_applied",
+        check=Check.BASELINE_IS_APPLIED,
         target=target,
         object=file,
         have=have,
@@ -165,7 +166,7 @@ def judge_again(target: str, seen: Again) -> Finding:
         Verdict.OPEN: "Each run wastes these values, and writes no row. Give the values in the SQL if that matters.",
     }
     return Finding(
-        check="second_run_changes_nothing",
+        check=Check.SECOND_RUN_CHANGES_NOTHING,
         target=target,
         object=WHAT_RUNS_CHANGE,
         have=f"{seen.work}{_named(seen.changed)}{moved}",

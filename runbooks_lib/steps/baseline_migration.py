@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 
+from runbooks_lib.checks import Check
 from runbooks_lib.errors import MigrationError, RunbookError
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run
 from runbooks_lib.package import library_digest
@@ -63,7 +64,7 @@ def parse(phase: Phase, sessions: Sessions) -> Answer:
     try:
         statements = read_statements(phase)
     except MigrationError as error:
-        return Answer(findings=(could_not_run("statement_is_idempotent", "-", file, error),))
+        return Answer(findings=(could_not_run(Check.STATEMENT_IS_IDEMPOTENT, "-", file, error),))
     try:
         with sessions.snapshot(name) as conn:
             judged = judge_statements(conn, statements)
@@ -71,12 +72,12 @@ def parse(phase: Phase, sessions: Sessions) -> Answer:
     except RunbookError as error:  # what its form alone tells is told
         judged = tuple(Judged(statement, ()) for statement in statements if statement.refused)
         findings = [judge_statement(name, each) for each in judged]
-        findings.append(could_not_run("statement_is_idempotent", name, file, error))
+        findings.append(could_not_run(Check.STATEMENT_IS_IDEMPOTENT, name, file, error))
     try:
         warnings = lint(read_sql(phase), name=file, server_major=sessions.identity(name).major)
         findings.extend(judge_lint(name, file, warnings, phase.baseline.lint))
     except RunbookError as error:
-        findings.append(could_not_run("script_is_lint_free", name, file, error))
+        findings.append(could_not_run(Check.SCRIPT_IS_LINT_FREE, name, file, error))
     facts = {"file": file, "sha256": sql_sha256(phase), "statements": len(statements)}
     rows = tuple(
         {
@@ -132,7 +133,7 @@ def plan(
         )
         migrations = folder_digest(read_folder(find_project()))
     except RunbookError as error:
-        return Answer(findings=(could_not_run("object_is_absent_or_equal", name, "plan", error),))
+        return Answer(findings=(could_not_run(Check.OBJECT_IS_ABSENT_OR_EQUAL, name, "plan", error),))
     parts = {
         "phase": phase.digest,
         "notebooks": code,
@@ -183,12 +184,12 @@ def rehearse(phase: Phase, sessions: Sessions, *, plan: Mapping[str, Any]) -> An
     """
     name = phase.baseline.target
     if "makes" not in plan:
-        return Answer(findings=(could_not_run("rehearsal_is_inert", name, "baseline", _NO_PLAN),))
+        return Answer(findings=(could_not_run(Check.REHEARSAL_IS_INERT, name, "baseline", _NO_PLAN),))
     try:
         seen = baseline_runs.rehearse(phase, sessions, partial(_judge_result, phase, plan))
     except (RunbookError, psycopg.Error) as error:
         return Answer(
-            findings=(could_not_run("rehearsal_is_inert", name, "baseline", _wrapped(phase, error)),)
+            findings=(could_not_run(Check.REHEARSAL_IS_INERT, name, "baseline", _wrapped(phase, error)),)
         )
     facts = {
         "before": {"fingerprint": seen.before.fingerprint()},
@@ -224,7 +225,7 @@ def confirmation(
     findings = [judge_alone(name, sessions)]
     confirmed = None
     if "confirmation" not in plan:
-        findings.append(could_not_run("plan_is_confirmed", name, "confirmation", _NO_PLAN))
+        findings.append(could_not_run(Check.PLAN_IS_CONFIRMED, name, "confirmation", _NO_PLAN))
     elif not apply:
         findings.append(not_confirmed(name, plan["confirmation"]))
     else:
@@ -254,10 +255,10 @@ def apply(
     """
     name = phase.baseline.target
     if "confirmation" not in plan:
-        failed = could_not_run("baseline_is_applied", name, phase.baseline.file, _NO_PLAN)
+        failed = could_not_run(Check.BASELINE_IS_APPLIED, name, phase.baseline.file, _NO_PLAN)
         return Answer(findings=(failed,), facts={"applied": False})
     if not apply:
-        skipped = plan_only("baseline_is_applied", name, phase.baseline.file, want="applied")
+        skipped = plan_only(Check.BASELINE_IS_APPLIED, name, phase.baseline.file, want="applied")
         return Answer(findings=(skipped,), facts={"applied": False})
     confirmed = judge_confirmation(name, plan, planned, confirm)
     dumped = way_back(phase, folder, evidence)
@@ -266,7 +267,7 @@ def apply(
     try:
         seen = baseline_runs.apply(phase, sessions, plan, partial(_judge_result, phase, plan))
     except (RunbookError, psycopg.Error) as error:
-        failed = could_not_run("baseline_is_applied", name, phase.baseline.file, _wrapped(phase, error))
+        failed = could_not_run(Check.BASELINE_IS_APPLIED, name, phase.baseline.file, _wrapped(phase, error))
         return Answer(findings=(confirmed, *dumped, failed), facts={"applied": False})
     return Answer(
         findings=(confirmed, *dumped, *seen.made, judge_applied(name, phase.baseline.file, seen)),
@@ -286,12 +287,12 @@ def second_run(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
     """
     name = phase.baseline.target
     if not apply:
-        skipped = plan_only("second_run_changes_nothing", name, WHAT_RUNS_CHANGE, want="no change")
+        skipped = plan_only(Check.SECOND_RUN_CHANGES_NOTHING, name, WHAT_RUNS_CHANGE, want="no change")
         return Answer(findings=(skipped,))
     try:
         seen = baseline_runs.apply_again(phase, sessions)
     except (RunbookError, psycopg.Error) as error:
-        failed = could_not_run("second_run_changes_nothing", name, "baseline", _wrapped(phase, error))
+        failed = could_not_run(Check.SECOND_RUN_CHANGES_NOTHING, name, "baseline", _wrapped(phase, error))
         return Answer(findings=(failed,))
     facts = {
         "before": {"fingerprint": seen.before},

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from runbooks_lib.checks import Check
 from runbooks_lib.findings import Finding, Verdict, judge
 from runbooks_lib.names import parts
 from runbooks_lib.phase import LintRule, LintVerdict
@@ -116,7 +117,7 @@ def judge_plan(target: str, planned: Iterable[Planned], where: str) -> tuple[Fin
     """
     naming = [each for each in planned if each.state is not State.RUN]
     nothing = Finding(
-        check="object_is_absent_or_equal",
+        check=Check.OBJECT_IS_ABSENT_OR_EQUAL,
         target=target,
         object="every statement",
         have="makes nothing that has a name",
@@ -129,7 +130,7 @@ def judge_plan(target: str, planned: Iterable[Planned], where: str) -> tuple[Fin
 def _judge_planned(target: str, planned: Planned, where: str) -> Finding:
     passed = planned.state is not State.DIFFERENT
     return Finding(
-        check="object_is_absent_or_equal",
+        check=Check.OBJECT_IS_ABSENT_OR_EQUAL,
         target=target,
         object=planned.statement.object,
         have=f"{planned.state}: {planned.difference}" if planned.difference else planned.state.value,
@@ -151,7 +152,7 @@ def judge_made(target: str, made: Described, live: Described, where: str) -> Fin
     more = f" and {len(differing) - MAX_NAMED} more" if len(differing) > MAX_NAMED else ""
     said = f"; {'; '.join(map(in_words, differing[:MAX_NAMED]))}{more}" if differing else ""
     return judge(
-        "script_makes_what_it_says",
+        Check.SCRIPT_MAKES_WHAT_IT_SAYS,
         target,
         "objects of the script",
         have=f"{len(made) - len(differing)} of {len(made)} as {where}{said}",
@@ -172,7 +173,7 @@ def judge_lint(
     for warning in warnings:
         lines.setdefault(warning.rule, []).append(warning)
     if not lines:
-        return [judge("script_is_lint_free", target, file, have="no warning", want="no warning", hint="")]
+        return [judge(Check.SCRIPT_IS_LINT_FREE, target, file, have="no warning", want="no warning", hint="")]
     return [_lint_finding(target, file, rule, found, rules) for rule, found in sorted(lines.items())]
 
 
@@ -190,7 +191,7 @@ def _lint_finding(
     numbers = ", ".join(str(warning.line) for warning in found[:MAX_NAMED])
     more = " …" if len(found) > MAX_NAMED else ""
     return Finding(
-        check="script_is_lint_free",
+        check=Check.SCRIPT_IS_LINT_FREE,
         target=target,
         object=f"{file}: {rule}",
         have=f"{len(found)} × at line {numbers}{more}",

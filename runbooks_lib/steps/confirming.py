@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
+from runbooks_lib.checks import Check
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import Finding, Verdict, could_not_run, judge
 from runbooks_lib.postgres.session.connect import Sessions, lost
@@ -57,7 +58,7 @@ def judge_confirmation(
     )
     passed = taken_up or confirm == plan["confirmation"]
     return Finding(
-        check="plan_is_confirmed",
+        check=Check.PLAN_IS_CONFIRMED,
         target=target,
         object="confirmation",
         have=f"{confirm}, applied by this run before it was interrupted" if taken_up else confirm or "none",
@@ -70,11 +71,15 @@ def judge_confirmation(
 def not_confirmed(target: str, wanted: str) -> Finding:
     """Return the finding plan_is_confirmed of a run that only plans: SKIP, with what would confirm the plan."""
     return plan_only(
-        "plan_is_confirmed", target, "confirmation", want=wanted, hint=f"To apply: --apply --confirm {wanted}"
+        Check.PLAN_IS_CONFIRMED,
+        target,
+        "confirmation",
+        want=wanted,
+        hint=f"To apply: --apply --confirm {wanted}",
     )
 
 
-def plan_only(check: str, target: str, object: str, *, want: str, hint: str = "") -> Finding:
+def plan_only(check: Check, target: str, object: str, *, want: str, hint: str = "") -> Finding:
     """Return the finding of what a run that only plans does not do."""
     return Finding(
         check=check, target=target, object=object, have=PLAN_ONLY, want=want, verdict=Verdict.SKIP, hint=hint
@@ -90,9 +95,9 @@ def judge_alone(target: str, sessions: Sessions) -> Finding:
         others = other_runs(sessions.read(target), sessions.run)
     except (RunbookError, psycopg.Error) as error:
         wrapped = error if isinstance(error, RunbookError) else lost(sessions.targets[target], error)
-        return could_not_run("nobody_else_is_at_work", target, "sessions of other runs", wrapped)
+        return could_not_run(Check.NOBODY_ELSE_IS_AT_WORK, target, "sessions of other runs", wrapped)
     return judge(
-        "nobody_else_is_at_work",
+        Check.NOBODY_ELSE_IS_AT_WORK,
         target,
         "sessions of other runs",
         have="; ".join(others) or "none",

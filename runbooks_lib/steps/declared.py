@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from runbooks_lib.checks import Check
 from runbooks_lib.findings import Finding, not_declared
 from runbooks_lib.phase import Phase, Role
 
@@ -25,58 +26,58 @@ _STANDBYS: tuple[str, Declares] = (
     "standbys",
     lambda phase: [target for target in phase.targets.values() if target.role is Role.STANDBY],
 )
-ASKED: Mapping[str, tuple[str, Declares]] = {
-    "has_enum": _ENUMS,
-    "enum_owner_is": _ENUMS,
-    "enum_has_labels": _ENUMS,
-    "has_index": _INDEXES,
-    "index_is": _INDEXES,
-    "index_owner_is": _INDEXES,
-    "index_is_valid": _INDEXES,
-    "row_count_is": (
+ASKED: Mapping[Check, tuple[str, Declares]] = {
+    Check.HAS_ENUM: _ENUMS,
+    Check.ENUM_OWNER_IS: _ENUMS,
+    Check.ENUM_HAS_LABELS: _ENUMS,
+    Check.HAS_INDEX: _INDEXES,
+    Check.INDEX_IS: _INDEXES,
+    Check.INDEX_OWNER_IS: _INDEXES,
+    Check.INDEX_IS_VALID: _INDEXES,
+    Check.ROW_COUNT_IS: (
         "row counts of targets with data",
         lambda phase: _with_data(phase) and any(table.rows is not None for table in phase.tables),
     ),
-    "standby_is_of_primary": _STANDBYS,
-    "standby_is_streaming": _STANDBYS,
-    "standby_has_replayed": _STANDBYS,
-    "catalog_is_that_of_primary": _STANDBYS,
-    "row_counts_are_those_of_primary": _STANDBYS,
-    "rows_are_those_of_primary": (
+    Check.STANDBY_IS_OF_PRIMARY: _STANDBYS,
+    Check.STANDBY_IS_STREAMING: _STANDBYS,
+    Check.STANDBY_HAS_REPLAYED: _STANDBYS,
+    Check.CATALOG_IS_THAT_OF_PRIMARY: _STANDBYS,
+    Check.ROW_COUNTS_ARE_THOSE_OF_PRIMARY: _STANDBYS,
+    Check.ROWS_ARE_THOSE_OF_PRIMARY: (
         "standbys with data",
         lambda phase: [t for t in phase.targets.values() if t.role is Role.STANDBY and t.data],
     ),
-    "replication_lag_is": (
+    Check.REPLICATION_LAG_IS: (
         "limits of lag (max_lag_bytes)",
         lambda phase: [t for t in phase.targets.values() if t.max_lag_bytes is not None],
     ),
-    "data_restores": ("targets whose rows are dumped", lambda phase: phase.backup.data),
-    "seed_row_is": ("seed rows of targets with data", lambda phase: _seeds(phase, file=False)),
-    "seed_rows_are": ("files of seeds of targets with data", lambda phase: _seeds(phase, file=True)),
-    "no_unexpected_seed_rows": (
+    Check.DATA_RESTORES: ("targets whose rows are dumped", lambda phase: phase.backup.data),
+    Check.SEED_ROW_IS: ("seed rows of targets with data", lambda phase: _seeds(phase, file=False)),
+    Check.SEED_ROWS_ARE: ("files of seeds of targets with data", lambda phase: _seeds(phase, file=True)),
+    Check.NO_UNEXPECTED_SEED_ROWS: (
         "seeds of targets with data",
         lambda phase: _with_data(phase) and phase.seeds,
     ),
-    "service_is_deployed": ("services", lambda phase: phase.services),
-    "deployment_is_ready": (
+    Check.SERVICE_IS_DEPLOYED: ("services", lambda phase: phase.services),
+    Check.DEPLOYMENT_IS_READY: (
         "Deployments",
         lambda phase: [s for s in phase.services.values() if s.namespace and s.deployment],
     ),
-    "route_is_present": _ROUTES,
-    "route_is_served": _ROUTES,
-    "route_is_in_source": (
+    Check.ROUTE_IS_PRESENT: _ROUTES,
+    Check.ROUTE_IS_SERVED: _ROUTES,
+    Check.ROUTE_IS_IN_SOURCE: (
         "routes of services with a source tree",
         lambda phase: [r for r in phase.routes for s in r.services if phase.services[s].source_env],
     ),
-    "checklist_item_holds": ("boxes of a checklist", lambda phase: phase.checklist),
-    "item_is_signed_off": (
+    Check.CHECKLIST_ITEM_HOLDS: ("boxes of a checklist", lambda phase: phase.checklist),
+    Check.ITEM_IS_SIGNED_OFF: (
         "boxes that a person ticks",
         lambda phase: [item for item in phase.checklist if item.manual],
     ),
 }
 
 
-def or_not_declared(phase: Phase, findings: Iterable[Finding], *checks: str) -> tuple[Finding, ...]:
+def or_not_declared(phase: Phase, findings: Iterable[Finding], *checks: Check) -> tuple[Finding, ...]:
     """Return the findings; where there is none, SKIP for each of `checks` that the phase gives nothing to look at.
 
     Still none where the phase does declare something: then nobody has looked, and the gate stays closed.
@@ -85,7 +86,7 @@ def or_not_declared(phase: Phase, findings: Iterable[Finding], *checks: str) -> 
     return found or tuple(nothing_declared(phase, checks))
 
 
-def nothing_declared(phase: Phase, checks: Iterable[str]) -> Iterator[Finding]:
+def nothing_declared(phase: Phase, checks: Iterable[Check]) -> Iterator[Finding]:
     """Yield SKIP for each of `checks` that the phase gives nothing to look at."""
     for check in checks:
         what, declares = ASKED.get(check, ("", lambda phase: True))

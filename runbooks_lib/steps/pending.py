@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from runbooks_lib.checks import Check
 from runbooks_lib.errors import MigrationError
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.given import read_given_text
@@ -22,12 +23,12 @@ from runbooks_lib.prisma.proof import ObjectState
 
 JUDGED_LATER = "judged after apply; planned by step 3"
 # Of what kind, in a description of a catalogue, is that which a check looks at?
-_LOOKS_AT = {
-    "has_table": "relation",
-    "columns_are": "columns",
-    "has_enum": "enum",
-    "enum_has_labels": "enum",
-    "has_index": "index",
+_LOOKS_AT: Mapping[str, str] = {
+    Check.HAS_TABLE: "relation",
+    Check.COLUMNS_ARE: "columns",
+    Check.HAS_ENUM: "enum",
+    Check.ENUM_HAS_LABELS: "enum",
+    Check.HAS_INDEX: "index",
 }
 
 
@@ -55,7 +56,7 @@ class Pending:
     def _explains(self, finding: Finding) -> bool:
         if finding.verdict is not Verdict.FAIL:
             return False
-        if finding.check == "row_count_is":
+        if finding.check == Check.ROW_COUNT_IS:
             empty = self.makes_table(finding.object) and finding.object in self.empty
             return finding.object in self.filled or empty
         return (_LOOKS_AT.get(finding.check, ""), finding.object) in self.objects

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 
+from runbooks_lib.checks import Check
 from runbooks_lib.errors import ConnectionFailed, PreconditionFailed, RunbookError
 from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, judge
 from runbooks_lib.phase import Phase, Role, Target
@@ -49,7 +50,7 @@ def targets(phase: Phase, sessions: Sessions) -> Answer:
         try:
             who = sessions.identity(name)
         except ConnectionFailed as error:
-            findings.append(could_not_run("target_answers", name, target.service, error))
+            findings.append(could_not_run(Check.TARGET_ANSWERS, name, target.service, error))
             continue
         facts[name] = asdict(who) | {"server": who.server, "role": who.role, "declared_role": target.role}
         findings.extend(judge_server(name, target, who))
@@ -100,10 +101,10 @@ def find_objects(phase: Phase, sessions: Sessions) -> Answer:
                     else:
                         places[name][place] = found.get(name, ABSENT)
         except ConnectionFailed as error:
-            findings.append(could_not_run("object_is_found", target, "every database", error))
+            findings.append(could_not_run(Check.OBJECT_IS_FOUND, target, "every database", error))
         except psycopg.Error as error:
             failed = lost(phase.targets[target], error)
-            findings.append(could_not_run("object_is_found", target, "every database", failed))
+            findings.append(could_not_run(Check.OBJECT_IS_FOUND, target, "every database", failed))
     for name in names:
         findings.extend(_judge_places(phase, sessions, name, places[name]))
     matrix = [
@@ -142,7 +143,7 @@ def _judge_places(phase: Phase, sessions: Sessions, name: str, places: dict[str,
             place = f"{sessions.identity(target_name).server} {target.database}"
             pending = shows_baseline(phase, sessions, target_name)
         except ConnectionFailed as error:
-            yield could_not_run("object_is_found", target_name, name, error)
+            yield could_not_run(Check.OBJECT_IS_FOUND, target_name, name, error)
             continue
         state, have = places.get(place, not_searched("the database is not on this server"))
         if state is State.NOT_SEARCHED:
@@ -152,7 +153,7 @@ def _judge_places(phase: Phase, sessions: Sessions, name: str, places: dict[str,
         else:
             verdict = Verdict.FAIL
         yield Finding(
-            check="object_is_found",
+            check=Check.OBJECT_IS_FOUND,
             target=target_name,
             object=name,
             have=have,
@@ -183,7 +184,7 @@ def schema(phase: Phase, sessions: Sessions) -> Answer:
             )
             findings.extend(Pending(filled=filled).later(found) if created_by else found)
         except RunbookError as error:
-            findings.append(could_not_run("has_table", name, "every object", error))
+            findings.append(could_not_run(Check.HAS_TABLE, name, "every object", error))
     return Answer(findings=tuple(findings), facts={"targets": facts}, rows=by_object(findings))
 
 
@@ -201,19 +202,21 @@ def replication(phase: Phase, sessions: Sessions) -> Answer:
         try:
             lag = measure_lag(sessions, name, target)
         except RunbookError as error:
-            findings.append(could_not_run("standby_has_replayed", name, target.service, error))
+            findings.append(could_not_run(Check.STANDBY_HAS_REPLAYED, name, target.service, error))
             continue
         lags[name] = asdict(lag)
         findings.extend(_judge_lag(name, target, lag))
         try:
             findings.extend(_parity(phase, sessions, name, target))
         except RunbookError as error:
-            findings.append(could_not_run("catalog_is_that_of_primary", name, "catalogue", error))
+            findings.append(could_not_run(Check.CATALOG_IS_THAT_OF_PRIMARY, name, "catalogue", error))
         if target.data and lag.replayed:
             try:
                 findings.append(check_rows(phase, sessions, name, target))
             except RunbookError as error:
-                findings.append(could_not_run("rows_are_those_of_primary", name, "declared tables", error))
+                findings.append(
+                    could_not_run(Check.ROWS_ARE_THOSE_OF_PRIMARY, name, "declared tables", error)
+                )
     rows = tuple(
         {
             "target": name,
@@ -222,13 +225,13 @@ def replication(phase: Phase, sessions: Sessions) -> Answer:
         }
         for name, lag in lags.items()
     )
-    judged = or_not_declared(phase, findings, "standby_is_streaming")
+    judged = or_not_declared(phase, findings, Check.STANDBY_IS_STREAMING)
     return Answer(findings=judged, facts={"lag": lags}, rows=rows)
 
 
 def _judge_lag(name: str, target: Target, lag: Lag) -> Iterator[Finding]:
     yield Finding(
-        check="standby_is_streaming",
+        check=Check.STANDBY_IS_STREAMING,
         target=name,
         object=target.service,
         have=lag.receiver,
@@ -243,7 +246,7 @@ def _judge_lag(name: str, target: Target, lag: Lag) -> Iterator[Finding]:
     if target.max_lag_bytes is not None:
         within = lag.lag_bytes <= target.max_lag_bytes
         yield Finding(
-            check="replication_lag_is",
+            check=Check.REPLICATION_LAG_IS,
             target=name,
             object=target.service,
             have=f"{lag.lag_bytes} bytes",
@@ -266,10 +269,10 @@ def _parity(phase: Phase, sessions: Sessions, name: str, target: Target) -> Iter
     )
     have, want = sides[name], sides[target.primary]
     yield judge(
-        "catalog_is_that_of_primary", name, "catalogue", have=have[0][:16], want=want[0][:16], hint=hint
+        Check.CATALOG_IS_THAT_OF_PRIMARY, name, "catalogue", have=have[0][:16], want=want[0][:16], hint=hint
     )
     yield judge(
-        "row_counts_are_those_of_primary", name, "declared tables", have=have[1], want=want[1], hint=hint
+        Check.ROW_COUNTS_ARE_THOSE_OF_PRIMARY, name, "declared tables", have=have[1], want=want[1], hint=hint
     )
 
 
@@ -290,7 +293,7 @@ def readiness(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
                     findings.extend(check_blockers(phase, name, conn))
                 room = conn.execute(query("headroom")).fetchone() or {}
         except RunbookError as error:
-            findings.append(could_not_run("role_may", name, "privileges and head-room", error))
+            findings.append(could_not_run(Check.ROLE_MAY, name, "privileges and head-room", error))
             continue
         database_bytes = max(database_bytes or 0, room["database_bytes"])
         findings.append(_judge_connections(name, room))
@@ -300,16 +303,16 @@ def readiness(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
     except (OSError, PreconditionFailed) as error:
         free_bytes = None
         failed = error if isinstance(error, RunbookError) else _no_folder(folder, error)
-        findings.append(could_not_run("disk_is_free", "-", DISK, failed))
+        findings.append(could_not_run(Check.DISK_IS_FREE, "-", DISK, failed))
     facts = {"database_bytes": database_bytes, "free_bytes": free_bytes}
     return Answer(findings=tuple(findings), facts=facts)
 
 
 def _judge_connections(name: str, room: Mapping[str, Any]) -> Finding:
     if not room["sees_every_session"]:
-        return could_not_run("connections_are_free", name, "connections", cannot_see_sessions())
+        return could_not_run(Check.CONNECTIONS_ARE_FREE, name, "connections", cannot_see_sessions())
     return at_least(
-        "connections_are_free",
+        Check.CONNECTIONS_ARE_FREE,
         name,
         "connections",
         have=room["usable_connections"] - room["connections"],
@@ -324,7 +327,7 @@ def _judge_disk(free_bytes: int, database_bytes: int | None) -> Finding:
             "No target answered, so the databases' size is not known.", "Mend what the other findings name."
         )
     return at_least(
-        "disk_is_free",
+        Check.DISK_IS_FREE,
         "-",
         DISK,
         have=free_bytes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from runbooks_lib.checks import Check
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.prisma.command import CliResult, Prisma
 from runbooks_lib.prisma.history import diagnose
@@ -17,7 +18,7 @@ def judge_answer(target: str, said: CliResult) -> Finding:
     # a crash ends 1 without a code too: only a status says how many migrations it found
     answered = said.code is None and said.exit_code in (0, PENDING_EXIT_CODE) and said.migrations is not None
     return Finding(
-        check="prisma_answers",
+        check=Check.PRISMA_ANSWERS,
         target=target,
         object=said.command,
         have=f"exit code {said.exit_code}" + (f", {said.code}" if said.code else ""),
@@ -64,7 +65,7 @@ def judge_agreement(target: str, prisma: Prisma, state: State, said: CliResult) 
 
 def _agrees(target: str, what: str, same: bool, have: object, want: object) -> Finding:
     return Finding(
-        check="prisma_reads_the_same",
+        check=Check.PRISMA_READS_THE_SAME,
         target=target,
         object=what,
         have=str(have),

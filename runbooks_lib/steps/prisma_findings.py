@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from runbooks_lib.checks import Check
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, judge
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.scratch.script_run import Ran
@@ -34,7 +35,7 @@ def judge_writing(
     `plan` are the facts of the plan that this run has confirmed and applied, None without one.
     """
     confirmed = judge(
-        "plan_is_confirmed",
+        Check.PLAN_IS_CONFIRMED,
         phase.migration.target,
         "confirmation",
         have=_confirmed_as(state, plan),
@@ -65,7 +66,7 @@ def judge_lock(phase: Phase, sessions: Sessions) -> Finding:
             break
         time.sleep(LOOK_AGAIN_S)
     return Finding(
-        check="prisma_lock_is_free",
+        check=Check.PRISMA_LOCK_IS_FREE,
         target=phase.migration.target,
         object=f"advisory lock {MIGRATION_LOCK}",
         have=FREE if holder is None else f"held by {holder}",
@@ -92,7 +93,7 @@ def _how_to_free(holder: Holder) -> str:
 def judge_table(target: str, state: State) -> Finding:
     """Judge whether Prisma has a history in the target at all."""
     return judge(
-        "has_table",
+        Check.HAS_TABLE,
         target,
         f"{state.schema}.{TABLE}",
         have="absent" if state.rows is None else "there",
@@ -118,7 +119,7 @@ def judge_objects(
     for made in objects:
         have, want = made.words()
         finding = Finding(
-            check="migration_objects_stand",
+            check=Check.MIGRATION_OBJECTS_STAND,
             target=target,
             object=made.label,
             have=have,
@@ -151,7 +152,7 @@ def judge_statements(target: str, proof: Proof, migrations: Iterable[str]) -> tu
     if proof.lacking:
         findings.append(
             Finding(
-                check="migration_objects_stand",
+                check=Check.MIGRATION_OBJECTS_STAND,
                 target=target,
                 object="scratch database",
                 have=f"without {_some(proof.lacking)}",
@@ -171,12 +172,12 @@ def _judge_ran(target: str, name: str, ran: Ran) -> Finding:
     hint = "A catalogue does not show what these leave: see for yourself that they were run, and sign it off."
     if ran.unjudged:
         return _not_judged(target, name, words, hint)
-    return judge("migration_objects_stand", target, name, have=words, want=words, hint="")
+    return judge(Check.MIGRATION_OBJECTS_STAND, target, name, have=words, want=words, hint="")
 
 
 def _not_judged(target: str, object: str, have: str, hint: str) -> Finding:
     return judge(
-        "migration_objects_stand", target, object, have=have, want=ALL_JUDGED, hint=hint, blocking=False
+        Check.MIGRATION_OBJECTS_STAND, target, object, have=have, want=ALL_JUDGED, hint=hint, blocking=False
     )
 
 
@@ -194,7 +195,7 @@ def not_judged(proof: Proof) -> dict[str, Any]:
 def nothing_made(target: str, migration: str) -> Finding:
     """Return the ERROR of a migration that leaves nothing to compare."""
     return Finding(
-        check="migration_objects_stand",
+        check=Check.MIGRATION_OBJECTS_STAND,
         target=target,
         object=migration,
         have="nothing that a catalogue shows",
@@ -207,7 +208,7 @@ def nothing_made(target: str, migration: str) -> Finding:
 def cannot_tell(target: str, migration: str) -> Finding:
     """Return the FAIL of a failed migration that leaves no object: nothing tells whether any of it was done."""
     return judge(
-        "migration_is_recorded",
+        Check.MIGRATION_IS_RECORDED,
         target,
         migration,
         have="failed, and no object tells whether any of it was done",
@@ -221,7 +222,7 @@ def would_record(target: str, migration: str, command: str, *, failed: bool) -> 
     """Return what a plan says instead of recording."""
     why = "It is recorded as failed, but all that it makes stands, or is planned. " if failed else ""
     return Finding(
-        check="migration_is_recorded",
+        check=Check.MIGRATION_IS_RECORDED,
         target=target,
         object=migration,
         have=PLAN_ONLY,
@@ -242,7 +243,7 @@ def by_check(findings: Sequence[Finding], facts: Mapping[str, Any]) -> Answer:
 def judge_row(phase: Phase, state: State) -> Finding:
     """Judge the row of the phase's migration: there, applied, and of this very file."""
     return judge(
-        "migration_is_applied",
+        Check.MIGRATION_IS_APPLIED,
         phase.migration.target,
         phase.migration.name,
         have=state.applied_as(phase.migration.name),

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from runbooks_lib.checks import Check
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run, judge
 from runbooks_lib.phase import Phase
@@ -62,26 +63,29 @@ def history(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
     try:
         state = look_at(phase, sessions, prisma)
     except RunbookError as error:
-        return Answer(findings=(could_not_run("history_is_clean", name, TABLE, error),))
+        return Answer(findings=(could_not_run(Check.HISTORY_IS_CLEAN, name, TABLE, error),))
     found = state.history
     ours_failed = found.failed == (migration,) and state.failed(migration)
     clean = {
-        "no_migration_is_edited": (
+        Check.NO_MIGRATION_IS_EDITED: (
             found.edited,
             "The file changed after it was applied: restore it from Git.",
         ),
-        "no_migration_has_failed": (
+        Check.NO_MIGRATION_HAS_FAILED: (
             found.failed,
             "This step settles it below: its objects all stand, or none does, or you have to mend them."
             if ours_failed
             else "Mend what failed, then prisma migrate resolve --rolled-back NAME.",
         ),
-        "no_migration_is_extra": (
+        Check.NO_MIGRATION_IS_EXTRA: (
             found.extra,
             "The database has a migration that the folder lacks: wrong branch?",
         ),
-        "no_migration_is_lost": (found.lost, "Its migration.sql is missing: restore the folder from Git."),
-        "no_other_migration_is_pending": (
+        Check.NO_MIGRATION_IS_LOST: (
+            found.lost,
+            "Its migration.sql is missing: restore the folder from Git.",
+        ),
+        Check.NO_OTHER_MIGRATION_IS_PENDING: (
             tuple(pending for pending in found.pending if pending != migration),
             "Deploy or resolve it first; this phase records one migration.",
         ),
@@ -89,7 +93,7 @@ def history(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
     findings = (
         judge_table(name, state),
         judge(
-            "migration_is_in_folder",
+            Check.MIGRATION_IS_IN_FOLDER,
             name,
             migration,
             have="there" if any(f.name == migration for f in state.files) else "absent",
@@ -104,7 +108,7 @@ def history(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
                 have=", ".join(names) or "none",
                 want="none",
                 hint=hint,
-                blocking=not (ours_failed and check == "no_migration_has_failed"),
+                blocking=not (ours_failed and check == Check.NO_MIGRATION_HAS_FAILED),
             )
             for check, (names, hint) in clean.items()
         ),
@@ -129,7 +133,7 @@ def status(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
         state = look_at(phase, sessions, prisma)
         said = prisma.status(state=state.digest)
     except RunbookError as error:
-        return Answer(findings=(could_not_run("prisma_answers", name, "prisma migrate status", error),))
+        return Answer(findings=(could_not_run(Check.PRISMA_ANSWERS, name, "prisma migrate status", error),))
     findings = (judge_answer(name, said), *judge_agreement(name, prisma, state, said))
     facts = {"version": prisma.version(), "engine": prisma.engine, "said": asdict(said)}
     return Answer(findings=findings, facts=facts, rows=_lines(said))
@@ -160,7 +164,7 @@ def live_schema(
         proof = prove_target(phase, sessions, state, live, like, dump, superuser_objects)
         pending = still_pending(phase, sessions, state, planned)
     except RunbookError as error:
-        return Answer(findings=(could_not_run("migration_objects_stand", name, migration, error),))
+        return Answer(findings=(could_not_run(Check.MIGRATION_OBJECTS_STAND, name, migration, error),))
     failed = state.failed(migration)
     own = () if failed else proof.own
     judged = (*own, *proof.others)
@@ -173,7 +177,7 @@ def live_schema(
     if failed:
         findings.append(
             Finding(
-                check="migration_objects_stand",
+                check=Check.MIGRATION_OBJECTS_STAND,
                 target=name,
                 object=migration,
                 have=f"recorded as failed: its {len(proof.own)} objects may stand or not",
@@ -240,7 +244,7 @@ def resolve(
         try:
             proof = prove_target(phase, sessions, state, live, like, dump, superuser_objects)
         except RunbookError as error:
-            unproved = could_not_run("migration_objects_stand", name, migration, error)
+            unproved = could_not_run(Check.MIGRATION_OBJECTS_STAND, name, migration, error)
             return by_check((*evidence, unproved), facts)
         own, failed = proof.own, state.failed(migration)
         made = (*judge_objects(name, own, pending), *judge_statements(name, proof, [migration]))
@@ -259,7 +263,9 @@ def resolve(
             return by_check((*evidence, *allowed), facts)
         return _record(phase, sessions, prisma, (*evidence, *allowed), facts, failed=failed)
     except RunbookError as error:
-        return Answer(findings=(could_not_run("migration_is_recorded", name, migration, error),), facts=facts)
+        return Answer(
+            findings=(could_not_run(Check.MIGRATION_IS_RECORDED, name, migration, error),), facts=facts
+        )
 
 
 def confirm(phase: Phase, sessions: Sessions, *, prisma: Prisma, apply: bool) -> Answer:
@@ -272,7 +278,7 @@ def confirm(phase: Phase, sessions: Sessions, *, prisma: Prisma, apply: bool) ->
         state = look_at(phase, sessions, prisma)
         if not apply and migration not in state.history.applied:
             skipped = Finding(
-                check="prisma_is_up_to_date",
+                check=Check.PRISMA_IS_UP_TO_DATE,
                 target=name,
                 object=migration,
                 have=PLAN_ONLY,
@@ -282,11 +288,11 @@ def confirm(phase: Phase, sessions: Sessions, *, prisma: Prisma, apply: bool) ->
             return Answer(findings=(skipped,))
         said = prisma.status(state=state.digest)
     except RunbookError as error:
-        return Answer(findings=(could_not_run("prisma_is_up_to_date", name, migration, error),))
+        return Answer(findings=(could_not_run(Check.PRISMA_IS_UP_TO_DATE, name, migration, error),))
     findings = (
         judge_row(phase, state),
         judge(
-            "history_is_clean",
+            Check.HISTORY_IS_CLEAN,
             name,
             TABLE,
             have=state.history.summary,
@@ -294,7 +300,7 @@ def confirm(phase: Phase, sessions: Sessions, *, prisma: Prisma, apply: bool) ->
             hint="See the first question of this step: which migration, and what to do.",
         ),
         judge(
-            "prisma_is_up_to_date",
+            Check.PRISMA_IS_UP_TO_DATE,
             name,
             said.command,
             have=UP_TO_DATE if said.up_to_date else said.last_words,
@@ -331,7 +337,7 @@ def _record(
     recorded = said.exit_code == 0 or said.code == ALREADY_APPLIED
     wanted = "recorded; its failed attempt is marked as rolled back" if failed else "recorded"
     finding = judge(
-        "migration_is_recorded",
+        Check.MIGRATION_IS_RECORDED,
         name,
         migration,
         have=wanted if recorded else f"exit code {said.exit_code}: {said.last_words}",
@@ -362,7 +368,7 @@ def _settle(
     facts: dict[str, Any] = {"command": command, "recorded": False, "already": False, "rolled_back": False}
 
     def failed(have: str, hint: str) -> Finding:
-        return judge("migration_is_recorded", name, migration, have=have, want="recorded", hint=hint)
+        return judge(Check.MIGRATION_IS_RECORDED, name, migration, have=have, want="recorded", hint=hint)
 
     if not all(made.untouched for made in own):
         stand = ", ".join(made.label for made in own if made.stands) or "none"

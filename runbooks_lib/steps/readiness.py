@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from runbooks_lib.checks import Check
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.findings import Finding, Verdict, could_not_run
 from runbooks_lib.names import parts, quoted
@@ -30,7 +31,7 @@ def check_privileges(phase: Phase, target: str, conn: Connection) -> Iterator[Fi
     }
     for row in conn.execute(query("privileges"), needs).fetchall():
         yield Finding(
-            check="role_may",
+            check=Check.ROLE_MAY,
             target=target,
             object=row["need"],
             have="yes" if row["allowed"] else "no",
@@ -48,13 +49,13 @@ def check_blockers(phase: Phase, target: str, conn: Connection) -> Iterator[Find
     """
     allowed = conn.execute("SELECT pg_has_role('pg_read_all_stats', 'USAGE') AS allowed").fetchone()
     if not (allowed and allowed["allowed"]):
-        yield could_not_run("nothing_blocks", target, "sessions and locks", cannot_see_sessions())
+        yield could_not_run(Check.NOTHING_BLOCKS, target, "sessions and locks", cannot_see_sessions())
         return
     names = [quoted(table.name) for table in phase.tables]
     rows = conn.execute(query("blockers"), {"tables": names, "old_s": OLD_TRANSACTION_S}).fetchall()
     for row in rows:
         yield Finding(
-            check="nothing_blocks",
+            check=Check.NOTHING_BLOCKS,
             target=target,
             object=f"{row['kind']} {row['id']}",
             have=f"{row['owner']} ({row['application'] or 'no application_name'}), {row['age_s'] or 0:.0f} s: "
@@ -66,7 +67,7 @@ def check_blockers(phase: Phase, target: str, conn: Connection) -> Iterator[Find
         )
     if not rows:
         yield Finding(
-            check="nothing_blocks",
+            check=Check.NOTHING_BLOCKS,
             target=target,
             object="sessions and locks",
             have="no blocker",
@@ -82,7 +83,7 @@ def cannot_see_sessions() -> PreconditionFailed:
     )
 
 
-def at_least(check: str, target: str, object: str, *, have: int, want: int, hint: str) -> Finding:
+def at_least(check: Check, target: str, object: str, *, have: int, want: int, hint: str) -> Finding:
     """Judge a head-room: PASS when `have` reaches `want`."""
     enough = have >= want
     return Finding(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import wraps
 from typing import ParamSpec
 
+from runbooks_lib.checks import Check
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict
 from runbooks_lib.postgres.session.session import Session
@@ -53,7 +54,7 @@ def _with_finding(answer: Answer, cancelled: int) -> Answer:
     if not cancelled:
         return answer
     finding = Finding(
-        check="reads_are_not_cancelled",
+        check=Check.READS_ARE_NOT_CANCELLED,
         target="-",
         object="queries on standbys",
         have=f"{cancelled} cancelled by replay or cut, and read again",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from runbooks_lib.checks import Check
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import Phase, Target
 from runbooks_lib.postgres.catalog.catalog import tables_there
@@ -36,7 +37,7 @@ def judge_replayed(name: str, target: Target, lag: Lag) -> Finding:
     else:
         why = "Replay is too slow: long queries on the standby, a conflict with them, I/O."
     return Finding(
-        check="standby_has_replayed",
+        check=Check.STANDBY_HAS_REPLAYED,
         target=name,
         object=target.service,
         have="replayed" if lag.replayed else f"{lag.lag_bytes} bytes behind after {lag.waited_s} s",
@@ -90,7 +91,7 @@ def _contents(sessions: Sessions, name: str, tables: Iterable[str]) -> dict[str,
 
 def _finding(target: str, have: str, verdict: Verdict) -> Finding:
     return Finding(
-        check="rows_are_those_of_primary",
+        check=Check.ROWS_ARE_THOSE_OF_PRIMARY,
         target=target,
         object="declared tables",
         have=have,

@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from runbooks_lib.checks import Check
 from runbooks_lib.errors import EvidenceError, RunbookError
 from runbooks_lib.findings import Answer, Finding, Note, Verdict, could_not_run, judge, worst
 from runbooks_lib.phase import ChecklistItem, Phase, Role, Target
@@ -72,7 +73,7 @@ def last_look(
             )
             findings.extend(pending_at(phase, sessions, name, planned).later(found))
         except RunbookError as error:
-            findings.append(could_not_run("has_table", name, "every object", error))
+            findings.append(could_not_run(Check.HAS_TABLE, name, "every object", error))
     return Answer(
         findings=(*findings, *way_back(phase, folder, evidence)),
         facts={"targets": facts, "lag": lags},
@@ -112,10 +113,10 @@ def _recorded(phase: Phase, sessions: Sessions, name: str, *, schema: str, appli
         with sessions.snapshot(name) as conn:
             rows = read_rows(conn, schema=schema)
     except RunbookError as error:
-        return could_not_run("migration_is_recorded", name, phase.migration.name, error)
+        return could_not_run(Check.MIGRATION_IS_RECORDED, name, phase.migration.name, error)
     there = any(row.name == phase.migration.name and row.applied for row in rows or ())
     finding = judge(
-        "migration_is_recorded",
+        Check.MIGRATION_IS_RECORDED,
         name,
         phase.migration.name,
         have="recorded" if there else "not recorded",
@@ -155,7 +156,8 @@ def checklist(phase: Phase, sessions: Sessions, *, evidence: Evidence) -> Answer
     and how many of them `passed`, those that did not, and the checks and targets that no finding is of (`unseen`).
     """
     selected = [
-        (*_selected(item, evidence), *nothing_declared(phase, item.checks)) for item in phase.checklist
+        (*_selected(item, evidence), *nothing_declared(phase, map(Check, item.checks)))
+        for item in phase.checklist
     ]
     signed = recorded_signatures(evidence)
     findings = [
@@ -185,7 +187,7 @@ def checklist(phase: Phase, sessions: Sessions, *, evidence: Evidence) -> Answer
         }
         for f in findings
     )
-    judged = or_not_declared(phase, findings, "checklist_item_holds")
+    judged = or_not_declared(phase, findings, Check.CHECKLIST_ITEM_HOLDS)
     return Answer(findings=judged, facts={"items": items}, rows=rows)
 
 
@@ -247,7 +249,7 @@ def _unseen(item: ChecklistItem, selected: tuple[Finding, ...]) -> tuple[str, ..
 
 def _item(item: ChecklistItem, verdict: Verdict, *, have: str, hint: str) -> Finding:
     return Finding(
-        check="checklist_item_holds",
+        check=Check.CHECKLIST_ITEM_HOLDS,
         target="-",
         object=item.text.en,
         have=have,
@@ -293,7 +295,7 @@ def write(
             path = save(name, document.text)
             content = _read_back(path)
         except RunbookError as error:
-            findings.append(could_not_run("report_is_written", "-", name, error))
+            findings.append(could_not_run(Check.REPORT_IS_WRITTEN, "-", name, error))
             continue
         text = content.decode("utf-8", errors="replace")
         findings.append(_whole(name, document, text, expected_sections(evidence)))
@@ -317,7 +319,7 @@ def _whole(name: str, document: Document, text: str, expected: tuple[str, ...]) 
     there = headings(text)
     lacking = [key for key in expected if document.sections.get(key) not in there]
     return judge(
-        "report_is_written",
+        Check.REPORT_IS_WRITTEN,
         "-",
         name,
         have=f"{len(there)} sections" + (f"; not {', '.join(lacking)}" if lacking else ""),
@@ -332,14 +334,14 @@ def _agreement(found: Mapping[str, Counter[str]]) -> Iterator[Finding]:
         missing = EvidenceError(
             f"There are {len(found)} reports to compare.", "See why the others were not written."
         )
-        yield could_not_run("reports_agree", "-", "report.*.md", missing)
+        yield could_not_run(Check.REPORTS_AGREE, "-", "report.*.md", missing)
         return
     first, *others = found
     for lang in others:
         differing = sorted((found[first] - found[lang]) | (found[lang] - found[first]))
         named = ", ".join(differing[:4]) + (" …" if len(differing) > 4 else "")
         yield judge(
-            "reports_agree",
+            Check.REPORTS_AGREE,
             "-",
             f"report.{lang}.md",
             have=f"{len(differing)} figures differ: {named}" if differing else "the same figures",

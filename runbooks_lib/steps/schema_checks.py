@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
+from runbooks_lib.checks import Check
 from runbooks_lib.findings import Finding, Note, Verdict, judge
 from runbooks_lib.phase import Column, Enum, Index, Phase, Table
 from runbooks_lib.postgres.catalog.catalog import Catalog
@@ -32,20 +33,20 @@ def check_schema(
         to_come = [c.name for c in table.columns if c.name in adds.get(table.name, ()) and c.name not in live]
         present = replace(table, columns=tuple(c for c in table.columns if c.name not in to_come))
         found = check_table(target, present, catalog, created_by=created_by)
-        findings.extend(_without("columns_are", finding, to_come) for finding in found)
+        findings.extend(_without(Check.COLUMNS_ARE, finding, to_come) for finding in found)
     for enum in phase.enums:
         there = catalog.enums[enum.name].labels if enum.name in catalog.enums else ()
         to_come = [name for name in enum.labels if name in adds.get(enum.name, ()) and name not in there]
         known = replace(enum, labels=tuple(label for label in enum.labels if label not in to_come))
         found = check_enum(target, known, catalog, created_by=created_by)
-        findings.extend(_without("enum_has_labels", finding, to_come) for finding in found)
+        findings.extend(_without(Check.ENUM_HAS_LABELS, finding, to_come) for finding in found)
     owners = {table.name: table.owner for table in phase.tables}
     for index in phase.indexes:
         findings.extend(check_index(target, index, owners[index.table], catalog, created_by=created_by))
     return tuple(findings)
 
 
-def _without(check: str, finding: Finding, to_come: list[str]) -> Finding:
+def _without(check: Check, finding: Finding, to_come: list[str]) -> Finding:
     """Return the finding as SKIP where it passes only because something is still to be added."""
     if not to_come or finding.check != check or finding.verdict is not Verdict.PASS:
         return finding
@@ -61,11 +62,11 @@ def check_table(target: str, table: Table, catalog: Catalog, *, created_by: str 
     """Check has_table, table_owner_is, columns_are and col_is_pk for one table."""
     relation = catalog.relations.get(table.name)
     if relation is None or relation.kind not in "rp" or relation.persistence != "p":
-        yield _lacks("has_table", target, table.name, catalog, created_by)
+        yield _lacks(Check.HAS_TABLE, target, table.name, catalog, created_by)
         return
-    yield _holds("has_table", target, table.name, created_by)
+    yield _holds(Check.HAS_TABLE, target, table.name, created_by)
     yield judge(
-        "table_owner_is",
+        Check.TABLE_OWNER_IS,
         target,
         table.name,
         have=relation.owner,
@@ -74,7 +75,7 @@ def check_table(target: str, table: Table, catalog: Catalog, *, created_by: str 
     )
     have, want = _columns(catalog.columns.get(table.name, ()), table.columns)
     yield judge(
-        "columns_are",
+        Check.COLUMNS_ARE,
         target,
         table.name,
         have=have,
@@ -82,7 +83,7 @@ def check_table(target: str, table: Table, catalog: Catalog, *, created_by: str 
         hint="CREATE TABLE IF NOT EXISTS would hide this: bring the table or the phase file in line first.",
     )
     yield judge(
-        "col_is_pk",
+        Check.COL_IS_PK,
         target,
         table.name,
         have=", ".join(catalog.primary_key(table.name)) or "no primary key",
@@ -95,11 +96,11 @@ def check_enum(target: str, enum: Enum, catalog: Catalog, *, created_by: str | N
     """Check has_enum, enum_owner_is and enum_has_labels (order matters) for one enum type."""
     live = catalog.enums.get(enum.name)
     if live is None:
-        yield _lacks("has_enum", target, enum.name, catalog, created_by)
+        yield _lacks(Check.HAS_ENUM, target, enum.name, catalog, created_by)
         return
-    yield _holds("has_enum", target, enum.name, created_by)
+    yield _holds(Check.HAS_ENUM, target, enum.name, created_by)
     yield judge(
-        "enum_owner_is",
+        Check.ENUM_OWNER_IS,
         target,
         enum.name,
         have=live.owner,
@@ -107,7 +108,7 @@ def check_enum(target: str, enum: Enum, catalog: Catalog, *, created_by: str | N
         hint=f"As a superuser or the present owner: ALTER TYPE … OWNER TO {enum.owner};",
     )
     yield judge(
-        "enum_has_labels",
+        Check.ENUM_HAS_LABELS,
         target,
         enum.name,
         have=", ".join(live.labels),
@@ -123,11 +124,11 @@ def check_index(
     """Check has_index, index_is, index_owner_is and index_is_valid for one index."""
     live = catalog.indexes.get(index.name)
     if live is None:
-        yield _lacks("has_index", target, index.name, catalog, created_by)
+        yield _lacks(Check.HAS_INDEX, target, index.name, catalog, created_by)
         return
-    yield _holds("has_index", target, index.name, created_by)
+    yield _holds(Check.HAS_INDEX, target, index.name, created_by)
     yield judge(
-        "index_is",
+        Check.INDEX_IS,
         target,
         index.name,
         have=live.definition,
@@ -135,7 +136,7 @@ def check_index(
         hint="An index of the same name on other columns: drop and create it (CONCURRENTLY on a busy table).",
     )
     yield judge(
-        "index_owner_is",
+        Check.INDEX_OWNER_IS,
         target,
         index.name,
         have=live.owner,
@@ -143,7 +144,7 @@ def check_index(
         hint="An index has its table's owner: mend the table's owner.",
     )
     yield judge(
-        "index_is_valid",
+        Check.INDEX_IS_VALID,
         target,
         index.name,
         have="valid" if live.is_valid else "INVALID",
@@ -160,7 +161,7 @@ def check_row_counts(
         _not_counted(target, table, created_by)
         if created_by and table.name not in counts
         else judge(
-            "row_count_is",
+            Check.ROW_COUNT_IS,
             target,
             table.name,
             have=counts.get(table.name, "table absent"),
@@ -174,7 +175,7 @@ def check_row_counts(
 
 def _not_counted(target: str, table: Table, created_by: str) -> Finding:
     return Finding(
-        check="row_count_is",
+        check=Check.ROW_COUNT_IS,
         target=target,
         object=table.name,
         have="absent",
@@ -197,7 +198,7 @@ def _instead(name: str, catalog: Catalog) -> str | None:
     return "there, but as another type" if ("type", name) in catalog.definitions else None
 
 
-def _holds(check: str, target: str, name: str, created_by: str | None) -> Finding:
+def _holds(check: Check, target: str, name: str, created_by: str | None) -> Finding:
     return Finding(
         check=check,
         target=target,
@@ -208,7 +209,7 @@ def _holds(check: str, target: str, name: str, created_by: str | None) -> Findin
     )
 
 
-def _lacks(check: str, target: str, name: str, catalog: Catalog, created_by: str | None) -> Finding:
+def _lacks(check: Check, target: str, name: str, catalog: Catalog, created_by: str | None) -> Finding:
     instead = _instead(name, catalog)
     allowed = instead is None and created_by is not None
     return Finding(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from runbooks_lib.checks import Check
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import Seeds
 from runbooks_lib.phase.seed_values import as_text, name_of, shown
@@ -81,7 +82,7 @@ def judge_row(target: str, seeds: Seeds, compared: Compared) -> Finding:
         told = ""
     wrong = bool(told) or not all(pairs[0].same)
     return Finding(
-        check="seed_row_is",
+        check=Check.SEED_ROW_IS,
         target=target,
         object=f"{seeds.table}{name_of(seeds.key, row)}",
         have=told or have,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from weakref import WeakKeyDictionary
 
+from runbooks_lib.checks import Check
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import Phase, Seeds
 from runbooks_lib.phase.seed_file import SeedFile
@@ -50,7 +51,7 @@ def judge_rows(target: str, seeds: Seeds, tenant: Tenant, tally: Tally) -> Findi
     as_declared = f"{tally.declared:,} rows as declared"
     wrong = tally.words(*(kind for kind in tally.counts if kind != "unexpected"))
     return Finding(
-        check="seed_rows_are",
+        check=Check.SEED_ROWS_ARE,
         target=target,
         object=seeds.table if tenant is None else f"{seeds.table}[{tenant}]",
         have=wrong or as_declared,

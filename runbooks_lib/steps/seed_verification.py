@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from runbooks_lib.checks import Check
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import Answer, Finding, could_not_run, judge
 from runbooks_lib.phase import Phase, Seeds
@@ -47,7 +48,7 @@ def rows(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Answer:
         {"target": f.target, "row": f.object, "have": f.have, "want": f.want, "verdict": f.verdict.value}
         for f in findings
     )
-    judged = or_not_declared(phase, findings, "seed_row_is", "seed_rows_are")
+    judged = or_not_declared(phase, findings, Check.SEED_ROW_IS, Check.SEED_ROWS_ARE)
     return Answer(findings=judged, facts=facts, rows=table)
 
 
@@ -59,7 +60,7 @@ def _ask_rows(phase: Phase, sessions: Sessions, name: str, seeds: Seeds, planned
             to_come = pending.makes_table(seeds.table) and not tables_there(conn, [seeds.table])
             compared = [Compared(row=row) for row in seeds.rows] if to_come else compare_declared(conn, seeds)
     except RunbookError as error:
-        yield could_not_run("seed_row_is", name, seeds.table, error), None
+        yield could_not_run(Check.SEED_ROW_IS, name, seeds.table, error), None
         return
     for each in compared:
         finding = judge_row(name, seeds, each)
@@ -77,7 +78,7 @@ def _ask_set(phase: Phase, sessions: Sessions, name: str, seeds: Seeds, planned:
             to_come = pending.makes_table(seeds.table) and not tables_there(conn, [seeds.table])
         tallies = seed_files.seen_first(phase, sessions, name, seeds, to_come=to_come)
     except RunbookError as error:
-        yield could_not_run("seed_rows_are", name, seeds.table, error), None
+        yield could_not_run(Check.SEED_ROWS_ARE, name, seeds.table, error), None
         return
     for tenant, tally in tallies.items():
         finding = seed_files.judge_rows(name, seeds, tenant, tally)
@@ -105,11 +106,11 @@ def unexpected(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Ans
             if seeds.file:
                 have = seed_files.unexpected_words(phase, sessions, name, seeds)
         except RunbookError as error:
-            findings.append(could_not_run("no_unexpected_seed_rows", name, seeds.table, error))
+            findings.append(could_not_run(Check.NO_UNEXPECTED_SEED_ROWS, name, seeds.table, error))
             continue
         findings.append(
             judge(
-                "no_unexpected_seed_rows",
+                Check.NO_UNEXPECTED_SEED_ROWS,
                 name,
                 seeds.table,
                 have=have or "none",
@@ -117,7 +118,7 @@ def unexpected(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Ans
                 hint="Somebody added rows since the phase was written: declare them, or have them removed.",
             )
         )
-    return Answer(findings=or_not_declared(phase, findings, "no_unexpected_seed_rows"))
+    return Answer(findings=or_not_declared(phase, findings, Check.NO_UNEXPECTED_SEED_ROWS))
 
 
 @read_again
@@ -136,10 +137,10 @@ def row_counts(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Ans
             with sessions.snapshot(name) as conn:
                 facts[name] = count_rows(conn, tables_there(conn, [t.name for t in phase.tables]))
         except RunbookError as error:
-            findings.append(could_not_run("row_count_is", name, "every table", error))
+            findings.append(could_not_run(Check.ROW_COUNT_IS, name, "every table", error))
             continue
         findings.extend(pending.later(check_row_counts(phase, name, facts[name])))
-    return Answer(findings=or_not_declared(phase, findings, "row_count_is"), facts={"rows": facts})
+    return Answer(findings=or_not_declared(phase, findings, Check.ROW_COUNT_IS), facts={"rows": facts})
 
 
 def _places(phase: Phase) -> Iterator[tuple[str, Seeds]]:
@@ -150,5 +151,5 @@ def _places(phase: Phase) -> Iterator[tuple[str, Seeds]]:
 
 
 def _not_there(target: str, table: str) -> Finding:
-    absent = judge("no_unexpected_seed_rows", target, table, have="table absent", want="none", hint="")
+    absent = judge(Check.NO_UNEXPECTED_SEED_ROWS, target, table, have="table absent", want="none", hint="")
     return judged_later(absent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from runbooks_lib.checks import Check
 from runbooks_lib.errors import PreconditionFailed, RunbookError
 from runbooks_lib.findings import Finding, Verdict, could_not_run, judge
 from runbooks_lib.phase import Target
@@ -13,7 +14,7 @@ from runbooks_lib.postgres.session.connect import Identity, Sessions
 def judge_server(name: str, target: Target, who: Identity) -> Iterator[Finding]:
     """Yield whether a target is what the phase declares, and an OPEN finding where it does not say who it is."""
     yield judge(
-        "target_role_is",
+        Check.TARGET_ROLE_IS,
         name,
         target.service,
         have=f"{who.role} ({who.server})",
@@ -21,7 +22,7 @@ def judge_server(name: str, target: Target, who: Identity) -> Iterator[Finding]:
         hint=f"Service {target.service} leads to the wrong server, or a failover took place: point it back.",
     )
     yield judge(
-        "target_database_is",
+        Check.TARGET_DATABASE_IS,
         name,
         target.service,
         have=who.database,
@@ -30,7 +31,7 @@ def judge_server(name: str, target: Target, who: Identity) -> Iterator[Finding]:
     )
     if None in (who.system_identifier, who.timeline):
         yield Finding(
-            check="target_answers",
+            check=Check.TARGET_ANSWERS,
             target=name,
             object=target.service,
             have=f"not told which system or timeline it is: role {who.role_name} may not ask",
@@ -55,7 +56,7 @@ def judge_standby(name: str, target: Target, sessions: Sessions) -> Finding:
                 "GRANT pg_monitor TO the role on both; a standby has to stream while it is looked at.",
             )
     except RunbookError as error:
-        return could_not_run("standby_is_of_primary", name, target.service, error)
+        return could_not_run(Check.STANDBY_IS_OF_PRIMARY, name, target.service, error)
     fed = " <- ".join(reversed(kin.line)) or f"{name} <- target {target.primary}"
     want = f"{fed}: sender and receiver name each other"
     have, verdict, hint = want, Verdict.PASS, ""
@@ -66,7 +67,7 @@ def judge_standby(name: str, target: Target, sessions: Sessions) -> Finding:
         have, verdict = f"cannot be told: {kin.upstream}, and no target is seen to send to it", Verdict.OPEN
         hint = "If that is a standby of the same primary, add it to the phase's targets: it is asked then."
     return Finding(
-        check="standby_is_of_primary",
+        check=Check.STANDBY_IS_OF_PRIMARY,
         target=name,
         object=target.service,
         have=have,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from runbooks_lib.checks import Check
 from runbooks_lib.findings import Finding, Verdict, not_declared
 from runbooks_lib.phase import ChecklistItem, Phase
 
@@ -25,7 +26,7 @@ def judge_signatures(
     What is left open is SKIP here and an open box of the checklist. A phase without manual items gives one SKIP.
     """
     if not items:
-        return (not_declared("item_is_signed_off", "-", "boxes that a person ticks"),)
+        return (not_declared(Check.ITEM_IS_SIGNED_OFF, "-", "boxes that a person ticks"),)
     return tuple(_judge(item, number, signed, by=by, at=at) for number, item in items.items())
 
 
@@ -79,7 +80,7 @@ def recorded_signatures(evidence: Mapping[str, Mapping[str, Any]]) -> dict[int, 
 def _finding(object: str, have: str, verdict: Verdict, hint: str = "") -> Finding:
     want = "signed off, or left open"
     return Finding(
-        check="item_is_signed_off",
+        check=Check.ITEM_IS_SIGNED_OFF,
         target="-",
         object=object,
         have=have,

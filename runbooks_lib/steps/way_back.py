@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from runbooks_lib.checks import Check
 from runbooks_lib.errors import BackupError, RunbookError
 from runbooks_lib.findings import Finding, could_not_run, judge
 from runbooks_lib.phase import Phase
@@ -34,14 +35,14 @@ def way_back(phase: Phase, folder: Path | None, evidence: Mapping[str, Any] | No
             if data := dumps[name].get("data"):
                 findings.extend(verify_data(name, folder, data))
         except RunbookError as error:
-            findings.append(could_not_run("dump_hash_is", name, "dump", error))
+            findings.append(could_not_run(Check.DUMP_HASH_IS, name, "dump", error))
     return tuple(findings)
 
 
 def judge_file(name: str, made: DumpFile) -> Finding:
     """Judge dump_is_whole for a schema's dump."""
     return judge(
-        "dump_is_whole",
+        Check.DUMP_IS_WHOLE,
         name,
         made.path.name,
         have="whole" if made.complete and made.size_bytes else f"cut short after {made.size_bytes} bytes",
@@ -53,7 +54,7 @@ def judge_file(name: str, made: DumpFile) -> Finding:
 def judge_unchanged(name: str, found: DumpFile, noted: Mapping[str, Any]) -> Finding:
     """Judge dump_hash_is for a schema's dump."""
     return judge(
-        "dump_hash_is",
+        Check.DUMP_HASH_IS,
         name,
         found.path.name,
         have=found.sha256,

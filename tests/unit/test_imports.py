@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "runbooks_lib"
 ROOMS = (
     "package",
     "visible",
+    "checks",
     "errors",
     "owned",
     "temporary",
@@ -47,7 +48,7 @@ ROOMS = (
     "cli",
     "notebooks",
 )
-WITHOUT_CODE = ("checks", "phases", "texts")
+WITHOUT_CODE = ("phases", "texts")
 MAX_LINES = 400
 NAMES_THAT_SAY_NOTHING = frozenset({"utils", "util", "helpers", "helper", "common", "misc"})
 MODULES = sorted(file for file in PACKAGE.rglob("*.py") if "node_modules" not in file.parts)

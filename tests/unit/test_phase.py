@@ -429,6 +429,11 @@ MISTAKES = {
         'steps = ["reports"]',
         'checklist[0].steps[0]: names no step: "reports"; did you mean "report"?',
     ),
+    "checklist of no check": (
+        'checks = ["has_table"]\n',
+        'checks = ["has_tabel"]\n',
+        'checklist[0].checks[0]: names no check: "has_tabel"; did you mean "has_table"?',
+    ),
     "item without checks": (
         'checks = ["has_table"]\n',
         "",

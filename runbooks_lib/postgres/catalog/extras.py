@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
+from runbooks_lib.checks import Check
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.names import parts, qualified
 from runbooks_lib.phase import Phase, Table
@@ -55,7 +56,7 @@ def check_extras(phase: Phase, target: str, catalog: Catalog, own: Collection[Ke
 
 def _finding(target: str, name: str, have: str, verdict: Verdict, hint: str) -> Finding:
     return Finding(
-        check="nothing_else_acts_on_table",
+        check=Check.NOTHING_ELSE_ACTS_ON_TABLE,
         target=target,
         object=name,
         have=have,
