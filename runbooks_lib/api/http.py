@@ -91,9 +91,10 @@ def ask(
 def _exchange(url: httpx.URL, method: str, headers: Headers, watch: _Watch) -> Reply:
     target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
     sent = {**_HEADERS, **headers} | ({} if method in SAFE_METHODS else {"Content-Length": "0"})
+    tls = _tls() if url.scheme == "https" else None  # it reads every authority that the system knows
     limits = dict.fromkeys(("connect", "read", "write", "pool"), watch.timeout_s)
     with (
-        httpcore.ConnectionPool(ssl_context=_tls(), network_backend=watch) as pool,
+        httpcore.ConnectionPool(ssl_context=tls, network_backend=watch) as pool,
         pool.stream(method, target, headers=list(sent.items()), extensions={"timeout": limits}) as response,
     ):
         state, status, reason = _classify(response.status, method)

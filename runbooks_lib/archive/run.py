@@ -139,8 +139,11 @@ class Run:
 
         What is read later, and what is sealed in the end, must be the same.
         """
-        noted = {**self.header().get("digests", {}), **digests}
-        self.update(digests={name: digest for name, digest in noted.items() if digest is not None})
+        header = self.header()
+        before = header.get("digests", {})
+        noted = {name: digest for name, digest in (before | digests).items() if digest is not None}
+        if noted != before:
+            write_json(self.path / HEADER, header | {"digests": noted})
 
     def services(self) -> dict[str, str]:
         """Return the service of each target in this run, by the target's name: as they were chosen when it began."""

@@ -22,6 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from runbooks_lib.archive.notebooks import code_cells, code_digest, notebooks_folder
 from runbooks_lib.package import library_digest
 from runbooks_lib.phase import STEPS
 
@@ -80,7 +81,8 @@ def _preload(modules: Sequence[str], steps: Sequence[str]) -> str | None:
         for name in modules:
             importlib.import_module(name)
         _import_as_notebooks_do(steps)
-        library_digest()  # once, for every kernel
+        for digest in (library_digest, code_digest):
+            digest()  # once, for every kernel
         sys.modules["pandas"].DataFrame({"": [""]}).style.to_html()  # compiles the templates of every table
     except Exception as error:  # noqa: BLE001 - told to the owner; an ordinary kernel will meet it in the notebook
         return f"preloading failed: {type(error).__name__}: {error}"
@@ -92,7 +94,6 @@ def _preload(modules: Sequence[str], steps: Sequence[str]) -> str | None:
 
 
 def _import_as_notebooks_do(steps: Sequence[str]) -> None:
-    from runbooks_lib.archive.notebooks import code_cells, notebooks_folder
     from runbooks_lib.archive.run import step_name
 
     for step in steps:
