@@ -9,21 +9,24 @@ import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runbooks_lib.archive.notebooks import code_cells, notebooks_folder
 from runbooks_lib.archive.run import Run, now
 from runbooks_lib.execution.confirmation import confirmation_of
 from runbooks_lib.findings import Answer, gate
-from runbooks_lib.notebook.step import Step, open_step
+from runbooks_lib.package import package
 from runbooks_lib.phase import STEPS, load_phase
+
+if TYPE_CHECKING:
+    from runbooks_lib.notebook.step import Step
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
 
 
 def main(folder: str, *, apply: bool, steps: Collection[str]) -> None:
     """Execute the code cells of each notebook (of these steps, if any), in order, with these parameters."""
-    sys.modules["runbooks_lib.notebook"] = _silent()
+    _silence()
     for notebook in sorted(notebooks_folder().glob("*.ipynb")):
         if notebook.stem[3:] not in (steps or STEPS):
             continue
@@ -37,12 +40,15 @@ def main(folder: str, *, apply: bool, steps: Collection[str]) -> None:
             exec(cell, names)
 
 
-def _silent() -> ModuleType:
-    """Return widgets that ask and judge as those of the notebooks do, and show nothing."""
+def _silence() -> None:
+    """Put in the place of what notebooks show a package that shows nothing, and loads no pandas."""
     silent = ModuleType("runbooks_lib.notebook")
+    silent.__path__ = [str(package() / "notebook")]
+    sys.modules[silent.__name__] = silent
+    from runbooks_lib.notebook.step import open_step
+
     parts = {"gate": gate, "open_step": open_step, "decide": _decide, "show": lambda shown: None}
     silent.__dict__.update(parts)
-    return silent
 
 
 def _decide(step: Step, question: Callable[..., Answer], **options: Any) -> SimpleNamespace:

@@ -52,3 +52,13 @@ def test_a_part_that_is_none() -> None:
     done = bench("speed")
     assert done.returncode == 2
     assert "no such part: speed" in done.stderr
+
+
+def test_the_floor_loads_nothing_that_only_shows() -> None:
+    loads = (
+        "import sys, floor; floor._silence(); print(sys.modules.keys() & {'pandas', 'IPython'} or 'nothing')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", loads], cwd=BENCH.parent, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "nothing"

@@ -42,19 +42,20 @@ class Masker:
         return masked_places(text, MASK)
 
     def value(self, value: Any) -> Any:
-        """Return a value of JSON with the texts in it masked; what can hold no secret is returned as it is."""
-        if isinstance(value, str):
-            return self(value)
-        if not isinstance(value, list | dict) or not self._may_hold(value):
-            return value
-        if isinstance(value, list):
-            return [self.value(each) for each in value]
-        return {self._name(key): self._field(key, each) for key, each in value.items()}
-
-    def _may_hold(self, value: Any) -> bool:
+        """Return a value of JSON with the texts in it masked; itself when nothing in it can be a secret."""
         together = "\0".join(_texts(value))
         small = squeezed(together)  # has the core of every secret that stands in one of them
-        return any(form.core in small for form in (*self._forms, *self._in_place)) or has_places(together)
+        anything = any(form.core in small for form in (*self._forms, *self._in_place)) or has_places(together)
+        return self._value(value) if anything else value
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self(value)
+        if isinstance(value, list):
+            return [self._value(each) for each in value]
+        if isinstance(value, dict):
+            return {self._name(key): self._field(key, each) for key, each in value.items()}
+        return value
 
     def _name(self, name: str) -> str:
         return _masked(name, squeezed(name), self._no_names)
@@ -64,7 +65,7 @@ class Masker:
             return self._name(value)
         if isinstance(value, str) and value in self._weak and NAME.search(key):
             return MASK
-        return self.value(value)
+        return self._value(value)
 
 
 def _masked(text: str, small: bytes, all_forms: Iterable[Form]) -> str:

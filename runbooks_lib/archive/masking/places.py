@@ -26,12 +26,13 @@ _UNKNOWN = (
     ),
     re.compile(r"(?P<before>\bPGPASSWORD=)(?P<secret>'[^']*'|\"[^\"]*\"|[^\s'\"]+)"),
 )
-_SIGNS = ("://", "PGPASSWORD=", "uthorization", "UTHORIZATION")
+_URL_WITH_SECRET = re.compile(r"://[^\s/@:]{0,200}:[^\s@/?#'\"]+@")
+_SIGNS = ("PGPASSWORD=", "uthorization", "UTHORIZATION")
 
 
 def has_places(text: str) -> bool:
     """Tell whether a text may have a place in which a secret stands that nobody knows."""
-    return any(sign in text for sign in _SIGNS)
+    return any(sign in text for sign in _SIGNS) or _URL_WITH_SECRET.search(text) is not None
 
 
 def masked_places(text: str, mask: str) -> str:
