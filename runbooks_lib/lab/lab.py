@@ -108,21 +108,6 @@ class Lab:
         """Connect to the leader as superuser, in autocommit mode."""
         return self.leader.connect(database, passfile=self.env()["PGPASSFILE"])
 
-    def stop_replica(self) -> None:
-        """Stop the standby; the leader goes on."""
-        self.replica.stop()
-
-    def start_replica(self) -> None:
-        """Start the standby again and, if the leader runs, wait until it has caught up."""
-        self.replica.start()
-        self.replica.wait_ready()
-        if self.leader.is_ready():
-            self._pair.wait_streaming()
-
-    def stop_api(self) -> None:
-        """Stop the stand-in for keybuzz-api."""
-        _end_api(self._state)
-
     def down(self) -> None:
         """Stop everything and delete what the lab made. Nothing happens when that was done before.
 

@@ -92,7 +92,6 @@ class History:
 
     `edited`: the file no longer has the checksum that was recorded. `extra`: in the database, not in the
     folder. `rolled_back`: nothing but rows that were taken back. `lost`: a folder without migration.sql.
-    `last_common` is the last migration before the histories part, when they do, and there is one.
     """
 
     table_exists: bool
@@ -103,7 +102,6 @@ class History:
     extra: tuple[str, ...]
     rolled_back: tuple[str, ...]
     lost: tuple[str, ...]
-    last_common: str | None
 
     @property
     def relation(self) -> Relation:
@@ -117,11 +115,6 @@ class History:
                 return Relation.FOLDER_IS_BEHIND
             case _:
                 return Relation.DIVERGED
-
-    @property
-    def clean(self) -> bool:
-        """Return whether every migration is applied, unchanged, and there is nothing else."""
-        return self.table_exists and not self._blemishes
 
     @property
     def summary(self) -> str:
@@ -240,7 +233,6 @@ def diagnose(
     applied = {row.name for row in every_row if row.applied}
     failed = tuple(dict.fromkeys(row.name for row in every_row if row.failed))
     open_names = applied.union(failed)
-    diverge_at = names.index(pending[0]) if pending and extra else 0
     return History(
         table_exists=rows is not None,
         applied=tuple(name for name in names if name in applied),
@@ -252,7 +244,6 @@ def diagnose(
             dict.fromkeys(r.name for r in every_row if r.rolled_back_at and r.name not in open_names)
         ),
         lost=tuple(file.name for file in files if file.script is None),
-        last_common=names[diverge_at - 1] if diverge_at else None,
     )
 
 

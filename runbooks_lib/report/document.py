@@ -23,7 +23,7 @@ from runbooks_lib.report.language import dated, in_language, languages, texts, t
 from runbooks_lib.report.seen import Evidence, Seen, evidence_file, judged, passed
 from runbooks_lib.report.template_cache import compiled
 
-__all__ = ["SECTIONS", "Document", "compose", "languages", "render"]
+__all__ = ["SECTIONS", "Document", "languages", "render"]
 
 TEMPLATE = "report.md.j2"
 FAILURES = "failures"  # only in the report of a run in which something did not pass
@@ -57,18 +57,13 @@ class Document:
     worded: tuple[str, ...]
 
 
-def compose(phase: Phase, header: Mapping[str, Any], evidence: Evidence, lang: str) -> str:
-    """Write the report of a run in a language, `fr` or `en`: return its Markdown.
+def render(phase: Phase, header: Mapping[str, Any], evidence: Evidence, lang: str) -> Document:
+    """Write the report of a run in a language, `fr` or `en`, as Markdown, and say what must be in it.
 
     `header` is run.json, `evidence` what each step recorded. Reads the template and the catalogue of the package.
 
     Raises PreconditionFailed for a language without a catalogue, EvidenceError when the evidence contradicts itself.
     """
-    return render(phase, header, evidence, lang).text
-
-
-def render(phase: Phase, header: Mapping[str, Any], evidence: Evidence, lang: str) -> Document:
-    """Write the report, and say what must be in it. Otherwise as `compose`."""
     messages = translations(lang)
     sections: dict[str, str] = {}
     worded: list[str] = []

@@ -233,7 +233,7 @@ def test_a_replica_that_stops_half_way_is_red_with_its_hint(desk: Desk) -> None:
         desk.open(step_name(step))
         desk.run()
         assert desk.closed(step)["verdict"] == "PASS"
-    desk.lab.stop_replica()
+    desk.lab.replica.stop()
     desk.open("05_seed_verification")
     desk.run()
     said = desk.see("PreconditionFailed: Step baseline_migration has not been run")
@@ -304,10 +304,10 @@ def test_services_are_picked_and_lights_turn_without_a_click(desk: Desk) -> None
     desk.see("is begun: open the notebook below")
     assert desk.the_run().services()["leader"] == "staging_leader"
     page.locator(light.format("keybuzz_replica", "✔")).wait_for(timeout=TIMEOUT_MS)
-    desk.lab.stop_replica()
+    desk.lab.replica.stop()
     page.locator(light.format("keybuzz_replica", "‼")).wait_for(timeout=TIMEOUT_MS)
     desk.see("Target 'replica' (service keybuzz_replica, database keybuzz_backend) does not answer")
-    desk.lab.start_replica()
+    desk.lab.replica.start()
     page.locator(light.format("keybuzz_replica", "✔")).wait_for(timeout=TIMEOUT_MS)
     assert not page.locator(".runbooks-old").is_visible()
     page.keyboard.press("Control+s")

@@ -24,7 +24,7 @@ from runbooks_lib.errors import LabError, PreconditionFailed
 from runbooks_lib.lab import lab as lab_module
 from runbooks_lib.lab import registry, services
 from runbooks_lib.lab.initial_state import leader_template
-from runbooks_lib.lab.lab import Lab, find, running, sweep, up
+from runbooks_lib.lab.lab import API_STOPPING, Lab, find, running, sweep, up
 from runbooks_lib.postgres import binaries
 from runbooks_lib.postgres.scratch import processes
 from runbooks_lib.postgres.scratch.cluster import Cluster, PortTaken, free_ports
@@ -186,16 +186,28 @@ def test_a_lab_whose_folder_was_deleted_is_ended(folder: Path, own_registry: Pat
     assert not home.exists()
 
 
+def stop_replica(lab: Lab) -> None:
+    lab.replica.stop()
+
+
+def stop_api(lab: Lab) -> None:
+    api = services.find_api(int(lab.env()["KEYBUZZ_API_URL"].rpartition(":")[2]))
+    assert api is not None
+    assert api.end(API_STOPPING)
+
+
 def test_parts_stop_and_start(fresh_lab: Lab) -> None:
-    fresh_lab.stop_replica()
-    fresh_lab.stop_api()
+    fresh_lab.replica.stop()
+    stop_api(fresh_lab)
     states = {row.what: row.state for row in fresh_lab.status()}
     assert (states["leader"], states["replica"], states["keybuzz-api"]) == ("ready", "stopped", "stopped")
     with fresh_lab.admin("keybuzz_backend") as connection:
         connection.execute("CREATE TABLE later (i int)")
-    fresh_lab.start_replica()
+    fresh_lab.replica.start()
+    fresh_lab.replica.wait_ready()
     with fresh_lab.replica.connect("keybuzz_backend", passfile=fresh_lab.env()["PGPASSFILE"]) as connection:
-        assert connection.execute("SELECT count(*) FROM later").fetchone() == (0,)
+        arrived = "SELECT to_regclass('later') IS NOT NULL"
+        wait_until(lambda: connection.execute(arrived).fetchone() == (True,), "what the leader did arrives")
 
 
 # -- broken, killed, interrupted -----------------------------------------------------
@@ -208,7 +220,7 @@ def break_leader(lab: Lab) -> None:
     wait_until(lambda: not lab.leader.is_running(), "the leader ends")
 
 
-@pytest.mark.parametrize("break_it", [break_leader, Lab.stop_replica, Lab.stop_api])
+@pytest.mark.parametrize("break_it", [break_leader, stop_replica, stop_api])
 def test_a_half_dead_lab_is_started_anew(folder: Path, break_it: Callable[[Lab], None]) -> None:
     broken = up(folder, owner_pid=os.getpid())
     break_it(broken)

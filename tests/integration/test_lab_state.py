@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -149,8 +150,10 @@ def test_the_standby_streams_through_its_slot(lab: Lab) -> None:
 def test_what_the_leader_writes_arrives(fresh_lab: Lab) -> None:
     with fresh_lab.admin("keybuzz_backend") as connection:
         connection.execute('DELETE FROM "OAuthState" WHERE "tenantId" = %s', ("kbz_test",))
-    fresh_lab.start_replica()  # runs already: waits until it has caught up
-    assert ask("keybuzz_replica", 'SELECT count(*) FROM "OAuthState"') == [(3,)]
+    deadline = time.monotonic() + 20
+    while ask("keybuzz_replica", 'SELECT count(*) FROM "OAuthState"') != [(3,)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_scram_and_checksums(lab: Lab) -> None:

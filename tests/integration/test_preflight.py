@@ -564,7 +564,7 @@ def test_parity_that_cannot_be_compared_is_error(lab: Lab) -> None:
 
 
 def test_the_standby_is_stopped(fresh_lab: Lab, tmp_path: Path) -> None:
-    fresh_lab.stop_replica()
+    fresh_lab.replica.stop()
     expected = {
         preflight.targets: ("target_answers", "replica", "keybuzz_replica"),
         preflight.find_objects: ("object_is_found", "replica", "every database"),
@@ -671,7 +671,7 @@ def test_a_lock_on_a_declared_table_blocks(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_a_prepared_transaction_blocks(fresh_lab: Lab, tmp_path: Path) -> None:
-    fresh_lab.stop_replica()  # a standby needs at least its primary's max_prepared_transactions
+    fresh_lab.replica.stop()  # a standby needs at least its primary's max_prepared_transactions
     with fresh_lab.admin("postgres") as admin:
         admin.execute("ALTER SYSTEM SET max_prepared_transactions = 2")
     fresh_lab.leader.stop()

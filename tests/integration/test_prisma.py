@@ -21,7 +21,7 @@ from runbooks_lib.errors import PreconditionFailed, PrismaError
 from runbooks_lib.lab.lab import Lab, make_project
 from runbooks_lib.prisma import history
 from runbooks_lib.prisma.command import STAND_IN, STAND_IN_PACKAGES, Engine, Prisma
-from runbooks_lib.prisma.history import Relation, diagnose, read_folder, read_rows
+from runbooks_lib.prisma.history import CLEAN, Relation, diagnose, read_folder, read_rows
 from runbooks_lib.prisma.install import install_project
 from runbooks_lib.prisma.node import find_node, search_path
 from runbooks_lib.prisma.project import find_project
@@ -174,7 +174,7 @@ def test_the_operator_resolves_the_migration_and_shows_no_secret(fresh_lab: Lab)
     assert [row.name for row in rows] == [FIRST, SECOND]
     assert rows[1].checksum == read_folder(prisma.project.folder)[1].checksum
     assert (rows[1].applied, rows[1].applied_steps_count, rows[1].logs) == (True, 0, "")
-    assert found_history(prisma, "keybuzz_readonly").clean
+    assert found_history(prisma, "keybuzz_readonly").summary == CLEAN
 
     assert any("schema-engine" in line and "can-connect-to-database" in line for line in seen)
     printed = "\n".join([*seen, *(run.output + run.command for run in (before, resolved, after, again))])

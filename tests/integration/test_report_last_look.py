@@ -187,7 +187,7 @@ def test_after_the_phase_everything_is_there_and_what_breaks_is_named(
 
 
 def test_a_standby_that_stopped_is_an_error(applied: Lab) -> None:
-    applied.stop_replica()
+    applied.replica.stop()
     answer = look()
     assert bad(answer) == {("has_table", "replica", "every object", "ERROR")}
     assert {f.verdict for f in answer.findings if f.target != "replica"} == {Verdict.PASS}

@@ -239,7 +239,7 @@ def test_what_somebody_changed_is_seen_on_both(fresh_lab: Lab) -> None:
 
 
 def test_a_standby_that_stopped_is_an_error(fresh_lab: Lab) -> None:
-    fresh_lab.stop_replica()
+    fresh_lab.replica.stop()
     for question in (seed_verification.rows, seed_verification.unexpected, seed_verification.row_counts):
         answer = ask(question)
         assert {f.verdict for f in of(answer, target="replica")} == {Verdict.ERROR}

@@ -17,7 +17,8 @@ import pytest
 from runbooks_lib.archive.run import Run
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.execution.resume import decide
-from runbooks_lib.lab.lab import Lab
+from runbooks_lib.lab.lab import API_STOPPING, Lab
+from runbooks_lib.lab.services import find_api
 from runbooks_lib.phase import STEPS, load_phase
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
@@ -62,10 +63,16 @@ def wait_for(condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
     return found
 
 
+def stop_api(lab: Lab) -> None:
+    api = find_api(int(lab.env()["KEYBUZZ_API_URL"].rpartition(":")[2]))
+    assert api is not None
+    assert api.end(API_STOPPING)
+
+
 def test_after_a_failure_only_what_is_due_is_repeated(fresh_lab: Lab, tmp_path: Path) -> None:
     """The API is down: five steps pass, the sixth stops the run; with the API up again it comes to its end."""
     confirm = confirmation(tmp_path)
-    fresh_lab.stop_api()
+    stop_api(fresh_lab)
     first = command("run", PHASE, "--runs", str(tmp_path), "--apply", "--confirm", confirm)
     assert first.returncode == 1
     run = newest(tmp_path)

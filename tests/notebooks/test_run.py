@@ -28,7 +28,8 @@ from runbooks_lib.execution.kernels import warm
 from runbooks_lib.execution.kernels.warm import KIND_VARIABLE, can_fork
 from runbooks_lib.execution.runner import Outcome, Result, run_notebooks
 from runbooks_lib.findings import Verdict
-from runbooks_lib.lab.lab import Lab
+from runbooks_lib.lab.lab import API_STOPPING, Lab
+from runbooks_lib.lab.services import find_api
 from runbooks_lib.phase import STEPS, load_phase
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
@@ -315,6 +316,12 @@ def break_sql(database: str, *statements: str) -> Callable[[Lab], None]:
     return do
 
 
+def stop_api(lab: Lab) -> None:
+    api = find_api(int(lab.env()["KEYBUZZ_API_URL"].rpartition(":")[2]))
+    assert api is not None
+    assert api.end(API_STOPPING)
+
+
 def leader_leads_to_the_standby(lab: Lab) -> None:
     """Point the service `keybuzz_leader` at the standby's port."""
     path = Path(os.environ["PGSERVICEFILE"])
@@ -362,13 +369,17 @@ BREAKAGES: dict[str, tuple[Callable[[Lab], None], str, tuple[str, str, str]]] = 
         "preflight",
         ("target_role_is", "leader", "keybuzz_leader"),
     ),
-    "standby stopped": (Lab.stop_replica, "preflight", ("target_answers", "replica", "keybuzz_replica")),
+    "standby stopped": (
+        lambda lab: lab.replica.stop(),
+        "preflight",
+        ("target_answers", "replica", "keybuzz_replica"),
+    ),
     "legacy database renamed": (
         break_sql("postgres", "ALTER DATABASE keybuzz RENAME TO keybuzz_old"),
         "preflight",
         ("target_answers", "legacy", "keybuzz_legacy"),
     ),
-    "API stopped": (Lab.stop_api, "api_routes", ("service_is_deployed", "keybuzz-api", "keybuzz-api")),
+    "API stopped": (stop_api, "api_routes", ("service_is_deployed", "keybuzz-api", "keybuzz-api")),
 }
 
 

@@ -79,11 +79,11 @@ def test_a_light_turns_by_itself_in_sessions_that_are_kept(
         assert re.search(r"Looked at \d\d:\d\d:\d\d UTC, and again every 5 s", said)
         kept = looking(fresh_lab)
         assert len(kept) == 2  # one for each target of this server
-        fresh_lab.stop_replica()
+        fresh_lab.replica.stop()
         said = me.see(RED.format("replica"))
         assert re.search(GREEN.format("leader"), said)
         me.see("'replica' .*does not answer")
-        fresh_lab.start_replica()
+        fresh_lab.replica.start()
         me.see(GREEN.format("replica"))
         assert looking(fresh_lab) == kept
         with fresh_lab.replica.connect("postgres", passfile=fresh_lab.env()["PGPASSFILE"]) as conn:

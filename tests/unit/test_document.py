@@ -59,7 +59,9 @@ def header_of(run: str) -> Json:
 def composed(
     run: str = "applied", lang: str = "fr", evidence: Json | None = None, phase: Phase = PHASE
 ) -> str:
-    return document.compose(phase, header_of(run), evidence_of(run) if evidence is None else evidence, lang)
+    return document.render(
+        phase, header_of(run), evidence_of(run) if evidence is None else evidence, lang
+    ).text
 
 
 def facts(evidence: Json, step: str, question: str) -> Json:

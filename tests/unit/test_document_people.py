@@ -38,7 +38,7 @@ def evidence_of(run: str = "applied") -> Json:
 
 
 def composed(evidence: Json, lang: str, run: str = "applied", phase: Phase = PHASE) -> str:
-    return document.compose(phase, stored(run)["run"], evidence, lang)
+    return document.render(phase, stored(run)["run"], evidence, lang).text
 
 
 def signed(evidence: Json, *, ticked: bool = True, **fields: Any) -> Json:
@@ -196,7 +196,7 @@ def test_a_step_that_died_without_a_finding_is_no_good_end() -> None:
 
 def test_a_run_that_ended_as_an_error_is_not_done_whatever_its_findings_say() -> None:
     header = stored("applied")["run"] | {"verdict": "ERROR", "finished_at": None}
-    assert "**NOT COMPLETE**" in document.compose(PHASE, header, evidence_of(), "en")
+    assert "**NOT COMPLETE**" in document.render(PHASE, header, evidence_of(), "en").text
 
 
 def test_the_page_tells_it_in_both_languages(make_run: Callable[..., Run], tmp_path: Path) -> None:

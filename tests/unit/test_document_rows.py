@@ -39,7 +39,7 @@ def evidence() -> Json:
 
 
 def composed(evidence: Json, lang: str = "en", phase: Any = PHASE) -> str:
-    return document.compose(phase, stored()["run"], evidence, lang)
+    return document.render(phase, stored()["run"], evidence, lang).text
 
 
 def finding(check: str, target: str, object: str, have: str, verdict: str = "PASS") -> Json:

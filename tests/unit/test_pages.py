@@ -143,7 +143,7 @@ def test_the_report_says_what_its_markdown_says(run: Run, pages: dict[str, Page]
     assert as_reported(with_writing) == evidence
     text = re.sub(r"\s+", "", pages["report.html"].text)
     for lang in document.languages():
-        markdown = document.compose(phase, header, evidence, lang)
+        markdown = document.render(phase, header, evidence, lang).text
         for code in re.findall(r"`([^`\n]+)`", markdown):
             assert re.sub(r"\s+", "", code) in text, code
 

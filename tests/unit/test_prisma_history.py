@@ -10,6 +10,7 @@ import pytest
 
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.prisma.history import (
+    CLEAN,
     History,
     MigrationFile,
     MigrationRow,
@@ -73,7 +74,7 @@ def history(files: list[MigrationFile], rows: list[MigrationRow] | None, *, newe
 
 def test_everything_applied_is_clean() -> None:
     found = history([A, B], [row("1_a"), row("2_b")])
-    assert found.clean
+    assert found.summary == CLEAN
     assert found.applied == ("1_a", "2_b")
     assert found.relation is Relation.IN_SYNC
 
@@ -83,53 +84,45 @@ def test_without_the_table_everything_is_pending() -> None:
     assert not found.table_exists
     assert found.pending == ("1_a", "2_b")
     assert found.relation is Relation.DATABASE_IS_BEHIND
-    assert not found.clean
+    assert found.summary != CLEAN
 
 
 def test_no_table_and_no_migrations_is_not_clean() -> None:
     assert history([], None).relation is Relation.IN_SYNC
-    assert not history([], None).clean
-    assert history([], []).clean
+    assert history([], None).summary != CLEAN
+    assert history([], []).summary == CLEAN
 
 
 def test_a_migration_without_a_row_is_pending() -> None:
     found = history([A, B], [row("1_a")])
     assert (found.applied, found.pending) == (("1_a",), ("2_b",))
     assert found.relation is Relation.DATABASE_IS_BEHIND
-    assert found.last_common is None
 
 
 def test_a_migration_edited_after_it_was_applied_is_seen() -> None:
     found = history([A], [row("1_a", checksum="a" * 64)])
     assert found.edited == ("1_a",)
     assert found.applied == ("1_a",)
-    assert not found.clean
+    assert found.summary != CLEAN
 
 
 def test_a_migration_that_only_the_database_has_is_extra() -> None:
     found = history([A], [row("1_a"), row("0_x"), row("0_x")])
     assert found.extra == ("0_x",)
     assert found.relation is Relation.FOLDER_IS_BEHIND
-    assert not found.clean
+    assert found.summary != CLEAN
 
 
-@pytest.mark.parametrize(
-    ("rows", "last_common"),
-    [([row("1_a"), row("x")], "1_a"), ([row("x")], None), ([row("1_a"), row("2_b"), row("x")], "2_b")],
-)
-def test_histories_diverge_when_each_side_has_what_the_other_lacks(
-    rows: list[MigrationRow], last_common: str | None
-) -> None:
-    found = history([A, B, C], rows)
-    assert found.relation is Relation.DIVERGED
-    assert found.last_common == last_common
+@pytest.mark.parametrize("rows", [[row("1_a"), row("x")], [row("x")], [row("1_a"), row("2_b"), row("x")]])
+def test_histories_diverge_when_each_side_has_what_the_other_lacks(rows: list[MigrationRow]) -> None:
+    assert history([A, B, C], rows).relation is Relation.DIVERGED
 
 
 def test_a_failed_migration_is_neither_applied_nor_pending() -> None:
     found = history([A, B], [row("1_a"), row("2_b", finished=False)])
     assert found.failed == ("2_b",)
     assert (found.applied, found.pending) == (("1_a",), ())
-    assert not found.clean
+    assert found.summary != CLEAN
 
 
 def test_a_failed_migration_is_named_also_when_the_folder_lacks_it() -> None:
@@ -145,14 +138,14 @@ def test_a_rolled_back_migration_is_pending_for_newer_engines_only(
     assert found.pending == pending
     assert found.rolled_back == ("2_b",)
     assert found.failed == ()
-    assert not found.clean
+    assert found.summary != CLEAN
 
 
 @pytest.mark.parametrize("newer", [False, True])
 def test_a_migration_applied_after_a_rolled_back_attempt_is_applied(newer: bool) -> None:
     found = history([A], [row("1_a", finished=False, rolled_back=True), row("1_a")], newer=newer)
     assert found.applied == ("1_a",)
-    assert found.clean
+    assert found.summary == CLEAN
 
 
 @pytest.mark.parametrize("newer", [False, True])
@@ -169,7 +162,7 @@ def test_a_lost_script_is_named_whether_applied_or_pending() -> None:
         found = history([lost], rows)
         assert found.lost == ("1_a",)
         assert found.edited == ()
-        assert not found.clean
+        assert found.summary != CLEAN
 
 
 @pytest.fixture
