@@ -59,24 +59,18 @@ class Finding:
             del plain["note"]
         return plain
 
-    @classmethod
-    def from_dict(cls, row: Mapping[str, str]) -> Finding:
-        """Read back what `to_dict` wrote."""
-        read = {"verdict": Verdict(row["verdict"]), "note": Note(row.get("note", ""))}
-        return cls(**{**row, **read})  # type: ignore[arg-type]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What a step found out about one question.
 
     `findings` are judged by the gate. `facts` is what the report and the later
-    steps need, in plain JSON types. `rows` is the one table to show; without
-    it the findings themselves are the table.
+    steps need, in the question's own type (runbooks_lib/facts). `rows` is the
+    one table to show; without it the findings themselves are the table.
     """
 
     findings: tuple[Finding, ...]
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Any = field(default_factory=dict)
     rows: tuple[Mapping[str, Any], ...] = ()
 
     @property

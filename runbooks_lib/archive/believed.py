@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runbooks_lib.archive import manifest, reader, shapes
+from runbooks_lib.archive import manifest, reader
 from runbooks_lib.errors import EvidenceError
 
 SEE = "runbooks verify says what else was."
@@ -23,9 +23,9 @@ class Believed:
     sealed: bool
 
     def read(
-        self, folder: Path, name: str, shape: Any, *, limit_bytes: int = reader.LARGE_BYTES
+        self, folder: Path, name: str, *, limit_bytes: int = reader.LARGE_BYTES
     ) -> dict[str, Any] | None:
-        """Return the JSON of a file if it is believed and has its shape; None when there is none, nor should be.
+        """Return the JSON of a file if it is believed; None when there is none, nor should be.
 
         Raises EvidenceError.
         """
@@ -37,9 +37,7 @@ class Believed:
                 raise EvidenceError(f"{path} is gone.", f"It was removed: {SEE}") from None
             return None
         self.require(hashlib.sha256(octets).hexdigest(), folder, name)
-        content = reader.parsed_object(octets, path)
-        shapes.require(content, shape, path)
-        return content
+        return reader.parsed_object(octets, path)
 
     def names(self, folder: Path) -> list[str]:
         """Return the files that belong to a run: those that were sealed, else all that are there.
@@ -81,7 +79,7 @@ def _private(path: str, flags: int) -> int:
 
 def as_sealed(sealed: manifest.Sealed) -> Believed:
     """Return what the files of a sealed run are."""
-    return Believed({name: file["sha256"] for name, file in sealed.content["files"].items()}, sealed=True)
+    return Believed({name: file.sha256 for name, file in sealed.content.files.items()}, sealed=True)
 
 
 def sealed_as(folder: Path) -> Believed | None:

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from runbooks_lib.archive import shapes
-from runbooks_lib.archive.judged import judged, without_time
 from runbooks_lib.archive.run import Run
+from runbooks_lib.evidence import Evidence, without_time
 from runbooks_lib.findings import Verdict, worst_of
+from runbooks_lib.typed import Typed
 
 FILE = "verdicts.json"
 SCHEMA_VERSION = 1
-_BY_NAME = {verdict.value: verdict for verdict in Verdict}
 
 Key = tuple[str, str, str, str, str]  # step, question, check, target, object
+
+
+class Summary(Typed):
+    """verdicts.json: the verdict by step, question, check, target and object."""
+
+    schema_version: int
+    verdicts: dict[str, dict[str, dict[str, dict[str, dict[str, Verdict]]]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,28 +61,26 @@ def compare(before: Mapping[Key, Verdict], after: Mapping[Key, Verdict]) -> Chan
     )
 
 
-def verdicts(evidence: Mapping[str, Mapping[str, Any]]) -> dict[Key, Verdict]:
+def verdicts(evidence: Evidence) -> dict[Key, Verdict]:
     """Return the verdict of each finding; the worst, where a question made a finding several times.
 
     Times in the names of objects are left out: a dump is compared with the dump of another run.
     """
     found: dict[Key, Verdict] = {}
-    for each in judged(evidence):
+    for each in evidence.judged():
         finding = each.finding
         key = (each.step, each.question, finding.check, finding.target, without_time(finding.object))
         found[key] = worst_of((found.get(key, finding.verdict), finding.verdict))
     return found
 
 
-def summary(evidence: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the verdicts as JSON, much shorter than the evidence: step, question, check, target, object."""
-    tree: dict[str, Any] = {}
-    for key, verdict in verdicts(evidence).items():
-        branch = tree
-        for name in key[:-1]:
-            branch = branch.setdefault(name, {})
-        branch[key[-1]] = verdict.value
-    return {"schema_version": SCHEMA_VERSION, "verdicts": tree}
+def summary(evidence: Evidence) -> Summary:
+    """Return the verdicts alone, much shorter than the evidence."""
+    made = Summary(schema_version=SCHEMA_VERSION, verdicts={})
+    for (step, question, check, target, name), verdict in verdicts(evidence).items():
+        checks = made.verdicts.setdefault(step, {}).setdefault(question, {})
+        checks.setdefault(check, {}).setdefault(target, {})[name] = verdict
+    return made
 
 
 def verdicts_of(run: Run) -> dict[Key, Verdict]:
@@ -85,13 +88,13 @@ def verdicts_of(run: Run) -> dict[Key, Verdict]:
 
     Raises EvidenceError when neither can be read.
     """
-    found = run.read(FILE, shapes.VERDICTS)
+    found = run.read(FILE, Summary)
     if found is None:
         return verdicts(run.evidence())
     # One expression, since an index of an archive comes by here for each finding of each run.
     return {
-        (step, question, check, target, name): _BY_NAME[verdict]
-        for step, questions in found["verdicts"].items()
+        (step, question, check, target, name): verdict
+        for step, questions in found.verdicts.items()
         for question, checks in questions.items()
         for check, targets in checks.items()
         for target, objects in targets.items()

@@ -6,20 +6,48 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runbooks_lib.archive import reader, shapes
+from runbooks_lib.archive import reader
 from runbooks_lib.errors import EvidenceError
+from runbooks_lib.findings import Verdict
+from runbooks_lib.typed import Moment, Sha256, Typed, plain, typed
 
 MANIFEST = "manifest.json"
 ATTESTATION = "attestation.dsse.json"
 SEAL = frozenset({MANIFEST, ATTESTATION})
 SCHEMA_VERSION = 1
-Content = dict[str, Any]
+
+
+class Listed(Typed):
+    """A file as the manifest lists it."""
+
+    sha256: Sha256
+    size_bytes: int
+
+
+class Previous(Typed):
+    """The run that was sealed before, and the SHA-256 of its manifest."""
+
+    run: str
+    sha256: Sha256
+
+
+class Manifest(Typed):
+    """manifest.json."""
+
+    schema_version: int
+    run: str
+    phase: str
+    previous: Previous | None
+    sealed_at: Moment
+    verdict: Verdict
+    complete: bool
+    files: dict[str, Listed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +55,24 @@ class Sealed:
     """A sealed run: its folder, its manifest, and the manifest's SHA-256."""
 
     path: Path
-    content: Content
+    content: Manifest
     sha256: str
 
     @property
     def order(self) -> tuple[str, str]:
         """Return what puts the runs of a phase in order."""
-        return str(self.content["sealed_at"]), str(self.content["run"])
+        return self.content.sealed_at, self.content.run
 
     @property
     def follows(self) -> str | None:
         """Return the id of the run that this one has chained onto."""
-        previous = self.content["previous"]
-        return None if previous is None else str(previous["run"])
+        previous = self.content.previous
+        return None if previous is None else previous.run
 
 
-def canonical(content: Mapping[str, Any]) -> bytes:
+def canonical(content: Any) -> bytes:
     """Return the one way in which a seal's JSON is written, so that no byte of it can change unnoticed."""
-    return (json.dumps(content, indent=2, ensure_ascii=True) + "\n").encode("ascii")
+    return (json.dumps(plain(content), indent=2, ensure_ascii=True) + "\n").encode("ascii")
 
 
 def read(folder: Path) -> Sealed:
@@ -55,22 +83,21 @@ def read(folder: Path) -> Sealed:
     path = folder / MANIFEST
     octets = reader.read(folder, MANIFEST)
     try:
-        content = reader.parsed_object(octets, path, halves=True)
-        shapes.require(content, shapes.MANIFEST, path)
+        content = typed(reader.parsed_object(octets, path, halves=True), Manifest, path)
     except EvidenceError as error:
         raise EvidenceError(f"{path} is no manifest: {error.what_happened}", error.what_to_do) from error
-    if list(content) != list(shapes.MANIFEST.required) or canonical(content) != octets:
+    if canonical(content) != octets:
         raise EvidenceError(
             f"{path} is no manifest: it is not as it was written.", "It was changed or cut short."
         )
-    if content["schema_version"] != SCHEMA_VERSION:
+    if content.schema_version != SCHEMA_VERSION:
         raise EvidenceError(
             f"{path} is a manifest of another version.", "Use the version that sealed the run."
         )
     return Sealed(folder, content, hashlib.sha256(octets).hexdigest())
 
 
-def digests(folder: Path) -> dict[str, dict[str, Any]]:
+def digests(folder: Path) -> dict[str, Listed]:
     """Return SHA-256 and size of every file of a run, by its path in it, without the seal itself.
 
     Raises EvidenceError when one is a symbolic link or another thing that is no file of the folder's own.
@@ -78,7 +105,7 @@ def digests(folder: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for name in names(folder):
         seen = reader.look(folder, name)
-        found[name] = {"sha256": seen.sha256, "size_bytes": seen.size_bytes}
+        found[name] = Listed(sha256=seen.sha256, size_bytes=seen.size_bytes)
     return found
 
 

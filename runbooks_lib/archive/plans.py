@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from runbooks_lib.archive import shapes
 from runbooks_lib.archive.files import write_json
 from runbooks_lib.archive.run import Run
+from runbooks_lib.facts.writing import KeptPlan, Plan
+from runbooks_lib.typed import plain
 
 FOLDER = "plan"
 
 
-def keep_plan(run: Run, facts: Mapping[str, Any]) -> dict[str, str]:
-    """Write a plan's facts to plan/plan.json, and by its hash beside it: a later plan must not replace it.
+def keep_plan(run: Run, plan: Plan) -> dict[str, str]:
+    """Write a plan to plan/plan.json, and by its hash beside it: a later plan must not replace it.
 
     Returns the SHA-256 of both, by their path in the run.
     Raises EvidenceError when the folder cannot be written.
     """
-    content = {**facts, "run": run.id}
-    names = (f"{FOLDER}/plan_{facts['hash'][:8]}.json", f"{FOLDER}/plan.json")
+    content = {**plain(plan), "run": run.id}
+    names = (f"{FOLDER}/plan_{plan.hash[:8]}.json", f"{FOLDER}/plan.json")
     return {name: write_json(run.path / name, content) for name in names}
 
 
-def find_plan(run: Run, confirm: str) -> dict[str, Any] | None:
-    """Return the facts of the plan that DATABASE:HASH8 confirms: of this run, else of the phase's newest other run.
+def find_plan(run: Run, confirm: str) -> KeptPlan | None:
+    """Return the plan that DATABASE:HASH8 confirms: of this run, else of the phase's newest other run.
 
     Its `run` says which. None when the archive has no such plan.
     Raises EvidenceError when it is not as that run recorded or sealed it.
@@ -35,7 +33,7 @@ def find_plan(run: Run, confirm: str) -> dict[str, Any] | None:
     name = f"{FOLDER}/plan_{digest}.json"
     others = sorted(run.path.parent.glob(f"*/{name}"), key=lambda path: path.parent.parent.name, reverse=True)
     for each in (run, *(Run(path.parent.parent) for path in others)):
-        found = each.read(name, shapes.PLAN)
-        if found is not None and found["confirmation"] == confirm:
+        found = each.read(name, KeptPlan)
+        if found is not None and found.confirmation == confirm:
             return found
     return None

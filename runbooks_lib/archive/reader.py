@@ -26,6 +26,8 @@ SPARSE_BYTES = 64 * MIB  # a larger file with holes in it is as long as somebody
 DEEPEST = 64  # folders, and JSON
 MOST_FILES = 1_000_000
 CHUNK_BYTES = 4 * MIB
+# What Python raises for content that nobody of ours wrote.
+NOT_UNDERSTOOD = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 

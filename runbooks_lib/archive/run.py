@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from runbooks_lib.archive import shapes
 from runbooks_lib.archive.believed import Believed, sealed_as
 from runbooks_lib.archive.files import write_bytes, write_json, write_text
 from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, alone, followers
@@ -22,32 +21,35 @@ from runbooks_lib.archive.masking.mask import standing_in
 from runbooks_lib.archive.notebooks import notebooks_folder
 from runbooks_lib.archive.reader import SMALL_BYTES
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
+from runbooks_lib.evidence import (
+    HEADER,
+    SCHEMA_VERSION,
+    Evidence,
+    Header,
+    Operator,
+    PhaseOfRun,
+    Record,
+    TargetOfRun,
+    header_of,
+    record_of,
+    step_name,
+)
 from runbooks_lib.given import read_given, read_given_text
 from runbooks_lib.ordinary import learn
 from runbooks_lib.package import DISTRIBUTION, library_digest
 from runbooks_lib.phase import STEPS, Phase, reference, with_services
 from runbooks_lib.phase.seed_file import SeedFile
+from runbooks_lib.typed import Moment, plain, typed
 
-HEADER = "run.json"
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://")
-SCHEMA_VERSION = 1
 SEALED_BY_RUNNER = "RUNBOOKS_SEALED_BY_RUNNER"  # the id of the run that the runner itself will seal
+T = TypeVar("T")
 RECORDED_PACKAGES = ("papermill", "psycopg", "jupyterlab", "ipykernel", "pandas")
 
 
-def now() -> str:
-    """Return the present time, UTC, as ISO 8601 with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def step_name(step: str) -> str:
-    """Return the numbered name that a step's notebook and its files share: 01_preflight.
-
-    Raises EvidenceError for a step that no phase has.
-    """
-    if step not in STEPS:
-        raise EvidenceError(f"There is no step {step!r}.", f"The steps are {', '.join(STEPS)}.")
-    return f"{STEPS.index(step) + 1:02d}_{step}"
+def now() -> Moment:
+    """Return the present time, UTC, with milliseconds."""
+    return Moment(datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"))
 
 
 def is_url(text: str | None) -> bool:
@@ -98,9 +100,9 @@ class Run:
                 f"The run folder {path} could not be made: {error.strerror or error}.",
                 "Free space, or choose a folder that you may write to: --runs DIR.",
             ) from error
-        allowed = {"superuser_objects": list(superuser_objects)} if superuser_objects else {}
-        header = {**_header(path.name, phase), **allowed, "digests": dict(_keep(phase, path))}
-        write_json(path / HEADER, header)
+        write_json(
+            path / HEADER, plain(_header(path.name, phase, superuser_objects, dict(_keep(phase, path))))
+        )
         return cls(path)
 
     @classmethod
@@ -115,11 +117,15 @@ class Run:
         """Return the run's id, the name of its folder."""
         return self.path.name
 
-    def header(self) -> dict[str, Any]:
+    def header(self) -> Header:
         """Return run.json. Raises EvidenceError when there is none, or it is not as it was sealed."""
+        return header_of(self.header_json(), self.path / HEADER)
+
+    def header_json(self) -> dict[str, Any]:
+        """Return run.json as it stands there, for who prints or changes it. Raises EvidenceError as `header` does."""
         path = self.path / HEADER
         believed = sealed_as(self.path) or Believed({}, sealed=False)
-        content = believed.read(self.path, HEADER, shapes.Fields({}), limit_bytes=SMALL_BYTES)
+        content = believed.read(self.path, HEADER, limit_bytes=SMALL_BYTES)
         if content is None:
             raise EvidenceError(f"{path} cannot be read: there is none.", "Name the folder of a run.")
         if content.get("schema_version") != SCHEMA_VERSION:
@@ -127,27 +133,26 @@ class Run:
                 f"{path} is no header of a run that this version can read.",
                 "Name the folder of a run; it was made by another version or is something else.",
             )
-        shapes.require(content, shapes.HEADER, path)
         return content
 
     def update(self, **fields: Any) -> None:
         """Change fields of run.json."""
-        write_json(self.path / HEADER, self.header() | fields)
+        write_json(self.path / HEADER, self.header_json() | plain(fields))
 
     def note(self, digests: Mapping[str, str | None]) -> None:
         """Note in run.json the SHA-256 of files that are complete, by their path in the run; None: there is none now.
 
         What is read later, and what is sealed in the end, must be the same.
         """
-        header = self.header()
-        before = header.get("digests", {})
-        noted = {name: digest for name, digest in (before | digests).items() if digest is not None}
+        content = self.header_json()
+        before = header_of(content, self.path / HEADER).digests
+        noted = {name: digest for name, digest in {**before, **digests}.items() if digest is not None}
         if noted != before:
-            write_json(self.path / HEADER, header | {"digests": noted})
+            write_json(self.path / HEADER, content | {"digests": noted})
 
     def services(self) -> dict[str, str]:
         """Return the service of each target in this run, by the target's name: as they were chosen when it began."""
-        return {target["name"]: target["service"] for target in self.header()["targets"]}
+        return {target.name: target.service for target in self.header().targets}
 
     def at_its_services(self, phase: Phase) -> Phase:
         """Return the run's phase with the services that the run was begun with.
@@ -155,9 +160,9 @@ class Run:
         Raises PreconditionFailed when this is another phase than the run's, or another version of it.
         """
         header = self.header()
-        if header["phase"]["digest"] != phase.digest:
+        if header.phase.digest != phase.digest:
             raise PreconditionFailed(
-                f"The run {self.id} was begun with another version of phase {header['phase']['id']}.",
+                f"The run {self.id} was begun with another version of phase {header.phase.id}.",
                 "Begin a new run: runbooks run PHASE without --resume, or 01_preflight.ipynb with no run parameter.",
             )
         _learn(phase)
@@ -187,33 +192,32 @@ class Run:
         """Return where a step's executed notebook is archived."""
         return self.path / f"{step_name(step)}.ipynb"
 
-    def read(self, name: str, shape: Any) -> dict[str, Any] | None:
-        """Return the JSON of a file of the run, as it was noted or sealed; None when there is none.
+    def read(self, name: str, kind: type[T]) -> T | None:
+        """Return a JSON file of the run, as it was noted or sealed; None when there is none.
 
         Raises EvidenceError when it is something else, or was changed or removed since.
         """
-        return self.believed().read(self.path, name, shape)
+        content = self.believed().read(self.path, name)
+        return None if content is None else typed(content, kind, self.path / name)
 
-    def record(self, step: str) -> dict[str, Any] | None:
+    def record(self, step: str) -> Record | None:
         """Return what a step recorded; None when it has not run in this run. Raises EvidenceError as `read` does."""
-        return self._record(step, self.believed())
+        content = self.record_json(step)
+        return None if content is None else record_of(content, self.path / f"{step_name(step)}.json")
 
-    def evidence(self) -> dict[str, dict[str, Any]]:
-        """Return what every step recorded so far, in the order of the steps. Raises EvidenceError as `read` does."""
+    def record_json(self, step: str) -> dict[str, Any] | None:
+        """Return a step's record as it stands there, for who prints it. Raises EvidenceError as `read` does."""
+        return self.believed().read(self.path, f"{step_name(step)}.json")
+
+    def evidence(self) -> Evidence:
+        """Return header and records of the run as they are now. Raises EvidenceError as `read` does."""
         believed = self.believed()
-        records = ((step, self._record(step, believed)) for step in STEPS)
-        return {step: record for step, record in records if record is not None}
-
-    def executed(self, step: str) -> dict[str, Any] | None:
-        """Return a step's executed notebook; None when none is archived. Raises EvidenceError as `read` does."""
-        return self.read(self.notebook(step).name, shapes.NOTEBOOK)
+        records = {step: believed.read(self.path, f"{step_name(step)}.json") for step in STEPS}
+        return Evidence.from_json(self.header_json(), records, self.path)
 
     def believed(self) -> Believed:
         """Return what the run's files must be to be believed. Raises EvidenceError when that cannot be read."""
-        return sealed_as(self.path) or Believed(self.header().get("digests", {}), sealed=False)
-
-    def _record(self, step: str, believed: Believed) -> dict[str, Any] | None:
-        return believed.read(self.path, f"{step_name(step)}.json", shapes.RECORD)
+        return sealed_as(self.path) or Believed(self.header().digests, sealed=False)
 
 
 def all_runs(runs: Path, phase_id: str | None = None) -> Iterator[Run]:
@@ -226,7 +230,7 @@ def all_runs(runs: Path, phase_id: str | None = None) -> Iterator[Run]:
 def unfinished(runs: Path, phase_id: str) -> Run | None:
     """Return the newest run of a phase if it has not come to its end, else None."""
     newest = max(all_runs(runs, phase_id), key=lambda run: run.id, default=None)
-    return newest if newest is not None and newest.header()["finished_at"] is None else None
+    return newest if newest is not None and newest.header().finished_at is None else None
 
 
 def operator() -> str:
@@ -273,29 +277,31 @@ def _keep(phase: Phase, path: Path) -> Iterator[tuple[str, str]]:
         yield f"plan/{name}.sha256", write_text(path / "plan" / f"{name}.sha256", f"{digest}  {name}\n")
 
 
-def _header(run_id: str, phase: Phase) -> dict[str, Any]:
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "id": run_id,
-        "phase": {
-            "id": phase.id,
-            "title": {"fr": phase.title.fr, "en": phase.title.en},
-            "digest": phase.digest,
-            "ref": reference(phase),
-        },
-        "mode": "plan",
-        "library": library_digest(),
-        "started_at": now(),
-        "finished_at": None,
-        "verdict": None,
-        "operator": {"user": operator(), "host": platform.node()},
-        "versions": {
+def _header(run_id: str, phase: Phase, superuser_objects: Sequence[str], digests: dict[str, str]) -> Header:
+    return Header(
+        schema_version=SCHEMA_VERSION,
+        id=run_id,
+        phase=PhaseOfRun(
+            id=phase.id,
+            title={"fr": phase.title.fr, "en": phase.title.en},
+            digest=phase.digest,
+            ref=reference(phase),
+        ),
+        mode="plan",
+        library=library_digest(),
+        started_at=now(),
+        finished_at=None,
+        verdict=None,
+        operator=Operator(user=operator(), host=platform.node()),
+        versions={
             "python": platform.python_version(),
             "runbooks": version(DISTRIBUTION),
             **{package: version(package) for package in RECORDED_PACKAGES},
         },
-        "targets": [
-            {"name": t.name, "service": t.service, "role": t.role.value, "database": t.database}
+        targets=tuple(
+            TargetOfRun(name=t.name, service=t.service, role=t.role.value, database=t.database)
             for t in phase.targets.values()
-        ],
-    }
+        ),
+        superuser_objects=tuple(superuser_objects),
+        digests=digests,
+    )

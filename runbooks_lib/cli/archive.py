@@ -77,28 +77,26 @@ def show(run: str, folder: str | None, as_json: bool) -> None:
 
     RUN is its folder or URL, its id, or the beginning of its id.
     """
-    from runbooks_lib.archive.run import step_name
+    from runbooks_lib.evidence import step_name
 
     with opened(run, folder) as found:
-        header, evidence = found.header(), found.evidence()
-        sealed = found.sealed
-    if as_json:
-        told = {"run": header, "sealed": sealed, "steps": evidence}
-        say_json(told)
-        return
-    ended = "complete" if header["finished_at"] else "incomplete"
+        evidence, sealed = found.evidence(), found.sealed
+        header = evidence.header
+        if as_json:
+            steps = {step: found.record_json(step) for step in evidence.steps}
+            say_json({"run": found.header_json(), "sealed": sealed, "steps": steps})
+            return
+    ended = "complete" if header.finished_at else "incomplete"
     say(
-        f"{header['id']} {header['phase']['id']} {header['mode']}, verdict {header['verdict']}, {ended}, "
+        f"{header.id} {header.phase.id} {header.mode}, verdict {header.verdict}, {ended}, "
         + ("sealed" if sealed else "not sealed")
     )
-    for step, record in evidence.items():
-        closed = f"{record['duration_s']} s" if record["finished_at"] else "not closed"
-        say(f"{step_name(step):24} {record['verdict'] or '-':5} {closed}")
-        for answer in record["answers"].values():
-            for finding in answer["findings"]:
-                if finding["verdict"] != "PASS":
-                    said = "{verdict} {check} {target} {object}: have {have}, want {want}".format(**finding)
-                    say(f"    {said}")
+    for step, record in evidence.records.items():
+        closed = f"{record.duration_s} s" if record.finished_at else "not closed"
+        say(f"{step_name(step):24} {record.verdict or '-':5} {closed}")
+        for f in record.findings:
+            if f.verdict != "PASS":
+                say(f"    {f.verdict} {f.check} {f.target} {f.object}: have {f.have}, want {f.want}")
 
 
 @runs.command("diff")
@@ -179,7 +177,7 @@ _HEADINGS = ("run", "phase", "mode", "verdict", "begun (UTC)", "seconds", "state
 
 def _row(run: Listed) -> tuple[str, ...]:
     seconds = "-" if run.duration_s is None else f"{run.duration_s:.1f}"
-    begun = str(run.header.get("started_at", "-"))[:19].replace("T", " ")
+    begun = run.header.started_at[:19].replace("T", " ") if run.header else "-"
     cells = run.id, run.phase, run.mode, run.verdict, begun, seconds, run.state, "yes" if run.sealed else "no"
     return tuple(map(visible, cells))
 

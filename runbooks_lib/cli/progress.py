@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 
-from runbooks_lib.archive.run import step_name
 from runbooks_lib.cli.terminal import console, say, say_lines, shown
+from runbooks_lib.evidence import step_name
+from runbooks_lib.facts.contents import Checklist
+from runbooks_lib.facts.writing import Plan
 from runbooks_lib.findings import CLOSING, Verdict
 from runbooks_lib.phase import STEPS
 
@@ -89,32 +91,25 @@ def print_result(result: Result, *, lang: str, apply: bool) -> None:
     `lang` is the language of the open items, which are texts of the phase.
     """
     console(width=None if console().is_terminal else PLAIN_WIDTH).print(_steps_table(result.outcomes))
-    for item in _open_items(result):
-        counted = f"{item['passed']} of {item['judged']} findings passed"
-        reason = item["reason"][lang] if item["reason"] else counted
-        say(f"open: {item['text'][lang]} ({reason})")
+    report = result.run.record("report") if "report" in [each.step for each in result.outcomes] else None
+    for item in report.facts(Checklist).items if report else ():
+        if item.verdict is Verdict.OPEN:
+            counted = f"{item.passed} of {item.judged} findings passed"
+            say(f"open: {item.text[lang]} ({item.reason[lang] if item.reason else counted})")
     _print_plan(result, apply=apply)
     say(f"run folder: {result.run.path}")
     _print_stop(result)
-
-
-def _open_items(result: Result) -> list[dict[str, Any]]:
-    if "report" not in [outcome.step for outcome in result.outcomes]:
-        return []
-    answers = (result.run.record("report") or {}).get("answers", {})
-    items = answers.get("checklist", {}).get("facts", {}).get("items", [])
-    return [item for item in items if item["verdict"] == Verdict.OPEN]
 
 
 def _print_plan(result: Result, *, apply: bool) -> None:
     if apply:
         return
     say("plan only: no database was written to")
-    record = result.run.record("baseline_migration") or {}
-    plan = record.get("answers", {}).get("plan", {}).get("facts", {})
-    if result.exit_code == 0 and plan:
-        say(f"plan hash: {plan['hash']}")
-        say(f"to apply it: --apply --confirm {plan['confirmation']}")
+    record = result.run.record("baseline_migration")
+    plan = record.facts(Plan) if record else Plan()
+    if result.exit_code == 0 and plan.confirmation:
+        say(f"plan hash: {plan.hash}")
+        say(f"to apply it: --apply --confirm {plan.confirmation}")
 
 
 def _print_stop(result: Result) -> None:

@@ -257,13 +257,14 @@ def _publish(run: Run, runs: str | None) -> None:
 
 def _decide(folder: Run, phase: Phase, *, apply: bool) -> dict[str, str]:
     """Decide which steps of a run are kept; note in run.json, and say on stderr, why each is or is not repeated."""
-    from runbooks_lib.archive.run import now, step_name
+    from runbooks_lib.archive.run import now
+    from runbooks_lib.evidence import step_name
     from runbooks_lib.execution.resume import decide
 
     decisions = decide(folder, phase, apply=apply)
     noted = [{"step": d.step, "repeated": d.repeat, "why": d.why} for d in decisions]
     folder.reopen()
-    folder.update(resumed=[*folder.header().get("resumed", []), {"at": now(), "steps": noted}])
+    folder.update(resumed=[*folder.header().resumed, {"at": now(), "steps": noted}])
     for decision in decisions:
         what = "again" if decision.repeat else "kept"
         say(f"{step_name(decision.step):24} {what:5}  {decision.why}", err=True)

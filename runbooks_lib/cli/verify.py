@@ -72,7 +72,9 @@ def keygen(out: Path) -> None:
 
 
 def _as_json(found: Verification) -> dict[str, Any]:
-    manifest = found.manifest or {}
+    from runbooks_lib.typed import plain
+
+    manifest = plain(found.manifest) or {}
     return {
         "run": found.folder.name,
         "folder": str(found.folder),
@@ -89,9 +91,9 @@ def _as_json(found: Verification) -> dict[str, Any]:
 def _print(found: Verification) -> None:
     name = found.folder.name
     if found.manifest is not None:
-        state = "complete" if found.manifest["complete"] else "stopped before its end"
-        said = f"{found.manifest['phase']} {found.mode or '-'}, {state}, verdict {found.manifest['verdict']}"
-        say(f"{name}  {said}, sealed {found.manifest['sealed_at']}")
+        state = "complete" if found.manifest.complete else "stopped before its end"
+        said = f"{found.manifest.phase} {found.mode or '-'}, {state}, verdict {found.manifest.verdict}"
+        say(f"{name}  {said}, sealed {found.manifest.sealed_at}")
     for problem in found.problems:
         say(f"  {problem.kind:14} {problem.where}: {problem.what}")
     for note in found.notes:

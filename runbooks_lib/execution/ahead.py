@@ -14,8 +14,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from runbooks_lib.archive.run import Run, step_name
+from runbooks_lib.archive.run import Run
 from runbooks_lib.errors import RunbookError
+from runbooks_lib.evidence import step_name
 from runbooks_lib.temporary import ANSWERS, delete_folder, new_folder, sweep
 
 PRISMA_TIMEOUT_S = 20.0  # as long as a run that is stopped may have to wait for it

@@ -5,6 +5,8 @@ from __future__ import annotations
 from runbooks_lib.archive.notebooks import code_digest
 from runbooks_lib.archive.run import Run
 from runbooks_lib.errors import EvidenceError, GateClosed
+from runbooks_lib.facts.databases import Dumps
+from runbooks_lib.facts.writing import Plan
 from runbooks_lib.findings import CLOSING
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.session.connect import Sessions
@@ -26,10 +28,11 @@ def confirmation_of(phase: Phase, run: Run) -> str:
         plan = baseline_migration.plan(
             phase,
             sessions,
-            dumps=record["answers"]["dump"]["facts"]["dumps"],
+            dumps=record.facts(Dumps).dumps,
             code=code_digest(),
             folder=run.path / "backup",
         )
     if plan.verdict in CLOSING:
         raise GateClosed("There is no plan to confirm.", "; ".join(f.have for f in plan.findings))
-    return str(plan.facts["confirmation"])
+    assert isinstance(plan.facts, Plan)
+    return plan.facts.confirmation

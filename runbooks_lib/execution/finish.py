@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from runbooks_lib.archive.files import write_text
-from runbooks_lib.archive.judged import NOT_DRAWN, NOT_SEALED
 from runbooks_lib.archive.run import Run, now
 from runbooks_lib.archive.seal.keys import signing_key
 from runbooks_lib.archive.seal.seal import seal
 from runbooks_lib.archive.seal.secret_scan import scan
 from runbooks_lib.errors import EvidenceError, ExecutionError, RunbookError
 from runbooks_lib.findings import CLOSING, Verdict, worst_of
-from runbooks_lib.phase import STEPS
 from runbooks_lib.report.html.pages import write_pages
 from runbooks_lib.report.junit import junit
 from runbooks_lib.report.metrics import metrics
@@ -35,7 +33,7 @@ def finish(run: Run, *, key: Path | None = None) -> None:
         scan(run)
         seal(run, key=signing_key(key))
     except EvidenceError as error:
-        _note(run, error, NOT_SEALED)
+        _note(run, error, "not_sealed")
         raise
     if undrawn is not None:
         raise undrawn
@@ -46,9 +44,9 @@ def write_exports(run: Run) -> None:
 
     Raises EvidenceError when they cannot be written, or the evidence cannot be read.
     """
-    header, evidence = run.header(), run.evidence()
-    write_text(run.path / JUNIT, junit(header, evidence))
-    write_text(run.path / METRICS, metrics(header, evidence))
+    evidence = run.evidence()
+    write_text(run.path / JUNIT, junit(evidence))
+    write_text(run.path / METRICS, metrics(evidence))
 
 
 def _draw(run: Run) -> ExecutionError | None:
@@ -63,7 +61,7 @@ def _draw(run: Run) -> ExecutionError | None:
             f"The pages of the run could not be drawn: {type(error).__name__}: {error}.",
             "The evidence is kept. This is a defect of the runbooks: report it.",
         )
-        _note(run, undrawn, NOT_DRAWN)
+        _note(run, undrawn, "not_drawn")
         return undrawn
     return None
 
@@ -75,9 +73,8 @@ def _note(run: Run, error: RunbookError, key: str) -> None:
 def finish_by_hand(run: Run) -> None:
     """Finish a run whose notebooks were run one by one, without the runner: note how it ended, then as `finish`."""
     evidence = run.evidence()
-    verdicts = [Verdict(record["verdict"] or Verdict.ERROR) for record in evidence.values()]
-    worst = worst_of(verdicts)
-    whole = set(evidence) == set(STEPS) and worst not in CLOSING
+    worst = worst_of(record.verdict or Verdict.ERROR for record in evidence.records.values())
+    whole = not evidence.missing_steps and worst not in CLOSING
     ended = now()
     run.update(stopped_at=ended, finished_at=ended if whole else None, verdict=worst)
     finish(run)

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from runbooks_lib.archive.notebooks import code_digest
 from runbooks_lib.archive.reader import sha256_of
 from runbooks_lib.archive.run import Run
 from runbooks_lib.errors import PreconditionFailed, RunbookError
-from runbooks_lib.findings import CLOSING, Verdict
+from runbooks_lib.evidence import Record
+from runbooks_lib.facts.databases import Dumps
+from runbooks_lib.facts.writing import Plan, RecordedHistory
+from runbooks_lib.findings import CLOSING
 from runbooks_lib.package import library_digest
 from runbooks_lib.phase import STEPS, Phase
 from runbooks_lib.postgres.catalog.catalog import read_catalog
 from runbooks_lib.postgres.catalog.differences import Described, compare, describe, from_plain, in_words
 from runbooks_lib.postgres.dump.data_dump import read_data_dump
 from runbooks_lib.postgres.session.connect import Sessions
-from runbooks_lib.prisma.history import read_rows, recorded_schema
+from runbooks_lib.prisma.history import read_rows
 
-Record = dict[str, Any]
 LOOKS_ANEW = "it looks at the present state"
 
 
@@ -43,7 +44,7 @@ def decide(run: Run, phase: Phase, *, apply: bool) -> tuple[Decision, ...]:
     Raises PreconditionFailed when the phase is another than the run's, or when the run is complete.
     """
     phase = run.at_its_services(phase)
-    if run.header()["finished_at"] is not None:
+    if run.header().finished_at is not None:
         raise PreconditionFailed(f"The run {run.id} is complete.", "Begin a new run: runbooks run PHASE.")
     with Sessions(phase.targets, application_name=f"runbooks resume {run.id}") as sessions:
         return tuple(_decide(run, phase, sessions, step, apply=apply) for step in STEPS)
@@ -67,16 +68,16 @@ def _unusable(run: Run, step: str, record: Record | None, *, apply: bool) -> str
     """Return why a record says nothing about now; None when it may."""
     if record is None:
         return "it has not run"
-    if record["finished_at"] is None or not run.notebook(step).exists():
+    if record.finished_at is None or not run.notebook(step).exists():
         return "it did not come to its end"
-    if Verdict(record["verdict"]) in CLOSING:
-        return f"its verdict was {record['verdict']}"
-    if record["code"] != code_digest():
+    if record.verdict in {None, *CLOSING}:
+        return f"its verdict was {record.verdict}"
+    if record.code != code_digest():
         return "the notebooks have changed since"
-    if record.get("library") != library_digest():
+    if record.library != library_digest():
         return "the library has changed since"
-    if record["mode"] != ("apply" if apply else "plan"):
-        return f"it ran in mode {record['mode']}"
+    if record.mode != ("apply" if apply else "plan"):
+        return f"it ran in mode {record.mode}"
     return None
 
 
@@ -86,16 +87,16 @@ def _looks_anew(run: Run, phase: Phase, sessions: Sessions, record: Record) -> s
 
 def _dumps_stand(run: Run, phase: Phase, sessions: Sessions, record: Record) -> str | None:
     """The dumps are on disk as noted, and their sources have not changed, but for what this run's plan makes."""
-    for name, noted in record["answers"]["dump"]["facts"]["dumps"].items():
-        file = run.path / "backup" / noted["path"]
-        if not file.is_file() or sha256_of(file) != noted["sha256"]:
-            return f"the dump {noted['path']} is not there as it was made"
-        data = noted.get("data")
-        if data and read_data_dump(run.path / "backup" / data["path"]).sha256 != data["sha256"]:
-            return f"the dump {data['path']} is not there as it was made"
+    for name, noted in record.facts(Dumps).dumps.items():
+        file = run.path / "backup" / noted.path
+        if not file.is_file() or sha256_of(file) != noted.sha256:
+            return f"the dump {noted.path} is not there as it was made"
+        data = noted.data
+        if data and read_data_dump(run.path / "backup" / data.path).sha256 != data.sha256:
+            return f"the dump {data.path} is not there as it was made"
         with sessions.snapshot(name) as conn:
             catalog = read_catalog(conn)
-        if catalog.fingerprint() == noted["fingerprint"]:
+        if catalog.fingerprint() == noted.fingerprint:
             continue
         if name != phase.baseline.target or _missing(run, describe(catalog)):
             return f"the catalogue of target {name} has changed since it was dumped"
@@ -103,7 +104,7 @@ def _dumps_stand(run: Run, phase: Phase, sessions: Sessions, record: Record) -> 
 
 
 def _baseline_stands(run: Run, phase: Phase, sessions: Sessions, record: Record) -> str | None:
-    if record["mode"] == "plan":
+    if record.mode == "plan":
         return LOOKS_ANEW
     with sessions.snapshot(phase.baseline.target) as conn:
         missing = _missing(run, describe(read_catalog(conn)))
@@ -111,20 +112,21 @@ def _baseline_stands(run: Run, phase: Phase, sessions: Sessions, record: Record)
 
 
 def _migration_stands(run: Run, phase: Phase, sessions: Sessions, record: Record) -> str | None:
-    if record["mode"] == "plan":
+    if record.mode == "plan":
         return LOOKS_ANEW
     with sessions.snapshot(phase.migration.target) as conn:
-        rows = read_rows(conn, schema=recorded_schema(record))
+        rows = read_rows(conn, schema=record.facts(RecordedHistory).schema)
     there = any(row.name == phase.migration.name and row.applied for row in rows or ())
     return None if there else "the migration is not recorded"
 
 
 def _missing(run: Run, live: Described) -> list[str]:
     """Return what a database lacks of the objects that this run's plan makes."""
-    plan = (run.record("baseline_migration") or {}).get("answers", {}).get("plan", {}).get("facts", {})
-    if "makes" not in plan:
+    record = run.record("baseline_migration")
+    plan = record.facts(Plan) if record else Plan()
+    if plan.makes is None:
         return ["there is no plan"]
-    makes = from_plain(plan["makes"])
+    makes = from_plain(plan.makes)
     return list(map(in_words, compare({key: live[key] for key in makes if key in live}, makes)))
 
 

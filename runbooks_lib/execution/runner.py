@@ -21,8 +21,9 @@ from runbooks_lib import errors
 from runbooks_lib.archive.files import write_notebook
 from runbooks_lib.archive.notebooks import notebooks_folder
 from runbooks_lib.archive.reader import read_json
-from runbooks_lib.archive.run import SEALED_BY_RUNNER, Run, now, step_name
+from runbooks_lib.archive.run import SEALED_BY_RUNNER, Run, now
 from runbooks_lib.errors import EvidenceError, ExecutionError, RunbookError
+from runbooks_lib.evidence import StepEnd, step_name
 from runbooks_lib.execution.ahead import Ahead
 from runbooks_lib.execution.kernels.warm import warm_kernels, without_iri_grammar
 from runbooks_lib.findings import CLOSING, Finding, Verdict, worst, worst_of
@@ -109,7 +110,7 @@ def run_notebooks(
             parameters: dict[str, Any] = {"phase": phase, "run": str(run.path), "apply": apply}
             if step == "baseline_migration":
                 parameters["confirm"] = confirm() if apply else ""
-            if step == "backup" and (allowed := run.header().get("superuser_objects")):
+            if step == "backup" and (allowed := run.header().superuser_objects):
                 parameters["allow_superuser_objects"] = ",".join(allowed)
             outcome = execute_step(
                 run, step, parameters, cell_timeout_s=cell_timeout_s, another_follows=step != due[-1]
@@ -140,9 +141,8 @@ def _sealing(run: Run) -> Iterator[None]:
 def _kept(run: Run, step: str, why: str) -> Outcome:
     record = run.record(step)
     assert record is not None
-    return Outcome(
-        step=step, verdict=Verdict(record["verdict"]), duration_s=0.0, findings=_findings(record), kept=why
-    )
+    verdict = record.verdict or Verdict.ERROR
+    return Outcome(step=step, verdict=verdict, duration_s=0.0, findings=record.findings, kept=why)
 
 
 def execute_step(
@@ -209,7 +209,7 @@ def _execute(
 
 def _judge(run: Run, step: str, problem: BaseException | None, *, duration_s: float) -> Outcome:
     record = run.record(step)
-    findings = _findings(record)
+    findings = record.findings if record else ()
     stopped_by: RunbookError | None = None
     if problem is not None:
         stopped_by = _as_runbook_error(step, problem)
@@ -222,14 +222,14 @@ def _judge(run: Run, step: str, problem: BaseException | None, *, duration_s: fl
             f"{missing} code cells of {step_name(step)}.ipynb were not executed, though nothing failed.",
             "A cell ended the kernel's work early (sys.exit?); read the archived notebook.",
         )
-    elif record is None or record["finished_at"] is None:
+    elif record is None or record.finished_at is None or record.verdict is None:
         verdict = Verdict.ERROR
         stopped_by = ExecutionError(
             f"{step_name(step)}.ipynb came to its end without a closed record of the step.",
             "Its last cell must be show(step.close()); use the notebooks as they are shipped.",
         )
     else:
-        verdict = Verdict(record["verdict"])
+        verdict = record.verdict
     return Outcome(
         step=step,
         verdict=verdict,
@@ -238,11 +238,6 @@ def _judge(run: Run, step: str, problem: BaseException | None, *, duration_s: fl
         stopped_by=stopped_by,
         interrupted=isinstance(problem, KeyboardInterrupt),
     )
-
-
-def _findings(record: dict[str, Any] | None) -> tuple[Finding, ...]:
-    answers = (record or {}).get("answers", {}).values()
-    return tuple(Finding.from_dict(row) for answer in answers for row in answer["findings"])
 
 
 def _as_runbook_error(step: str, problem: BaseException) -> RunbookError:
@@ -278,13 +273,13 @@ def _note_end(run: Run, result: Result) -> None:
         verdict=result.verdict,
         exit_code=result.exit_code,
         steps=[
-            {
-                "step": o.step,
-                "verdict": o.verdict,
-                "duration_s": o.duration_s,
-                "kept": o.kept or None,
-                "stopped_by": None if o.stopped_by is None else str(o.stopped_by),
-            }
+            StepEnd(
+                step=o.step,
+                verdict=o.verdict,
+                duration_s=o.duration_s,
+                kept=o.kept or None,
+                stopped_by=None if o.stopped_by is None else str(o.stopped_by),
+            )
             for o in result.outcomes
         ],
     )

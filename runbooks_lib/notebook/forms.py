@@ -43,7 +43,7 @@ class ConfirmationForm(_Form):
     undecided: Mapping[str, Any] = {"apply": True}
 
     def __init__(self, step: Step, options: Mapping[str, Any], *, decided: Callable[..., None]) -> None:
-        wanted = options["plan"].get("confirmation", "")
+        wanted = options["plan"].confirmation
         prompt = ipywidgets.HTML(
             f"To <b>write to the database</b>, type <code>{visible_html(wanted)}</code> and press <i>Confirm</i>. "
             "To write nothing, press <i>Only plan</i>.",

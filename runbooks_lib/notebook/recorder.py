@@ -14,8 +14,8 @@ from typing import Any, ClassVar, TextIO
 
 from runbooks_lib.archive.files import write_notebook
 from runbooks_lib.archive.notebooks import blank, notebooks_folder
-from runbooks_lib.archive.run import step_name
 from runbooks_lib.archive.seal.execution_order import INJECTED, WALKTHROUGH, WIDGET
+from runbooks_lib.evidence import step_name
 
 OWN = "own"  # the tag of a cell that the operator added
 

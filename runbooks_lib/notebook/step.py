@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from runbooks_lib.archive.files import write_json, write_text
 from runbooks_lib.archive.notebooks import code_digest
@@ -20,17 +23,21 @@ from runbooks_lib.archive.run import (
     all_runs,
     now,
     runs_folder,
-    step_name,
     unfinished,
 )
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import ExecutionError, PreconditionFailed, RunbookError
-from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run, gate, worst
+from runbooks_lib.evidence import SCHEMA_VERSION, Answered, Evidence, Record, step_name
+from runbooks_lib.facts import FACTS
+from runbooks_lib.facts.base import Facts
+from runbooks_lib.facts.databases import Dumps, Proof
+from runbooks_lib.facts.writing import Applied, KeptPlan, Plan
+from runbooks_lib.findings import CLOSING, Answer, could_not_run, gate, worst
 from runbooks_lib.package import library_digest
 from runbooks_lib.phase import STEPS, Phase, load_phase, shipped_ids
 from runbooks_lib.postgres.session.connect import Sessions
+from runbooks_lib.typed import Moment
 
-SCHEMA_VERSION = 1
 OURS = "This is a defect of the runbooks: report it."
 
 
@@ -47,31 +54,29 @@ class Step:
         self.sessions = Sessions(phase.targets, application_name=f"runbooks {name} {run.id}", run=run.id)
         self.path = run.path / f"{step_name(name)}.json"
         self._clock = time.monotonic()
-        self._findings: list[Finding] = []
         self._made: dict[str, str | None] = {}  # the files that this step has made, with their SHA-256
-        self._record: dict[str, Any] = {
-            "schema_version": SCHEMA_VERSION,
-            "step": name,
-            "run": run.id,
-            "phase": phase.id,
-            "mode": "apply" if apply else "plan",
-            "code": code_digest(),
-            "library": library_digest(),
-            "started_at": now(),
-            "finished_at": None,
-            "duration_s": None,
-            "verdict": None,
-            "answers": {},
-        }
+        self._record = Record(
+            schema_version=SCHEMA_VERSION,
+            step=name,
+            run=run.id,
+            phase=phase.id,
+            mode="apply" if apply else "plan",
+            code=code_digest(),
+            library=library_digest(),
+            started_at=now(),
+            finished_at=None,
+            duration_s=None,
+            verdict=None,
+            answers={},
+        )
         run.note({self.path.name: None, run.notebook(name).name: None})  # those of an earlier execution
         self._write()
 
     def arm(self) -> None:
         """Let this step write, and note in its record and in run.json that it may."""
         self.apply = True
-        self._record["mode"] = "apply"
-        self._write()
-        if self.run.header()["mode"] != "apply":
+        self._write(mode="apply")
+        if self.run.header().mode != "apply":
             self.run.update(mode="apply")
 
     def ask(self, question: Callable[..., Answer], /, **options: Any) -> Answer:
@@ -99,31 +104,30 @@ class Step:
         self._keep(question, began, clock, answer)
         if defect is not None:
             raise defect
-        return answer
+        return answer if answer.facts else replace(answer, facts=_nothing(self.name, question.__name__))
 
-    def facts(self, step: str, question: str) -> Mapping[str, Any]:
-        """Return the facts that a step of this run recorded for a question.
+    def facts(self, step: str, question: str) -> Any:
+        """Return the facts that a step of this run recorded for a question, in the question's own type.
 
         Raises PreconditionFailed, naming the notebook to run first, when there are none, or when the answer closed
         that step's gate: nothing may be built on it.
         """
         record = self._record if step == self.name else self.run.record(step)
-        answer = (record or {}).get("answers", {}).get(question)
+        answer = record.answers.get(question) if record else None
         if answer is None:
             raise PreconditionFailed(
                 f"This run has no answer of step {step} to `{question}`.",
                 f"Run {step_name(step)}.ipynb first, with the same run folder: {self.run.path}",
             )
-        if answer["verdict"] in CLOSING:
+        if answer.verdict in CLOSING:
             raise PreconditionFailed(
-                f"The answer of step {step} to `{question}` is {answer['verdict']} in this run.",
+                f"The answer of step {step} to `{question}` is {answer.verdict} in this run.",
                 f"Mend what {step_name(step)}.ipynb names and run it again, with the same run folder: {self.run.path}",
             )
-        facts: Mapping[str, Any] = answer["facts"]
-        return facts
+        return answer.facts
 
-    def evidence(self) -> dict[str, dict[str, Any]]:
-        """Return what every step of this run recorded so far, this one included."""
+    def evidence(self) -> Evidence:
+        """Return header and records of this run as they are now, this step's own included."""
         return self.run.evidence()
 
     @property
@@ -137,49 +141,42 @@ class Step:
         self._made[name] = write_text(path, text)
         return path
 
-    def planned(self, confirm: str) -> Mapping[str, Any] | None:
-        """Return the facts of the plan that `confirm` names, of this run or of an earlier one; None without any.
+    def planned(self, confirm: str) -> KeptPlan | None:
+        """Return the plan that `confirm` names, of this run or of an earlier one; None without any."""
+        return find_plan(self.run, confirm)
 
-        Its `ours` says whether it was made in this run: only then may an interrupted apply be taken up again.
-        """
-        found = find_plan(self.run, confirm)
-        return None if found is None else {**found, "ours": found["run"] == self.run.id}
-
-    def applied_plan(self) -> Mapping[str, Any] | None:
-        """Return the facts of the plan that this run confirmed and applied; None as long as it has not.
+    def applied_plan(self) -> Plan | None:
+        """Return the plan that this run confirmed and applied; None as long as it has not.
 
         Whoever writes after the baseline writes under the same confirmation, and step 3 is where it is checked.
         """
-        record = self.run.record("baseline_migration") or {}
-        answers = record.get("answers", {})
-        if not record.get("finished_at") or not answers.get("apply", {}).get("facts", {}).get("applied"):
-            return None
-        facts: Mapping[str, Any] = answers["plan"]["facts"]
-        return facts
+        record = self.run.record("baseline_migration")
+        ended = record is not None and record.finished_at and record.facts(Applied).applied
+        return record.facts(Plan) if record is not None and ended else None
 
-    def rehearsed_plan(self) -> Mapping[str, Any] | None:
-        """Return the facts of the plan that this run has rehearsed and not applied; None where this step applies.
+    def rehearsed_plan(self) -> Plan | None:
+        """Return the plan that this run has rehearsed and not applied; None where this step applies.
 
         What it makes is not there yet: whoever looks for it in a run that only plans judges it later.
         """
-        answers = (self.run.record("baseline_migration") or {}).get("answers", {})
-        rehearsed = answers.get("rehearse", {}).get("verdict", Verdict.ERROR) not in CLOSING
-        if self.apply or not rehearsed or answers.get("apply", {}).get("facts", {}).get("applied"):
+        record = self.run.record("baseline_migration")
+        rehearsal = record.answers.get("rehearse") if record else None
+        if self.apply or record is None or rehearsal is None or rehearsal.verdict in CLOSING:
             return None
-        facts: Mapping[str, Any] = answers["plan"]["facts"]
-        return facts
+        return None if record.facts(Applied).applied else record.facts(Plan)
 
     def schema_dump(self, target: str) -> Path | None:
         """Return this run's dump of a target's schema; None when there is none, or its gate closed."""
-        answer = (self.run.record("backup") or {}).get("answers", {}).get("dump")
-        if answer is None or answer["verdict"] in CLOSING or target not in answer["facts"].get("dumps", {}):
+        record = self.run.record("backup")
+        if record is None or "dump" not in record.answers or record.answers["dump"].verdict in CLOSING:
             return None
-        return self.folder("backup") / str(answer["facts"]["dumps"][target]["path"])
+        made = record.facts(Dumps).dumps.get(target)
+        return self.folder("backup") / made.path if made else None
 
     def superuser_objects(self) -> list[str]:
         """Return the objects that this run's scratch servers may make by a superuser, as its backup was proved."""
-        answer = (self.run.record("backup") or {}).get("answers", {}).get("prove", {})
-        return list(answer.get("facts", {}).get("superuser_objects", []))
+        record = self.run.record("backup")
+        return list(record.facts(Proof).superuser_objects) if record else []
 
     def folder(self, name: str) -> Path:
         """Return a folder of the run: backup or plan."""
@@ -193,14 +190,11 @@ class Step:
         Raises GateClosed.
         """
         self.sessions.close()
-        self._record |= {
-            "finished_at": now(),
-            "duration_s": round(time.monotonic() - self._clock, 3),
-            "verdict": worst(self._findings),
-        }
-        digest = self._write()
+        findings = self._record.findings
+        duration_s = round(time.monotonic() - self._clock, 3)
+        digest = self._write(finished_at=now(), duration_s=duration_s, verdict=worst(findings))
         self.run.note({**self._made, self.path.name: digest})
-        gate(self._findings)
+        gate(findings)
         if self.seals and self.name == STEPS[-1] and os.environ.get(SEALED_BY_RUNNER) != self.run.id:
             from runbooks_lib.execution.finish import finish_by_hand
 
@@ -211,32 +205,36 @@ class Step:
         )
         row = {
             "step": step_name(self.name),
-            "verdict": worst(self._findings).value,
-            "findings": len(self._findings),
+            "verdict": worst(findings).value,
+            "findings": len(findings),
             "evidence": str(self.path),
             "SHA-256": digest,
             "next": following,
         }
-        return Answer(findings=tuple(self._findings), rows=(row,))
+        return Answer(findings=findings, rows=(row,))
 
-    def _keep(self, question: Callable[..., Answer], began: str, clock: float, answer: Answer) -> None:
-        self._record["answers"][question.__name__] = {
-            "asked": (question.__doc__ or "").strip().partition("\n")[0],
-            "started_at": began,
-            "duration_s": round(time.monotonic() - clock, 3),
-            "verdict": answer.verdict,
-            "findings": [finding.to_dict() for finding in answer.findings],
-            "facts": answer.facts,
-        }
-        self._findings = [
-            Finding.from_dict(row) for kept in self._record["answers"].values() for row in kept["findings"]
-        ]
-        self._write()
-        if "confirmation" in answer.facts:
+    def _keep(self, question: Callable[..., Answer], began: Moment, clock: float, answer: Answer) -> None:
+        kept = Answered(
+            asked=(question.__doc__ or "").strip().partition("\n")[0],
+            started_at=began,
+            duration_s=round(time.monotonic() - clock, 3),
+            verdict=answer.verdict,
+            findings=answer.findings,
+            facts=answer.facts,
+        )
+        self._write(answers={**self._record.answers, question.__name__: kept})
+        if isinstance(answer.facts, Plan):
             self._made |= keep_plan(self.run, answer.facts)
 
-    def _write(self) -> str:
-        return write_json(self.path, self._record)
+    def _write(self, **changed: Any) -> str:
+        """Write the record as it is with these fields changed; return its SHA-256."""
+        self._record = msgspec.structs.replace(self._record, **changed)
+        return write_json(self.path, self._record.to_json())
+
+
+def _nothing(step: str, question: str) -> Facts:
+    """Return empty facts in the question's own type."""
+    return FACTS.get((step, question), Facts)()
 
 
 def take_part(name: str, *, phase: str, run: str = "", begin: bool = True) -> tuple[Phase, Run]:
@@ -251,7 +249,7 @@ def take_part(name: str, *, phase: str, run: str = "", begin: bool = True) -> tu
     loaded = load_phase(phase or phase_in_progress(found))
     if found is None:
         newest = unfinished(runs_folder(), loaded.id)
-        if newest is not None and (name != STEPS[0] or not newest.evidence()):
+        if newest is not None and (name != STEPS[0] or not newest.evidence().records):
             found = newest
         elif begin:
             found = Run.create(runs_folder(), loaded)
@@ -269,8 +267,8 @@ def phase_in_progress(run: Run | None = None) -> str:
     Raises PreconditionFailed when neither says which.
     """
     newest = run or max(all_runs(runs_folder()), key=lambda each: each.id, default=None)
-    if newest is not None and (run or newest.header()["finished_at"] is None):
-        return str(newest.header()["phase"]["ref"])
+    if newest is not None and (run or newest.header().finished_at is None):
+        return newest.header().phase.ref
     if len(shipped_ids()) == 1:
         return shipped_ids()[0]
     raise PreconditionFailed(

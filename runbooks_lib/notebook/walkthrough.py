@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from IPython import get_ipython
 from IPython.display import display
 
-from runbooks_lib.archive.run import Run, runs_folder, step_name, unfinished
+from runbooks_lib.archive.run import Run, runs_folder, unfinished
 from runbooks_lib.errors import EvidenceError, PreconditionFailed, RunbookError
-from runbooks_lib.findings import CLOSING, Answer, Verdict
+from runbooks_lib.evidence import Record, step_name
+from runbooks_lib.findings import CLOSING, Answer
 from runbooks_lib.notebook import step as headless
 from runbooks_lib.notebook.front_end import front_end, link_to
 from runbooks_lib.notebook.progress_line import ProgressLine
@@ -63,7 +64,7 @@ class WalkedStep(Step):
                 f"This kernel takes part in run {self.run.id}, and run {newest.id} was begun since.", again
             )
         record = self.run.record(self.name)
-        if record is None or record["started_at"] != self._record["started_at"]:
+        if record is None or record.started_at != self._record.started_at:
             return PreconditionFailed(
                 f"This kernel is stale: step {self.name} of run {self.run.id} was opened again elsewhere.",
                 again,
@@ -90,7 +91,7 @@ def open_step(name: str, *, phase: str = "", run: str = "", apply: bool = False)
     found.reopen()
     before = found.record(name)
     step = WalkedStep(name, loaded, found, chosen=bool(run))
-    if writes or (name != "baseline_migration" and found.header()["mode"] == "apply"):
+    if writes or (name != "baseline_migration" and found.header().mode == "apply"):
         step.arm()
     _record(step, {"phase": phase, "run": run, "apply": apply})
     _greet(step, before)
@@ -101,14 +102,17 @@ def _require_order(name: str, run: Run) -> None:
     """Raise PreconditionFailed, naming the notebook to run, unless each step before has passed, in their order."""
     ended = ""
     for earlier in STEPS[: STEPS.index(name)]:
-        record = run.record(earlier) or {}
-        state = record.get("verdict") if record.get("finished_at") else None
-        if state is None or Verdict(state) in CLOSING:
-            how = f"is {state}" if state else "was not run to its end" if record else "has not been run"
-        elif record["started_at"] < ended:
+        record = run.record(earlier)
+        if record is None:
+            how = "has not been run"
+        elif record.finished_at is None or record.verdict is None:
+            how = "was not run to its end"
+        elif record.verdict in CLOSING:
+            how = f"is {record.verdict}"
+        elif record.started_at < ended:
             how = "is older than a step before it, which was run again"
         else:
-            ended = record["finished_at"]
+            ended = record.finished_at
             continue
         raise PreconditionFailed(
             f"Step {earlier} {how} in run {run.id}, and {name} builds on it.",
@@ -120,7 +124,8 @@ def _record(step: WalkedStep, parameters: dict[str, Any]) -> None:
     """Have this kernel archive what it runs from this cell on."""
 
     def after() -> None:
-        if step.name == STEPS[-1] and (step.run.record(step.name) or {}).get("finished_at"):
+        record = step.run.record(step.name) if step.name == STEPS[-1] else None
+        if record and record.finished_at:
             recorder.stop()
             _seal(step.run)
 
@@ -153,12 +158,12 @@ def _seal(run: Run) -> None:
     )
 
 
-def _greet(step: WalkedStep, before: Mapping[str, Any] | None) -> None:
+def _greet(step: WalkedStep, before: Record | None) -> None:
     """Say which run this is, and whether this step was done in it before."""
     lines = [f"Run `{step.run.id}` of {step.phase.id}, in `{step.run.path}`."]
-    if before and before["verdict"]:
+    if before and before.verdict:
         lines.append(
-            f"This step was {before['verdict']} in this run at {before['finished_at']}; what follows replaces that "
+            f"This step was {before.verdict} in this run at {before.finished_at}; what follows replaces that "
             "evidence. What was applied stays: the second time changes nothing, and says so."
         )
     display(prose("  \n".join(lines)), raw=True)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from runbooks_lib.typed import plain
 
 if TYPE_CHECKING:
     from runbooks_lib.prisma.command import Prisma
@@ -32,7 +33,7 @@ def ask(prisma: Prisma, look: Callable[[], str], folder: Path) -> None:
         said = prisma.status()
         if said.code is None and look() == state:
             unfinished = folder / f"{key}.unfinished"
-            unfinished.write_text(json.dumps(asdict(said)), encoding="utf-8")
+            unfinished.write_text(json.dumps(plain(said)), encoding="utf-8")
             unfinished.rename(folder / f"{key}.json")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -22,6 +22,7 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from runbooks_lib.errors import PreconditionFailed, PrismaError
+from runbooks_lib.facts.writing import PrismaHistory
 from runbooks_lib.given import read_given
 from runbooks_lib.prisma.project import read_project
 
@@ -86,22 +87,8 @@ class MigrationRow:
         return self.finished_at is None and self.rolled_back_at is None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class History:
-    """What `_prisma_migrations` says of the migrations folder; every field but the first is of names.
-
-    `edited`: the file no longer has the checksum that was recorded. `extra`: in the database, not in the
-    folder. `rolled_back`: nothing but rows that were taken back. `lost`: a folder without migration.sql.
-    """
-
-    table_exists: bool
-    applied: tuple[str, ...]
-    pending: tuple[str, ...]
-    edited: tuple[str, ...]
-    failed: tuple[str, ...]
-    extra: tuple[str, ...]
-    rolled_back: tuple[str, ...]
-    lost: tuple[str, ...]
+class History(PrismaHistory):
+    """What `_prisma_migrations` says of the migrations folder, and how the two stand to each other."""
 
     @property
     def relation(self) -> Relation:
@@ -167,12 +154,6 @@ def folder_digest(files: Sequence[MigrationFile]) -> str:
     """Return the SHA-256 (hex) over the migrations' names and scripts: it changes when any of them does."""
     content = json.dumps([[file.name, file.checksum] for file in files])
     return hashlib.sha256(content.encode()).hexdigest()
-
-
-def recorded_schema(record: Mapping[str, Any]) -> str:
-    """Return the schema in which step 4 found Prisma's table, from its record; public where there is none."""
-    facts = record.get("answers", {}).get("history", {}).get("facts", {})
-    return str(facts.get("schema", "public"))
 
 
 def read_rows(conn: psycopg.Connection[Any], *, schema: str = "public") -> tuple[MigrationRow, ...] | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from runbooks_lib.facts.writing import Said
+
 UP_TO_DATE = "Database schema is up to date!"
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
@@ -26,18 +28,8 @@ class Datasource:
     server: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CliResult:
-    """One run of Prisma's command line. `code` is Prisma's own, such as P3008, where it gave one.
-
-    `output` is stdout and stderr as they came, without colours and without secrets.
-    """
-
-    command: str
-    exit_code: int
-    output: str
-    code: str | None
-    duration_s: float
+class CliResult(Said):
+    """One run of Prisma's command line, and what its words mean."""
 
     @property
     def up_to_date(self) -> bool:

@@ -5,12 +5,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from runbooks_lib.checks import Check
+from runbooks_lib.evidence import Evidence, judged
+from runbooks_lib.facts.databases import Clients, Dumps, RowsDump, Targets
+from runbooks_lib.facts.writing import (
+    Applied,
+    Confirmation,
+    Confirmed,
+    Outcome,
+    Parsed,
+    Plan,
+    PlannedStatement,
+    PrismaConfirmed,
+    PrismaStatus,
+    RecordedHistory,
+    RecordedRow,
+    Resolved,
+    SecondRun,
+)
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import Phase
-from runbooks_lib.report.seen import Seen, judged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +83,7 @@ class Migration:
     idempotent: Verdict | None
     hash: str | None
     confirmation: str | None
-    confirmed: Mapping[str, str] | None  # the confirmation that was given, by whom and at what moment
+    confirmed: Confirmed | None  # the confirmation that was given, by whom and at what moment
     decided: Verdict | None
     lines: tuple[StatementLine, ...]
     rehearsed: Verdict | None
@@ -76,7 +91,7 @@ class Migration:
     judged: tuple[Finding, ...]
     tags: tuple[tuple[str, int], ...]
     second: Verdict | None
-    second_facts: Mapping[str, Any]
+    second_facts: SecondRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,110 +108,114 @@ class PrismaView:
     recorded: bool
     already: bool
     words: str | None
-    row: Mapping[str, str] | None
+    row: RecordedRow | None
     verdict: Verdict | None
     not_judged: tuple[Finding, ...]
 
 
-def dumps(phase: Phase, seen: Seen) -> tuple[Dump, ...]:
+def dumps(phase: Phase, seen: Evidence) -> tuple[Dump, ...]:
     """Return the dumps of this run, in the order of the phase's backup targets."""
-    made = seen.facts("backup", "dump").get("dumps", {})
-    clients = seen.facts("backup", "client").get("clients", {})
+    made = seen.facts(Dumps).dumps
+    clients = seen.facts(Clients).clients
     return tuple(
         Dump(
             target=target,
-            database=made[target]["database"],
+            database=made[target].database,
             server=_server(seen, target),
-            client=clients.get(target, {}).get("version"),
-            file=f"backup/{made[target]['path']}",
-            size_bytes=made[target]["size_bytes"],
-            sha256=made[target]["sha256"],
+            client=clients[target].version if target in clients else None,
+            file=f"backup/{made[target].path}",
+            size_bytes=made[target].size_bytes,
+            sha256=made[target].sha256,
             verdict=judged(seen.findings("backup", "verify", targets=(target,))),
             tables=named.have
             if (named := _first(seen, "verify", Check.DUMP_NAMES_EVERY_TABLE, target))
             else None,
             restored=_first(seen, "prove", Check.DUMP_RESTORES, target),
-            data=_data(seen, target, made[target].get("data")),
+            data=_data(seen, target, made[target].data),
         )
         for target in phase.backup.targets
         if target in made
     )
 
 
-def _data(seen: Seen, target: str, made: Mapping[str, Any] | None) -> DataDump | None:
+def _data(seen: Evidence, target: str, made: RowsDump | None) -> DataDump | None:
     if made is None:
         return None
     return DataDump(
-        path=f"backup/{made['path']}",
-        files=made["files"],
-        size_bytes=made["size_bytes"],
-        sha256=made["sha256"],
+        path=f"backup/{made.path}",
+        files=made.files,
+        size_bytes=made.size_bytes,
+        sha256=made.sha256,
         restored=_first(seen, "prove", Check.DATA_RESTORES, target),
     )
 
 
-def _first(seen: Seen, question: str, check: str, target: str) -> Finding | None:
+def _first(seen: Evidence, question: str, check: str, target: str) -> Finding | None:
     found = seen.findings("backup", question, checks=(check,), targets=(target,))
     return found[0] if found else None
 
 
-def migration(phase: Phase, seen: Seen) -> Migration:
+def migration(phase: Phase, seen: Evidence) -> Migration:
     """Return what this run did with the baseline."""
     step, target = "baseline_migration", phase.baseline.target
-    parsed, planned, applied = (seen.facts(step, question) for question in ("parse", "plan", "apply"))
-    outcomes = applied.get("outcomes", ()) if applied.get("applied") else ()
-    said = {outcome["line"]: outcome for outcome in outcomes}
+    parsed, planned, applied = seen.facts(Parsed), seen.facts(Plan), seen.facts(Applied)
+    outcomes = applied.outcomes if applied.applied else ()
+    said = {outcome.line: outcome for outcome in outcomes}
     return Migration(
         target=target,
         database=phase.targets[target].database,
         server=_server(seen, target),
-        file=parsed.get("file", phase.baseline.file),
-        sha256=parsed.get("sha256"),
-        count=parsed.get("statements"),
+        file=parsed.file or phase.baseline.file,
+        sha256=parsed.sha256,
+        count=parsed.statements,
         idempotent=judged(seen.findings(step, "parse")),
-        hash=planned.get("hash"),
-        confirmation=planned.get("confirmation"),
-        confirmed=_complete(seen.facts(step, "confirmation").get("confirmed")),
+        hash=planned.hash or None,
+        confirmation=planned.confirmation or None,
+        confirmed=_complete(seen.facts(Confirmation).confirmed),
         decided=judged(seen.findings(step, "confirmation")),
-        lines=tuple(_line(row, said) for row in planned.get("statements", ())),
+        lines=tuple(_line(row, said) for row in planned.statements),
         rehearsed=judged(seen.findings(step, "rehearse")),
-        applied=applied.get("applied", False),
+        applied=applied.applied,
         judged=seen.findings(step, "apply"),
-        tags=tuple(Counter(outcome["tag"] for outcome in outcomes).items()),
+        tags=tuple(Counter(outcome.tag for outcome in outcomes).items()),
         second=judged(seen.findings(step, "second_run")),
-        second_facts=seen.facts(step, "second_run"),
+        second_facts=seen.facts(SecondRun),
     )
 
 
-def _complete(confirmed: Mapping[str, str] | None) -> Mapping[str, str] | None:
+def _complete(confirmed: Confirmed | None) -> Confirmed | None:
     """Return who confirmed what and when, if all of that was recorded."""
-    return confirmed if confirmed and confirmed.get("by") and confirmed.get("at") else None
+    return confirmed if confirmed and confirmed.by and confirmed.at else None
 
 
-def _line(row: Mapping[str, Any], said: Mapping[int, Mapping[str, Any]]) -> StatementLine:
-    outcome = said.get(row["line"])
+def _line(row: PlannedStatement, said: Mapping[int, Outcome]) -> StatementLine:
+    outcome = said.get(row.line)
     return StatementLine(
-        line=row["line"],
-        object=row["object"],
-        would=row["would"],
-        tag=None if outcome is None else outcome["tag"],
-        notices=() if outcome is None else tuple(outcome["notices"]),
+        line=row.line,
+        object=row.object,
+        would=row.would,
+        tag=None if outcome is None else outcome.tag,
+        notices=() if outcome is None else outcome.notices,
     )
 
 
-def prisma(seen: Seen) -> PrismaView:
+def prisma(seen: Evidence) -> PrismaView:
     """Return what this run did with Prisma's history."""
     step = "prisma_resolve"
-    history, resolved, confirmed = (seen.facts(step, q) for q in ("history", "resolve", "confirm"))
+    found, resolved, confirmed = (
+        seen.facts(RecordedHistory),
+        seen.facts(Resolved),
+        seen.facts(PrismaConfirmed),
+    )
     return PrismaView(
-        version=seen.facts(step, "status").get("version"),
-        relation=history.get("relation"),
-        pending=tuple(history.get("history", {}).get("pending", ())),
-        command=resolved.get("command"),
-        recorded=bool(resolved.get("recorded")),
-        already=bool(resolved.get("already")),
-        words=_last_line(confirmed.get("said", {}).get("output", "")),
-        row=confirmed.get("row"),
+        version=seen.facts(PrismaStatus).version,
+        relation=found.relation,
+        pending=found.history.pending if found.history else (),
+        command=resolved.command,
+        recorded=bool(resolved.recorded),
+        already=bool(resolved.already),
+        words=_last_line(confirmed.said.output if confirmed.said else ""),
+        row=confirmed.row,
         verdict=judged(seen.findings(step, "confirm")),
         not_judged=tuple(f for f in seen.findings(step, "live_schema") if f.verdict is Verdict.OPEN),
     )
@@ -206,6 +225,6 @@ def _last_line(output: str) -> str | None:
     return next((line.strip() for line in reversed(output.splitlines()) if line.strip()), None)
 
 
-def _server(seen: Seen, target: str) -> str | None:
-    server: str | None = seen.facts("preflight", "targets").get("targets", {}).get(target, {}).get("server")
-    return server
+def _server(seen: Evidence, target: str) -> str | None:
+    who = seen.facts(Targets).targets.get(target)
+    return who.server if who else None

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from runbooks_lib.checks import Check
+from runbooks_lib.evidence import Evidence, judged, standing
+from runbooks_lib.facts.contents import LastLook, SeedFacts
+from runbooks_lib.facts.databases import Held, Lag, Matrix, Replication, Schema, Sought, Targets, Who
 from runbooks_lib.findings import Verdict
 from runbooks_lib.phase import Phase, Role
 from runbooks_lib.postgres.catalog.finder import ABSENT, State
-from runbooks_lib.report.seen import Seen, judged, standing
 
 BEFORE = ("preflight", "schema")
 NOW = ("report", "last_look")
@@ -38,7 +40,7 @@ class Place:
     before: int | None
     now: int | None
     verdict: Verdict | None
-    lag: Mapping[str, Any] | None
+    lag: Lag | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,51 +91,53 @@ class Searched:
         return self.place.partition(" ")[2]
 
 
-def state(seen: Seen, target: str) -> tuple[Mapping[str, Any] | None, str | None]:
+def state(seen: Evidence, target: str) -> tuple[Held | None, str | None]:
     """Return what a target holds, by the last look or else the first, and the step that saw it."""
-    for step, question in (NOW, BEFORE):
-        found = seen.facts(step, question).get("targets", {}).get(target)
+    for kind, (step, _) in ((LastLook, NOW), (Schema, BEFORE)):
+        found = seen.facts(kind).targets.get(target)
         if found is not None:
             return found, step
     return None, None
 
 
-def steps_that_saw(seen: Seen, targets: Iterable[str]) -> tuple[str, ...]:
+def steps_that_saw(seen: Evidence, targets: Iterable[str]) -> tuple[str, ...]:
     """Return the steps from which `state` knows the targets."""
     return tuple(dict.fromkeys(step for target in targets if (step := state(seen, target)[1]) is not None))
 
 
-def places(phase: Phase, seen: Seen) -> tuple[Place, ...]:
+def places(phase: Phase, seen: Evidence) -> tuple[Place, ...]:
     """Return the phase's targets in their order."""
-    who = seen.facts("preflight", "targets").get("targets", {})
-    lags = seen.facts("preflight", "replication").get("lag", {})
+    answered = seen.facts(Targets).targets
+    lags = seen.facts(Replication).lag
     return tuple(
         Place(
             target=name,
             database=target.database,
-            server=who.get(name, {}).get("server"),
-            version=who.get(name, {}).get("server_version"),
-            role=_role(who.get(name, {}), declared=target.role) if target.data else "schema",
-            before=_count(seen, BEFORE, name),
-            now=_count(seen, NOW, name),
+            server=who.server if who else None,
+            version=who.server_version if who else None,
+            role=_role(who, declared=target.role) if target.data else "schema",
+            before=_count(seen.facts(Schema), name),
+            now=_count(seen.facts(LastLook), name),
             verdict=judged(seen.findings(*NOW, checks=KINDS["tables"], targets=(name,))),
             lag=lags.get(name),
         )
         for name, target in phase.targets.items()
+        for who in (answered.get(name),)
     )
 
 
-def _role(who: Mapping[str, Any], *, declared: Role) -> str:
-    standby = who.get("in_recovery", declared is Role.STANDBY)
+def _role(who: Who | None, *, declared: Role) -> str:
+    seen = who.in_recovery if who else None
+    standby = declared is Role.STANDBY if seen is None else seen
     return "replica" if standby else "leader"
 
 
-def _count(seen: Seen, look: tuple[str, str], target: str) -> int | None:
-    found = seen.facts(*look).get("targets", {}).get(target)
-    return None if found is None else len(found["tables"])
+def _count(look: Schema, target: str) -> int | None:
+    found = look.targets.get(target)
+    return None if found is None else len(found.tables)
 
 
-def databases(phase: Phase, seen: Seen) -> tuple[Database, ...]:
+def databases(phase: Phase, seen: Evidence) -> tuple[Database, ...]:
     """Return the databases of the phase's targets, in the order in which the phase names them."""
     every = places(phase, seen)
     names = dict.fromkeys(place.database for place in every)
@@ -142,23 +146,17 @@ def databases(phase: Phase, seen: Seen) -> tuple[Database, ...]:
     )
 
 
-def _database(phase: Phase, seen: Seen, name: str, mine: tuple[Place, ...]) -> Database:
+def _database(phase: Phase, seen: Evidence, name: str, mine: tuple[Place, ...]) -> Database:
     targets = tuple(place.target for place in mine)
-    states = {target: state(seen, target)[0] or {"tables": {}} for target in targets}
+    held = {target: found.tables for target in targets if (found := state(seen, target)[0])}
     return Database(
         name=name,
         places=mine,
         tables=tuple(
             Holding(
                 name=table.name,
-                owners={
-                    t: s["tables"][table.name]["owner"]
-                    for t, s in states.items()
-                    if table.name in s["tables"]
-                },
-                rows={
-                    t: s["tables"][table.name]["rows"] for t, s in states.items() if table.name in s["tables"]
-                },
+                owners={t: tables[table.name].owner for t, tables in held.items() if table.name in tables},
+                rows={t: tables[table.name].rows for t, tables in held.items() if table.name in tables},
                 tenants=_tenants(seen, targets, table.name),
                 verdict=standing(
                     seen.findings(*NOW, targets=targets, object=table.name)
@@ -170,13 +168,13 @@ def _database(phase: Phase, seen: Seen, name: str, mine: tuple[Place, ...]) -> D
     )
 
 
-def _tenants(seen: Seen, targets: tuple[str, ...], table: str) -> tuple[str, ...]:
-    rows = seen.facts("seed_verification", "rows").get("rows", ())
-    found = (r["tenant"] for r in rows if r["table"] == table and r["target"] in targets and r["row"])
+def _tenants(seen: Evidence, targets: tuple[str, ...], table: str) -> tuple[str, ...]:
+    rows = seen.facts(SeedFacts).rows
+    found = (r.tenant for r in rows if r.table == table and r.target in targets and r.row)
     return tuple(dict.fromkeys(tenant for tenant in found if tenant is not None))
 
 
-def alike(phase: Phase, seen: Seen, kind: str) -> tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]:
+def alike(phase: Phase, seen: Evidence, kind: str) -> tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]:
     """Return groups of targets that hold the same objects of a kind, `enums` or `indexes`, and what they hold.
 
     Targets that nobody looked at are in no group.
@@ -187,35 +185,29 @@ def alike(phase: Phase, seen: Seen, kind: str) -> tuple[tuple[tuple[str, ...], M
         if found is None:
             continue
         for members, held in groups:
-            if held == found[kind]:
+            if held == getattr(found, kind):
                 members.append(target)
                 break
         else:
-            groups.append(([target], found[kind]))
+            groups.append(([target], getattr(found, kind)))
     return tuple((tuple(members), held) for members, held in groups)
 
 
-def searched(seen: Seen) -> tuple[Searched, ...]:
+def searched(seen: Evidence) -> tuple[Searched, ...]:
     """Return the databases that the finder looked into, those that hold something first."""
-    matrix = sights(seen)
-    names = dict.fromkeys(place for line in matrix for place in line["places"])
+    matrix = tuple(line for line in seen.facts(Matrix).matrix if line.states)  # old records have words alone
+    names = dict.fromkeys(place for line in matrix for place in line.places)
     found = tuple(_searched(place, matrix) for place in names)
     return tuple(sorted(found, key=lambda place: -(place.tables + place.enums)))
 
 
-def sights(seen: Seen) -> tuple[Mapping[str, Any], ...]:
-    """Return the finder's matrix; nothing of a record that has words alone, without their states."""
-    matrix = seen.facts("preflight", "find_objects").get("matrix", ())
-    return tuple(line for line in matrix if "states" in line)
-
-
-def _searched(place: str, matrix: tuple[Mapping[str, Any], ...]) -> Searched:
+def _searched(place: str, matrix: tuple[Sought, ...]) -> Searched:
     said = [
         (
-            line["kind"],
-            line["object"],
-            line["states"].get(place, State.ABSENT),
-            line["places"].get(place, ABSENT.words),
+            line.kind,
+            line.object,
+            line.states.get(place, State.ABSENT),
+            line.places.get(place, ABSENT.words),
         )
         for line in matrix
     ]

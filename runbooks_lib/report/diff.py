@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from runbooks_lib.archive.judged import Evidence, durations_s, judged, plan_of, without_time
 from runbooks_lib.archive.run import Run
-from runbooks_lib.archive.shapes import understood
+from runbooks_lib.evidence import Evidence, without_time
+from runbooks_lib.facts.contents import LastLook, RowCounts
+from runbooks_lib.facts.databases import Schema, Targets
 from runbooks_lib.findings import Finding
 
 Key = tuple[str, str, str, str, str, int]
@@ -23,24 +24,23 @@ def diff(a: Run, b: Run) -> dict[str, Any]:
     `durations_s` of the steps, which are no difference.
     Raises EvidenceError when a run cannot be read.
     """
-    evidence = a.evidence(), b.evidence()
-    headers = a.header(), b.header()
-    findings = _findings(*evidence)
-    with understood(b.path):
-        facts = _differing(*(_facts(h, e) for h, e in zip(headers, evidence, strict=True)))
+    before, after = a.evidence(), b.evidence()
+    findings = _findings(before, after)
+    facts = _differing(_facts(before), _facts(after))
     return {
-        "a": _short(a, headers[0]),
-        "b": _short(b, headers[1]),
+        "a": _short(a, before),
+        "b": _short(b, after),
         "same": not facts and not any(findings.values()),
         "findings": findings,
         "facts": facts,
-        "durations_s": _durations(*(durations_s(h, e) for h, e in zip(headers, evidence, strict=True))),
+        "durations_s": _durations(before.durations_s, after.durations_s),
     }
 
 
-def _short(run: Run, header: Mapping[str, Any]) -> dict[str, Any]:
-    told = {name: header[name] for name in ("mode", "verdict", "started_at")}
-    return {"id": run.id, "phase": header["phase"]["id"], **told, "folder": str(run.path)}
+def _short(run: Run, evidence: Evidence) -> dict[str, Any]:
+    header = evidence.header
+    told = {"mode": header.mode, "verdict": header.verdict, "started_at": header.started_at}
+    return {"id": run.id, "phase": header.phase.id, **told, "folder": str(run.path)}
 
 
 def _findings(a: Evidence, b: Evidence) -> dict[str, list[dict[str, Any]]]:
@@ -61,7 +61,7 @@ def _keyed(evidence: Evidence) -> dict[Key, Finding]:
     """Return the findings by what they are about; of several about the same, the first is that of the other's first."""
     seen: Counter[tuple[str, ...]] = Counter()
     found: dict[Key, Finding] = {}
-    for each in judged(evidence):
+    for each in evidence.judged():
         about = (
             each.step,
             each.question,
@@ -86,46 +86,32 @@ def _compared(finding: Finding) -> tuple[str, ...]:
     return tuple(without_time(text) for text in _seen(finding).values())
 
 
-def _facts(header: Mapping[str, Any], evidence: Evidence) -> dict[str, Any]:
+def _facts(evidence: Evidence) -> dict[str, Any]:
     """Return the facts that matter, each by the name under which a reader finds it."""
-    plan = plan_of(evidence)
-    parts = dict(plan.get("parts", {}))
+    header, plan = evidence.header, evidence.plan
+    parts = dict(plan.parts) if plan else {}
     backups = parts.pop("backup", {})
     parts.pop("services", None)  # those of the header, which every run has
-    facts = {"phase": header["phase"]["id"], "phase's digest": header["phase"]["digest"]}
-    facts |= {"mode": header["mode"], "verdict": header["verdict"], "plan's hash": plan.get("hash")}
-    facts |= {f"service of {target['name']}": target["service"] for target in header.get("targets", ())}
+    facts: dict[str, Any] = {"phase": header.phase.id, "phase's digest": header.phase.digest}
+    facts |= {"mode": header.mode, "verdict": header.verdict, "plan's hash": plan.hash if plan else None}
+    facts |= {f"service of {target.name}": target.service for target in header.targets}
     facts |= {f"plan: {part}": value for part, value in parts.items()}
     facts |= {f"plan: backup of {target}": value for target, value in backups.items()}
-    facts |= {f"version of {name}": value for name, value in header["versions"].items()}
-    facts |= _servers(evidence)
-    facts |= _rows(evidence)
-    return facts
+    facts |= {f"version of {name}": value for name, value in header.versions.items()}
+    for target, who in evidence.facts(Targets).targets.items():
+        facts |= {f"server's version of {target}": who.server_version}
+        facts |= {f"system_identifier of {target}": who.system_identifier}
+    return facts | dict(_rows(evidence))
 
 
-def _servers(evidence: Evidence) -> dict[str, Any]:
-    targets = _answer(evidence, "preflight", "targets").get("targets", {})
-    return {
-        f"{name} of {target}": seen.get(fact)
-        for target, seen in targets.items()
-        for name, fact in (("server's version", "server_version"), ("system_identifier", "system_identifier"))
-    }
-
-
-def _rows(evidence: Evidence) -> dict[str, Any]:
-    """Return the row counts, as the last step counted them that did."""
-    counted = dict(_answer(evidence, "seed_verification", "row_counts").get("rows", {}))
-    for step in ("preflight", "report") if not counted else ():
-        question = "schema" if step == "preflight" else "last_look"
-        for target, seen in _answer(evidence, step, question).get("targets", {}).items():
-            tables = seen.get("tables", {}) if isinstance(seen, Mapping) else {}
-            counted[target] = {name: table.get("rows") for name, table in tables.items()}
-    return {f"rows of {t} {name}": rows for t, tables in counted.items() for name, rows in tables.items()}
-
-
-def _answer(evidence: Evidence, step: str, question: str) -> Mapping[str, Any]:
-    facts: Mapping[str, Any] = evidence.get(step, {}).get("answers", {}).get(question, {}).get("facts", {})
-    return facts
+def _rows(evidence: Evidence) -> Iterator[tuple[str, int]]:
+    """Yield the row counts, as the last step counted them that did."""
+    counted = evidence.facts(RowCounts).rows
+    if not counted:
+        held = evidence.facts(Schema).targets | evidence.facts(LastLook).targets
+        counted = {t: {name: table.rows for name, table in each.tables.items()} for t, each in held.items()}
+    for target, tables in counted.items():
+        yield from ((f"rows of {target} {name}", rows) for name, rows in tables.items())
 
 
 def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:

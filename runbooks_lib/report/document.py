@@ -16,11 +16,11 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from runbooks_lib.evidence import Evidence, judged, passed, step_name
 from runbooks_lib.findings import CLOSING, Verdict, worst
 from runbooks_lib.phase import Phase, Text
 from runbooks_lib.report import actions, databases, markdown, seeds_and_routes
 from runbooks_lib.report.language import dated, in_language, languages, texts, translations
-from runbooks_lib.report.seen import Evidence, Seen, evidence_file, judged, passed
 from runbooks_lib.report.template_cache import compiled
 
 __all__ = ["SECTIONS", "Document", "languages", "render"]
@@ -57,11 +57,10 @@ class Document:
     worded: tuple[str, ...]
 
 
-def render(phase: Phase, header: Mapping[str, Any], evidence: Evidence, lang: str) -> Document:
-    """Write the report of a run in a language, `fr` or `en`, as Markdown, and say what must be in it.
+def render(phase: Phase, evidence: Evidence, lang: str) -> Document:
+    """Write the report of a run in a language, `fr` or `en`, and say what must be in it.
 
-    `header` is run.json, `evidence` what each step recorded. Reads the template and the catalogue of the package.
-
+    Reads the template and the catalogue of the package.
     Raises PreconditionFailed for a language without a catalogue, EvidenceError when the evidence contradicts itself.
     """
     messages = translations(lang)
@@ -87,14 +86,14 @@ def render(phase: Phase, header: Mapping[str, Any], evidence: Evidence, lang: st
         return markdown.formatted(messages.ngettext(one, many, num), {"num": num, **variables})
 
     tools = {"section": section, "claimed": claimed, "date": date, "_": _, "ngettext": ngettext}
-    text = _environment().get_template(TEMPLATE).render(_view(phase, header, evidence) | tools)
+    text = _environment().get_template(TEMPLATE).render(_view(phase, evidence) | tools)
     tidy = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
     return Document(lang=lang, text=tidy, sections=sections, worded=tuple(worded))
 
 
 def expected_sections(evidence: Evidence) -> tuple[str, ...]:
     """Return the sections that the report of this evidence must have, in their order."""
-    failed = Seen(evidence).failures
+    failed = evidence.failures
     return tuple(section for section in SECTIONS if failed or section != FAILURES)
 
 
@@ -122,22 +121,21 @@ def _environment() -> Environment:
         by=lambda step, check: markdown.Markdown(f" *({step} · {check})*"),
         passed=passed,
         judged=judged,
-        evidence_file=evidence_file,
+        evidence_file=lambda step: f"{step_name(step)}.json",
     )
     return environment
 
 
-def _view(phase: Phase, header: Mapping[str, Any], evidence: Evidence) -> dict[str, Any]:
-    seen = Seen(evidence)
+def _view(phase: Phase, seen: Evidence) -> dict[str, Any]:
     migration, prisma = actions.migration(phase, seen), actions.prisma(seen)
     found = databases.databases(phase, seen)
     every = [finding for _, finding in seen.all_findings()]
     return {
         "phase": phase,
-        "header": header,
+        "header": seen.header,
         "seen": seen,
-        "stand": _stand(header, migration, prisma),
-        "whole": _whole(header, seen),
+        "stand": _stand(seen, migration, prisma),
+        "whole": _whole(seen),
         "overall": worst(every),
         "verdicts": Counter(finding.verdict for finding in every),
         "places": databases.places(phase, seen),
@@ -161,19 +159,19 @@ def _view(phase: Phase, header: Mapping[str, Any], evidence: Evidence) -> dict[s
     }
 
 
-def _whole(header: Mapping[str, Any], seen: Seen) -> bool:
+def _whole(seen: Evidence) -> bool:
     """Tell whether the run came to a good end; as far as is known while its last step writes the report."""
     return (
-        header.get("verdict") not in CLOSING
+        seen.header.verdict not in CLOSING
         and not (seen.failures or seen.missing_steps or seen.unfinished_steps)
         and seen.asked("report", "last_look")
     )
 
 
-def _stand(header: Mapping[str, Any], migration: actions.Migration, prisma: actions.PrismaView) -> str:
+def _stand(seen: Evidence, migration: actions.Migration, prisma: actions.PrismaView) -> str:
     """Say how far the run went: applied, unknown, plan (it could write nothing), withheld (it could, and did not)."""
     if migration.applied is None:
         return "unknown"
     if migration.applied:
         return "applied"
-    return "plan" if header["mode"] == "plan" and not prisma.recorded else "withheld"
+    return "plan" if seen.header.mode == "plan" and not prisma.recorded else "withheld"

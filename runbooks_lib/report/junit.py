@@ -8,11 +8,9 @@ Source: https://github.com/windyroad/JUnit-Schema
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from runbooks_lib.archive.judged import Evidence, Judged, judged, unexplained, verdicts
+from runbooks_lib.evidence import Evidence, Judged
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import STEPS
 from runbooks_lib.visible import visible_lines
@@ -20,20 +18,19 @@ from runbooks_lib.visible import visible_lines
 _CHILD = {Verdict.FAIL: "failure", Verdict.ERROR: "error", Verdict.OPEN: "skipped", Verdict.SKIP: "skipped"}
 
 
-def junit(header: Mapping[str, Any], evidence: Evidence) -> str:
+def junit(evidence: Evidence) -> str:
     """Return the run's JUnit report."""
     root = Element("testsuites")
-    cases = list(judged(evidence))
-    steps = verdicts(header, evidence)
-    dead = set(unexplained(header, evidence))
+    cases = list(evidence.judged())
+    steps, dead, phase = evidence.verdicts, evidence.unexplained, evidence.header.phase.id
     for number, step in enumerate(step for step in STEPS if step in steps):
         of_step = [case for case in cases if case.step == step]
-        suite = _suite(root, header, evidence.get(step), step, number)
+        suite = _suite(root, evidence, step, number)
         _count(suite, of_step, dead=step in dead)
         for case in of_step:
-            _case(suite, header["phase"]["id"], case)
+            _case(suite, phase, case)
         if step in dead:
-            _no_verdict(suite, header["phase"]["id"], step)
+            _no_verdict(suite, phase, step)
         SubElement(suite, "system-out")
         SubElement(suite, "system-err")
     indent(root)
@@ -45,19 +42,18 @@ def legal(text: str) -> str:
     return visible_lines(text)
 
 
-def _suite(
-    root: Element, header: Mapping[str, Any], record: Mapping[str, Any] | None, step: str, number: int
-) -> Element:
-    began = record["started_at"] if record else header["started_at"]
+def _suite(root: Element, evidence: Evidence, step: str, number: int) -> Element:
+    header = evidence.header
+    began = evidence.records[step].started_at if evidence.ran(step) else header.started_at
     attributes = {
         "name": step,
-        "package": header["phase"]["id"],
+        "package": header.phase.id,
         "id": str(number),
         "timestamp": began[:19],  # UTC; the schema wants no zone and no fraction
-        "hostname": header["operator"]["host"] or "localhost",
+        "hostname": header.operator.host or "localhost",
     }
     suite = SubElement(root, "testsuite", {name: legal(value) for name, value in attributes.items()})
-    told = {"run": header["id"], "mode": header["mode"], "verdict": header["verdict"] or "none yet"}
+    told = {"run": header.id, "mode": header.mode, "verdict": header.verdict or "none yet"}
     properties = SubElement(suite, "properties")
     for name, value in told.items():
         SubElement(properties, "property", name=name, value=legal(value))

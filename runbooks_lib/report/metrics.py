@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import datetime
-from typing import Any
 
-from runbooks_lib.archive.judged import Evidence, durations_s, judged, lag_of, verdict_of, verdicts
+from runbooks_lib.evidence import Evidence
 from runbooks_lib.findings import Verdict
 
 Sample = tuple[dict[str, str], float]
@@ -29,44 +27,42 @@ HELP = {
 }
 
 
-def metrics(header: Mapping[str, Any], evidence: Evidence) -> str:
+def metrics(evidence: Evidence) -> str:
     """Return the run's metrics."""
-    common = {"phase": header["phase"]["id"], "mode": header["mode"]}
+    common = {"phase": evidence.header.phase.id, "mode": evidence.header.mode}
     lines = []
-    for name, samples in _families(header, evidence).items():
+    for name, samples in _families(evidence).items():
         if samples:
             lines += [f"# HELP {name} {_escaped(HELP[name], quotes=False)}", f"# TYPE {name} gauge"]
             lines += [f"{name}{_labels(common | labels)} {_number(value)}" for labels, value in samples]
     return "\n".join([*lines, "# EOF\n"])
 
 
-def _families(header: Mapping[str, Any], evidence: Evidence) -> dict[str, list[Sample]]:
-    steps = verdicts(header, evidence)
-    counted = Counter((each.step, each.finding.verdict) for each in judged(evidence))
-    ended = header["finished_at"] or header.get("stopped_at")
+def _families(evidence: Evidence) -> dict[str, list[Sample]]:
+    header, records = evidence.header, evidence.records
+    counted = Counter((each.step, each.finding.verdict) for each in evidence.judged())
+    ended = header.ended_at
     info = {
-        "run": header["id"],
-        "phase_digest": header["phase"]["digest"],
-        "user": header["operator"]["user"],
-        "host": header["operator"]["host"],
-        "version": header["versions"]["runbooks"],
+        "run": header.id,
+        "phase_digest": header.phase.digest,
+        "user": header.operator.user,
+        "host": header.operator.host,
+        "version": header.versions.get("runbooks", ""),
     }
-    lag = (
-        (step, standby, size) for step, record in evidence.items() for standby, size in lag_of(record).items()
-    )
+    lag = ((step, *each) for step, record in records.items() for each in record.lag_bytes.items())
     return {
         "runbooks_run_info": [(info, 1)],
-        "runbooks_run_verdict": list(_states({}, verdict_of(header, evidence))),
-        "runbooks_run_complete": [({}, float(bool(header["finished_at"])))],
-        "runbooks_run_start_timestamp_seconds": [({}, _seconds(header["started_at"]))],
-        "runbooks_run_end_timestamp_seconds": [({}, _seconds(ended))] if ended else [],
-        "runbooks_step_verdict": [s for step, had in steps.items() for s in _states({"step": step}, had)],
-        "runbooks_step_duration_seconds": [
-            ({"step": s}, t) for s, t in durations_s(header, evidence).items()
+        "runbooks_run_verdict": list(_states({}, evidence.verdict)),
+        "runbooks_run_complete": [({}, float(bool(header.finished_at)))],
+        "runbooks_run_start_timestamp_seconds": [({}, header.started_at.seconds)],
+        "runbooks_run_end_timestamp_seconds": [({}, ended.seconds)] if ended else [],
+        "runbooks_step_verdict": [
+            s for step, had in evidence.verdicts.items() for s in _states({"step": step}, had)
         ],
+        "runbooks_step_duration_seconds": [({"step": s}, t) for s, t in evidence.durations_s.items()],
         "runbooks_findings": [
             ({"step": step, "verdict": each.value}, counted[step, each])
-            for step in evidence
+            for step in records
             for each in Verdict
         ],
         "runbooks_standby_lag_bytes": [({"standby": s, "step": step}, size) for step, s, size in lag],
@@ -76,10 +72,6 @@ def _families(header: Mapping[str, Any], evidence: Evidence) -> dict[str, list[S
 def _states(labels: dict[str, str], had: Verdict) -> Iterator[Sample]:
     for verdict in Verdict:
         yield labels | {"verdict": verdict.value}, float(verdict is had)
-
-
-def _seconds(moment: str) -> float:
-    return datetime.fromisoformat(moment).timestamp()
 
 
 def _labels(labels: Mapping[str, str]) -> str:

@@ -8,10 +8,23 @@ from typing import Any
 
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import EvidenceError
+from runbooks_lib.evidence import Evidence, judged, passed
+from runbooks_lib.facts.contents import (
+    Box,
+    Checklist,
+    DeployedAs,
+    RouteReply,
+    Routes,
+    SeedFact,
+    SeedFacts,
+    Services,
+    Signature,
+    SignOff,
+    Sources,
+)
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import Phase, Seeds, Service
 from runbooks_lib.phase.seed_values import as_text, name_of, shown
-from runbooks_lib.report.seen import Seen, judged, passed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +76,7 @@ class ServiceView:
     state: str | None
     answers: bool
     reason: str | None
-    deployment: Mapping[str, Any] | None
+    deployment: DeployedAs | None
     probed: int
     present: int
     declared: int
@@ -79,7 +92,7 @@ class RouteView:
 
     method: str
     path: str
-    probes: Mapping[str, Mapping[str, Any] | None]
+    probes: Mapping[str, RouteReply | None]
     served: Verdict | None
     sources: tuple[str, ...]
     tables: tuple[str, ...]
@@ -91,17 +104,17 @@ class RouteView:
         return f"{self.method} {self.path}"
 
 
-def boxes(seen: Seen) -> tuple[Mapping[str, Any], ...]:
+def boxes(seen: Evidence) -> tuple[tuple[Box, Signature | None], ...]:
     """Return the items of the checklist as they were judged, each with its signature (None: it has none).
 
     A signature is shown on a ticked box only: the checklist, not the signature, says whether the item holds.
     """
-    signed = {s["item"]: s for s in seen.facts("report", "sign_off").get("signed", ())}
-    items = enumerate(seen.facts("report", "checklist").get("items", ()))
-    return tuple({**item, "signed": signed.get(n) if item["ticked"] else None} for n, item in items)
+    signed = seen.facts(SignOff).by_item
+    items = enumerate(seen.facts(Checklist).items)
+    return tuple((item, signed.get(n) if item.ticked else None) for n, item in items)
 
 
-def seeds(phase: Phase, seen: Seen) -> tuple[SeedTable, ...]:
+def seeds(phase: Phase, seen: Evidence) -> tuple[SeedTable, ...]:
     """Return the declared rows in tables to show: by tenant where a tenant has several rows, else all in one."""
     found = _found(seen)
     split: list[SeedTable] = []
@@ -122,10 +135,10 @@ def seeds(phase: Phase, seen: Seen) -> tuple[SeedTable, ...]:
     return (*split, *whole)
 
 
-def seed_sets(phase: Phase, seen: Seen) -> tuple[SeedSet, ...]:
+def seed_sets(phase: Phase, seen: Evidence) -> tuple[SeedSet, ...]:
     """Return the rows that files declare, by table and tenant."""
     findings = seen.findings("seed_verification", "rows", checks=(Check.SEED_ROWS_ARE,))
-    facts = seen.facts("seed_verification", "rows").get("sets", ())
+    facts = seen.facts(SeedFacts).sets
     sets = []
     for declared in phase.seeds:
         if not declared.file:
@@ -141,45 +154,45 @@ def seed_sets(phase: Phase, seen: Seen) -> tuple[SeedSet, ...]:
     return tuple(sets)
 
 
-def rows_as_declared(seen: Seen) -> tuple[int, int]:
+def rows_as_declared(seen: Evidence) -> tuple[int, int]:
     """Return how many declared rows are as declared, over all targets, and how many there are."""
     single = _of_rows(seen)
-    sets = seen.facts("seed_verification", "rows").get("sets", ())
+    sets = seen.facts(SeedFacts).sets
     right = ("target", "table", "tenant", "declared", "unexpected")
     wrong = sum(number for f in sets for kind, number in f.items() if kind not in right)
     declared = sum(f["declared"] for f in sets)
     return passed(single) + max(declared - wrong, 0), len(single) + declared
 
 
-def _of_rows(seen: Seen) -> tuple[Finding, ...]:
+def _of_rows(seen: Evidence) -> tuple[Finding, ...]:
     """Return the findings on single rows: each was looked at somewhere, and what nobody declared was not."""
     found = seen.findings("seed_verification", "rows", checks=(Check.SEED_ROW_IS,))
     return tuple(finding for finding in found if finding.target != "-")
 
 
-def _found(seen: Seen) -> dict[str, list[tuple[Finding, Mapping[str, Any]]]]:
+def _found(seen: Evidence) -> dict[str, list[tuple[Finding, SeedFact]]]:
     """Return, per row's name (`table[key]`), its finding and what stands in the table, at each target."""
     judgements = [finding for finding in _of_rows(seen) if finding.verdict is not Verdict.ERROR]
-    facts = seen.facts("seed_verification", "rows").get("rows", ())
+    facts = seen.facts(SeedFacts).rows
     if len(judgements) != len(facts):
         raise EvidenceError(
             f"Step seed_verification recorded {len(judgements)} findings on rows, but {len(facts)} rows.",
             "Its evidence was changed or cut short: run the step again.",
         )
-    found: dict[str, list[tuple[Finding, Mapping[str, Any]]]] = {}
+    found: dict[str, list[tuple[Finding, SeedFact]]] = {}
     for finding, fact in zip(judgements, facts, strict=True):
         found.setdefault(finding.object, []).append((finding, fact))
     return found
 
 
 def _row(
-    declared: Seeds, row: Mapping[str, object], found: Mapping[str, list[tuple[Finding, Mapping[str, Any]]]]
+    declared: Seeds, row: Mapping[str, object], found: Mapping[str, list[tuple[Finding, SeedFact]]]
 ) -> SeedRow:
     name = f"{declared.table}{name_of(declared.key, row)}"
     seen_at = found.get(name, [])
     return SeedRow(
         tenant=as_text(row.get(declared.tenant)) if declared.tenant else None,
-        found=next((_shown(fact["row"]) for _, fact in seen_at if fact["row"]), None),
+        found=next((_shown(fact.row) for _, fact in seen_at if fact.row), None),
         object=name,
         findings={finding.target: finding for finding, _ in seen_at},
     )
@@ -189,29 +202,28 @@ def _shown(row: Mapping[str, Any]) -> dict[str, str]:
     return {column: shown(None if value is None else str(value)) for column, value in row.items()}
 
 
-def services(phase: Phase, seen: Seen) -> tuple[ServiceView, ...]:
+def services(phase: Phase, seen: Evidence) -> tuple[ServiceView, ...]:
     """Return the phase's services."""
     return tuple(_service(phase, seen, name, service) for name, service in phase.services.items())
 
 
-def _service(phase: Phase, seen: Seen, name: str, service: Service) -> ServiceView:
-    fact = seen.facts("api_routes", "services").get("services", {}).get(name, {})
-    probe = fact.get("probe", {})
-    at_it = [p for p in seen.facts("api_routes", "routes").get("probes", ()) if p["service"] == name]
-    source = seen.facts("api_routes", "source")
-    hits = [h for r in source.get("routes", ()) for h in r["hits"] if h["service"] == name]
+def _service(phase: Phase, seen: Evidence, name: str, service: Service) -> ServiceView:
+    found = seen.facts(Services).services.get(name)
+    at_it = [p for p in seen.facts(Routes).probes if p.service == name]
+    source = seen.facts(Sources)
+    hits = [h for r in source.routes for h in r.hits if h.service == name]
     return ServiceView(
         service=service,
-        state=probe.get("state"),
-        answers=bool(fact.get("answers")),
-        reason=probe.get("reason"),
-        deployment=fact.get("deployment"),
+        state=found.probe.state if found else None,
+        answers=found is not None and found.answers,
+        reason=found.probe.reason if found else None,
+        deployment=found.deployment if found else None,
         probed=len(at_it),
-        present=sum(p["state"] == "present" for p in at_it),
+        present=sum(p.state == "present" for p in at_it),
         declared=sum(name in route.services for route in phase.routes),
         found=passed(seen.findings("api_routes", "source", targets=(name,))),
-        tree=source.get("trees", {}).get(name),
-        files=tuple(dict.fromkeys(hit["file"] for hit in hits)),
+        tree=source.trees.get(name),
+        files=tuple(dict.fromkeys(hit.file for hit in hits)),
         verdict=judged(
             seen.findings("api_routes", "services", targets=(name,))
             + seen.findings("api_routes", "routes", targets=(name,))
@@ -219,25 +231,15 @@ def _service(phase: Phase, seen: Seen, name: str, service: Service) -> ServiceVi
     )
 
 
-def routes(phase: Phase, seen: Seen) -> tuple[RouteView, ...]:
+def routes(phase: Phase, seen: Evidence) -> tuple[RouteView, ...]:
     """Return the phase's routes."""
-    probes = seen.facts("api_routes", "routes").get("probes", ())
-    sources = seen.facts("api_routes", "source").get("routes", ())
+    probes = {(p.service, p.method, p.path): p for p in reversed(seen.facts(Routes).probes)}
+    sources = seen.facts(Sources).routes
     return tuple(
         RouteView(
             method=route.method,
             path=route.path,
-            probes={
-                service: next(
-                    (
-                        p
-                        for p in probes
-                        if (p["service"], p["method"], p["path"]) == (service, route.method, route.path)
-                    ),
-                    None,
-                )
-                for service in route.services
-            },
+            probes={service: probes.get((service, route.method, route.path)) for service in route.services},
             served=judged(
                 seen.findings(
                     "api_routes",
@@ -247,10 +249,10 @@ def routes(phase: Phase, seen: Seen) -> tuple[RouteView, ...]:
                 )
             ),
             sources=tuple(
-                f"{hit['file']}:{hit['line']}"
+                f"{hit.file}:{hit.line}"
                 for source in sources
-                if (source["method"], source["path"]) == (route.method, route.path)
-                for hit in source["hits"]
+                if (source.method, source.path) == (route.method, route.path)
+                for hit in source.hits
             ),
             tables=route.table,
             why=route.why,

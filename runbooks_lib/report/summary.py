@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from runbooks_lib.archive.judged import durations_s, judged, plan_of, stops, verdict_of, verdicts
 from runbooks_lib.archive.masking.mask import redact
-from runbooks_lib.archive.run import Run, step_name
+from runbooks_lib.archive.run import Run
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import EvidenceError, RunbookError
+from runbooks_lib.evidence import step_name
 from runbooks_lib.findings import CLOSING, Verdict, could_not_run
 
 SHOWN = 50  # closing findings in a job's summary, of which GitHub shows 1 MiB
@@ -27,12 +27,12 @@ def result(run: Run) -> dict[str, Any]:
     checklist; `closing` are the findings that closed a gate, with their step and question, and what else ended the run.
     """
     evidence = run.evidence()
-    all_of_them = list(judged(evidence))
+    all_of_them = list(evidence.judged())
     counted = Counter(each.finding.verdict for each in all_of_them)
-    plan = plan_of(evidence)
-    return run.header() | {
+    plan = evidence.plan
+    return run.header_json() | {
         "folder": str(run.path),
-        "plan": {"hash": plan["hash"], "confirmation": plan["confirmation"]} if plan else None,
+        "plan": {"hash": plan.hash, "confirmation": plan.confirmation} if plan else None,
         "findings": {verdict.value: counted[verdict] for verdict in Verdict},
         "open": [
             {"object": each.finding.object, "have": each.finding.have}
@@ -44,7 +44,7 @@ def result(run: Run) -> dict[str, Any]:
             for each in all_of_them
             if each.finding.verdict in CLOSING
         ]
-        + [{"step": step, "question": "-", **stop.to_dict()} for step, stop in stops(run.header(), evidence)],
+        + [{"step": step, "question": "-", **stop.to_dict()} for step, stop in evidence.stops()],
     }
 
 
@@ -85,23 +85,22 @@ def append_summary(run: Run) -> Path | None:
 def summary(run: Run) -> str:
     """Return the run's summary as GitHub's Markdown: steps, what closed the gate, open items, confirmation."""
     told = result(run)
-    header, evidence = run.header(), run.evidence()
-    verdict = verdict_of(header, evidence)
-    seconds = durations_s(header, evidence)
+    evidence = run.evidence()
+    header, verdict, seconds = evidence.header, evidence.verdict, evidence.durations_s
     rows = [
         f"| {step_name(step)} | {MARKS[had]} {had} | {f'{seconds[step]:.1f}' if step in seconds else ''} |"
-        for step, had in verdicts(header, evidence).items()
+        for step, had in evidence.verdicts.items()
     ]
-    ended = "complete" if header["finished_at"] else "stopped"
+    ended = "complete" if header.finished_at else "stopped"
     lines = [
-        f"## {MARKS[verdict]} {_cell(header['phase']['id'])}: {verdict}",
-        f"{header['mode']} run `{header['id']}`, {ended}, {sum(told['findings'].values())} findings",
+        f"## {MARKS[verdict]} {_cell(header.phase.id)}: {verdict}",
+        f"{header.mode} run `{header.id}`, {ended}, {sum(told['findings'].values())} findings",
         "| step | verdict | seconds |\n|---|---|--:|\n" + "\n".join(rows),
     ]
     lines += _closing(told["closing"])
     if told["open"]:
         lines.append("\n".join(["**Open**\n", *(f"- [ ] {_cell(o['object'])}" for o in told["open"])]))
-    if told["plan"] and header["mode"] == "plan" and not told["closing"]:
+    if told["plan"] and header.mode == "plan" and not told["closing"]:
         lines.append(
             "Plan only: no database was written to. "
             f"To apply it: `--apply --confirm {told['plan']['confirmation']}`"

@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from runbooks_lib.api.deployments import Deployment, deployment_state
 from runbooks_lib.api.headers import headers_of
@@ -20,6 +19,17 @@ from runbooks_lib.api.probes import Probe, ServiceProbe, probe_routes, probe_ser
 from runbooks_lib.api.source import Hit, SourceTree, read_tree
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import RunbookError
+from runbooks_lib.facts.contents import (
+    DeployedAs,
+    Place,
+    RouteReply,
+    Routes,
+    ServiceReply,
+    Services,
+    ServiceState,
+    SourceRoute,
+    Sources,
+)
 from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, worst
 from runbooks_lib.phase import Phase, Route, Service
 from runbooks_lib.postgres.session.connect import Sessions
@@ -36,7 +46,7 @@ def services(phase: Phase, sessions: Sessions) -> Answer:
     Facts: per service its probe and its Deployment's state (None: not asked).
     """
     findings: list[Finding] = []
-    facts: dict[str, Any] = {}
+    facts: dict[str, ServiceState] = {}
     for name, service in phase.services.items():
         try:
             probe = probe_service(_base_url(service), headers=headers_of(service.headers_env))
@@ -50,23 +60,23 @@ def services(phase: Phase, sessions: Sessions) -> Answer:
                 could_not_run(Check.DEPLOYMENT_IS_READY, service.name, str(service.deployment), error)
             )
             deployment = None
-        facts[name] = {
-            "probe": asdict(probe),
-            "answers": _answers(probe),
-            "deployment": None if deployment is None else asdict(deployment),
-        }
+        facts[name] = ServiceState(
+            probe=ServiceReply(**asdict(probe)),
+            answers=_answers(probe),
+            deployment=None if deployment is None else DeployedAs(**asdict(deployment)),
+        )
         findings.append(_judge_service(service, probe))
         findings.extend(_judge_deployment(service, deployment))
     rows = tuple(
         {
             "service": name,
-            "state": "deployed" if fact["answers"] else fact["probe"]["state"],
-            "because": fact["probe"]["reason"],
+            "state": "deployed" if fact.answers else fact.probe.state,
+            "because": fact.probe.reason,
         }
         for name, fact in facts.items()
     )
     judged = or_not_declared(phase, findings, Check.SERVICE_IS_DEPLOYED)
-    return Answer(findings=judged, facts={"services": facts}, rows=rows)
+    return Answer(findings=judged, facts=Services(services=facts), rows=rows)
 
 
 def routes(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
@@ -77,7 +87,7 @@ def routes(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
     """
     at_services: list[Finding] = []
     untold: set[str] = set()  # routes that a guard stands before, somewhere
-    facts: list[dict[str, Any]] = []
+    facts: list[RouteReply] = []
     for name, service in phase.services.items():
         declared = [r for r in phase.routes if name in r.services]
         safe = [r for r in declared if apply or r.method in SAFE_METHODS]
@@ -91,7 +101,7 @@ def routes(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
         probes = probe_routes(_base_url(service), [(r.method, r.path) for r in safe], headers=headers)
         for route, probe in zip(safe, probes, strict=True):
             at_services.append(_judge_route(service, route, probe))
-            facts.append({"service": name, **asdict(probe)})
+            facts.append(RouteReply(service=name, **asdict(probe)))
             if probe.state is RouteState.INDISTINCT:
                 untold.add(_named(route))
         at_services.extend(_not_probed(name, route) for route in declared if route not in safe)
@@ -101,7 +111,7 @@ def routes(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
         for f in at_services
     )
     judged = or_not_declared(phase, (*at_services, *served), Check.ROUTE_IS_PRESENT)
-    return Answer(findings=judged, facts={"probes": facts}, rows=rows)
+    return Answer(findings=judged, facts=Routes(probes=tuple(facts)), rows=rows)
 
 
 def source(phase: Phase, sessions: Sessions) -> Answer:
@@ -112,7 +122,7 @@ def source(phase: Phase, sessions: Sessions) -> Answer:
     """
     findings: list[Finding] = []
     trees: dict[str, str] = {}
-    declared: dict[str, list[dict[str, Any]]] = {_named(route): [] for route in phase.routes}
+    declared: dict[str, list[Place]] = {_named(route): [] for route in phase.routes}
     for name, service in phase.services.items():
         if service.source_env is None:
             continue
@@ -127,18 +137,18 @@ def source(phase: Phase, sessions: Sessions) -> Answer:
         for route in mine:
             hits = tree.find(route.method, route.path) if tree else ()
             findings.append(_judge_source(name, service, route, hits, tree))
-            declared[_named(route)].extend({"service": name, **asdict(hit)} for hit in hits)
-    facts = {
-        "trees": trees,
-        "routes": [
-            {"method": r.method, "path": r.path, "tables": list(r.table), "hits": declared[_named(r)]}
+            declared[_named(route)].extend(Place(service=name, **asdict(hit)) for hit in hits)
+    facts = Sources(
+        trees=trees,
+        routes=tuple(
+            SourceRoute(method=r.method, path=r.path, tables=r.table, hits=tuple(declared[_named(r)]))
             for r in phase.routes
-        ],
-    }
+        ),
+    )
     rows = tuple(
         {
             "route": _named(route),
-            "in the source": ", ".join(f"{hit['file']}:{hit['line']}" for hit in declared[_named(route)])
+            "in the source": ", ".join(f"{hit.file}:{hit.line}" for hit in declared[_named(route)])
             or "not found",
             "tables it is for": ", ".join(route.table),
         }

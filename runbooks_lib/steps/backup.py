@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import BackupError, RunbookError
+from runbooks_lib.facts.databases import ChosenClient, Clients, Dump, Dumps, Proof, RestoredDump, RowsDump
 from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, judge
 from runbooks_lib.names import parts, qualified
 from runbooks_lib.phase import Phase
@@ -35,7 +34,7 @@ def client(phase: Phase, sessions: Sessions) -> Answer:
     Runs every pg_dump found for its version. Facts: per target the client's version and folder.
     """
     findings: list[Finding] = []
-    facts: dict[str, Any] = {}
+    clients: dict[str, ChosenClient] = {}
     for name in phase.backup.targets:
         try:
             major = sessions.identity(name).major
@@ -44,7 +43,7 @@ def client(phase: Phase, sessions: Sessions) -> Answer:
         except RunbookError as error:
             findings.append(could_not_run(Check.CLIENT_CAN_DUMP, name, "pg_dump", error))
             continue
-        facts[name] = {"server_major": major, "version": chosen.version, "bindir": str(chosen.bindir)}
+        clients[name] = ChosenClient(server_major=major, version=chosen.version, bindir=str(chosen.bindir))
         findings.append(
             Finding(
                 check=Check.CLIENT_CAN_DUMP,
@@ -55,7 +54,7 @@ def client(phase: Phase, sessions: Sessions) -> Answer:
                 verdict=Verdict.PASS,
             )
         )
-    return Answer(findings=tuple(findings), facts={"clients": facts})
+    return Answer(findings=tuple(findings), facts=Clients(clients=clients))
 
 
 def dump(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
@@ -68,7 +67,7 @@ def dump(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
     """
     stamp = datetime.now(UTC).strftime("%Y%m%d_%H%M%S")
     findings: list[Finding] = []
-    dumps: dict[str, Any] = {}
+    dumps: dict[str, Dump] = {}
     for position, name in enumerate(phase.backup.targets):
         database = phase.targets[name].database
         file = folder / f"schema_backup_{stamp}{f'_{database}' if position else ''}.sql"
@@ -77,22 +76,30 @@ def dump(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
         except RunbookError as error:
             findings.append(could_not_run(Check.DUMP_IS_WHOLE, name, file.name, error))
             continue
-        prints = {"fingerprint": catalog.fingerprint(), "dumped": catalog.dumped().fingerprint()}
-        dumps[name] = asdict(made) | {"path": file.name, "database": database} | prints
+        dumps[name] = Dump(
+            path=file.name,
+            size_bytes=made.size_bytes,
+            sha256=made.sha256,
+            content_sha256=made.content_sha256,
+            complete=made.complete,
+            database=database,
+            fingerprint=catalog.fingerprint(),
+            dumped=catalog.dumped().fingerprint(),
+            data=data,
+        )
         findings.append(judge_file(name, made))
         if data:
-            dumps[name]["data"] = data
             findings.append(judge_whole(name, data))
     rows = tuple(
-        {"target": name, **{key: each[key] for key in ("path", "size_bytes", "sha256")}}
-        for name in dumps
-        for each in (dumps[name], dumps[name].get("data"))
+        {"target": name, "path": each.path, "size_bytes": each.size_bytes, "sha256": each.sha256}
+        for name, made in dumps.items()
+        for each in (made, made.data)
         if each
     )
-    return Answer(findings=tuple(findings), facts={"dumps": dumps}, rows=rows)
+    return Answer(findings=tuple(findings), facts=Dumps(dumps=dumps), rows=rows)
 
 
-def verify(phase: Phase, sessions: Sessions, *, folder: Path, dumps: Mapping[str, Any]) -> Answer:
+def verify(phase: Phase, sessions: Sessions, *, folder: Path, dumps: Mapping[str, Dump]) -> Answer:
     """Read the dumps back from disk: same hash, whole, and every table of the source in it.
 
     `dumps` are the facts of `dump`. Reads the files and the targets' catalogues; writes nothing.
@@ -102,9 +109,9 @@ def verify(phase: Phase, sessions: Sessions, *, folder: Path, dumps: Mapping[str
         try:
             if name not in dumps:
                 raise BackupError(f"There is no dump of target {name!r}.", "Run the dump again.")
-            file = folder / dumps[name]["path"]
+            file = folder / dumps[name].path
             findings.extend(_verify_target(sessions, name, file, dumps[name]))
-            if data := dumps[name].get("data"):
+            if data := dumps[name].data:
                 findings.extend(verify_data(name, folder, data))
         except RunbookError as error:
             findings.append(could_not_run(Check.DUMP_NAMES_EVERY_TABLE, name, "dump", error))
@@ -116,7 +123,7 @@ def prove(
     sessions: Sessions,
     *,
     folder: Path,
-    dumps: Mapping[str, Any],
+    dumps: Mapping[str, Dump],
     allow_superuser_objects: str = "",
 ) -> Answer:
     """Restore each dump into a scratch cluster of our own and compare its catalogue with the source's.
@@ -130,27 +137,27 @@ def prove(
     `superuser_objects`, the names, for the steps that restore or replay after this one.
     """
     findings: list[Finding] = []
-    restored: dict[str, Any] = {}
+    restored: dict[str, RestoredDump] = {}
     allowed = allowed_names(allow_superuser_objects)
     with Restores(allowed=allowed) as restores:
         for name in phase.backup.targets:
-            noted = dumps.get(name, {})
+            noted = dumps.get(name)
             try:
-                if not noted:
+                if noted is None:
                     raise BackupError(f"There is no dump of target {name!r}.", "Run the dump again.")
-                file = folder / noted["path"]
+                file = folder / noted.path
                 finding, restored[name] = prove_schema(restores, sessions, name, file, noted)
             except RunbookError as error:
-                finding = could_not_run(Check.DUMP_RESTORES, name, str(noted.get("path", "dump")), error)
+                finding = could_not_run(Check.DUMP_RESTORES, name, noted.path if noted else "dump", error)
             findings.append(finding)
-    for name, data in ((name, noted["data"]) for name, noted in dumps.items() if noted.get("data")):
+    for name, data in ((name, each.data) for name, each in dumps.items() if each.data):
         try:
             findings.append(prove_data(sessions, name, folder, data, allowed=allowed))
         except RunbookError as error:
-            findings.append(could_not_run(Check.DATA_RESTORES, name, str(data["path"]), error))
+            findings.append(could_not_run(Check.DATA_RESTORES, name, data.path, error))
     if allowed and len(restored) == len(phase.backup.targets):
         findings += judge_allowed(phase, allowed, restored.values())
-    return Answer(findings=tuple(findings), facts={"restored": restored, "superuser_objects": list(allowed)})
+    return Answer(findings=tuple(findings), facts=Proof(restored=restored, superuser_objects=allowed))
 
 
 def _client_for(sessions: Sessions, target: str) -> Client:
@@ -160,7 +167,7 @@ def _client_for(sessions: Sessions, target: str) -> Client:
 
 def _dump_target(
     phase: Phase, sessions: Sessions, name: str, file: Path
-) -> tuple[Catalog, DumpFile, dict[str, Any] | None]:
+) -> tuple[Catalog, DumpFile, RowsDump | None]:
     chosen = _client_for(sessions, name)
     with sessions.snapshot(name) as conn:
         conn.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # idle for as long as pg_dump works
@@ -175,7 +182,7 @@ def _dump_target(
     return catalog, read_dump(file), data
 
 
-def _verify_target(sessions: Sessions, name: str, file: Path, noted: Mapping[str, Any]) -> list[Finding]:
+def _verify_target(sessions: Sessions, name: str, file: Path, noted: Dump) -> list[Finding]:
     found = read_dump(file)
     with sessions.snapshot(name) as conn:
         catalog = read_catalog(conn)
@@ -201,7 +208,7 @@ def _verify_target(sessions: Sessions, name: str, file: Path, noted: Mapping[str
             name,
             "catalogue",
             have=catalog.fingerprint()[:16],
-            want=str(noted["fingerprint"])[:16],
+            want=noted.fingerprint[:16],
             hint="Somebody changed the schema since the dump was made: dump again.",
         ),
     ]

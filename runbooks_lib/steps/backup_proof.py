@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import BackupError, PreconditionFailed
+from runbooks_lib.facts.databases import Dump, RestoredDump
 from runbooks_lib.findings import Finding, Verdict, could_not_run
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.catalog.catalog import read_catalog
@@ -26,8 +26,8 @@ STATEMENT_LENGTH = 80
 
 
 def prove_schema(
-    restores: Restores, sessions: Sessions, name: str, file: Path, noted: Mapping[str, Any]
-) -> tuple[Finding, dict[str, Any]]:
+    restores: Restores, sessions: Sessions, name: str, file: Path, noted: Dump
+) -> tuple[Finding, RestoredDump]:
     """Restore a dump and judge dump_restores: PASS when everything that it carries is as in the source.
 
     OPEN names what the scratch could not judge: what only a superuser makes, and functions that find others by
@@ -46,14 +46,14 @@ def prove_schema(
             f"{len(lost)} tables of {file.name} cannot be made in PostgreSQL {copy.server_version}: {lost[0].why}",
             LACKING_HINT,
         )
-    facts = {
-        "server_version": copy.server_version,
-        "fingerprint": copy.catalog.fingerprint(),
-        "left_out": [each.statement for each in copy.outcome.left_out],
-        "by_superuser": list(copy.outcome.by_superuser),
-        "needs_superuser": [each.name for each in copy.outcome.left_out if each.name],
-    }
-    if source.fingerprint() != noted["fingerprint"]:
+    facts = RestoredDump(
+        server_version=copy.server_version,
+        fingerprint=copy.catalog.fingerprint(),
+        left_out=tuple(each.statement for each in copy.outcome.left_out),
+        by_superuser=tuple(copy.outcome.by_superuser),
+        needs_superuser=tuple(each.name for each in copy.outcome.left_out if each.name),
+    )
+    if source.fingerprint() != noted.fingerprint:
         return _changed(name, file, copy, noted), facts
     return _judge(name, file, copy, compare_restored(copy, source, source_major=major), major), facts
 
@@ -109,13 +109,11 @@ def allowed_names(given: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, (each.strip() for each in given.split(",")))))
 
 
-def judge_allowed(
-    phase: Phase, allowed: Sequence[str], restored: Iterable[Mapping[str, Any]]
-) -> list[Finding]:
+def judge_allowed(phase: Phase, allowed: Sequence[str], restored: Iterable[RestoredDump]) -> list[Finding]:
     """Return an ERROR finding for allowed names that no dump, baseline or migration has for what needs a superuser."""
     facts = list(restored)
-    made = {name for each in facts for name in each["by_superuser"]}
-    needing = {name for each in facts for name in each["needs_superuser"]} | superuser_names(phase)
+    made = {name for each in facts for name in each.by_superuser}
+    needing = {name for each in facts for name in each.needs_superuser} | superuser_names(phase)
     try:
         require_known(allowed, made, needing)
     except PreconditionFailed as error:
@@ -123,16 +121,16 @@ def judge_allowed(
     return []
 
 
-def _changed(name: str, file: Path, copy: Restored, noted: Mapping[str, Any]) -> Finding:
+def _changed(name: str, file: Path, copy: Restored, noted: Dump) -> Finding:
     """Judge a dump whose source has changed meanwhile: only the fingerprint of that time is left to compare with."""
     restored = copy.catalog.dumped().fingerprint()
-    same = restored == noted["dumped"] and not copy.outcome.left_out
+    same = restored == noted.dumped and not copy.outcome.left_out
     return Finding(
         check=Check.DUMP_RESTORES,
         target=name,
         object=file.name,
         have=f"catalogue {restored[:16]} in PostgreSQL {copy.server_version}",
-        want=f"catalogue {str(noted['dumped'])[:16]}",
+        want=f"catalogue {noted.dumped[:16]}",
         verdict=Verdict.PASS if same else Verdict.FAIL,
         hint="" if same else "The source has changed since: what differs cannot be told. Dump again.",
     )

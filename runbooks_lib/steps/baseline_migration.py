@@ -7,7 +7,6 @@ with apply=True and the plan's confirmation.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,30 @@ import psycopg
 
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import MigrationError, RunbookError
+from runbooks_lib.evidence import Evidence
+from runbooks_lib.facts.databases import Dump
+from runbooks_lib.facts.writing import (
+    Applied,
+    Confirmation,
+    Confirmed,
+    Fingerprint,
+    KeptPlan,
+    Outcome,
+    Parsed,
+    Plan,
+    PlannedStatement,
+    Rehearsal,
+    SecondRun,
+    Written,
+)
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run
 from runbooks_lib.package import library_digest
 from runbooks_lib.phase import Phase, services_of
 from runbooks_lib.postgres.catalog.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.catalog.differences import describe, from_plain, to_plain
-from runbooks_lib.postgres.scratch.baseline_effects import IN_EMPTY, Source, made_by
+from runbooks_lib.postgres.scratch.baseline_effects import Source, made_by
 from runbooks_lib.postgres.scratch.lent import target_servers
 from runbooks_lib.postgres.scratch.surroundings import read_surroundings
-from runbooks_lib.postgres.script.apply import Outcome
 from runbooks_lib.postgres.script.consequences import Fate
 from runbooks_lib.postgres.script.lint import lint
 from runbooks_lib.postgres.session.connect import Sessions, lost
@@ -50,6 +64,7 @@ from runbooks_lib.steps.confirming import (
 from runbooks_lib.steps.inspection import by_object
 from runbooks_lib.steps.schema_checks import check_schema
 from runbooks_lib.steps.way_back import way_back
+from runbooks_lib.typed import plain
 
 _NO_PLAN = MigrationError("There is no plan.", "Mend what the plan's findings name; plan again.")
 
@@ -78,7 +93,7 @@ def parse(phase: Phase, sessions: Sessions) -> Answer:
         findings.extend(judge_lint(name, file, warnings, phase.baseline.lint))
     except RunbookError as error:
         findings.append(could_not_run(Check.SCRIPT_IS_LINT_FREE, name, file, error))
-    facts = {"file": file, "sha256": sql_sha256(phase), "statements": len(statements)}
+    facts = Parsed(file=file, sha256=sql_sha256(phase), statements=len(statements))
     rows = tuple(
         {
             "line": each.statement.line,
@@ -96,7 +111,7 @@ def plan(
     phase: Phase,
     sessions: Sessions,
     *,
-    dumps: Mapping[str, Any],
+    dumps: Mapping[str, Dump],
     code: str,
     folder: Path | None = None,
     superuser_objects: Sequence[str] = (),
@@ -117,7 +132,7 @@ def plan(
         with sessions.snapshot(name) as conn:
             catalog, like = read_catalog(conn), read_surroundings(conn)
         who = sessions.identity(name)
-        dump = folder / dumps[name]["path"] if folder and name in dumps else None
+        dump = folder / dumps[name].path if folder and name in dumps else None
         made = made_by(
             (phase.baseline.file, read_sql(phase), statements),
             owner=phase.owner,
@@ -125,7 +140,7 @@ def plan(
             source=Source(
                 dump=dump,
                 fingerprint=catalog.fingerprint(),
-                dumped=str(dumps.get(name, {}).get("fingerprint")),
+                dumped=dumps[name].fingerprint if name in dumps else "",
                 like=like,
                 servers=target_servers(sessions),
                 allowed=tuple(superuser_objects),
@@ -144,37 +159,34 @@ def plan(
         "sql": sql_sha256(phase),
         "prisma": migrations,
         "superuser_objects": sorted(superuser_objects),
-        "backup": {target: noted["content_sha256"] for target, noted in sorted(dumps.items())},
+        "backup": {target: noted.content_sha256 for target, noted in sorted(dumps.items())},
     }
     live = describe(catalog)
     planned = plan_statements(statements, made.objects, catalog)
     rows = tuple(
-        {
-            "line": p.statement.line,
-            "kind": p.statement.kind,
-            "object": p.statement.object,
-            "would": p.state.value,
-        }
+        PlannedStatement(
+            line=p.statement.line, kind=p.statement.kind, object=p.statement.object, would=p.state.value
+        )
         for p in planned
     )
     digest = plan_hash(parts)
     return Answer(
         findings=judge_plan(name, planned, made.where),
-        facts={
-            "parts": parts,
-            "hash": digest,
-            "confirmation": f"{who.database}:{digest[:8]}",
-            "statements": rows,
-            "makes": to_plain(made.objects),
-            "pending": [list(key) for key, value in sorted(made.objects.items()) if live.get(key) != value],
-            "where": made.where,
-            "scratch_version": made.server_version,
-        },
-        rows=rows,
+        facts=Plan(
+            parts=parts,
+            hash=digest,
+            confirmation=f"{who.database}:{digest[:8]}",
+            statements=rows,
+            makes=to_plain(made.objects),
+            pending=[key for key, value in sorted(made.objects.items()) if live.get(key) != value],
+            where=made.where,
+            scratch_version=made.server_version,
+        ),
+        rows=tuple(map(plain, rows)),
     )
 
 
-def rehearse(phase: Phase, sessions: Sessions, *, plan: Mapping[str, Any]) -> Answer:
+def rehearse(phase: Phase, sessions: Sessions, *, plan: Plan) -> Answer:
     """Execute the baseline twice in a transaction that rolls back; judge what it made, and that nothing is left of it.
 
     `plan` are the facts of `plan`. Takes the locks that the real run takes, for as long as the rehearsal lasts; what
@@ -183,7 +195,7 @@ def rehearse(phase: Phase, sessions: Sessions, *, plan: Mapping[str, Any]) -> An
     statements `left` out, and the `sequences` that it moved nonetheless.
     """
     name = phase.baseline.target
-    if "makes" not in plan:
+    if plan.makes is None:
         return Answer(findings=(could_not_run(Check.REHEARSAL_IS_INERT, name, "baseline", _NO_PLAN),))
     try:
         seen = baseline_runs.rehearse(phase, sessions, partial(_judge_result, phase, plan))
@@ -191,26 +203,24 @@ def rehearse(phase: Phase, sessions: Sessions, *, plan: Mapping[str, Any]) -> An
         return Answer(
             findings=(could_not_run(Check.REHEARSAL_IS_INERT, name, "baseline", _wrapped(phase, error)),)
         )
-    facts = {
-        "before": {"fingerprint": seen.before.fingerprint()},
-        "after": {"fingerprint": seen.after.fingerprint()},
-        "first": {table: rows._asdict() for table, rows in seen.first.rows.items()},
-        "second": {table: rows._asdict() for table, rows in seen.second.rows.items()},
-        "left": [each.statement.line for each in seen.left],
-        "sequences": list(seen.moved),
-    }
-    where = plan.get("where", IN_EMPTY)
-    return Answer(
-        findings=(*seen.made, *judge_rehearsal(name, seen, where)), facts=facts, rows=by_object(seen.made)
+    facts = Rehearsal(
+        before=Fingerprint(fingerprint=seen.before.fingerprint()),
+        after=Fingerprint(fingerprint=seen.after.fingerprint()),
+        first={table: Written(*rows) for table, rows in seen.first.rows.items()},
+        second={table: Written(*rows) for table, rows in seen.second.rows.items()},
+        left=tuple(each.statement.line for each in seen.left),
+        sequences=seen.moved,
     )
+    findings = (*seen.made, *judge_rehearsal(name, seen, plan.where))
+    return Answer(findings=findings, facts=facts, rows=by_object(seen.made))
 
 
 def confirmation(
     phase: Phase,
     sessions: Sessions,
     *,
-    plan: Mapping[str, Any],
-    planned: Callable[[str], Mapping[str, Any] | None],
+    plan: Plan,
+    planned: Callable[[str], KeptPlan | None],
     confirm: str,
     apply: bool,
     by: str = "",
@@ -224,26 +234,26 @@ def confirmation(
     name = phase.baseline.target
     findings = [judge_alone(name, sessions)]
     confirmed = None
-    if "confirmation" not in plan:
+    if not plan.confirmation:
         findings.append(could_not_run(Check.PLAN_IS_CONFIRMED, name, "confirmation", _NO_PLAN))
     elif not apply:
-        findings.append(not_confirmed(name, plan["confirmation"]))
+        findings.append(not_confirmed(name, plan.confirmation))
     else:
-        findings.append(judge_confirmation(name, plan, planned(confirm), confirm))
+        findings.append(judge_confirmation(name, plan, planned(confirm), confirm, run=sessions.run))
         if findings[-1].verdict is Verdict.PASS:
-            confirmed = {"confirmation": confirm, "by": by, "at": at}
-    return Answer(findings=tuple(findings), facts={"confirmed": confirmed})
+            confirmed = Confirmed(confirmation=confirm, by=by, at=at)
+    return Answer(findings=tuple(findings), facts=Confirmation(confirmed=confirmed))
 
 
 def apply(
     phase: Phase,
     sessions: Sessions,
     *,
-    plan: Mapping[str, Any],
-    planned: Mapping[str, Any] | None,
+    plan: Plan,
+    planned: KeptPlan | None,
     confirm: str,
     apply: bool,
-    evidence: Mapping[str, Any] | None = None,
+    evidence: Evidence | None = None,
     folder: Path | None = None,
 ) -> Answer:
     """Apply the baseline in one transaction, if the plan is confirmed and still true; verify before the commit.
@@ -254,28 +264,24 @@ def apply(
     Facts: `applied`, and per statement what the server said.
     """
     name = phase.baseline.target
-    if "confirmation" not in plan:
+    if not plan.confirmation:
         failed = could_not_run(Check.BASELINE_IS_APPLIED, name, phase.baseline.file, _NO_PLAN)
-        return Answer(findings=(failed,), facts={"applied": False})
+        return Answer(findings=(failed,), facts=Applied(applied=False))
     if not apply:
         skipped = plan_only(Check.BASELINE_IS_APPLIED, name, phase.baseline.file, want="applied")
-        return Answer(findings=(skipped,), facts={"applied": False})
-    confirmed = judge_confirmation(name, plan, planned, confirm)
+        return Answer(findings=(skipped,), facts=Applied(applied=False))
+    confirmed = judge_confirmation(name, plan, planned, confirm, run=sessions.run)
     dumped = way_back(phase, folder, evidence)
     if any(f.verdict in CLOSING for f in (confirmed, *dumped)):
-        return Answer(findings=(confirmed, *dumped), facts={"applied": False})
+        return Answer(findings=(confirmed, *dumped), facts=Applied(applied=False))
     try:
         seen = baseline_runs.apply(phase, sessions, plan, partial(_judge_result, phase, plan))
     except (RunbookError, psycopg.Error) as error:
         failed = could_not_run(Check.BASELINE_IS_APPLIED, name, phase.baseline.file, _wrapped(phase, error))
-        return Answer(findings=(confirmed, *dumped, failed), facts={"applied": False})
+        return Answer(findings=(confirmed, *dumped, failed), facts=Applied(applied=False))
     return Answer(
         findings=(confirmed, *dumped, *seen.made, judge_applied(name, phase.baseline.file, seen)),
-        facts={
-            "applied": seen.stands,
-            "outcomes": [asdict(o) for o in seen.outcomes],
-            "transaction": None if seen.done is None else asdict(seen.done),
-        },
+        facts=Applied(applied=seen.stands, outcomes=seen.outcomes, transaction=plain(seen.done)),
         rows=_said(seen.outcomes),
     )
 
@@ -294,13 +300,13 @@ def second_run(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
     except (RunbookError, psycopg.Error) as error:
         failed = could_not_run(Check.SECOND_RUN_CHANGES_NOTHING, name, "baseline", _wrapped(phase, error))
         return Answer(findings=(failed,))
-    facts = {
-        "before": {"fingerprint": seen.before},
-        "after": {"fingerprint": seen.after},
-        "rows": {table: rows._asdict() for table, rows in seen.work.rows.items()},
-        "sequences": sorted(seen.work.sequences),
-        "outcomes": [asdict(o) for o in seen.outcomes],
-    }
+    facts = SecondRun(
+        before=Fingerprint(fingerprint=seen.before),
+        after=Fingerprint(fingerprint=seen.after),
+        rows={table: Written(*rows) for table, rows in seen.work.rows.items()},
+        sequences=tuple(sorted(seen.work.sequences)),
+        outcomes=seen.outcomes,
+    )
     return Answer(findings=(judge_again(name, seen),), facts=facts, rows=_said(seen.outcomes))
 
 
@@ -310,16 +316,15 @@ def _said(outcomes: Iterable[Outcome]) -> tuple[dict[str, Any], ...]:
     )
 
 
-def _judge_result(phase: Phase, plan: Mapping[str, Any], catalog: Catalog) -> tuple[Finding, ...]:
+def _judge_result(phase: Phase, plan: Plan, catalog: Catalog) -> tuple[Finding, ...]:
     """Judge what stands after the script, still in its transaction: as declared, and as the script makes it."""
     name = phase.baseline.target
-    makes = from_plain(plan["makes"])
-    where = plan.get("where", IN_EMPTY)
-    return (*check_schema(phase, name, catalog), judge_made(name, makes, describe(catalog), where))
+    made = judge_made(name, from_plain(plan.makes or ()), describe(catalog), plan.where)
+    return (*check_schema(phase, name, catalog), made)
 
 
-def _require_dumps(phase: Phase, dumps: Mapping[str, Any]) -> None:
-    missing = [t for t in phase.backup.targets if t not in dumps or not dumps[t].get("complete", True)]
+def _require_dumps(phase: Phase, dumps: Mapping[str, Dump]) -> None:
+    missing = [t for t in phase.backup.targets if t not in dumps or not dumps[t].complete]
     if missing:
         raise MigrationError(
             f"There is no whole backup of target {', '.join(missing)}, and without one nothing is planned.",

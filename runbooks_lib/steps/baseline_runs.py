@@ -15,11 +15,12 @@ from typing import Any
 import psycopg
 
 from runbooks_lib.errors import MigrationError, RunbookError
+from runbooks_lib.facts.writing import Outcome, Plan
 from runbooks_lib.findings import CLOSING, Finding
 from runbooks_lib.phase import Phase, services_of
 from runbooks_lib.postgres.catalog.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.catalog.differences import Difference, differences
-from runbooks_lib.postgres.script.apply import Outcome, run_script, take_lock
+from runbooks_lib.postgres.script.apply import run_script, take_lock
 from runbooks_lib.postgres.session.commit import CommitLost, Ending, Settled, commit, settle
 from runbooks_lib.postgres.session.connect import Connection, Sessions, connect, identify
 from runbooks_lib.postgres.session.work import Work, read_work
@@ -147,18 +148,18 @@ def _is_rolled_back(conn: Connection, transaction: str | None) -> bool:
     return transaction is None or bool(row and row["status"] == "aborted")
 
 
-def apply(phase: Phase, sessions: Sessions, plan: Mapping[str, Any], inspect: Inspect) -> Applied:
+def apply(phase: Phase, sessions: Sessions, plan: Plan, inspect: Inspect) -> Applied:
     """Run the baseline in one transaction and commit it, if its result is judged well; else roll it back.
 
     When nobody answers the COMMIT, new sessions ask what became of it.
     Raises MigrationError when what was confirmed has changed since.
     """
-    with writing(phase, sessions, server=plan["parts"]) as conn:
+    with writing(phase, sessions, server=plan.parts) as conn:
         server = identify(conn)
         conn.execute("BEGIN")  # and not conn.transaction(): how it ends is the question
         take_lock(conn, wait_ms=phase.baseline.lock_timeout_ms)
         judged = runnable(phase, conn)
-        _require_planned(phase, plan["parts"], read_catalog(conn))
+        _require_planned(phase, plan.parts, read_catalog(conn))
         outcomes = _run(phase, conn, judged)
         made = inspect(read_catalog(conn))
         if any(f.verdict in CLOSING for f in made):

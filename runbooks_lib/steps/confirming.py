@@ -12,6 +12,7 @@ import psycopg
 
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import RunbookError
+from runbooks_lib.facts.writing import KeptPlan, Plan
 from runbooks_lib.findings import Finding, Verdict, could_not_run, judge
 from runbooks_lib.postgres.session.connect import Sessions, lost
 from runbooks_lib.postgres.session.locks import other_runs
@@ -34,35 +35,33 @@ class Changed(NamedTuple):
 
 
 def judge_confirmation(
-    target: str, plan: Mapping[str, Any], planned: Mapping[str, Any] | None, confirm: str
+    target: str, plan: Plan, planned: KeptPlan | None, confirm: str, *, run: str
 ) -> Finding:
     """Judge plan_is_confirmed: what was typed names the plan as it is now.
 
-    `plan` are the facts of the present plan, `planned` those of the kept plan that `confirm` names. The catalogue
-    may differ from it in one case: this very run applied that plan, and was interrupted before it could say so;
+    `plan` is the present plan, `planned` the kept one that `confirm` names. The catalogue may differ from it in one
+    case: this very `run` applied that plan, and was interrupted before it could say so;
     then every object of the plan stands, and nothing is left to be changed.
     """
-    changed = changed_parts(planned.get("parts", {}), plan["parts"]) if planned else ()
-    stands = all(row["would"] in (State.SAME, State.RUN) for row in plan["statements"])
-    ours = bool(planned and planned["ours"])
+    changed = changed_parts(planned.parts, plan.parts) if planned else ()
+    stands = all(each.would in (State.SAME, State.RUN) for each in plan.statements)
+    ours = planned is not None and planned.run == run != ""
     taken_up = ours and stands and [each.part for each in changed] == ["catalogue"]
     if planned is None:
         why = f"No plan of this archive is named {confirm}." if confirm else "Nothing is confirmed yet."
     else:
-        why = (
-            f"Since the plan {confirm} of run {planned['run']} there changed: {'; '.join(map(str, changed))}."
-        )
+        why = f"Since the plan {confirm} of run {planned.run} there changed: {'; '.join(map(str, changed))}."
     hint = (
-        f"{why} Read the plan above; if it is what you want, confirm it with {plan['confirmation']}: "
+        f"{why} Read the plan above; if it is what you want, confirm it with {plan.confirmation}: "
         "type it in the form and press Confirm, or pass it as the parameter confirm."
     )
-    passed = taken_up or confirm == plan["confirmation"]
+    passed = taken_up or confirm == plan.confirmation
     return Finding(
         check=Check.PLAN_IS_CONFIRMED,
         target=target,
         object="confirmation",
         have=f"{confirm}, applied by this run before it was interrupted" if taken_up else confirm or "none",
-        want=plan["confirmation"],
+        want=plan.confirmation,
         verdict=Verdict.PASS if passed else Verdict.FAIL,
         hint="" if passed else hint,
     )

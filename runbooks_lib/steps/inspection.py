@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
+from runbooks_lib.facts.databases import Held, HeldEnum, HeldIndex, HeldTable
 from runbooks_lib.findings import CLOSING, Finding, Note, Verdict
 from runbooks_lib.phase import Phase, Target
 from runbooks_lib.postgres.catalog.catalog import Catalog, Key, count_rows, read_catalog
@@ -22,7 +22,7 @@ def inspect(
     created_by: str | None,
     adds: Adds = NO_ADDITION,
     own: Collection[Key] = frozenset(),
-) -> tuple[tuple[Finding, ...], dict[str, Any]]:
+) -> tuple[tuple[Finding, ...], Held]:
     """Judge one target's catalogue and row counts in one snapshot; also describe what is there.
 
     Raises ConnectionFailed when the target cannot be read.
@@ -38,34 +38,31 @@ def inspect(
     return findings, describe(phase, catalog, counts)
 
 
-def describe(phase: Phase, catalog: Catalog, counts: dict[str, int]) -> dict[str, Any]:
-    """Describe the phase's objects as a catalogue holds them, in plain values; absent ones are left out."""
-    return {
-        "fingerprint": catalog.fingerprint(),
-        "tables": {
-            table.name: {"owner": catalog.relations[table.name].owner, "rows": counts[table.name]}
+def describe(phase: Phase, catalog: Catalog, counts: dict[str, int]) -> Held:
+    """Describe the phase's objects as a catalogue holds them; absent ones are left out."""
+    return Held(
+        fingerprint=catalog.fingerprint(),
+        tables={
+            table.name: HeldTable(owner=catalog.relations[table.name].owner, rows=counts[table.name])
             for table in phase.tables
             if table.name in counts
         },
-        "enums": {
-            enum.name: {
-                "owner": catalog.enums[enum.name].owner,
-                "labels": list(catalog.enums[enum.name].labels),
-            }
+        enums={
+            enum.name: HeldEnum(owner=live.owner, labels=live.labels)
             for enum in phase.enums
-            if enum.name in catalog.enums
+            if (live := catalog.enums.get(enum.name))
         },
-        "indexes": {
-            index.name: {
-                "table": live.relation,
-                "definition": live.definition,
-                "unique": live.is_unique,
-                "valid": live.is_valid,
-            }
+        indexes={
+            index.name: HeldIndex(
+                table=found.relation,
+                definition=found.definition,
+                unique=found.is_unique,
+                valid=found.is_valid,
+            )
             for index in phase.indexes
-            if (live := catalog.indexes.get(index.name))
+            if (found := catalog.indexes.get(index.name))
         },
-    }
+    )
 
 
 def by_object(findings: Sequence[Finding]) -> tuple[dict[str, str], ...]:

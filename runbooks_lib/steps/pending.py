@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import MigrationError
+from runbooks_lib.facts.writing import Plan
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.given import read_given_text
 from runbooks_lib.phase import Phase, Role
@@ -65,18 +65,18 @@ class Pending:
 NOTHING_PENDING = Pending()
 
 
-def pending_at(phase: Phase, sessions: Sessions, name: str, plan: Mapping[str, Any] | None) -> Pending:
+def pending_at(phase: Phase, sessions: Sessions, name: str, plan: Plan | None) -> Pending:
     """Return what a target still lacks of a plan: nothing without a plan, or where another database is looked at.
 
-    `plan` are the facts of a plan that this run has rehearsed and not applied.
+    `plan` is one that this run has rehearsed and not applied.
     Raises ConnectionFailed when it cannot be told whose database it is.
     """
     if plan is None or not shows_baseline(phase, sessions, name):
         return NOTHING_PENDING
-    makes = from_plain(plan["makes"])
+    makes = from_plain(plan.makes or ())
     return Pending(
-        objects={(kind, made): makes[kind, made] for kind, made in plan["pending"]},
-        filled=frozenset(row["object"] for row in plan["statements"] if row["kind"] == "row"),
+        objects={(kind, made): makes[kind, made] for kind, made in plan.pending},
+        filled=frozenset(each.object for each in plan.statements if each.kind == "row"),
         empty=frozenset(table.name for table in phase.tables if table.rows == 0),
     )
 

@@ -6,7 +6,7 @@ Each function answers one question of `01_preflight.ipynb`.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,24 @@ import psycopg
 
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import ConnectionFailed, PreconditionFailed, RunbookError
+from runbooks_lib.facts.databases import (
+    Held,
+    Lag,
+    Matrix,
+    Readiness,
+    Replication,
+    Schema,
+    Sought,
+    Targets,
+    Who,
+)
 from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, judge
 from runbooks_lib.phase import Phase, Role, Target
 from runbooks_lib.postgres.catalog.catalog import count_rows, read_catalog
 from runbooks_lib.postgres.catalog.finder import ABSENT, Sight, State, not_searched, search_server
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.session.connect import Sessions, lost
-from runbooks_lib.postgres.session.replication import Lag, measure_lag
+from runbooks_lib.postgres.session.replication import measure_lag
 from runbooks_lib.steps.declared import or_not_declared
 from runbooks_lib.steps.inspection import by_object, inspect
 from runbooks_lib.steps.own import own_objects
@@ -30,6 +41,7 @@ from runbooks_lib.steps.readiness import at_least, cannot_see_sessions, check_bl
 from runbooks_lib.steps.reading import read_again
 from runbooks_lib.steps.replica_rows import check_rows, judge_replayed
 from runbooks_lib.steps.servers import judge_server, judge_standby
+from runbooks_lib.typed import plain
 
 MIN_FREE_CONNECTIONS = 5
 DISK_FACTOR = 2  # a dump, and room to restore it
@@ -45,14 +57,14 @@ def targets(phase: Phase, sessions: Sessions) -> Answer:
     Facts: per target its identity, as a mapping of plain values.
     """
     findings: list[Finding] = []
-    facts: dict[str, Any] = {}
+    facts: dict[str, Who] = {}
     for name, target in phase.targets.items():
         try:
             who = sessions.identity(name)
         except ConnectionFailed as error:
             findings.append(could_not_run(Check.TARGET_ANSWERS, name, target.service, error))
             continue
-        facts[name] = asdict(who) | {"server": who.server, "role": who.role, "declared_role": target.role}
+        facts[name] = Who(**asdict(who), server=who.server, role=who.role, declared_role=target.role)
         findings.extend(judge_server(name, target, who))
     for name, target in phase.targets.items():
         if target.primary in facts and name in facts:
@@ -60,19 +72,19 @@ def targets(phase: Phase, sessions: Sessions) -> Answer:
     rows = tuple(
         {
             "target": name,
-            "server": who["server"],
-            "database": who["database"],
-            "role": who["role"]
-            if who["role"] == who["declared_role"]
-            else f"{who['role']}, declared {who['declared_role']}",
-            "PostgreSQL": who["server_version"],
-            "system": who["system_identifier"] or "not told",
-            "timeline": who["timeline"] or "not told",
-            "LSN": who["lsn"],
+            "server": who.server,
+            "database": who.database,
+            "role": who.role
+            if who.role == who.declared_role
+            else f"{who.role}, declared {who.declared_role}",
+            "PostgreSQL": who.server_version,
+            "system": who.system_identifier or "not told",
+            "timeline": who.timeline or "not told",
+            "LSN": who.lsn,
         }
         for name, who in facts.items()
     )
-    return Answer(findings=tuple(findings), facts={"targets": facts}, rows=rows)
+    return Answer(findings=tuple(findings), facts=Targets(targets=facts), rows=rows)
 
 
 @read_again
@@ -107,28 +119,28 @@ def find_objects(phase: Phase, sessions: Sessions) -> Answer:
             findings.append(could_not_run(Check.OBJECT_IS_FOUND, target, "every database", failed))
     for name in names:
         findings.extend(_judge_places(phase, sessions, name, places[name]))
-    matrix = [
-        {
-            "kind": kind,
-            "object": name,
-            "places": {place: sight.words for place, sight in places[name].items()},
-            "states": {place: sight.state.value for place, sight in places[name].items()},
-        }
+    matrix = tuple(
+        Sought(
+            kind=kind,
+            object=name,
+            places={place: sight.words for place, sight in places[name].items()},
+            states={place: sight.state.value for place, sight in places[name].items()},
+        )
         for name, kind in names.items()
-    ]
-    return Answer(findings=tuple(findings), facts={"matrix": matrix}, rows=_worth_a_column(matrix))
+    )
+    return Answer(findings=tuple(findings), facts=Matrix(matrix=matrix), rows=_worth_a_column(matrix))
 
 
-def _worth_a_column(matrix: list[dict[str, Any]]) -> tuple[dict[str, str], ...]:
+def _worth_a_column(matrix: Sequence[Sought]) -> tuple[dict[str, str], ...]:
     """Return the matrix without the databases that hold nothing of all this: how many these are is one column."""
-    places = dict.fromkeys(place for row in matrix for place in row["places"])
-    held = [p for p in places if any(row["states"].get(p, State.ABSENT) != State.ABSENT for row in matrix)]
+    places = dict.fromkeys(place for row in matrix for place in row.places)
+    held = [p for p in places if any(row.states.get(p, State.ABSENT) != State.ABSENT for row in matrix)]
     rest = len(places) - len(held)
     return tuple(
         {
-            "object": row["object"],
-            "kind": row["kind"],
-            **{place: row["places"].get(place, ABSENT.words) for place in held},
+            "object": row.object,
+            "kind": row.kind,
+            **{place: row.places.get(place, ABSENT.words) for place in held},
             "elsewhere": f"absent in {rest} databases" if rest else "",
         }
         for row in matrix
@@ -174,7 +186,7 @@ def schema(phase: Phase, sessions: Sessions) -> Answer:
     filled, added = filled_and_added(phase)
     own = own_objects(phase)
     findings: list[Finding] = []
-    facts: dict[str, Any] = {}
+    facts: dict[str, Held] = {}
     for name, target in phase.targets.items():
         try:
             created_by = "baseline_migration" if shows_baseline(phase, sessions, name) else None
@@ -185,7 +197,7 @@ def schema(phase: Phase, sessions: Sessions) -> Answer:
             findings.extend(Pending(filled=filled).later(found) if created_by else found)
         except RunbookError as error:
             findings.append(could_not_run(Check.HAS_TABLE, name, "every object", error))
-    return Answer(findings=tuple(findings), facts={"targets": facts}, rows=by_object(findings))
+    return Answer(findings=tuple(findings), facts=Schema(targets=facts), rows=by_object(findings))
 
 
 @read_again
@@ -197,14 +209,14 @@ def replication(phase: Phase, sessions: Sessions) -> Answer:
     """
     standbys = {name: target for name, target in phase.targets.items() if target.role is Role.STANDBY}
     findings: list[Finding] = []
-    lags: dict[str, Any] = {}
+    lags: dict[str, Lag] = {}
     for name, target in standbys.items():
         try:
             lag = measure_lag(sessions, name, target)
         except RunbookError as error:
             findings.append(could_not_run(Check.STANDBY_HAS_REPLAYED, name, target.service, error))
             continue
-        lags[name] = asdict(lag)
+        lags[name] = lag
         findings.extend(_judge_lag(name, target, lag))
         try:
             findings.extend(_parity(phase, sessions, name, target))
@@ -220,13 +232,13 @@ def replication(phase: Phase, sessions: Sessions) -> Answer:
     rows = tuple(
         {
             "target": name,
-            **{key: value for key, value in lag.items() if key not in _IN_WORDS},
-            "samples": len(lag["samples"]),
+            **{key: value for key, value in plain(lag).items() if key not in _IN_WORDS},
+            "samples": len(lag.samples),
         }
         for name, lag in lags.items()
     )
     judged = or_not_declared(phase, findings, Check.STANDBY_IS_STREAMING)
-    return Answer(findings=judged, facts={"lag": lags}, rows=rows)
+    return Answer(findings=judged, facts=Replication(lag=lags), rows=rows)
 
 
 def _judge_lag(name: str, target: Target, lag: Lag) -> Iterator[Finding]:
@@ -304,7 +316,7 @@ def readiness(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
         free_bytes = None
         failed = error if isinstance(error, RunbookError) else _no_folder(folder, error)
         findings.append(could_not_run(Check.DISK_IS_FREE, "-", DISK, failed))
-    facts = {"database_bytes": database_bytes, "free_bytes": free_bytes}
+    facts = Readiness(database_bytes=database_bytes, free_bytes=free_bytes)
     return Answer(findings=tuple(findings), facts=facts)
 
 

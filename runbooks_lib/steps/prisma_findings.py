@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from runbooks_lib.checks import Check
+from runbooks_lib.facts.writing import Plan, Resolved, Said
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, judge
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.scratch.script_run import Ran
@@ -27,12 +28,10 @@ ALL_JUDGED = "every statement judged"
 LISTED = 12
 
 
-def judge_writing(
-    phase: Phase, sessions: Sessions, state: State, plan: Mapping[str, Any] | None
-) -> tuple[Finding, ...]:
+def judge_writing(phase: Phase, sessions: Sessions, state: State, plan: Plan | None) -> tuple[Finding, ...]:
     """Judge what has to hold before Prisma is let to write: the plan confirmed, and Prisma's own lock free.
 
-    `plan` are the facts of the plan that this run has confirmed and applied, None without one.
+    `plan` is that which this run has confirmed and applied, None without one.
     """
     confirmed = judge(
         Check.PLAN_IS_CONFIRMED,
@@ -45,10 +44,10 @@ def judge_writing(
     return (confirmed,) if confirmed.verdict in CLOSING else (confirmed, judge_lock(phase, sessions))
 
 
-def _confirmed_as(state: State, plan: Mapping[str, Any] | None) -> str:
+def _confirmed_as(state: State, plan: Plan | None) -> str:
     if plan is None:
         return "no plan that this run has confirmed and applied"
-    if plan["parts"]["prisma"] != folder_digest(state.files):
+    if plan.parts["prisma"] != folder_digest(state.files):
         return "confirmed, but the migrations folder has changed since the plan was made"
     return "confirmed and applied by this run, migrations folder included"
 
@@ -102,9 +101,7 @@ def judge_table(target: str, state: State) -> Finding:
     )
 
 
-def still_pending(
-    phase: Phase, sessions: Sessions, state: State, planned: Mapping[str, Any] | None
-) -> Pending:
+def still_pending(phase: Phase, sessions: Sessions, state: State, planned: Plan | None) -> Pending:
     """Return what the planned baseline is still to make. Of a migration that is recorded everything must stand."""
     if phase.migration.name in state.history.applied:
         return NOTHING_PENDING
@@ -192,6 +189,18 @@ def not_judged(proof: Proof) -> dict[str, Any]:
     return {name: [asdict(one) for one in ran.unjudged] for name, ran in proof.ran.items() if ran.unjudged}
 
 
+def judged_next(target: str, migration: str, objects: int) -> Finding:
+    """Return the SKIP of a migration that is recorded as failed: `resolve` judges its objects."""
+    return Finding(
+        check=Check.MIGRATION_OBJECTS_STAND,
+        target=target,
+        object=migration,
+        have=f"recorded as failed: its {objects} objects may stand or not",
+        want="judged by the next question",
+        verdict=Verdict.SKIP,
+    )
+
+
 def nothing_made(target: str, migration: str) -> Finding:
     """Return the ERROR of a migration that leaves nothing to compare."""
     return Finding(
@@ -232,7 +241,12 @@ def would_record(target: str, migration: str, command: str, *, failed: bool) -> 
     )
 
 
-def by_check(findings: Sequence[Finding], facts: Mapping[str, Any]) -> Answer:
+def prismas_lines(said: Said) -> tuple[dict[str, str], ...]:
+    """Return the table of an answer of Prisma's: what it said, line by line."""
+    return tuple({"Prisma says": line.strip()} for line in said.output.splitlines() if line.strip())
+
+
+def by_check(findings: Sequence[Finding], facts: Resolved) -> Answer:
     """Return an answer whose table says how many objects each check looked at, and how many are as declared."""
     seen = Counter(f.check for f in findings)
     passed = Counter(f.check for f in findings if f.verdict is Verdict.PASS)

@@ -8,17 +8,27 @@ migrations are replayed in a scratch database and compared with what the target 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from msgspec.structs import replace
 
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import RunbookError
+from runbooks_lib.evidence import Evidence
+from runbooks_lib.facts.writing import (
+    LiveSchema,
+    Plan,
+    PrismaConfirmed,
+    PrismaStatus,
+    RecordedHistory,
+    RecordedRow,
+    Resolved,
+)
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run, judge
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.session.connect import Sessions
-from runbooks_lib.prisma.command import UP_TO_DATE, CliResult, Prisma, aim, find_project
+from runbooks_lib.prisma.command import UP_TO_DATE, Prisma, aim, find_project
 from runbooks_lib.prisma.history import CLEAN, TABLE
 from runbooks_lib.prisma.proof import ObjectState
 from runbooks_lib.prisma.state import State
@@ -32,8 +42,10 @@ from runbooks_lib.steps.prisma_findings import (
     judge_statements,
     judge_table,
     judge_writing,
+    judged_next,
     not_judged,
     nothing_made,
+    prismas_lines,
     still_pending,
     would_record,
 )
@@ -118,7 +130,7 @@ def history(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
         {"migration": f.name, "recorded": state.recorded(f.name), "checksum": (f.checksum or "lost")[:16]}
         for f in state.files
     )
-    facts = {"history": asdict(found), "relation": found.relation, "schema": state.schema}
+    facts = RecordedHistory(history=found, relation=found.relation, schema=state.schema)
     return Answer(findings=findings, facts=facts, rows=table)
 
 
@@ -135,8 +147,8 @@ def status(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
     except RunbookError as error:
         return Answer(findings=(could_not_run(Check.PRISMA_ANSWERS, name, "prisma migrate status", error),))
     findings = (judge_answer(name, said), *judge_agreement(name, prisma, state, said))
-    facts = {"version": prisma.version(), "engine": prisma.engine, "said": asdict(said)}
-    return Answer(findings=findings, facts=facts, rows=_lines(said))
+    facts = PrismaStatus(version=prisma.version(), engine=prisma.engine, said=said)
+    return Answer(findings=findings, facts=facts, rows=prismas_lines(said))
 
 
 def live_schema(
@@ -144,14 +156,14 @@ def live_schema(
     sessions: Sessions,
     *,
     prisma: Prisma,
-    planned: Mapping[str, Any] | None = None,
+    planned: Plan | None = None,
     dump: Path | None = None,
     superuser_objects: Sequence[str] = (),
 ) -> Answer:
     """Compare every object that the recorded migrations make with what the database holds.
 
     The applied migrations and the phase's own are replayed in a scratch database; the target is only read. Where the
-    phase's own is recorded as failed, its objects are judged by `resolve`. `planned` are the facts of a plan that was
+    phase's own is recorded as failed, its objects are judged by `resolve`. `planned` is a plan that was
     only rehearsed: what it is to make for a migration that is not recorded yet is SKIP. `dump` is this run's dump of
     the target's schema, for what the migrations need and do not make; `superuser_objects` are made there as they are
     allowed. Statements whose effect no catalogue shows are OPEN, listed by migration.
@@ -175,31 +187,22 @@ def live_schema(
         *judge_statements(name, proof, told),
     ]
     if failed:
-        findings.append(
-            Finding(
-                check=Check.MIGRATION_OBJECTS_STAND,
-                target=name,
-                object=migration,
-                have=f"recorded as failed: its {len(proof.own)} objects may stand or not",
-                want="judged by the next question",
-                verdict=Verdict.SKIP,
-            )
-        )
+        findings.append(judged_next(name, migration, len(proof.own)))
     counts = Counter(state.kind for state in judged)
     standing = Counter(state.kind for state in judged if state.stands)
     return Answer(
         findings=tuple(findings) or (nothing_made(name, migration),),
-        facts={
-            "migrations": proof.migrations,
-            "scratch_version": proof.server_version,
-            "objects": len(judged),
-            "different": [state.label for state in judged if not state.stands],
-            "planned": [state.label for state in own if pending.still_makes(state)],
-            "statements": sum(ran.statements for ran in proof.ran.values()),
-            "not_judged": not_judged(proof),
-            "borrowed": proof.borrowed,
-            "lacking": proof.lacking,
-        },
+        facts=LiveSchema(
+            migrations=proof.migrations,
+            scratch_version=proof.server_version,
+            objects=len(judged),
+            different=tuple(state.label for state in judged if not state.stands),
+            planned=tuple(state.label for state in own if pending.still_makes(state)),
+            statements=sum(ran.statements for ran in proof.ran.values()),
+            not_judged=not_judged(proof),
+            borrowed=proof.borrowed,
+            lacking=proof.lacking,
+        ),
         rows=tuple(
             {"objects": kind, "made by the migrations": counts[kind], "stand": standing[kind]}
             for kind in sorted(counts)
@@ -212,12 +215,12 @@ def resolve(
     sessions: Sessions,
     *,
     prisma: Prisma,
-    plan: Mapping[str, Any] | None,
-    planned: Mapping[str, Any] | None = None,
+    plan: Plan | None,
+    planned: Plan | None = None,
     dump: Path | None = None,
     superuser_objects: Sequence[str] = (),
     apply: bool,
-    recorded: Mapping[str, Any] | None = None,
+    recorded: Evidence | None = None,
     folder: Path | None = None,
 ) -> Answer:
     """Record the migration as applied, by `prisma migrate resolve --applied NAME`, if the database has its objects.
@@ -225,13 +228,13 @@ def resolve(
     Refused, without starting Prisma, unless every declared object stands as declared and every object that the
     migration makes, changes or removes is as after it. Already recorded with the same checksum is success. A migration
     that failed is recorded as applied when all its objects stand, and as rolled back when none does; half-way
-    nothing is run. Writes through Prisma, only with apply=True, under the `plan` that this run has applied (its facts;
-    None without one), and while the dumps that the run has `recorded` lie in `folder` as they were. What a plan that
+    nothing is run. Writes through Prisma, only with apply=True, under the `plan` that this run has applied (None
+    without one), and while the dumps that the run has `recorded` lie in `folder` as they were. What a plan that
     was only rehearsed (`planned`) is to make is SKIP. Facts: `command`, `recorded`, `already`, its words.
     """
     name, migration = phase.migration.target, phase.migration.name
     command = f"prisma migrate resolve --applied {migration}"
-    facts: dict[str, Any] = {"command": command, "recorded": False, "already": False}
+    facts = Resolved(command=command, recorded=False, already=False)
     dumped = way_back(phase, folder, recorded) if apply else ()
     if any(f.verdict in CLOSING for f in dumped):
         return by_check(dumped, facts)
@@ -240,7 +243,7 @@ def resolve(
         pending = still_pending(phase, sessions, state, None if apply else planned)
         evidence = (judge_table(name, state), *pending.later(check_schema(phase, name, live)))
         if migration in state.history.applied:
-            return by_check((*evidence, judge_row(phase, state)), {**facts, "already": True})
+            return by_check((*evidence, judge_row(phase, state)), replace(facts, already=True))
         try:
             proof = prove_target(phase, sessions, state, live, like, dump, superuser_objects)
         except RunbookError as error:
@@ -310,11 +313,9 @@ def confirm(phase: Phase, sessions: Sessions, *, prisma: Prisma, apply: bool) ->
         *judge_agreement(name, prisma, state, said),
     )
     row = state.row(migration)
-    facts = {
-        "said": asdict(said),
-        "row": None if row is None else {"checksum": row.checksum, "finished_at": str(row.finished_at)},
-    }
-    return Answer(findings=findings, facts=facts, rows=_lines(said))
+    found = RecordedRow(checksum=row.checksum, finished_at=str(row.finished_at)) if row else None
+    facts = PrismaConfirmed(said=said, row=found)
+    return Answer(findings=findings, facts=facts, rows=prismas_lines(said))
 
 
 def _record(
@@ -322,18 +323,20 @@ def _record(
     sessions: Sessions,
     prisma: Prisma,
     evidence: tuple[Finding, ...],
-    facts: dict[str, Any],
+    facts: Resolved,
     *,
     failed: bool,
 ) -> Answer:
     """Let Prisma record the migration as applied, and read the row back: P3008 is success only for this very file."""
     name, migration = phase.migration.target, phase.migration.name
     said = prisma.resolve_applied(migration)
-    facts |= {
-        "recorded": said.exit_code == 0,
-        "said": asdict(said),
-    }  # also for the caller, should the next fail
-    state = look_at(phase, sessions, prisma)
+    facts = replace(facts, recorded=said.exit_code == 0, said=said)
+    try:
+        state = look_at(phase, sessions, prisma)
+    except RunbookError as error:
+        return Answer(
+            findings=(could_not_run(Check.MIGRATION_IS_RECORDED, name, migration, error),), facts=facts
+        )
     recorded = said.exit_code == 0 or said.code == ALREADY_APPLIED
     wanted = "recorded; its failed attempt is marked as rolled back" if failed else "recorded"
     finding = judge(
@@ -345,7 +348,7 @@ def _record(
         hint="Read what Prisma says above; nothing was recorded.",
     )
     read_back = (judge_row(phase, state),) if recorded else ()
-    return Answer(findings=(*evidence, finding, *read_back), facts=facts, rows=_lines(said))
+    return Answer(findings=(*evidence, finding, *read_back), facts=facts, rows=prismas_lines(said))
 
 
 def _settle(
@@ -356,7 +359,7 @@ def _settle(
     own: tuple[ObjectState, ...],
     evidence: tuple[Finding, ...],
     *,
-    plan: Mapping[str, Any] | None,
+    plan: Plan | None,
     apply: bool,
 ) -> Answer:
     """Settle a failed migration whose objects do not all stand: take it back when none does, else run nothing.
@@ -365,7 +368,7 @@ def _settle(
     """
     name, migration = phase.migration.target, phase.migration.name
     command = f"prisma migrate resolve --rolled-back {migration}"
-    facts: dict[str, Any] = {"command": command, "recorded": False, "already": False, "rolled_back": False}
+    facts = Resolved(command=command, recorded=False, already=False, rolled_back=False)
 
     def failed(have: str, hint: str) -> Finding:
         return judge(Check.MIGRATION_IS_RECORDED, name, migration, have=have, want="recorded", hint=hint)
@@ -391,9 +394,5 @@ def _settle(
         else f"failed; exit code {said.exit_code}: {said.last_words}"
     )
     finding = failed(words, f"Mend what made it fail, {deploy}.")
-    facts |= {"rolled_back": taken_back, "said": asdict(said)}
-    return Answer(findings=(*evidence, *allowed, finding), facts=facts, rows=_lines(said))
-
-
-def _lines(said: CliResult) -> tuple[dict[str, str], ...]:
-    return tuple({"Prisma says": line} for line in said.lines)
+    facts = replace(facts, rolled_back=taken_back, said=said)
+    return Answer(findings=(*evidence, *allowed, finding), facts=facts, rows=prismas_lines(said))

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from runbooks_lib.checks import Check
+from runbooks_lib.facts.databases import Lag
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import Phase, Target
 from runbooks_lib.postgres.catalog.catalog import tables_there
 from runbooks_lib.postgres.rows.content import content_hash
 from runbooks_lib.postgres.session.connect import Sessions
-from runbooks_lib.postgres.session.replication import Lag, measure_lag
+from runbooks_lib.postgres.session.replication import measure_lag
 from runbooks_lib.postgres.session.session import take_time
 
 LOOKS = 3  # at tables that are written to meanwhile

@@ -9,22 +9,24 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import EvidenceError, RunbookError
+from runbooks_lib.evidence import Evidence, passed
+from runbooks_lib.facts.contents import Box, Checklist, LastLook, ReportFile, Reports, Signature, SignOff
+from runbooks_lib.facts.databases import Held, Lag
+from runbooks_lib.facts.writing import Plan, RecordedHistory
 from runbooks_lib.findings import Answer, Finding, Note, Verdict, could_not_run, judge, worst
 from runbooks_lib.phase import ChecklistItem, Phase, Role, Target
 from runbooks_lib.postgres.catalog.catalog import Key
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.postgres.session.replication import measure_lag
-from runbooks_lib.prisma.history import read_rows, recorded_schema
+from runbooks_lib.prisma.history import read_rows
 from runbooks_lib.report.document import Document, expected_sections, languages, render
 from runbooks_lib.report.markdown import figures, headings
-from runbooks_lib.report.seen import Evidence
 from runbooks_lib.steps.declared import nothing_declared, or_not_declared
 from runbooks_lib.steps.inspection import by_object, inspect
 from runbooks_lib.steps.own import own_objects
@@ -35,8 +37,7 @@ from runbooks_lib.steps.signatures import (
     in_words,
     judge_signatures,
     manual_items,
-    recorded_signatures,
-    signature_facts,
+    signatures,
 )
 from runbooks_lib.steps.way_back import way_back
 
@@ -49,7 +50,7 @@ def last_look(
     sessions: Sessions,
     *,
     evidence: Evidence,
-    planned: Mapping[str, Any] | None = None,
+    planned: Plan | None = None,
     folder: Path | None = None,
 ) -> Answer:
     """Look at every target once more: does it hold what the phase declares, replica included?
@@ -57,26 +58,33 @@ def last_look(
     The dumps of this run are read again, too, in `folder`.
     Waits until each standby has replayed, then reads catalogues, row counts and Prisma's table; writes nothing.
     In a run that only plans, objects that were not created are SKIP, never PASS; so is what the plan that it has
-    rehearsed (`planned`, its facts) is to change.
+    rehearsed (`planned`) is to change.
     Facts: per target what inspection.describe returns, and per standby its Lag.
     """
-    applied = was_applied(evidence)
-    schema = recorded_schema(evidence.get("prisma_resolve", {}))
+    schema = evidence.facts(RecordedHistory).schema
     findings: list[Finding] = []
-    facts: dict[str, Any] = {}
-    lags: dict[str, Any] = {}
+    facts: dict[str, Held] = {}
+    lags: dict[str, Lag] = {}
     own = own_objects(phase)
     for name, target in phase.targets.items():
         try:
             found = _look_at(
-                phase, sessions, name, target, applied=applied, schema=schema, facts=facts, lags=lags, own=own
+                phase,
+                sessions,
+                name,
+                target,
+                applied=evidence.applied,
+                schema=schema,
+                facts=facts,
+                lags=lags,
+                own=own,
             )
             findings.extend(pending_at(phase, sessions, name, planned).later(found))
         except RunbookError as error:
             findings.append(could_not_run(Check.HAS_TABLE, name, "every object", error))
     return Answer(
         findings=(*findings, *way_back(phase, folder, evidence)),
-        facts={"targets": facts, "lag": lags},
+        facts=LastLook(targets=facts, lag=lags),
         rows=by_object(findings),
     )
 
@@ -89,14 +97,13 @@ def _look_at(
     *,
     applied: bool,
     schema: str,
-    facts: dict[str, Any],
-    lags: dict[str, Any],
+    facts: dict[str, Held],
+    lags: dict[str, Lag],
     own: Collection[Key],
 ) -> Iterator[Finding]:
     if target.role is Role.STANDBY:
-        lag = measure_lag(sessions, name, target)
-        lags[name] = asdict(lag)
-        yield judge_replayed(name, target, lag)
+        lags[name] = measure_lag(sessions, name, target)
+        yield judge_replayed(name, target, lags[name])
     pending = "baseline_migration" if not applied and shows_baseline(phase, sessions, name) else None
     found, facts[name] = inspect(phase, sessions, name, target, created_by=pending, own=own)
     yield from (_not_created(f) if f.note is Note.ABSENT else f for f in found)
@@ -126,12 +133,6 @@ def _recorded(phase: Phase, sessions: Sessions, name: str, *, schema: str, appli
     return finding if there or applied else replace(finding, have=PLAN_ONLY, verdict=Verdict.SKIP)
 
 
-def was_applied(evidence: Evidence) -> bool:
-    """Tell whether this run applied the baseline; without that step's record it did not."""
-    answers = evidence.get("baseline_migration", {}).get("answers", {})
-    return bool(answers.get("apply", {}).get("facts", {}).get("applied", False))
-
-
 def sign_off(
     phase: Phase, sessions: Sessions, *, signed: Mapping[int, str] | None, by: str = "", at: str = ""
 ) -> Answer:
@@ -143,7 +144,7 @@ def sign_off(
     items = manual_items(phase)
     return Answer(
         findings=judge_signatures(items, signed, by=by, at=at),
-        facts={"signed": signature_facts(items, signed, by=by, at=at)},
+        facts=SignOff(signed=signatures(items, signed, by=by, at=at)),
     )
 
 
@@ -159,25 +160,25 @@ def checklist(phase: Phase, sessions: Sessions, *, evidence: Evidence) -> Answer
         (*_selected(item, evidence), *nothing_declared(phase, map(Check, item.checks)))
         for item in phase.checklist
     ]
-    signed = recorded_signatures(evidence)
+    signed = evidence.facts(SignOff).by_item
     findings = [
         _tick(item, chosen, signed.get(number))
         for number, (item, chosen) in enumerate(zip(phase.checklist, selected, strict=True))
     ]
-    items = [
-        {
-            "text": {"fr": item.text.fr, "en": item.text.en},
-            "reason": None if item.reason is None else {"fr": item.reason.fr, "en": item.reason.en},
-            "ticked": finding.verdict is Verdict.PASS,
-            "verdict": finding.verdict.value,
-            "have": finding.have,
-            "judged": len(chosen),
-            "passed": sum(f.verdict is Verdict.PASS for f in chosen),
-            "not_passed": [f.to_dict() for f in chosen if f.verdict is not Verdict.PASS],
-            "unseen": list(_unseen(item, chosen)),
-        }
+    items = tuple(
+        Box(
+            text={"fr": item.text.fr, "en": item.text.en},
+            reason=None if item.reason is None else {"fr": item.reason.fr, "en": item.reason.en},
+            ticked=finding.verdict is Verdict.PASS,
+            verdict=finding.verdict,
+            have=finding.have,
+            judged=len(chosen),
+            passed=passed(chosen),
+            not_passed=tuple(f for f in chosen if f.verdict is not Verdict.PASS),
+            unseen=_unseen(item, chosen),
+        )
         for item, finding, chosen in zip(phase.checklist, findings, selected, strict=True)
-    ]
+    )
     rows = tuple(
         {
             "box": "☑" if f.verdict is Verdict.PASS else "☐",
@@ -188,12 +189,12 @@ def checklist(phase: Phase, sessions: Sessions, *, evidence: Evidence) -> Answer
         for f in findings
     )
     judged = or_not_declared(phase, findings, Check.CHECKLIST_ITEM_HOLDS)
-    return Answer(findings=judged, facts={"items": items}, rows=rows)
+    return Answer(findings=judged, facts=Checklist(items=items), rows=rows)
 
 
 def _selected(item: ChecklistItem, evidence: Evidence) -> tuple[Finding, ...]:
     """Return the findings that judge an item: what may be absent for now, and was not seen since, is SKIP to it."""
-    found = [f for step in item.steps for f in _findings(evidence, step) if _selects(item, f)]
+    found = [f for step in item.steps for f in evidence.findings(step) if _selects(item, f)]
     seen = {_looked_at(f) for f in found if f.verdict is Verdict.PASS and not _may_be_absent(f)}
     return tuple(
         replace(f, verdict=Verdict.SKIP) if _may_be_absent(f) and _looked_at(f) not in seen else f
@@ -209,7 +210,7 @@ def _may_be_absent(finding: Finding) -> bool:
     return finding.verdict is Verdict.PASS and finding.note is Note.ABSENT
 
 
-def _tick(item: ChecklistItem, selected: tuple[Finding, ...], signature: Mapping[str, Any] | None) -> Finding:
+def _tick(item: ChecklistItem, selected: tuple[Finding, ...], signature: Signature | None) -> Finding:
     if item.manual and signature is not None:
         return _item(item, Verdict.PASS, have=in_words(signature), hint="")
     if item.manual:
@@ -267,31 +268,25 @@ def _selects(item: ChecklistItem, finding: Finding) -> bool:
     )
 
 
-def _findings(evidence: Evidence, step: str) -> Iterator[Finding]:
-    for answer in evidence.get(step, {}).get("answers", {}).values():
-        yield from (Finding.from_dict(row) for row in answer["findings"])
-
-
 def write(
     phase: Phase,
     sessions: Sessions,
     *,
-    header: Mapping[str, Any],
     evidence: Evidence,
     save: Callable[[str, str], Path],
 ) -> Answer:
     """Write the report in every language, read it back from disk, and compare the languages with each other.
 
-    `header` is run.json; `save` writes a text under a name and returns its path; `sessions` is not used.
+    `save` writes a text under a name and returns its path; `sessions` is not used.
     Facts: `files`, per language the file's name and SHA-256.
     """
     findings: list[Finding] = []
-    files: dict[str, dict[str, str]] = {}
+    files: dict[str, ReportFile] = {}
     found: dict[str, Counter[str]] = {}
     for lang in languages():
         name = f"report.{lang}.md"
         try:
-            document = render(phase, {**header, "verdict": None}, evidence, lang)  # it is not known yet
+            document = render(phase, evidence.unjudged(), lang)  # how the run ends is not known yet
             path = save(name, document.text)
             content = _read_back(path)
         except RunbookError as error:
@@ -299,11 +294,11 @@ def write(
             continue
         text = content.decode("utf-8", errors="replace")
         findings.append(_whole(name, document, text, expected_sections(evidence)))
-        files[lang] = {"file": path.name, "sha256": hashlib.sha256(content).hexdigest()}
+        files[lang] = ReportFile(file=path.name, sha256=hashlib.sha256(content).hexdigest())
         found[lang] = figures(text, document.worded)
     findings.extend(_agreement(found))
-    rows = tuple({"language": lang, "file": f["file"], "SHA-256": f["sha256"]} for lang, f in files.items())
-    return Answer(findings=tuple(findings), facts={"files": files}, rows=rows)
+    rows = tuple({"language": lang, "file": f.file, "SHA-256": f.sha256} for lang, f in files.items())
+    return Answer(findings=tuple(findings), facts=Reports(files=files), rows=rows)
 
 
 def _read_back(path: Path) -> bytes:

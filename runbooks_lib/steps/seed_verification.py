@@ -6,11 +6,13 @@ one (`seed_rows`), those of a file beside it together (`seed_sets`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import RunbookError
+from runbooks_lib.facts.contents import RowCounts, SeedFact, SeedFacts
+from runbooks_lib.facts.writing import Plan
 from runbooks_lib.findings import Answer, Finding, could_not_run, judge
 from runbooks_lib.phase import Phase, Seeds
 from runbooks_lib.phase.seed_values import as_text
@@ -25,70 +27,77 @@ from runbooks_lib.steps.seed_declared import Compared, compare_declared, judge_r
 
 MAX_UNEXPECTED = 20  # named in the finding; the rest is counted
 
-Plan = Mapping[str, Any] | None
-Judged = tuple[Finding, dict[str, Any] | None]
-
 
 @read_again
-def rows(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Answer:
+def rows(phase: Phase, sessions: Sessions, *, planned: Plan | None = None) -> Answer:
     """Compare every declared row with the targets that hold data: missing, different, equal.
 
-    Reads the seed tables; writes nothing. `planned` are the facts of a plan that was only rehearsed: a row that is
+    Reads the seed tables; writes nothing. `planned` is a plan that was only rehearsed: a row that is
     missing from a table that it fills is SKIP. Facts: `rows`, per target what stands in the table, with its tenant;
     `sets`, per target and tenant of a file, how many rows of which kind there are.
     """
     findings: list[Finding] = []
-    facts: dict[str, list[dict[str, Any]]] = {"rows": [], "sets": []}
+    single: list[SeedFact] = []
+    sets: list[dict[str, Any]] = []
     for name, seeds in _places(phase):
-        ask, key = (_ask_set, "sets") if seeds.file else (_ask_rows, "rows")
-        for finding, fact in ask(phase, sessions, name, seeds, planned):
-            findings.append(finding)
-            facts[key] += [fact] if fact else []
+        if seeds.file:
+            findings += _ask_set(phase, sessions, name, seeds, planned, sets)
+        else:
+            findings += _ask_rows(phase, sessions, name, seeds, planned, single)
     table = tuple(
         {"target": f.target, "row": f.object, "have": f.have, "want": f.want, "verdict": f.verdict.value}
         for f in findings
     )
     judged = or_not_declared(phase, findings, Check.SEED_ROW_IS, Check.SEED_ROWS_ARE)
-    return Answer(findings=judged, facts=facts, rows=table)
+    return Answer(findings=judged, facts=SeedFacts(rows=tuple(single), sets=tuple(sets)), rows=table)
 
 
-def _ask_rows(phase: Phase, sessions: Sessions, name: str, seeds: Seeds, planned: Plan) -> Iterator[Judged]:
-    """Yield, for each row that stands in the phase file, its finding and what stands in the table."""
+def _ask_rows(
+    phase: Phase, sessions: Sessions, name: str, seeds: Seeds, planned: Plan | None, facts: list[SeedFact]
+) -> Iterator[Finding]:
+    """Yield the finding of each row that stands in the phase file; add what stands in the table to `facts`."""
     try:
         pending = pending_at(phase, sessions, name, planned)
         with sessions.snapshot(name) as conn:
             to_come = pending.makes_table(seeds.table) and not tables_there(conn, [seeds.table])
             compared = [Compared(row=row) for row in seeds.rows] if to_come else compare_declared(conn, seeds)
     except RunbookError as error:
-        yield could_not_run(Check.SEED_ROW_IS, name, seeds.table, error), None
+        yield could_not_run(Check.SEED_ROW_IS, name, seeds.table, error)
         return
     for each in compared:
         finding = judge_row(name, seeds, each)
         later = not each.stands and seeds.table in pending.filled
         tenant = as_text(each.row[seeds.tenant]) if seeds.tenant else None
-        fact = {"target": name, "table": seeds.table, "tenant": tenant, "row": each.found}
-        yield judged_later(finding) if later else finding, fact
+        facts.append(SeedFact(target=name, table=seeds.table, tenant=tenant, row=each.found))
+        yield judged_later(finding) if later else finding
 
 
-def _ask_set(phase: Phase, sessions: Sessions, name: str, seeds: Seeds, planned: Plan) -> Iterator[Judged]:
-    """Yield, for each tenant of a file of rows, one finding and the numbers."""
+def _ask_set(
+    phase: Phase,
+    sessions: Sessions,
+    name: str,
+    seeds: Seeds,
+    planned: Plan | None,
+    facts: list[dict[str, Any]],
+) -> Iterator[Finding]:
+    """Yield one finding for each tenant of a file of rows; add the numbers to `facts`."""
     try:
         pending = pending_at(phase, sessions, name, planned)
         with sessions.snapshot(name) as conn:
             to_come = pending.makes_table(seeds.table) and not tables_there(conn, [seeds.table])
         tallies = seed_files.seen_first(phase, sessions, name, seeds, to_come=to_come)
     except RunbookError as error:
-        yield could_not_run(Check.SEED_ROWS_ARE, name, seeds.table, error), None
+        yield could_not_run(Check.SEED_ROWS_ARE, name, seeds.table, error)
         return
     for tenant, tally in tallies.items():
         finding = seed_files.judge_rows(name, seeds, tenant, tally)
         later = set(tally.counts) == {"missing"} and seeds.table in pending.filled
-        fact = {"target": name, "table": seeds.table, "tenant": tenant, **tally.facts()}
-        yield judged_later(finding) if later else finding, fact
+        facts.append({"target": name, "table": seeds.table, "tenant": tenant, **tally.facts()})
+        yield judged_later(finding) if later else finding
 
 
 @read_again
-def unexpected(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Answer:
+def unexpected(phase: Phase, sessions: Sessions, *, planned: Plan | None = None) -> Answer:
     """Look for rows of the declared tenants (of the whole table, where no tenant column is declared) that nobody
     declared.
 
@@ -122,7 +131,7 @@ def unexpected(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Ans
 
 
 @read_again
-def row_counts(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Answer:
+def row_counts(phase: Phase, sessions: Sessions, *, planned: Plan | None = None) -> Answer:
     """Count the rows of every declared table on every target that holds data.
 
     Reads the tables; writes nothing. A table that is `planned` (see `rows`) is SKIP. Facts: per target, table -> rows.
@@ -140,7 +149,7 @@ def row_counts(phase: Phase, sessions: Sessions, *, planned: Plan = None) -> Ans
             findings.append(could_not_run(Check.ROW_COUNT_IS, name, "every table", error))
             continue
         findings.extend(pending.later(check_row_counts(phase, name, facts[name])))
-    return Answer(findings=or_not_declared(phase, findings, Check.ROW_COUNT_IS), facts={"rows": facts})
+    return Answer(findings=or_not_declared(phase, findings, Check.ROW_COUNT_IS), facts=RowCounts(rows=facts))
 
 
 def _places(phase: Phase) -> Iterator[tuple[str, Seeds]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from runbooks_lib.checks import Check
+from runbooks_lib.facts.contents import Signature
 from runbooks_lib.findings import Finding, Verdict, not_declared
 from runbooks_lib.phase import ChecklistItem, Phase
 
@@ -45,36 +45,26 @@ def _judge(
         return _finding(
             item.text.en, f"signed without {lacking}", Verdict.FAIL, "Say who you are, and what you saw."
         )
-    return _finding(item.text.en, in_words({"by": by, "at": at, "note": signed[number]}), Verdict.PASS)
+    signature = Signature(item=number, by=by, at=at, note=signed[number])
+    return _finding(item.text.en, in_words(signature), Verdict.PASS)
 
 
-def in_words(signature: Mapping[str, Any]) -> str:
+def in_words(signature: Signature) -> str:
     """Return who signed an item, when, and what they saw."""
-    return f"signed off by {signature['by']} at {signature['at']}: {signature['note']}"
+    return f"signed off by {signature.by} at {signature.at}: {signature.note}"
 
 
-def signature_facts(
+def signatures(
     items: Mapping[int, ChecklistItem], signed: Mapping[int, str] | None, *, by: str, at: str
-) -> list[dict[str, Any]]:
+) -> tuple[Signature, ...]:
     """Return each signature with the number and the text of its item, for the report."""
-    return [
-        {
-            "item": number,
-            "text": {"fr": item.text.fr, "en": item.text.en},
-            "by": by,
-            "note": signed[number],
-            "at": at,
-        }
+    return tuple(
+        Signature(
+            item=number, text={"fr": item.text.fr, "en": item.text.en}, by=by, note=signed[number], at=at
+        )
         for number, item in items.items()
         if signed is not None and signed.get(number) and by
-    ]
-
-
-def recorded_signatures(evidence: Mapping[str, Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
-    """Return the signatures that this run has recorded, by the number of their item."""
-    answer = evidence.get("report", {}).get("answers", {}).get("sign_off", {})
-    found: Iterable[Mapping[str, Any]] = answer.get("facts", {}).get("signed", ())
-    return {signature["item"]: signature for signature in found}
+    )
 
 
 def _finding(object: str, have: str, verdict: Verdict, hint: str = "") -> Finding:

@@ -127,7 +127,7 @@ def main() -> None:
         result = runner.run_notebooks(run, phase=PHASE, apply=False, confirm=lambda: "")
     took["run"] = time.perf_counter() - began
     assert result.exit_code == 0, result
-    took["report"] = (run.record("report") or {})["answers"]["write"]["duration_s"]
+    took["report"] = (run.record_json("report") or {})["answers"]["write"]["duration_s"]
     print(json.dumps(took))
 
 

@@ -94,7 +94,7 @@ class Desk:
         return found
 
     def _record(self, step: str, *, closed: bool = False) -> dict[str, Any]:
-        record = next((run.record(step) for run in all_runs(self.runs)), None) or {"answers": {}}
+        record = next((run.record_json(step) for run in all_runs(self.runs)), None) or {"answers": {}}
         return {} if closed and not record.get("finished_at") else record
 
     def _wait(self, look: Any) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def test_a_replica_that_stops_half_way_is_red_with_its_hint(desk: Desk) -> None:
     run = desk.the_run()
     found = verify(run.path)
     assert found.problems == ()
-    assert run.header()["finished_at"] is None
+    assert run.header().finished_at is None
     assert [s for s in STEPS if run.notebook(s).exists()] == list(STEPS[:5])
 
 

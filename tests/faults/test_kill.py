@@ -41,7 +41,7 @@ def test_a_killed_demo_never_verifies_unless_it_is_complete(number: int, tmp_pat
     sweep()
     for header in tmp_path.glob("*/*/run.json"):
         found = verify(header.parent)
-        complete = Run.open(header.parent).header()["finished_at"] is not None
+        complete = Run.open(header.parent).header().finished_at is not None
         assert not found.trusted or complete, f"killed after {after_s:.2f} s"
         if not found.trusted:
             assert found.problems

@@ -138,7 +138,7 @@ def run_of(folder: Path) -> Run:
 
 def said(run: Run) -> list[str]:
     """What closed the gate of step 3, in words."""
-    record = run.record("baseline_migration")
+    record = run.record_json("baseline_migration")
     assert record is not None
     return [
         f["have"]
@@ -178,7 +178,7 @@ def test_the_second_is_refused_with_the_first_ones_name_and_a_killed_one_leaves_
             admin.execute("SELECT pg_advisory_unlock_all()")
             until(lambda: holder(admin) is None, patience_s=10)
         assert tables(admin) == set()
-        record = run_of(tmp_path / first).record("baseline_migration")
+        record = run_of(tmp_path / first).record_json("baseline_migration")
         assert record is not None
         assert (record["verdict"], "apply" in record["answers"]) == (None, False)
     finally:
@@ -201,7 +201,7 @@ def test_of_two_at_once_one_applies(admin: psycopg.Connection[Any], tmp_path: Pa
     done = json.loads(outputs[winner][0])
     assert done["verdict"] == "OPEN"
     assert tables(admin) == TABLES
-    record = run_of(tmp_path / winner).record("baseline_migration")
+    record = run_of(tmp_path / winner).record_json("baseline_migration")
     assert record is not None
     assert record["answers"]["apply"]["facts"]["applied"] is True
     refused = json.loads(outputs[loser][0])
@@ -209,7 +209,7 @@ def test_of_two_at_once_one_applies(admin: psycopg.Connection[Any], tmp_path: Pa
     # Refused by the lock, or, when it came later, because its plan is no longer that of the database.
     told = " ".join(said(run_of(tmp_path / loser)))
     assert done["id"] in told or confirm in told or "changed since the plan was made" in told
-    lost = run_of(tmp_path / loser).record("baseline_migration")
+    lost = run_of(tmp_path / loser).record_json("baseline_migration")
     assert lost is not None
     assert not lost["answers"].get("apply", {}).get("facts", {}).get("applied")
     with psycopg.connect(service="keybuzz_leader", dbname="keybuzz_backend") as backend:

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from runbooks_lib.facts.writing import Plan
 from runbooks_lib.findings import CLOSING, Answer
 from runbooks_lib.lab.lab import Lab, running
 from runbooks_lib.phase import Phase, load_phase
@@ -113,7 +114,7 @@ class Place:
     def ask(self, question: str, prisma: Prisma, *, apply: bool = False) -> Answer:
         options: dict[str, Any] = {"apply": apply} if question in ("resolve", "confirm") else {}
         if question == "resolve":
-            options["plan"] = {"parts": {"prisma": folder_digest(read_folder(prisma.project.folder))}}
+            options["plan"] = Plan(parts={"prisma": folder_digest(read_folder(prisma.project.folder))})
         with Sessions(self.phase.targets, application_name="runbooks test") as sessions:
             answer: Answer = getattr(prisma_resolve, question)(self.phase, sessions, prisma=prisma, **options)
         return answer

@@ -93,8 +93,8 @@ def test_client_passes(lab: Lab) -> None:
     answer = ask(backup.client)
     assert passes(answer)
     assert failed(answer, Verdict.PASS) == {("client_can_dump", "leader"), ("client_can_dump", "legacy")}
-    for chosen in answer.facts["clients"].values():
-        assert int(chosen["version"].split(".")[0]) >= chosen["server_major"] == lab.leader.programs.major
+    for chosen in answer.facts.clients.values():
+        assert int(chosen.version.split(".")[0]) >= chosen.server_major == lab.leader.programs.major
 
 
 @pytest.mark.parametrize("versions", [["9.6.24", "14.1"], []])
@@ -152,15 +152,15 @@ def test_an_older_pg_dump_is_refused_by_itself(lab: Lab, tmp_path: Path) -> None
 def test_dump_and_verify_pass(lab: Lab, tmp_path: Path) -> None:
     answer = ask(backup.dump, folder=tmp_path)
     assert passes(answer)
-    dumps = answer.facts["dumps"]
-    assert re.fullmatch(r"schema_backup_\d{8}_\d{6}\.sql", dumps["leader"]["path"])
-    assert dumps["legacy"]["path"] == dumps["leader"]["path"].replace(".sql", "_keybuzz.sql")
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(d["path"] for d in dumps.values())
+    dumps = answer.facts.dumps
+    assert re.fullmatch(r"schema_backup_\d{8}_\d{6}\.sql", dumps["leader"].path)
+    assert dumps["legacy"].path == dumps["leader"].path.replace(".sql", "_keybuzz.sql")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(d.path for d in dumps.values())
     for made in dumps.values():
-        content = (tmp_path / made["path"]).read_bytes()
-        assert hashlib.sha256(content).hexdigest() == made["sha256"]
-        assert len(content) == made["size_bytes"]
-    text = (tmp_path / dumps["leader"]["path"]).read_text()
+        content = (tmp_path / made.path).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == made.sha256
+        assert len(content) == made.size_bytes
+    text = (tmp_path / dumps["leader"].path).read_text()
     assert 'CREATE TABLE public."OAuthState" (' in text
     assert "kbz_test" not in text  # no rows
     checked = ask(backup.verify, folder=tmp_path, dumps=dumps)
@@ -176,18 +176,18 @@ def test_equal_schemas_give_equal_contents_under_other_keys(lab: Lab, tmp_path: 
     folders = [tmp_path / name for name in "ab"]
     for folder in folders:
         folder.mkdir()
-    first, second = (ask(backup.dump, folder=folder).facts["dumps"] for folder in folders)
+    first, second = (ask(backup.dump, folder=folder).facts.dumps for folder in folders)
     for target in PHASE.backup.targets:
-        assert first[target]["content_sha256"] == second[target]["content_sha256"]
-        assert first[target]["fingerprint"] == second[target]["fingerprint"]
+        assert first[target].content_sha256 == second[target].content_sha256
+        assert first[target].fingerprint == second[target].fingerprint
         contents = [
-            (folder / made[target]["path"]).read_bytes()
+            (folder / made[target].path).read_bytes()
             for folder, made in zip(folders, (first, second), strict=True)
         ]
         keys = [re.search(rb"^\\restrict (\w+)$", content, re.MULTILINE) for content in contents]
         if None not in keys:  # pg_dump before August 2025 writes none
             assert len({key[1] for key in keys if key}) == 2
-            assert first[target]["sha256"] != second[target]["sha256"]
+            assert first[target].sha256 != second[target].sha256
 
 
 def test_a_missing_privilege_is_error_and_leaves_no_file(lab: Lab, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_missing_privilege_is_error_and_leaves_no_file(lab: Lab, tmp_path: Pat
         answer = ask(backup.dump, of_database("backup_closed"), folder=tmp_path)
         assert failed(answer, Verdict.ERROR) == {("dump_is_whole", "leader")}
         assert_closed(answer, "permission denied for table secrets")
-    assert answer.facts["dumps"] == {}
+    assert answer.facts.dumps == {}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -208,7 +208,7 @@ def test_one_target_that_fails_does_not_hide_the_other(lab: Lab, tmp_path: Path)
     assert failed(answer, Verdict.ERROR) == {("dump_is_whole", "legacy")}
     assert failed(answer, Verdict.PASS) == {("dump_is_whole", "leader")}
     assert_closed(answer, 'database "none" does not exist')
-    checked = ask(backup.verify, phase, folder=tmp_path, dumps=answer.facts["dumps"])
+    checked = ask(backup.verify, phase, folder=tmp_path, dumps=answer.facts.dumps)
     assert failed(checked, Verdict.ERROR) == {("dump_names_every_table", "legacy")}
 
 
@@ -229,7 +229,7 @@ def test_a_full_disk(lab: Lab, tmp_path: Path) -> None:
         subprocess.run(["umount", str(tmp_path)], check=True)
     assert ("dump_is_whole", "leader") in failed(answer, Verdict.ERROR)
     assert_closed(answer, "No space left on device")
-    assert [p for p in left if p.name != answer.facts["dumps"].get("legacy", {}).get("path")] == []
+    assert [p for p in left if p.name != getattr(answer.facts.dumps.get("legacy"), "path", None)] == []
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_odd_names_and_encodings(lab: Lab, tmp_path: Path, name: str) -> None:
         phase = of_database(name)
         made = ask(backup.dump, phase, folder=tmp_path)
         assert passes(made)
-        checked = ask(backup.verify, phase, folder=tmp_path, dumps=made.facts["dumps"])
+        checked = ask(backup.verify, phase, folder=tmp_path, dumps=made.facts.dumps)
         assert passes(checked)
         assert "5 of 5 tables" in {f.have for f in checked.findings}
 
@@ -335,8 +335,8 @@ def test_odd_names_and_encodings(lab: Lab, tmp_path: Path, name: str) -> None:
 @pytest.fixture
 def made(lab: Lab, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
     """A fresh dump of the leader: its file and the facts."""
-    dumps = ask(backup.dump, ONLY_LEADER, folder=tmp_path).facts["dumps"]
-    return tmp_path / dumps["leader"]["path"], dumps
+    dumps = ask(backup.dump, ONLY_LEADER, folder=tmp_path).facts.dumps
+    return tmp_path / dumps["leader"].path, dumps
 
 
 ONLY_LEADER = of_database("keybuzz_backend")
@@ -442,7 +442,7 @@ def test_no_dump_was_made(lab: Lab, tmp_path: Path) -> None:
 def test_the_schema_changed_since(lab: Lab, tmp_path: Path, change: str, checks: set[str]) -> None:
     phase = of_database("backup_copy")
     with database(lab, "backup_copy") as admin:
-        dumps = ask(backup.dump, phase, folder=tmp_path).facts["dumps"]
+        dumps = ask(backup.dump, phase, folder=tmp_path).facts.dumps
         admin.execute(change)
         answer = ask(backup.verify, phase, folder=tmp_path, dumps=dumps)
     assert failed(answer) == {(check, "leader") for check in checks}
@@ -476,7 +476,7 @@ def test_what_a_restore_proves(lab: Lab, tmp_path: Path, change: str, verdict: V
         admin.execute(change)
         admin.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO keybuzz_operator")
         phase = of_database("backup_proved")
-        dumps = ask(backup.dump, phase, folder=tmp_path).facts["dumps"]
+        dumps = ask(backup.dump, phase, folder=tmp_path).facts.dumps
         (finding,) = ask(backup.prove, phase, folder=tmp_path, dumps=dumps).findings
     assert (finding.check, finding.verdict) == ("dump_restores", verdict), finding
     assert words in finding.have

@@ -70,7 +70,7 @@ class Operator:
             enums=(),
             indexes=(),
         )
-        self.dumps = self.ask(backup.dump, folder=folder).facts["dumps"]
+        self.dumps = self.ask(backup.dump, folder=folder).facts.dumps
 
     def ask(self, question: Any, **options: Any) -> Answer:
         with Sessions(self.phase.targets, application_name="runbooks tests") as sessions:
@@ -90,7 +90,7 @@ def operator(db: psycopg.Connection[Any], tmp_path: Path) -> Operator:
 
 
 def states(plan: Answer) -> list[str]:
-    return [row["would"] for row in plan.facts["statements"]]
+    return [row.would for row in plan.facts.statements]
 
 
 def closing(answer: Answer) -> dict[str, Finding]:
@@ -101,11 +101,11 @@ def test_planned_and_rehearsed(operator: Operator) -> None:
     plan = operator.plan()
     assert {f.verdict for f in plan.findings} == {Verdict.PASS}, plan.findings
     assert {f.want for f in plan.findings} == {f"absent, or equal to what the script makes {IN_COPY}"}
-    assert plan.facts["where"] == IN_COPY
+    assert plan.facts.where == IN_COPY
     assert states(plan) == [
         "would change", "would change", "would change", "would create", "would create", "would run",
     ]  # fmt: skip
-    made = from_plain(plan.facts["makes"])
+    made = from_plain(plan.facts.makes)
     assert set(made) == {
         ("columns", "public.shops"),
         ("columns", "public.visits"),
@@ -117,7 +117,7 @@ def test_planned_and_rehearsed(operator: Operator) -> None:
         ("enum", "public.grade"),
     }
     assert made["enum", "public.grade"] == (("owner", "kb_backend"), ("labels", ("low", "high", "top")))
-    assert {tuple(key) for key in plan.facts["pending"]} == set(made)
+    assert {tuple(key) for key in plan.facts.pending} == set(made)
     rehearsal = operator.rehearse(plan)
     assert {f.verdict for f in rehearsal.findings} == {Verdict.PASS}, rehearsal.findings
     assert any(f.have == f"8 of 8 as {IN_COPY}" for f in rehearsal.findings)
@@ -134,7 +134,7 @@ def test_what_stands_is_the_same_wherever_its_columns_are(
     again = Operator(operator.folder, SCRIPT)
     plan = again.plan()
     assert states(plan) == ["exists, same"] * 5 + ["would run"], plan.findings
-    assert plan.facts["pending"] == []
+    assert plan.facts.pending == []
     rehearsal = again.rehearse(plan)
     assert {f.verdict for f in rehearsal.findings} == {Verdict.PASS}, rehearsal.findings
 
@@ -168,7 +168,7 @@ def test_another_shape_behind_if_not_exists_is_found(
     db.execute(hidden)
     operator = Operator(tmp_path, SCRIPT)
     plan = operator.plan()
-    assert plan.facts["where"] == IN_COPY
+    assert plan.facts.where == IN_COPY
     found = closing(plan)
     if object not in found:  # a label is still to come, so that the plan can only say "would change"
         found = closing(operator.rehearse(plan))
@@ -181,7 +181,7 @@ def test_what_needs_nothing_is_still_compared_with_an_empty_database(
     db: psycopg.Connection[Any], tmp_path: Path
 ) -> None:
     plan = Operator(tmp_path, "CREATE TABLE IF NOT EXISTS shops (id int PRIMARY KEY)").plan()
-    assert plan.facts["where"] == IN_EMPTY
+    assert plan.facts.where == IN_EMPTY
     assert "name text" in closing(plan)["public.shops"].have
 
 
@@ -214,7 +214,7 @@ def test_what_cannot_be_run_is_an_error(operator: Operator, db: psycopg.Connecti
     plan = operator.plan()
     assert plan.verdict is Verdict.ERROR
     assert words in plan.findings[0].have
-    assert "makes" not in plan.facts
+    assert not plan.facts
 
 
 def test_without_a_folder_of_dumps_there_is_no_copy(operator: Operator) -> None:
@@ -235,7 +235,7 @@ def test_a_function_a_schema_and_an_extension_are_known_by_their_names(
     for body, first, state in (("1", "SELECT count(*) FROM shops", "same"), ("2", "SELECT 2", "DIFFERENT")):
         forget(tmp_path)
         plan = Operator(tmp_path, script.format(body, first)).plan()
-        assert plan.facts["where"] == (IN_COPY if "shops" in first else IN_EMPTY)
+        assert plan.facts.where == (IN_COPY if "shops" in first else IN_EMPTY)
         assert states(plan) == ["exists, same", f"exists, {state}", "would create"], plan.findings
 
 
@@ -269,10 +269,10 @@ def test_what_takes_a_value_of_a_sequence_is_applied_and_never_rehearsed_on_the_
     rehearsal = operator.rehearse(plan)
     (left,) = (f for f in rehearsal.findings if f.object.startswith("line 1"))
     assert parsed.findings[0].verdict is left.verdict is rehearsal.verdict is Verdict.OPEN
-    assert f"rehearsed {plan.facts['where']} alone" in left.have
-    assert rehearsal.facts["left"] == [1]
+    assert f"rehearsed {plan.facts.where} alone" in left.have
+    assert rehearsal.facts.left == (1,)
     assert stands_at() == 1
-    confirm = plan.facts["confirmation"]
+    confirm = plan.facts.confirmation
     applied = operator.ask(step.apply, plan=plan.facts, planned=None, confirm=confirm, apply=True)
     assert applied.verdict is Verdict.PASS, applied.findings
     assert db.execute("SELECT name FROM numbered ORDER BY name").fetchall() == [("before",), ("new",)]
@@ -280,6 +280,6 @@ def test_what_takes_a_value_of_a_sequence_is_applied_and_never_rehearsed_on_the_
     assert moved > 1
     second = operator.ask(step.second_run, apply=True)
     assert [f.verdict for f in second.findings] == [Verdict.OPEN]
-    assert second.facts["rows"] == {}
-    assert second.facts["sequences"] == ["public.numbered_id_seq"]
+    assert second.facts.rows == {}
+    assert second.facts.sequences == ("public.numbered_id_seq",)
     assert stands_at() > moved

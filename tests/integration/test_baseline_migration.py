@@ -15,9 +15,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from msgspec import structs
 from psycopg import sql
 
 from runbooks_lib.errors import GateClosed
+from runbooks_lib.facts.databases import Dump
+from runbooks_lib.facts.writing import Applied, KeptPlan, Plan
 from runbooks_lib.findings import Answer, Verdict, gate
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import LintRule, LintVerdict, Phase, load_phase, with_services
@@ -33,7 +36,11 @@ from runbooks_lib.steps import baseline_runs
 
 SHIPPED = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 DATABASE = "baseline_test"
-DUMPS = {"legacy": {"content_sha256": "a" * 64, "complete": True}}
+DUMPS = {
+    "legacy": Dump(
+        path="s.sql", size_bytes=1, sha256="a" * 64, content_sha256="a" * 64, database="", fingerprint=""
+    )
+}
 MADE = ("script_makes_what_it_says", "objects of the script")
 RUNS = "catalogue, rows and sequences"
 OBJECTS = {o.name for o in (*SHIPPED.enums, *SHIPPED.tables, *SHIPPED.indexes)}
@@ -58,7 +65,7 @@ def shipped_sql() -> str:
 
 
 def ask(question: Callable[..., Answer], phase: Phase = PHASE, **options: Any) -> Answer:
-    with Sessions(phase.targets, application_name="runbooks tests") as sessions:
+    with Sessions(phase.targets, application_name="runbooks tests", run="this") as sessions:
         return question(phase, sessions, **options)
 
 
@@ -75,22 +82,26 @@ def make(phase: Phase = PHASE, plan: Answer | None = None, confirm: str | None =
     """Apply a plan, by default a new one, as confirmed."""
     facts = (plan or make_plan(phase)).facts
     return ask(step.apply, phase, plan=facts, planned=None,
-               confirm=facts["confirmation"] if confirm is None else confirm,
+               confirm=facts.confirmation if confirm is None else confirm,
                apply=True)  # fmt: skip
 
 
-def forced(phase: Phase) -> dict[str, Any]:
+def forced(phase: Phase) -> Plan:
     """The facts of a plan for a script that no scratch database would take: what does the target say to it?"""
     good = make_plan().facts
     text = (phase.folder / phase.baseline.file).read_bytes()
-    parts = good["parts"] | {"sql": hashlib.sha256(text).hexdigest()}
-    return {**good, "parts": parts, "makes": []}
+    parts = good.parts | {"sql": hashlib.sha256(text).hexdigest()}
+    return structs.replace(good, parts=parts, makes=[])
 
 
 def force(phase: Phase) -> Answer:
     """Apply such a plan."""
     facts = forced(phase)
-    return ask(step.apply, phase, plan=facts, planned=None, confirm=facts["confirmation"], apply=True)
+    return ask(step.apply, phase, plan=facts, planned=None, confirm=facts.confirmation, apply=True)
+
+
+def kept(plan: Plan, *, run: str) -> KeptPlan:
+    return KeptPlan(**structs.asdict(plan), run=run)
 
 
 def failed(answer: Answer, verdict: Verdict = Verdict.FAIL) -> set[tuple[str, str]]:
@@ -183,7 +194,7 @@ def names(admin: psycopg.Connection[Any]) -> set[str]:
 def test_parse_passes() -> None:
     answer = ask(step.parse)
     assert passes(answer)
-    assert answer.facts["statements"] == len(answer.rows) == len(OBJECTS) == 20
+    assert answer.facts.statements == len(answer.rows) == len(OBJECTS) == 20
     assert {row["twice"] for row in answer.rows} == {"same"}
 
 
@@ -218,7 +229,7 @@ def test_a_baseline_that_cannot_be_read_stops_every_question(
         (make_plan(phase), "object_is_absent_or_equal"),
         (ask(step.rehearse, phase, plan=good), "rehearsal_is_inert"),
         (
-            ask(step.apply, phase, plan=good, planned=None, confirm=good["confirmation"], apply=True),
+            ask(step.apply, phase, plan=good, planned=None, confirm=good.confirmation, apply=True),
             "baseline_is_applied",
         ),
         (ask(step.second_run, phase, apply=True), "second_run_changes_nothing"),
@@ -236,7 +247,7 @@ def test_plan_where_nothing_is(db: psycopg.Connection[Any]) -> None:
     assert {(row["object"], row["would"]) for row in answer.rows} == {
         (name, "would create") for name in OBJECTS
     }
-    assert answer.facts["confirmation"] == f"{DATABASE}:{answer.facts['hash'][:8]}"
+    assert answer.facts.confirmation == f"{DATABASE}:{answer.facts.hash[:8]}"
     assert not OBJECTS & names(db)
 
 
@@ -282,7 +293,7 @@ def test_what_is_different_is_planned_as_different_and_rolls_everything_back(
     assert rehearsed.verdict in (Verdict.FAIL, Verdict.ERROR)
     answer = make(plan=plan)
     assert answer.verdict in (Verdict.FAIL, Verdict.ERROR)
-    assert answer.facts["applied"] is False
+    assert answer.facts.applied is False
     assert dumped() == content
 
 
@@ -318,7 +329,7 @@ def test_the_result_is_verified_before_the_commit(
     assert ("rehearsal_is_inert", RUNS) in failed(rehearsed, Verdict.PASS)
     answer = make(plan=plan)
     assert failed(answer) == {(check, name), MADE, ("baseline_is_applied", "baseline.sql")}
-    assert answer.facts["applied"] is False
+    assert answer.facts.applied is False
     assert dumped() == content
 
 
@@ -393,7 +404,7 @@ def test_sequences_that_a_rollback_leaves_moved_are_named(
 
     monkeypatch.setattr(baseline_runs, "run_script", count_too)
     answer = ask(step.rehearse, phase, plan=forced(phase))
-    assert answer.facts["sequences"] == ["public.counter"]
+    assert answer.facts.sequences == ("public.counter",)
     assert_closed(answer, "rolled back, catalogue", "sequences moved: public.counter")
 
 
@@ -438,7 +449,7 @@ def test_an_object_that_the_phase_does_not_declare(done: psycopg.Connection[Any]
 
 
 @pytest.mark.parametrize(
-    "dumps", [{}, {"leader": DUMPS["legacy"]}, {"legacy": {"content_sha256": "a", "complete": False}}]
+    "dumps", [{}, {"leader": DUMPS["legacy"]}, {"legacy": structs.replace(DUMPS["legacy"], complete=False)}]
 )
 def test_no_plan_without_a_whole_backup(db: psycopg.Connection[Any], dumps: dict[str, Any]) -> None:
     answer = make_plan(dumps=dumps)
@@ -455,12 +466,7 @@ def test_no_plan_without_a_prisma_project(
 
 def test_a_target_that_does_not_answer(lab: Lab) -> None:
     phase = phase_for("none_of_this_name")
-    plan = {
-        "confirmation": "x:1",
-        "parts": {"server": {"system_identifier": "1"}},
-        "makes": [],
-        "statements": [],
-    }
+    plan = Plan(confirmation="x:1", parts={"server": {"system_identifier": "1"}}, makes=[])
     for answer, check in (
         (make_plan(phase), "object_is_absent_or_equal"),
         (ask(step.rehearse, phase, plan=plan), "rehearsal_is_inert"),
@@ -478,18 +484,20 @@ def test_the_hash_is_that_of_its_parts(
     first = make_plan().facts
     assert make_plan().facts == first
     db.execute("INSERT INTO tenants VALUES ('new', 'New')")  # rows are no part of the plan
-    assert make_plan().facts["hash"] == first["hash"]
-    hashes = {first["hash"]}
+    assert make_plan().facts.hash == first.hash
+    hashes = {first.hash}
 
     def differs_in(part: str, other: Answer) -> None:
-        parts = other.facts["parts"]
-        assert {name for name in parts if parts[name] != first["parts"][name]} == {part}
-        assert other.facts["hash"] not in hashes
-        hashes.add(other.facts["hash"])
+        parts = other.facts.parts
+        assert {name for name in parts if parts[name] != first.parts[name]} == {part}
+        assert other.facts.hash not in hashes
+        hashes.add(other.facts.hash)
 
     differs_in("phase", make_plan(replace(PHASE, digest="0" * 64)))
     differs_in("notebooks", make_plan(code="other"))
-    differs_in("backup", make_plan(dumps={"legacy": {**DUMPS["legacy"], "content_sha256": "b" * 64}}))
+    differs_in(
+        "backup", make_plan(dumps={"legacy": structs.replace(DUMPS["legacy"], content_sha256="b" * 64)})
+    )
     differs_in("backup", make_plan(dumps={**DUMPS, "leader": DUMPS["legacy"]}))
     differs_in("sql", make_plan(with_sql(tmp_path, shipped_sql() + "-- a comment")))
     create(lab, "baseline_other", "keybuzz")
@@ -505,7 +513,7 @@ def test_the_hash_is_that_of_its_parts(
                     ignore=shutil.ignore_patterns("node_modules"))  # fmt: skip
     (project / "node_modules").symlink_to(Path(os.environ["RUNBOOKS_PRISMA_PROJECT"]) / "node_modules")
     monkeypatch.setenv("RUNBOOKS_PRISMA_PROJECT", str(project))
-    assert make_plan().facts["hash"] == first["hash"]
+    assert make_plan().facts.hash == first.hash
     with next((project / "prisma" / "migrations").glob("*/migration.sql")).open("a") as file:
         file.write("-- edited\n")
     differs_in("prisma", make_plan())
@@ -523,7 +531,7 @@ def test_another_system_changes_the_hash_and_is_refused(
                    f"password={other.password}\n")  # fmt: skip
         (tmp_path / "services").write_text(service)
         monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
-        assert make_plan().facts["hash"] != plan.facts["hash"]
+        assert make_plan().facts.hash != plan.facts.hash
         answer = make(plan=plan)
         assert failed(answer, Verdict.ERROR) == {("baseline_is_applied", "baseline.sql")}
         assert_closed(answer, "not the server that the plan was made for: system_identifier was ")
@@ -549,14 +557,14 @@ def test_a_promoted_copy_is_another_server(
     answer = ask(
         step.apply,
         plan=present.facts,
-        planned={**planned, "run": "earlier", "ours": True},
-        confirm=planned["confirmation"],
+        planned=kept(planned, run="earlier"),
+        confirm=planned.confirmation,
         apply=True,
     )
     assert_closed(answer, "timeline (was 1, is 2)", "address (was 127.0.0.1:", "cluster_name (was ")
-    assert answer.facts["applied"] is False
-    same = present.facts["parts"]["system_identifier"]
-    assert same == planned["parts"]["system_identifier"]
+    assert answer.facts.applied is False
+    same = present.facts.parts["system_identifier"]
+    assert same == planned.parts["system_identifier"]
 
 
 # -- rehearse ------------------------------------------------------------------
@@ -568,7 +576,7 @@ def test_a_rehearsal_leaves_nothing(db: psycopg.Connection[Any], dumped: Callabl
     assert passes(answer)
     assert {f.object for f in answer.findings} == {*OBJECTS, MADE[1], "every statement, run twice", RUNS}
     assert dumped() == before
-    assert answer.facts["before"] == answer.facts["after"]
+    assert answer.facts.before == answer.facts.after
 
 
 def test_what_others_write_meanwhile_is_not_held_against_the_rehearsal(
@@ -662,7 +670,7 @@ def test_what_fails_is_rolled_back(
     ):
         assert {c for c, _ in failed(answer, Verdict.ERROR)} == {check}
         assert_closed(answer, *words)
-        assert not answer.facts.get("applied")
+        assert not getattr(answer.facts, "applied", False)
     assert dumped() == before
 
 
@@ -684,11 +692,11 @@ def test_apply_and_apply_again(db: psycopg.Connection[Any], dumped: Callable[[],
     plan = make_plan()
     answer = make(plan=plan)
     assert passes(answer)
-    assert answer.facts["applied"] is True
+    assert answer.facts.applied is True
     assert {"plan_is_confirmed", "baseline_is_applied", "has_table", "enum_has_labels", "index_is"} <= {
         f.check for f in answer.findings
     }
-    assert [o["tag"] for o in answer.facts["outcomes"]].count("CREATE INDEX") == 11
+    assert [o.tag for o in answer.facts.outcomes].count("CREATE INDEX") == 11
     owners = db.execute(
         "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class WHERE relnamespace = 'public'::regnamespace "
         "AND relname NOT LIKE 'tenants%' UNION SELECT DISTINCT pg_get_userbyid(typowner) FROM pg_type "
@@ -701,7 +709,7 @@ def test_apply_and_apply_again(db: psycopg.Connection[Any], dumped: Callable[[],
     assert dumped() == content
     again = make()
     assert passes(again)
-    notices = [notice for outcome in again.facts["outcomes"] for notice in outcome["notices"]]
+    notices = [notice for outcome in again.facts.outcomes for notice in outcome.notices]
     assert len(notices) == 16
     assert all("already exists, skipping" in notice for notice in notices)
     assert dumped() == content
@@ -712,12 +720,12 @@ def test_apply_and_apply_again(db: psycopg.Connection[Any], dumped: Callable[[],
 def test_without_apply_nothing_is_written(db: psycopg.Connection[Any], dumped: Callable[[], bytes]) -> None:
     before = dumped()
     plan = make_plan()
-    answer = ask(step.apply, plan=plan.facts, planned=None, confirm=plan.facts["confirmation"], apply=False)
+    answer = ask(step.apply, plan=plan.facts, planned=None, confirm=plan.facts.confirmation, apply=False)
     assert [(f.check, f.verdict) for f in answer.findings] == [("baseline_is_applied", Verdict.SKIP)]
-    assert answer.facts == {"applied": False}
+    assert answer.facts == Applied(applied=False)
     nobody = {"planned": lambda confirm: None, "confirm": "", "apply": False}
     asked = ask(step.confirmation, plan=plan.facts, **nobody)
-    assert plan.facts["confirmation"] in " ".join(f.hint for f in asked.findings if f.verdict is Verdict.SKIP)
+    assert plan.facts.confirmation in " ".join(f.hint for f in asked.findings if f.verdict is Verdict.SKIP)
     second = ask(step.second_run, apply=False)
     assert [(f.check, f.verdict) for f in second.findings] == [("second_run_changes_nothing", Verdict.SKIP)]
     assert dumped() == before
@@ -731,7 +739,7 @@ def test_a_wrong_confirmation_is_refused(
 ) -> None:
     before = dumped()
     plan = make_plan()
-    digest, right = plan.facts["hash"], plan.facts["confirmation"]
+    digest, right = plan.facts.hash, plan.facts.confirmation
     given = confirm.format(
         hash8=digest[:8], hash9=digest[:9], database=DATABASE, upper=right.upper(), right=right
     )
@@ -739,7 +747,7 @@ def test_a_wrong_confirmation_is_refused(
     assert failed(answer) == {("plan_is_confirmed", "confirmation")}
     assert len(answer.findings) == 1
     assert_closed(answer, f"confirm it with {right}")
-    assert answer.facts["applied"] is False
+    assert answer.facts.applied is False
     assert dumped() == before
 
 
@@ -752,8 +760,8 @@ def test_a_stale_confirmation_says_what_changed(
     answer = ask(
         step.apply,
         plan=make_plan().facts,
-        planned={**old, "run": "earlier", "ours": True},
-        confirm=old["confirmation"],
+        planned=kept(old, run="earlier"),
+        confirm=old.confirmation,
         apply=True,
     )
     assert failed(answer) == {("plan_is_confirmed", "confirmation")}
@@ -771,18 +779,18 @@ def test_an_apply_that_was_interrupted_is_taken_up_by_its_own_run_alone(
     answer = ask(
         step.apply,
         plan=make_plan().facts,
-        planned={**old, "run": "this", "ours": ours},
-        confirm=old["confirmation"],
+        planned=kept(old, run="this" if ours else "another"),
+        confirm=old.confirmation,
         apply=True,
     )
     assert passes(answer) is passed
-    assert answer.facts["applied"] is passed
+    assert answer.facts.applied is passed
 
 
 @pytest.mark.parametrize("apply", [True, False])
 def test_no_plan_is_never_applied(db: psycopg.Connection[Any], apply: bool) -> None:
     plan = make_plan(dumps={})
-    answer = ask(step.apply, plan=plan.facts, planned=None, confirm="", apply=apply)
+    answer = ask(step.apply, plan=plan.facts or Plan(), planned=None, confirm="", apply=apply)
     assert failed(answer, Verdict.ERROR) == {("baseline_is_applied", "baseline.sql")}
     assert_closed(answer, "There is no plan")
     assert not OBJECTS & names(db)
@@ -798,8 +806,8 @@ def test_what_was_confirmed_must_still_be_so(lab: Lab, db: psycopg.Connection[An
     elsewhere = with_services(phase, {phase.baseline.target: "keybuzz_readonly"})
     assert_closed(make(elsewhere, plan), "services of the targets changed since the plan was made")
     for part in ("timeline", "address", "data_directory", "cluster_name"):
-        other = {**plan.facts, "parts": plan.facts["parts"] | {part: "another"}}
-        answer = ask(step.apply, phase, plan=other, planned=None, confirm=other["confirmation"], apply=True)
+        other = structs.replace(plan.facts, parts=plan.facts.parts | {part: "another"})
+        answer = ask(step.apply, phase, plan=other, planned=None, confirm=other.confirmation, apply=True)
         assert_closed(answer, "not the server that the plan was made for", f"{part} was another and is ")
     db.close()  # a database in use is no template
     create(lab, "baseline_other", DATABASE)
@@ -979,5 +987,5 @@ def test_a_second_run_that_replaces_rows_is_seen_and_rolled_back(
     answer = ask(step.second_run, phase, apply=True)
     assert failed(answer) == {("second_run_changes_nothing", RUNS)}
     assert_closed(answer, "public.latest: 1 inserted, 1 deleted")
-    assert answer.facts["outcomes"][-1]["tag"] == "INSERT 0 1"
+    assert answer.facts.outcomes[-1].tag == "INSERT 0 1"
     assert dumped() == before

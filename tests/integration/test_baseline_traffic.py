@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from runbooks_lib.facts.writing import Plan
 from runbooks_lib.findings import Answer, Verdict
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Phase, load_phase
@@ -125,12 +126,12 @@ def carried_out(phase: Phase) -> dict[str, Answer]:
             answer: Answer = question(phase, sessions, **options)
         return answer
 
-    dumps = ask(backup.dump, folder=phase.folder).facts["dumps"]
+    dumps = ask(backup.dump, folder=phase.folder).facts.dumps
     answers = {"parse": ask(step.parse)}
     plan = answers["plan"] = ask(step.plan, dumps=dumps, code="c", folder=phase.folder)
     answers["rehearse"] = ask(step.rehearse, plan=plan.facts)
     answers["apply"] = ask(
-        step.apply, plan=plan.facts, planned=None, confirm=plan.facts["confirmation"], apply=True
+        step.apply, plan=plan.facts, planned=None, confirm=plan.facts.confirmation, apply=True
     )
     answers["second run"] = ask(step.second_run, apply=True)
     return answers
@@ -158,7 +159,7 @@ def test_others_write_all_the_while(
         if f.verdict is not Verdict.PASS and f.check != "script_is_lint_free"
     }
     assert judged == {}
-    assert answers["apply"].facts["applied"] is True
+    assert answers["apply"].facts.applied is True
     assert len(took) > number
     assert max(took) < LOCK_TIMEOUT_MS / 1000 + 1
     assert db.execute("SELECT count(*) FROM kinds").fetchone() == (2,)
@@ -179,7 +180,7 @@ def test_all_statements_together_wait_no_longer_than_the_lock_timeout(
             second.execute("LOCK TABLE events IN SHARE MODE")
             with fresh_lab.admin(DATABASE) as first, first.transaction():
                 first.execute("LOCK TABLE shops IN SHARE MODE")
-                rehearsing = pool.submit(step.rehearse, phase, sessions, plan={"makes": [], "where": "here"})
+                rehearsing = pool.submit(step.rehearse, phase, sessions, plan=Plan(makes=[], where="here"))
                 waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'shops'::regclass"
                 while db.execute(waiting).fetchone() == (0,):
                     time.sleep(0.01)

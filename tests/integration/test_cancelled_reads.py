@@ -143,7 +143,7 @@ def test_a_standby_that_is_late_on_purpose_is_named(
     assert "recovery_min_apply_delay = 3600000 ms" in findings["standby_has_replayed"].hint
     assert "delayed by 3600000 ms" in findings["standby_is_streaming"].have
     assert findings["standby_is_streaming"].verdict is Verdict.PASS
-    assert answer.facts["lag"]["replica"]["apply_delay_ms"] == 3_600_000
+    assert answer.facts.lag["replica"].apply_delay_ms == 3_600_000
 
 
 @pytest.mark.parametrize("paused", [True, False])

@@ -13,8 +13,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from msgspec import structs
 
 from runbooks_lib.errors import GateClosed
+from runbooks_lib.facts.databases import Dump
+from runbooks_lib.facts.writing import KeptPlan, Plan
 from runbooks_lib.findings import Answer, Finding, Verdict, gate
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Phase, load_phase
@@ -25,7 +28,11 @@ from runbooks_lib.steps import baseline_migration as step
 
 SHIPPED = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 DATABASE = "commit_test"
-DUMPS = {"legacy": {"content_sha256": "a" * 64, "complete": True}}
+DUMPS = {
+    "legacy": Dump(
+        path="s.sql", size_bytes=1, sha256="a" * 64, content_sha256="a" * 64, database="", fingerprint=""
+    )
+}
 COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"  # as the protocol's simple query
 SCRIPT = "CREATE TABLE IF NOT EXISTS public.kept (id int PRIMARY KEY);"
 
@@ -132,7 +139,7 @@ def through(
 
 
 def ask(phase: Phase, question: Any, **options: Any) -> Answer:
-    with Sessions(phase.targets, application_name="runbooks tests") as sessions:
+    with Sessions(phase.targets, application_name="runbooks tests", run="this") as sessions:
         answer: Answer = question(phase, sessions, **options)
     return answer
 
@@ -141,7 +148,7 @@ def applied(phase: Phase, proxy: Proxy | None = None) -> Answer:
     plan = ask(phase, step.plan, dumps=DUMPS, code="c").facts
     if proxy:
         proxy.armed.set()
-    return ask(phase, step.apply, plan=plan, planned=None, confirm=plan["confirmation"], apply=True)
+    return ask(phase, step.apply, plan=plan, planned=None, confirm=plan.confirmation, apply=True)
 
 
 def ending(answer: Answer) -> Finding:
@@ -156,7 +163,7 @@ def is_there(db: psycopg.Connection[Any]) -> bool:
 def test_a_commit_that_is_answered(db: psycopg.Connection[Any], phase: Phase) -> None:
     answer = applied(phase)
     assert (ending(answer).verdict, ending(answer).have) == (Verdict.PASS, "applied")
-    assert answer.facts["transaction"]["outcome"] == "committed"
+    assert answer.facts.transaction["outcome"] == "committed"
     assert is_there(db)
 
 
@@ -167,8 +174,8 @@ def test_lost_after_it_got_there(
         answer = applied(phase, proxy)
         assert proxy.cut.is_set()
         assert is_there(db)
-        assert answer.facts["applied"] is True
-        assert answer.facts["transaction"]["outcome"] == "committed"
+        assert answer.facts.applied is True
+        assert answer.facts.transaction["outcome"] == "committed"
         assert ending(answer).verdict is Verdict.PASS
         assert "is committed, as a new session found" in ending(answer).have
         again = ask(phase, step.second_run, apply=True)
@@ -182,8 +189,8 @@ def test_lost_before_it_got_there(
         answer = applied(phase, proxy)
         assert proxy.cut.is_set()
     assert not is_there(db)
-    assert answer.facts["applied"] is False
-    assert answer.facts["transaction"]["outcome"] == "aborted"
+    assert answer.facts.applied is False
+    assert answer.facts.transaction["outcome"] == "aborted"
     assert ending(answer).verdict is Verdict.FAIL
     assert "was rolled back" in ending(answer).have
 
@@ -196,8 +203,8 @@ def test_lost_and_nobody_to_ask(
     with through(lab, tmp_path, monkeypatch, cuts=cuts, gone=True) as proxy:
         answer = applied(phase, proxy)
     assert is_there(db) is (cuts == "after")
-    assert answer.facts["applied"] is None
-    assert answer.facts["transaction"]["outcome"] == "unknown"
+    assert answer.facts.applied is None
+    assert answer.facts.transaction["outcome"] == "unknown"
     assert ending(answer).verdict is Verdict.ERROR
     with pytest.raises(GateClosed, match="not known: the session was lost at COMMIT"):
         gate(answer.findings)
@@ -216,7 +223,7 @@ def test_another_server_answers_afterwards(
 
         proxy.meanwhile = take_over
         answer = applied(phase, proxy)
-    assert answer.facts["applied"] is None
+    assert answer.facts.applied is None
     assert "A standby answers now" in ending(answer).have
 
 
@@ -232,10 +239,10 @@ def test_a_standby_that_a_commit_waits_for(
         plan = ask(hurried, step.plan, dumps=DUMPS, code="c").facts
         admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody_has_this_name'")
         admin.execute("SELECT pg_reload_conf()")
-        confirm = plan["confirmation"]
+        confirm = plan.confirmation
         answer = ask(hurried, step.apply, plan=plan, planned=None, confirm=confirm, apply=True)
-        assert answer.facts["applied"] is None
-        assert answer.facts["transaction"]["waits_for"] == "SyncRep"
+        assert answer.facts.applied is None
+        assert answer.facts.transaction["waits_for"] == "SyncRep"
         assert ending(answer).verdict is Verdict.ERROR
         assert "waits for a synchronous standby (SyncRep, pid " in ending(answer).have
         admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
@@ -246,10 +253,10 @@ def test_a_standby_that_a_commit_waits_for(
                     break
                 time.sleep(0.1)
             assert is_there(conn)
-    planned = {**plan, "run": "this", "ours": True}
+    planned = KeptPlan(**structs.asdict(plan), run="this")
     again = ask(hurried, step.plan, dumps=DUMPS, code="c").facts
     taken_up = ask(hurried, step.apply, plan=again, planned=planned, confirm=confirm, apply=True)
-    assert taken_up.facts["applied"] is True
+    assert taken_up.facts.applied is True
 
 
 def test_the_server_crashes_and_its_numbers_are_given_out_again(
@@ -276,7 +283,7 @@ def test_the_server_crashes_and_its_numbers_are_given_out_again(
 
         monkeypatch.setattr(commits.CommitLost, "__init__", as_another)
         answer = applied(phase, proxy)
-    assert answer.facts["applied"] is None
+    assert answer.facts.applied is None
     assert "what ours made is not there" in ending(answer).have
 
 
@@ -308,7 +315,7 @@ def test_a_commit_that_the_server_refuses_is_no_lost_one(db: psycopg.Connection[
 def test_what_is_deferred_speaks_in_the_rehearsal(db: psycopg.Connection[Any], phase: Phase) -> None:
     db.execute(DEFERRED)
     (phase.folder / "baseline.sql").write_text("INSERT INTO public.held VALUES (1) ON CONFLICT DO NOTHING;")
-    answer = ask(phase, step.rehearse, plan={"makes": []})
+    answer = ask(phase, step.rehearse, plan=Plan(makes=[]))
     assert answer.verdict is Verdict.ERROR
     assert "deferred constraint or trigger refuses" in answer.findings[0].have
     assert "not today" in answer.findings[0].have

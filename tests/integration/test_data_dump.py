@@ -10,9 +10,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from msgspec import structs
 from psycopg import sql
 
 from runbooks_lib.errors import BackupError
+from runbooks_lib.facts.databases import RowsDump
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Phase, load_phase
@@ -24,6 +26,7 @@ from runbooks_lib.steps import backup
 
 SHIPPED = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 DATABASE = "rows_test"
+NOTHING = RowsDump(path="", files=0, size_bytes=0, sha256="", complete=True)
 ROWS = """
 CREATE TABLE "Odd Names" (content text, t int, "order" timestamptz, day date, since interval, ratio float8,
     raw bytea, price money, tags text[], doc jsonb, owner regrole);
@@ -112,15 +115,15 @@ def of(answer: Answer, check: str) -> Finding:
 def dumped(db: psycopg.Connection[Any], tmp_path: Path) -> tuple[Path, dict[str, Any]]:
     answer = ask(backup.dump, folder=tmp_path)
     assert answer.verdict is Verdict.PASS, answer.findings
-    return tmp_path, dict(answer.facts["dumps"])
+    return tmp_path, dict(answer.facts.dumps)
 
 
 def test_what_was_there_comes_back(dumped: tuple[Path, dict[str, Any]], db: psycopg.Connection[Any]) -> None:
     folder, dumps = dumped
-    data = dumps["legacy"]["data"]
-    assert data["path"].startswith("data_backup_")
-    assert (folder / data["path"]).stat().st_mode & 0o077 == 0
-    assert {name: rows for name, (rows, _) in data["tables"].items()} == {
+    data = dumps["legacy"].data
+    assert data.path.startswith("data_backup_")
+    assert (folder / data.path).stat().st_mode & 0o077 == 0
+    assert {name: rows for name, (rows, _) in data.tables.items()} == {
         "public.Odd Names": 1000,
         "public.twice": 4,
         "public.heir": 1,
@@ -132,8 +135,8 @@ def test_what_was_there_comes_back(dumped: tuple[Path, dict[str, Any]], db: psyc
         "public.parts_rest": 1,
         "large objects": 1,
     }
-    assert data["sequences"]["public.numbered_id_seq"] == [[10, True], [10, True]]
-    assert data["sequences"]["public.unused"] == [[1, False], [1, False]]
+    assert data.sequences["public.numbered_id_seq"] == ((10, True), (10, True))
+    assert data.sequences["public.unused"] == ((1, False), (1, False))
     db.execute(
         "INSERT INTO twice VALUES (4); SELECT nextval('numbered_id_seq')"
     )  # after the dump, so no matter
@@ -150,7 +153,7 @@ def test_what_was_there_comes_back(dumped: tuple[Path, dict[str, Any]], db: psyc
 
 
 def largest(folder: Path, data: dict[str, Any]) -> Path:
-    return max((folder / data["path"]).glob("[0-9]*"), key=lambda file: file.stat().st_size)
+    return max((folder / data.path).glob("[0-9]*"), key=lambda file: file.stat().st_size)
 
 
 def gone(folder: Path, data: dict[str, Any]) -> None:
@@ -167,11 +170,11 @@ def emptied(folder: Path, data: dict[str, Any]) -> None:
 
 
 def without_contents(folder: Path, data: dict[str, Any]) -> None:
-    (folder / data["path"] / "toc.dat").unlink()
+    (folder / data.path / "toc.dat").unlink()
 
 
 def all_gone(folder: Path, data: dict[str, Any]) -> None:
-    shutil.rmtree(folder / data["path"])
+    shutil.rmtree(folder / data.path)
 
 
 @pytest.mark.parametrize("harm", [gone, cut, emptied, without_contents, all_gone])
@@ -179,7 +182,7 @@ def test_a_harmed_directory_never_passes(
     dumped: tuple[Path, dict[str, Any]], harm: Callable[[Path, dict[str, Any]], None]
 ) -> None:
     folder, dumps = dumped
-    harm(folder, dumps["legacy"]["data"])
+    harm(folder, dumps["legacy"].data)
     verified = ask(backup.verify, folder=folder, dumps=dumps)
     assert verified.verdict in CLOSING
     proved = of(ask(backup.prove, folder=folder, dumps=dumps), "data_restores")
@@ -207,7 +210,7 @@ def test_any_difference_of_contents_is_named(
     """What was dumped, compared with a source that has gone on: as a restore that lost or changed something."""
     db.execute(change.encode())
     with Sessions(phase_as("keybuzz_admin").targets) as sessions, sessions.snapshot("legacy") as conn:
-        found = list(compare_contents(read_contents(conn), dumped[1]["legacy"]["data"]))
+        found = list(compare_contents(read_contents(conn), dumped[1]["legacy"].data))
     assert len(found) == 1
     assert words in found[0]
 
@@ -216,7 +219,9 @@ def test_sequences_may_move_while_the_dump_is_made() -> None:
     def differing(value: int, before: int, after: int) -> list[str]:
         restored = Contents(tables={}, sequences={"s": (value, True)})
         return list(
-            compare_contents(restored, {"tables": {}, "sequences": {"s": [[before, True], [after, True]]}})
+            compare_contents(
+                restored, structs.replace(NOTHING, sequences={"s": ((before, True), (after, True))})
+            )
         )
 
     assert differing(5, 5, 5) == differing(6, 5, 7) == differing(6, 7, 5) == []
@@ -250,7 +255,7 @@ def test_rows_that_the_role_may_not_see_are_an_error(
     assert finding.verdict is Verdict.ERROR
     assert words in finding.have
     assert hint in finding.hint
-    assert answer.facts["dumps"] == {}
+    assert answer.facts.dumps == {}
     assert [path.name for path in tmp_path.iterdir() if "data" in path.name] == []
 
 
@@ -258,7 +263,8 @@ def test_no_room_to_restore_is_an_error(
     dumped: tuple[Path, dict[str, Any]],
 ) -> None:
     folder, dumps = dumped
-    dumps["legacy"]["data"]["database_bytes"] = 1 << 60
+    data = structs.replace(dumps["legacy"].data, database_bytes=1 << 60)
+    dumps["legacy"] = structs.replace(dumps["legacy"], data=data)
     proved = of(ask(backup.prove, folder=folder, dumps=dumps), "data_restores")
     assert proved.verdict is Verdict.ERROR
     assert "bytes free" in proved.have
@@ -268,7 +274,7 @@ def test_a_dump_is_never_overwritten(
     dumped: tuple[Path, dict[str, Any]],
 ) -> None:
     folder, dumps = dumped
-    before = data_dump.read_data_dump(folder / dumps["legacy"]["data"]["path"])
+    before = data_dump.read_data_dump(folder / dumps["legacy"].data.path)
     target = phase_as("keybuzz_leader").targets["legacy"]
     with connect(target, application_name="t") as conn, pytest.raises(BackupError, match="exists already"):
         data_dump.dump_data(find_clients()[-1], target, conn, before.path, snapshot="0-0-1")

@@ -127,12 +127,12 @@ def test_targets_pass(lab: Lab) -> None:
         "target_database_is",
         "standby_is_of_primary",
     }
-    facts = answer.facts["targets"]
-    assert facts["leader"]["role"] == "primary"
-    assert facts["replica"]["role"] == "standby"
-    assert facts["legacy"]["database"] == "keybuzz"
-    assert facts["leader"]["server"] == f"127.0.0.1:{lab.leader.port}"
-    assert len({facts[name]["system_identifier"] for name in facts}) == 1
+    facts = answer.facts.targets
+    assert facts["leader"].role == "primary"
+    assert facts["replica"].role == "standby"
+    assert facts["legacy"].database == "keybuzz"
+    assert facts["leader"].server == f"127.0.0.1:{lab.leader.port}"
+    assert len({facts[name].system_identifier for name in facts}) == 1
     assert [row["target"] for row in answer.rows] == ["leader", "replica", "legacy"]
 
 
@@ -170,7 +170,7 @@ def test_a_target_that_does_not_answer_is_error(
     assert failed(answer, Verdict.ERROR) == {("target_answers", "leader", service)}
     assert_closed(answer, words, f"psql service={service}")
     assert "S3cr3t" not in str(answer)
-    assert "leader" not in answer.facts["targets"]
+    assert "leader" not in answer.facts.targets
     assert not failed(answer)
 
 
@@ -219,7 +219,7 @@ def test_database_of_another_name() -> None:
 
 def places(answer: Answer, name: str) -> dict[str, str]:
     """Return what was found of an object, by database of the leader's server (the first that was searched)."""
-    found: dict[str, str] = next(row["places"] for row in answer.facts["matrix"] if row["object"] == name)
+    found: dict[str, str] = next(row.places for row in answer.facts.matrix if row.object == name)
     return {place.split(" ", 1)[1]: what for place, what in reversed(list(found.items()))}
 
 
@@ -325,13 +325,13 @@ PARTLY = targeting(legacy={"database": "schema_copy"}, replica=None, leader=None
 def test_schema_passes(lab: Lab) -> None:
     answer = ask(preflight.schema)
     assert passes(answer)
-    described = answer.facts["targets"]
-    assert {name: t["rows"] for name, t in described["leader"]["tables"].items()} == {
+    described = answer.facts.targets
+    assert {name: t.rows for name, t in described["leader"].tables.items()} == {
         table.name: table.rows for table in PHASE.tables
     }
-    assert described["replica"]["fingerprint"] == described["leader"]["fingerprint"]
-    assert len(described["replica"]["indexes"]) == 11
-    assert described["legacy"]["tables"] == {}
+    assert described["replica"].fingerprint == described["leader"].fingerprint
+    assert len(described["replica"].indexes) == 11
+    assert described["legacy"].tables == {}
     assert {row["legacy"] for row in answer.rows} == {"absent"}
     assert {row["leader"] for row in answer.rows} == {"as declared"}
 
@@ -482,7 +482,7 @@ def test_replication_passes(lab: Lab) -> None:
         "standby_is_streaming", "standby_has_replayed", "replication_lag_is", "catalog_is_that_of_primary",
         "row_counts_are_those_of_primary", "rows_are_those_of_primary",
     }  # fmt: skip
-    assert answer.facts["lag"]["replica"]["receiver"] == "streaming"
+    assert answer.facts.lag["replica"].receiver == "streaming"
 
 
 def test_a_phase_without_a_standby_is_skipped_and_says_so(lab: Lab) -> None:
@@ -603,8 +603,8 @@ def test_readiness_passes(lab: Lab, tmp_path: Path) -> None:
     assert ("legacy", "CREATE in schema public as kb_backend") in needs
     assert ("leader", 'INSERT on "public"."_prisma_migrations"') in needs
     assert ("replica", 'SELECT on "public"."OAuthState"') in needs
-    assert answer.facts["database_bytes"] > 1_000_000
-    assert answer.facts["free_bytes"] > 0
+    assert answer.facts.database_bytes > 1_000_000
+    assert answer.facts.free_bytes > 0
 
 
 @pytest.mark.parametrize(

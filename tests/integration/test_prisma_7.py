@@ -74,7 +74,7 @@ def test_a_failed_migration_is_recorded_or_taken_back_and_then_pending(place7: P
     place7.execute("DELETE FROM _prisma_migrations WHERE finished_at IS NULL", 'DROP TABLE "OAuthState"')
     place7.execute(f"UPDATE _prisma_migrations SET finished_at = NULL WHERE migration_name = '{NAME}'")
     answer = place7.ask("resolve", prisma, apply=True)
-    assert answer.facts["rolled_back"] is True
+    assert answer.facts.rolled_back is True
     said = prisma.status()
     assert (said.exit_code, "have not yet been applied" in said.output) == (1, True), said.output
     question, answer = place7.notebook(prisma)

@@ -49,9 +49,9 @@ def test_the_lab_holds_what_its_migrations_make(place: Place) -> None:
     answer = place.ask("live_schema", prisma)
     assert time.monotonic() - begun < 4  # some 0.3 s on a machine that does nothing else
     assert {(f.check, f.verdict) for f in answer.findings} == {(STAND, Verdict.PASS)}
-    assert answer.facts["migrations"] == (FIRST, NAME)
-    assert answer.facts["objects"] == len(answer.findings) == sum(row["stand"] for row in answer.rows)
-    assert answer.facts["different"] == []
+    assert answer.facts.migrations == (FIRST, NAME)
+    assert answer.facts.objects == len(answer.findings) == sum(row["stand"] for row in answer.rows)
+    assert answer.facts.different == ()
     objects = {f.object for f in answer.findings}
     assert "relation public.OAuthState" in objects
     assert "constraint public.inbound_addresses.inbound_addresses_connectionId_fkey" in objects
@@ -111,7 +111,7 @@ def test_whatever_else_the_database_holds_is_red_and_named(
     assert finding.verdict is Verdict.FAIL
     assert have in finding.have
     assert want in finding.want
-    assert object in answer.facts["different"]
+    assert object in answer.facts.different
 
 
 def test_what_is_not_the_migrations_to_decide_is_no_difference(place: Place) -> None:
@@ -218,7 +218,7 @@ def test_statements_that_no_catalogue_shows_are_open_and_listed_by_migration(pla
         "0 of 2 statements judged; not judged: line 1 DO block"
     )
     assert answer.verdict is Verdict.OPEN
-    assert [one["line"] for one in answer.facts["not_judged"][THIRD]] == [3, 5]
+    assert [one["line"] for one in answer.facts.not_judged[THIRD]] == [3, 5]
     assert "relation public.plans" in {f.object for f in answer.findings if f.verdict is Verdict.PASS}
 
 
@@ -235,7 +235,7 @@ def test_a_migration_of_data_alone_is_open_and_can_be_recorded(place: Place) -> 
     answer = place.ask("resolve", prisma, apply=True)
     assert answer.verdict is Verdict.OPEN
     assert of(answer, STAND).have == "0 of 1 statements judged; not judged: line 1 UPDATE OAuthState (rows)"
-    assert (answer.facts["recorded"], place.rows(THIRD)) == (True, [(True, False)])
+    assert (answer.facts.recorded, place.rows(THIRD)) == (True, [(True, False)])
 
 
 def test_a_failed_migration_of_data_alone_is_settled_by_hand(place: Place) -> None:
@@ -292,7 +292,7 @@ def test_the_notebook_starts_prisma_three_times_and_records(place: Place) -> Non
     assert place.rows(NAME) == [(True, False)]
     prisma.ran.clear()
     answer = place.ask("resolve", prisma, apply=True)
-    assert (answer.verdict, answer.facts["already"], prisma.ran) == (Verdict.PASS, True, [])
+    assert (answer.verdict, answer.facts.already, prisma.ran) == (Verdict.PASS, True, [])
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ def test_resolve_is_refused_until_all_that_the_migration_makes_stands(
     finding = closing(answer)[STAND, object]
     assert finding.have != finding.want
     assert {check for check, _ in closing(answer)} == {STAND}
-    assert (answer.facts["recorded"], prisma.ran, place.rows(NAME)) == (False, [], [])
+    assert (answer.facts.recorded, prisma.ran, place.rows(NAME)) == (False, [], [])
 
 
 def test_what_a_later_migration_changed_is_wanted_as_it_left_it(place: Place) -> None:
@@ -340,7 +340,7 @@ def test_p3008_is_success_only_for_the_same_file(place: Place) -> None:
     prisma = Raced(place.project, place.url())
     prisma.ran = []
     answer = place.ask("resolve", prisma, apply=True)
-    assert answer.facts["said"]["code"] == "P3008"
+    assert answer.facts.said.code == "P3008"
     assert of(answer, "migration_is_recorded").verdict is Verdict.PASS
     assert set(closing(answer)) == {("migration_is_applied", NAME)}
 
@@ -411,7 +411,7 @@ def test_a_failed_migration_of_which_nothing_stands_is_taken_back_and_red(place:
     finding = closing(answer)["migration_is_recorded", NAME]
     assert finding.have.startswith("failed, and now marked as rolled back by Prisma")
     assert "deploy it (prisma migrate deploy)" in finding.hint
-    assert (answer.facts["rolled_back"], answer.facts["recorded"]) == (True, False)
+    assert (answer.facts.rolled_back, answer.facts.recorded) == (True, False)
     assert (prisma.ran, place.rows(NAME)) == ([STATUS, ROLLED_BACK], [(False, True)])
     assert closing(place.ask("history", prisma)) == {}
     assert (STAND, "relation public.OAuthState") in closing(place.ask("live_schema", prisma))
@@ -490,7 +490,7 @@ def test_prismas_own_words_of_a_lock_that_is_taken_in_between(
     answer = place.ask("resolve", prisma, apply=True)
     finding = closing(answer)["migration_is_recorded", NAME]
     assert "P1002" in finding.have
-    assert answer.facts["recorded"] is False
+    assert answer.facts.recorded is False
 
 
 def test_a_targets_own_server_does_not_lend_room_for_scratch_databases(

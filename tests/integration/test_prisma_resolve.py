@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from runbooks_lib.errors import GateClosed, PreconditionFailed, PrismaError
+from runbooks_lib.facts.writing import Plan
 from runbooks_lib.findings import Answer, Finding, Verdict, gate
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Enum, Index, Phase, Table, load_phase
@@ -21,6 +22,7 @@ from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.prisma.command import CliResult, Prisma, aim, find_project
 from runbooks_lib.prisma.history import folder_digest, read_folder, read_rows
 from runbooks_lib.steps import prisma_resolve
+from runbooks_lib.typed import plain
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 FIRST = "20251210093000_init_amazon_inbound"
@@ -39,9 +41,9 @@ def ask(name: str, phase: Phase = PHASE, *, prisma: Prisma | None = None, **opti
         return question(phase, sessions, prisma=prisma, **{**OPTIONS.get(name, {}), **options})
 
 
-def confirmed(prisma: Prisma) -> dict[str, Any]:
+def confirmed(prisma: Prisma) -> Plan:
     """The part that matters here of a plan that the run has confirmed and applied."""
-    return {"parts": {"prisma": folder_digest(read_folder(prisma.project.folder))}}
+    return Plan(parts={"prisma": folder_digest(read_folder(prisma.project.folder))})
 
 
 def of(answer: Answer, check: str) -> Finding:
@@ -82,16 +84,16 @@ def recorded() -> list[str]:
     ("plan", "words"),
     [
         (None, "no plan that this run has confirmed and applied"),
-        ({"parts": {"prisma": "another"}}, "the migrations folder has changed since the plan was made"),
+        (Plan(parts={"prisma": "another"}), "the migrations folder has changed since the plan was made"),
     ],
 )
-def test_without_a_confirmed_plan_prisma_is_not_started(plan: dict[str, Any] | None, words: str) -> None:
+def test_without_a_confirmed_plan_prisma_is_not_started(plan: Plan | None, words: str) -> None:
     before = recorded()
     answer = ask("resolve", plan=plan)
     assert bad(answer) == [("plan_is_confirmed", "confirmation", "FAIL")]
     assert words in of(answer, "plan_is_confirmed").have
-    assert answer.facts["recorded"] is False
-    assert "said" not in answer.facts
+    assert answer.facts.recorded is False
+    assert answer.facts.said is None
     assert recorded() == before
     assert bad(ask("resolve", plan=plan, apply=False)) == []  # a plan only needs none
 
@@ -119,7 +121,7 @@ def test_before_the_phase_the_history_is_clean_and_one_is_pending() -> None:
         "no_names_differ_in_case_only",
     ]
     assert [(row["migration"], row["recorded"]) for row in answer.rows] == [(FIRST, "applied"), (NAME, "no")]
-    assert answer.facts["history"]["pending"] == (NAME,)
+    assert answer.facts.history.pending == (NAME,)
 
 
 @pytest.mark.usefixtures("lab")
@@ -127,9 +129,9 @@ def test_prisma_answers_that_one_is_pending() -> None:
     answer = ask("status")
     finding = of(answer, "prisma_answers")
     assert (finding.verdict, finding.have) == (Verdict.PASS, "exit code 1")
-    assert answer.facts["version"] == "6.19.3"
+    assert answer.facts.version == "6.19.3"
     assert any(NAME in row["Prisma says"] for row in answer.rows)
-    json.dumps(answer.facts)
+    json.dumps(plain(answer.facts))
 
 
 @pytest.mark.usefixtures("lab")
@@ -141,7 +143,7 @@ def test_a_plan_records_nothing_and_says_what_it_would_run() -> None:
     assert sum(row["objects"] for row in answer.rows) == len(answer.findings)
     assert {row["check"]: row["as declared"] for row in answer.rows}["has_table"] == 6
     assert bad(answer) == []
-    assert answer.facts["recorded"] is False
+    assert answer.facts.recorded is False
     confirmed = ask("confirm", apply=False)
     assert [(f.check, f.verdict) for f in confirmed.findings] == [("prisma_is_up_to_date", Verdict.SKIP)]
     assert recorded() == [FIRST]
@@ -157,7 +159,7 @@ def test_confirming_what_was_not_recorded_fails() -> None:
     ]
     assert of(answer, "migration_is_applied").have == "no applied row"
     assert of(answer, "history_is_clean").have == f"pending: {NAME}"
-    assert answer.facts["row"] is None
+    assert answer.facts.row is None
 
 
 @pytest.mark.usefixtures("lab")
@@ -199,7 +201,7 @@ def test_resolve_is_refused_without_the_objects(
     phase = replace(PHASE, **{"indexes": (), **change}) if "tables" in change else replace(PHASE, **change)
     answer = ask("resolve", phase)
     assert (check, object, "FAIL") in bad(answer)
-    assert answer.facts == {
+    assert plain(answer.facts) == {
         "command": f"prisma migrate resolve --applied {NAME}",
         "recorded": False,
         "already": False,
@@ -308,7 +310,7 @@ def test_a_role_that_may_not_write_fails_and_records_nothing() -> None:
     answer = ask("resolve", aimed_at("keybuzz_readonly"))
     assert bad(answer) == [("migration_is_recorded", NAME, "FAIL")]
     assert "permission denied for table _prisma_migrations" in of(answer, "migration_is_recorded").have
-    assert answer.facts["recorded"] is False
+    assert answer.facts.recorded is False
     assert recorded() == [FIRST]
 
 
@@ -351,25 +353,25 @@ def test_recorded_by_prisma_and_confirmed_then_every_way_it_can_go_wrong(
     raced.admin = admin
     answer = ask("resolve", prisma=raced)
     assert bad(answer) == []
-    assert answer.facts["recorded"] is False
-    assert answer.facts["said"]["code"] == "P3008"
+    assert answer.facts.recorded is False
+    assert answer.facts.said.code == "P3008"
     admin.execute("DELETE FROM _prisma_migrations WHERE migration_name = %s", (NAME,))
 
     answer = ask("resolve")
     assert bad(answer) == []
     assert of(answer, "migration_is_recorded").verdict is Verdict.PASS
-    assert (answer.facts["recorded"], answer.facts["already"]) == (True, False)
+    assert (answer.facts.recorded, answer.facts.already) == (True, False)
     assert recorded() == [FIRST, NAME]
     answer = ask("confirm")
     assert {f.verdict for f in answer.findings} == {Verdict.PASS}
     assert of(answer, "prisma_is_up_to_date").have == "Database schema is up to date!"
-    assert len(answer.facts["row"]["checksum"]) == 64
+    assert len(answer.facts.row.checksum) == 64
 
     for apply in (True, False):  # again: nothing is written, nothing is started
         answer = ask("resolve", apply=apply)
         assert bad(answer) == []
         assert of(answer, "migration_is_applied").have == "applied, checksum of this file"
-        assert (answer.facts["recorded"], answer.facts["already"]) == (False, True)
+        assert (answer.facts.recorded, answer.facts.already) == (False, True)
     assert recorded() == [FIRST, NAME]
 
     script = project / "prisma" / "migrations" / NAME / "migration.sql"

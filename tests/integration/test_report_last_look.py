@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from runbooks_lib.errors import GateClosed
+from runbooks_lib.evidence import Evidence
 from runbooks_lib.findings import Answer, Finding, Verdict, gate
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Phase, load_phase
@@ -18,13 +19,16 @@ from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import report
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
-APPLIED: Mapping[str, Mapping[str, Any]] = {
-    "baseline_migration": {"answers": {"apply": {"facts": {"applied": True}}}}
-}
+STORED = Path(__file__).parents[1] / "unit" / "evidence" / "applied"
+HEADER, RECORD = (
+    json.loads((STORED / name).read_text("utf-8")) for name in ("run.json", "03_baseline_migration.json")
+)
+NOTHING = Evidence.from_json(HEADER, {}, STORED)
+APPLIED = Evidence.from_json(HEADER, {"baseline_migration": RECORD}, STORED)
 OBJECTS = {each.name for each in (*PHASE.tables, *PHASE.enums, *PHASE.indexes)}
 
 
-def look(phase: Phase = PHASE, *, evidence: Mapping[str, Mapping[str, Any]] = APPLIED) -> Answer:
+def look(phase: Phase = PHASE, *, evidence: Evidence = APPLIED) -> Answer:
     with Sessions(phase.targets) as sessions:
         return report.last_look(phase, sessions, evidence=evidence)
 
@@ -53,7 +57,7 @@ def of(answer: Answer, check: str, target: str) -> list[Finding]:
 
 @pytest.mark.usefixtures("lab")
 def test_in_a_plan_what_was_not_made_is_skipped_and_never_passed() -> None:
-    answer = look(evidence={})
+    answer = look(evidence=NOTHING)
     assert bad(answer) == set()
     at_legacy = [f for f in answer.findings if f.target == "legacy"]
     assert {f.object for f in at_legacy} == OBJECTS
@@ -68,10 +72,10 @@ def test_in_a_plan_what_was_not_made_is_skipped_and_never_passed() -> None:
     (row,) = (row for row in answer.rows if row["object"] == PHASE.migration.name)
     assert row["leader"] == report.PLAN_ONLY
     assert of(answer, "standby_has_replayed", "replica")[0].verdict is Verdict.PASS
-    assert answer.facts["lag"]["replica"]["samples"][-1]["lag_bytes"] == 0
-    assert answer.facts["targets"]["legacy"]["tables"] == {}
-    tables = answer.facts["targets"]["replica"]["tables"]
-    assert [table["rows"] for table in tables.values()] == [2, 5, 2, 5, 0]
+    assert answer.facts.lag["replica"].samples[-1].lag_bytes == 0
+    assert answer.facts.targets["legacy"].tables == {}
+    tables = answer.facts.targets["replica"].tables
+    assert [table.rows for table in tables.values()] == [2, 5, 2, 5, 0]
 
 
 @pytest.mark.usefixtures("lab")
@@ -95,11 +99,11 @@ def test_a_target_that_cannot_be_looked_at_is_an_error(
     name: str, service: str, said: str, others: set[str]
 ) -> None:
     targets = {**PHASE.targets, name: replace(PHASE.targets[name], service=service)}
-    answer = look(replace(PHASE, targets=targets), evidence={})
+    answer = look(replace(PHASE, targets=targets), evidence=NOTHING)
     assert bad(answer) == {("has_table", t, "every object", "ERROR") for t in {name, *others}}
     (error,) = (f for f in answer.findings if f.target == name)
     assert said in error.have
-    assert name not in answer.facts["targets"]
+    assert name not in answer.facts.targets
 
 
 # --- a lab to which the phase was applied -----------------------------------------------------------------------
@@ -178,10 +182,10 @@ def test_after_the_phase_everything_is_there_and_what_breaks_is_named(
         (replayed,) = of(answer, "standby_has_replayed", "replica")
         assert replayed.verdict is Verdict.FAIL
         assert " bytes behind after " in replayed.have
-        first, *others = answer.facts["lag"]["replica"]["samples"]
+        first, *others = answer.facts.lag["replica"].samples
         assert others
-        assert {sample["lag_bytes"] for sample in others} == {first["lag_bytes"]}
-        assert first["at"] < others[-1]["at"]
+        assert {sample.lag_bytes for sample in others} == {first.lag_bytes}
+        assert first.at < others[-1].at
         standby.execute("SELECT pg_wal_replay_resume()")
     assert of(look(), "standby_has_replayed", "replica")[0].verdict is Verdict.PASS
 
@@ -203,7 +207,7 @@ def test_a_plan_over_a_half_made_baseline_skips_the_rest(fresh_lab: Lab) -> None
         "CREATE TYPE \"InboundValidationStatus\" AS ENUM ('PENDING', 'VALIDATED', 'FAILED')",
         "CREATE TYPE \"MarketplaceType\" AS ENUM ('FNAC', 'AMAZON', 'CDISCOUNT', 'OTHER')",
     )
-    answer = look(evidence={})
+    answer = look(evidence=NOTHING)
     assert bad(answer) == {("enum_has_labels", "legacy", "public.MarketplaceType", "FAIL")}
     verdicts = {f.object: f.verdict for f in answer.findings if f.target == "legacy"}
     assert verdicts["public.InboundValidationStatus"] is Verdict.PASS

@@ -241,7 +241,7 @@ def mutated(server: Scratch, mutations: list[str]) -> Catalog:
 def dumped(lab: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("backup")
     with Sessions(PHASE.targets) as sessions:
-        return folder, dict(backup.dump(PHASE, sessions, folder=folder).facts["dumps"])
+        return folder, dict(backup.dump(PHASE, sessions, folder=folder).facts.dumps)
 
 
 def prove(folder: Path, dumps: dict[str, Any]) -> Answer:
@@ -253,7 +253,7 @@ def prove(folder: Path, dumps: dict[str, Any]) -> Answer:
 def copied(dumped: tuple[Path, dict[str, Any]], tmp_path: Path) -> tuple[Path, dict[str, Any], Path]:
     folder = tmp_path / "backup"
     shutil.copytree(dumped[0], folder)
-    return folder, dumped[1], folder / dumped[1]["leader"]["path"]
+    return folder, dumped[1], folder / dumped[1]["leader"].path
 
 
 def test_the_labs_dumps_restore(dumped: tuple[Path, dict[str, Any]]) -> None:

@@ -112,7 +112,7 @@ def test_equal_rows_pass_and_are_counted_by_tenant(ask: Ask) -> None:
     assert verdicts((rows, others)) == [Verdict.PASS, Verdict.PASS]
     assert told(rows) == {"t0": "20 rows as declared", "t1": "20 rows as declared"}
     assert {f.check for f in rows.findings} == {"seed_rows_are"}
-    assert rows.facts["sets"][0] == {
+    assert rows.facts.sets[0] == {
         "target": "leader",
         "table": "public.items",
         "tenant": "t0",
@@ -316,7 +316,7 @@ def test_random_differences_are_those_that_were_made(ask: Ask, database: psycopg
         if rng.random() < 0.5:
             declared.sort(key=lambda text: int(text.split(",")[0]))
         rows, _ = ask("".join(stands), HEADER + "".join(declared), tenant=None)
-        (fact,) = rows.facts["sets"]
+        (fact,) = rows.facts.sets
         assert (fact.get("missing", 0), fact.get("different", 0), fact.get("unexpected", 0)) == (3, 2, 4)
         database.execute("DROP TABLE public.items")
 

@@ -66,11 +66,11 @@ def test_every_declared_row_is_there_on_leader_and_replica() -> None:
     assert "amazon.kbz_test.fr.x7p4fr@inbound.keybuzz.io" in finding.have
     (fact,) = (
         fact
-        for fact in answer.facts["rows"]
-        if fact["target"] == "leader" and fact["row"].get("id") == "cmjecdiqj0000p0fvgljq171d"
+        for fact in answer.facts.rows
+        if fact.target == "leader" and fact.row and fact.row.get("id") == "cmjecdiqj0000p0fvgljq171d"
     )
-    assert (fact["table"], fact["tenant"]) == ("public.MarketplaceConnection", "kbz_test")
-    assert fact["row"]["status"] == "CONNECTED"
+    assert (fact.table, fact.tenant) == ("public.MarketplaceConnection", "kbz_test")
+    assert fact.row["status"] == "CONNECTED"
 
 
 @pytest.mark.usefixtures("lab")
@@ -85,8 +85,8 @@ def test_nothing_else_is_there() -> None:
 def test_the_counts_are_those_of_the_report() -> None:
     answer = ask(seed_verification.row_counts)
     assert judged(answer) == {Verdict.PASS}
-    assert set(answer.facts["rows"]) == {"leader", "replica"}
-    assert list(answer.facts["rows"]["replica"].values()) == [2, 5, 2, 5, 0]
+    assert set(answer.facts.rows) == {"leader", "replica"}
+    assert list(answer.facts.rows["replica"].values()) == [2, 5, 2, 5, 0]
 
 
 @pytest.mark.usefixtures("lab")
@@ -135,7 +135,7 @@ def test_rows_of_tenants_that_are_not_declared_are_not_judged() -> None:
     answer = ask(seed_verification.unexpected, everything)
     assert judged(answer) == {Verdict.FAIL}
     assert answer.findings[0].have.count("tenant_test_dev") == 3
-    assert {fact["tenant"] for fact in ask(seed_verification.rows, everything).facts["rows"]} == {None}
+    assert {fact.tenant for fact in ask(seed_verification.rows, everything).facts.rows} == {None}
 
 
 @pytest.mark.usefixtures("lab")

@@ -175,7 +175,7 @@ def run(phase: Path, *options: str) -> tuple[subprocess.CompletedProcess[str], R
 
 
 def findings(run: Run, step: str) -> list[dict[str, Any]]:
-    record = run.record(step)
+    record = run.record_json(step)
     assert record is not None
     return [f for answer in record["answers"].values() for f in answer["findings"]]
 
@@ -234,7 +234,7 @@ def test_plan_apply_and_again(fresh_lab: Lab, parcels: Path) -> None:
 
     done, planned = run(parcels)
     assert done.returncode == 0, done.stdout + done.stderr
-    record = planned.record("baseline_migration")
+    record = planned.record_json("baseline_migration")
     assert record is not None
     assert record["answers"]["plan"]["facts"]["pending"] == []
     left = [step for step in STEPS for f in findings(planned, step) if "planned by step 3" in f["have"]]
@@ -244,7 +244,7 @@ def test_plan_apply_and_again(fresh_lab: Lab, parcels: Path) -> None:
     done, again = run(parcels, "--apply", "--confirm", confirm[1], "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["findings"].get("SKIP", 0) <= 2
-    record = again.record("prisma_resolve")
+    record = again.record_json("prisma_resolve")
     assert record is not None
     assert record["answers"]["resolve"]["facts"]["already"] is True
 

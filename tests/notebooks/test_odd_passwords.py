@@ -76,7 +76,7 @@ def test_the_runs_did_their_work_with_these_passwords(folder: Path, odd_runs: An
     found = verify(folder, key=odd_runs.public, chain=True)
     assert found.problems == ()
     assert found.manifest is not None
-    assert found.manifest["complete"]
-    record = Run.open(folder).record("prisma_resolve")
+    assert found.manifest.complete
+    record = Run.open(folder).record_json("prisma_resolve")
     assert record is not None
     assert record["verdict"] in ("PASS", "SKIP", "OPEN")

@@ -29,7 +29,7 @@ def test_prisma_is_green_and_the_table_is_gone(fresh_lab: Lab, tmp_path: Path) -
     result = run_notebooks(run, phase=PHASE, apply=False, confirm=lambda: "", steps=("prisma_resolve",))
     assert result.exit_code == 1
     assert result.outcomes[-1].verdict is Verdict.FAIL
-    record = run.record("prisma_resolve")
+    record = run.record_json("prisma_resolve")
     assert record is not None
     answers = record["answers"]
     said = answers["status"]["facts"]["said"]

@@ -76,7 +76,7 @@ def test_after_a_failure_only_what_is_due_is_repeated(fresh_lab: Lab, tmp_path: 
     first = command("run", PHASE, "--runs", str(tmp_path), "--apply", "--confirm", confirm)
     assert first.returncode == 1
     run = newest(tmp_path)
-    assert run.header()["finished_at"] is None
+    assert run.header().finished_at is None
 
     second, steps = resume(run, confirm)  # still down: it stops at the same place
     assert second.returncode == 1, second.stderr
@@ -85,7 +85,7 @@ def test_after_a_failure_only_what_is_due_is_repeated(fresh_lab: Lab, tmp_path: 
         "baseline_migration",
         "prisma_resolve",
     }
-    header = run.header()
+    header = run.header_json()
     assert [s["kept"] is not None for s in header["steps"]] == [False, True, True, True, False, False]
     assert all(line["why"] for line in header["resumed"][0]["steps"])
 
@@ -104,7 +104,7 @@ def test_after_a_failure_only_what_is_due_is_repeated(fresh_lab: Lab, tmp_path: 
     finally:
         server.terminate()
         server.wait(10)
-    assert run.header()["finished_at"] is not None
+    assert run.header().finished_at is not None
     with pytest.raises(PreconditionFailed, match="is complete"):
         decide(run, load_phase(PHASE), apply=True)
 
@@ -128,13 +128,13 @@ def test_killed_after_the_commit_and_before_the_record(fresh_lab: Lab, tmp_path:
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(10)
     run = newest(tmp_path)
-    record = run.record("baseline_migration")
-    assert record is None or record["finished_at"] is None or run.record("prisma_resolve") is None
+    record = run.record_json("baseline_migration")
+    assert record is None or record["finished_at"] is None or run.record_json("prisma_resolve") is None
 
     done, steps = resume(run, confirm)
     assert done.returncode == 0, done.stderr
     assert steps["backup"] == "kept"
-    findings = json.dumps(run.record("baseline_migration"))
+    findings = json.dumps(run.record_json("baseline_migration"))
     assert "plan_is_confirmed" in findings or steps["baseline_migration"] == "kept"
 
 
@@ -168,7 +168,7 @@ def test_the_leader_dies_in_the_middle_of_apply(fresh_lab: Lab, tmp_path: Path) 
     )
     with fresh_lab.admin("postgres") as watcher:
         wait_for(lambda: watcher.execute(waiting).fetchone())
-    record = newest(tmp_path).record("baseline_migration")
+    record = newest(tmp_path).record_json("baseline_migration")
     assert record is not None
     assert record["answers"]["rehearse"]["verdict"] == "OPEN"
     assert "apply" not in record["answers"], "it is being carried out"
@@ -197,7 +197,7 @@ def test_the_leader_dies_in_the_middle_of_apply(fresh_lab: Lab, tmp_path: Path) 
 def test_another_phase_is_refused(lab: Lab, tmp_path: Path) -> None:
     phase = load_phase(PHASE)
     run = Run.create(tmp_path, phase)
-    run.update(phase=run.header()["phase"] | {"digest": "0" * 64})
+    run.update(phase=run.header_json()["phase"] | {"digest": "0" * 64})
     with pytest.raises(PreconditionFailed, match="another version"):
         decide(run, phase, apply=True)
 

@@ -102,7 +102,7 @@ def test_demo_folder_holds_everything(demo_run: Run) -> None:
 
 
 def test_demo_header_is_complete_and_tells_nothing_secret(demo_run: Run) -> None:
-    header = demo_run.header()
+    header = demo_run.header_json()
     assert header["verdict"] == "OPEN"
     assert header["exit_code"] == 0
     assert header["finished_at"]
@@ -134,8 +134,8 @@ def test_demo_report_has_every_picture_the_curve_of_the_lag_too(demo_run: Run) -
         for lang in ("fr", "en"):
             assert f'id="{picture}-title-{lang}"' in page
     for step, question in (("preflight", "replication"), ("report", "last_look")):
-        samples = demo_run.evidence()[step]["answers"][question]["facts"]["lag"]["replica"]["samples"]
-        assert samples[-1]["lag_bytes"] == 0
+        samples = demo_run.evidence().records[step].answers[question].lags["replica"].samples
+        assert samples[-1].lag_bytes == 0
 
 
 def test_demo_report_in_french_has_no_english_prose(demo_run: Run) -> None:
@@ -188,7 +188,7 @@ def test_a_plan_writes_nothing_and_a_second_run_changes_nothing(fresh_lab: Lab, 
     second = command("run", PHASE, "--apply", "--confirm", again, "--runs", str(tmp_path), "--json")
     assert second.returncode == 0, second.stderr
     assert dumps(fresh_lab) == after
-    facts = Run.open(Path(json.loads(second.stdout)["folder"])).record("prisma_resolve")["answers"][
+    facts = Run.open(Path(json.loads(second.stdout)["folder"])).record_json("prisma_resolve")["answers"][
         "resolve"
     ]["facts"]  # type: ignore[index]
     assert facts["already"] is True
@@ -394,9 +394,9 @@ def test_a_broken_lab_stops_the_right_step_with_a_finding_that_names_it(
     assert finding in closing(outcome)
     assert outcome.verdict in (Verdict.FAIL, Verdict.ERROR)
     assert result.exit_code == 1
-    header = result.run.header()
+    header = result.run.header_json()
     assert (header["verdict"], header["finished_at"]) == (outcome.verdict, None)
-    record = result.run.record(step)
+    record = result.run.record_json(step)
     assert record is not None
     assert result.run.notebook(step).exists()
 
@@ -516,8 +516,8 @@ def test_interrupted_by_ctrl_c(lab: Lab, kernels: None, tmp_path: Path) -> None:
     assert "was interrupted" in stderr
     assert "Traceback" not in stderr
     (run,) = (Run.open(path.parent) for path in tmp_path.glob("*/*/run.json"))
-    assert run.header()["finished_at"] is None
-    assert run.header()["verdict"] == "ERROR"
+    assert run.header().finished_at is None
+    assert run.header().verdict == "ERROR"
     assert not list(run.path.glob(".*partial*"))
     assert run_processes() == []
 

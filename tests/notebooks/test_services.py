@@ -74,11 +74,12 @@ def test_a_run_uses_the_chosen_services_alone_also_when_it_is_taken_up(
     assert done.returncode == 0, done.stderr
     with pytest.raises(BlockingIOError):
         trap.accept()
-    header = run.header()
+    header = run.header_json()
     assert header["finished_at"] is not None
     assert {target["name"]: target["service"] for target in header["targets"]} == STAGING
-    plan = run.evidence()["baseline_migration"]["answers"]["plan"]["facts"]
-    assert plan["parts"]["services"] == STAGING
+    plan = run.evidence().plan
+    assert plan is not None
+    assert plan.parts["services"] == STAGING
     written = {path.name: path.read_text("utf-8") for path in run.path.glob("*") if path.is_file()}
     assert {name for name, text in written.items() if any(each in text for each in NAMES)} == set()
 

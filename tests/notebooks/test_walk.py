@@ -79,7 +79,7 @@ def type_in(me: Any, text: str) -> None:
 
 
 def record(run: Run, step: str) -> dict[str, Any]:
-    found = run.record(step)
+    found = run.record_json(step)
     assert found is not None
     return found
 
@@ -101,7 +101,7 @@ def test_what_was_walked_through_is_archived_sealed_and_verifies(walked: tuple[R
     assert found.trusted
     assert found.mode == "apply"
     assert [step for step in STEPS if not run.notebook(step).exists()] == []
-    assert run.header()["finished_at"] is not None
+    assert run.header().finished_at is not None
 
 
 def test_who_confirmed_what_and_when_is_evidence(walked: tuple[Run, dict[str, str]]) -> None:
@@ -109,7 +109,7 @@ def test_who_confirmed_what_and_when_is_evidence(walked: tuple[Run, dict[str, st
     answers = record(run, "baseline_migration")["answers"]
     confirmed = answers["confirmation"]["facts"]["confirmed"]
     assert confirmed["confirmation"] == answers["plan"]["facts"]["confirmation"]
-    assert confirmed["by"] == run.header()["operator"]["user"]
+    assert confirmed["by"] == run.header().operator.user
     assert confirmed["at"] >= answers["confirmation"]["started_at"][:19]
     assert answers["apply"]["facts"]["applied"] is True
     assert f"No plan of this archive is named {WRONG}" in shown["baseline_migration"]
@@ -310,4 +310,4 @@ def test_only_plan_writes_nothing_and_says_so(runs: Path, operator: Operators, t
     (other,) = [f for f in answers["confirmation"]["findings"] if f["check"] == "nobody_else_is_at_work"]
     assert "keybuzz_operator (runbooks backup 20260107T174759Z-3f9c2a" in other["have"]
     assert answers["apply"]["facts"]["applied"] is False
-    assert only_run(runs).header()["mode"] == "plan"
+    assert only_run(runs).header().mode == "plan"

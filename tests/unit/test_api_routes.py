@@ -162,7 +162,7 @@ def test_a_service_that_answers_is_deployed(serve: Callable[..., Server], decide
     serve(decide)
     answer = ask(api_routes.services)
     assert verdicts(answer, "service_is_deployed", target="keybuzz-api") == {Verdict.PASS}
-    assert answer.facts["services"]["keybuzz-api"]["answers"] is True
+    assert answer.facts.services["keybuzz-api"].answers is True
     assert answer.rows[0]["state"] == "deployed"
     gate(answer.findings)
 
@@ -186,7 +186,7 @@ def test_a_5xx_may_be_a_gateways_word_for_no_service(serve: Callable[..., Server
     answer = ask(api_routes.services)
     (finding,) = of(answer, "service_is_deployed", target="keybuzz-api")
     assert (finding.verdict, finding.have) == (Verdict.ERROR, "server_error: HTTP 503")
-    assert answer.facts["services"]["keybuzz-api"]["answers"] is False
+    assert answer.facts.services["keybuzz-api"].answers is False
     assert answer.rows[0]["state"] == "server_error"
 
 
@@ -286,9 +286,7 @@ def test_the_state_of_the_deployments(cluster: Kubernetes, serve: Callable[..., 
     assert (api.verdict, api.have, api.object) == (Verdict.PASS, "1 of 2 ready", "keybuzz-dev/keybuzz-api")
     assert (backend.verdict, backend.have) == (Verdict.OPEN, "no such Deployment")
     assert "kubectl -n keybuzz-dev describe deployment keybuzz-backend" in backend.hint
-    assert (
-        answer.facts["services"]["keybuzz-api"]["deployment"]["image"] == "registry.example/keybuzz-api:1.2"
-    )
+    assert answer.facts.services["keybuzz-api"].deployment.image == "registry.example/keybuzz-api:1.2"
 
 
 def test_a_deployment_without_a_ready_replica_is_open(cluster: Kubernetes) -> None:
@@ -304,7 +302,7 @@ def test_a_cluster_that_refuses_is_an_error(cluster: Kubernetes, serve: Callable
     (finding,) = of(answer, "deployment_is_ready", target="keybuzz-api")
     assert finding.verdict is Verdict.ERROR
     assert "HTTP 403" in finding.have
-    assert answer.facts["services"]["keybuzz-api"]["deployment"] is None
+    assert answer.facts.services["keybuzz-api"].deployment is None
     assert verdicts(answer, "service_is_deployed", target="keybuzz-api") == {Verdict.PASS}
 
 
@@ -347,7 +345,7 @@ def test_the_report_of_january_all_four_routes_are_absent(monkeypatch: pytest.Mo
     assert all(
         "connection refused" in f.have for f in of(answer, "route_is_present", target="keybuzz-backend")
     )
-    assert len(answer.facts["probes"]) == 8
+    assert len(answer.facts.probes) == 8
     gate(answer.findings)
 
 
@@ -462,7 +460,7 @@ def test_a_plan_sends_nothing_that_may_act(serve: Callable[..., Server]) -> None
     assert "this run only plans" in at_api.have
     assert verdicts(answer, "route_is_served", object=POST) == {Verdict.SKIP}
     assert verdicts(answer, "route_is_served", object=GET) == {Verdict.PASS}
-    assert len(answer.facts["probes"]) == 6
+    assert len(answer.facts.probes) == 6
 
 
 def test_what_is_sent_has_no_body_and_no_credentials(
@@ -491,7 +489,7 @@ def test_the_source_has_the_routes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert verdicts(answer, "route_is_in_source") == {Verdict.PASS}
     assert {f.target for f in answer.findings} == {"keybuzz-backend"}
     assert {f.object for f in answer.findings} == ROUTES
-    assert answer.facts["trees"] == {"keybuzz-backend": "keybuzz-backend"}
+    assert answer.facts.trees == {"keybuzz-backend": "keybuzz-backend"}
     assert all("amazon.routes.ts:" in row["in the source"] for row in answer.rows)
     assert answer.rows[2]["tables it is for"] == "public.OAuthState, public.MarketplaceConnection"
 
@@ -522,7 +520,7 @@ def test_a_source_that_is_not_given_is_skipped() -> None:
     answer = ask(api_routes.source)
     assert verdicts(answer, "route_is_in_source") == {Verdict.SKIP}
     assert "RUNBOOKS_PRISMA_PROJECT is not set" in answer.findings[0].have
-    assert answer.facts["trees"] == {"keybuzz-backend": "not given"}
+    assert answer.facts.trees == {"keybuzz-backend": "not given"}
 
 
 def test_a_source_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runbooks_lib.archive.manifest import Listed
 from runbooks_lib.archive.seal.problem import Kind
 from runbooks_lib.archive.seal.recorded import recorded_problems
+from runbooks_lib.evidence import Evidence
 from runbooks_lib.postgres.dump.directory import directory_digest
 
 HASHES = {"toc.dat": "a" * 64, "1.dat.gz": "b" * 64}
 FOLDER = "backup/data_backup_20260101_000000"
-DUMPED = {
-    "leader": {
-        "path": "s.sql",
-        "sha256": "c" * 64,
-        "data": {"path": FOLDER.split("/")[1], "sha256": directory_digest(HASHES)},
+STORED = Path(__file__).parent / "evidence" / "applied"
+ROWS = {"path": FOLDER.split("/")[1], "sha256": directory_digest(HASHES)}
+ROWS |= {"files": 2, "size_bytes": 2, "complete": True}
+
+
+@pytest.fixture
+def evidence() -> Evidence:
+    header, record = (
+        json.loads((STORED / name).read_text("utf-8")) for name in ("run.json", "02_backup.json")
+    )
+    dumps = record["answers"]["dump"]["facts"]["dumps"]
+    record["answers"]["dump"]["facts"]["dumps"] = {
+        "leader": dumps["leader"] | {"path": "s.sql", "sha256": "c" * 64, "data": ROWS}
     }
-}
-EVIDENCE = {"backup": {"answers": {"dump": {"facts": {"dumps": DUMPED}}}}}
+    return Evidence.from_json(header, {"backup": record}, STORED)
 
 
 @pytest.mark.parametrize(
@@ -32,10 +43,14 @@ EVIDENCE = {"backup": {"answers": {"dump": {"facts": {"dumps": DUMPED}}}}}
         ({"1.dat.gz": None, "toc.dat": None}, Kind.REMOVED),
     ],
 )
-def test_a_directory_that_is_another_one_is_named(changes: dict[str, Any], kind: Kind | None) -> None:
+def test_a_directory_that_is_another_one_is_named(
+    evidence: Evidence, changes: dict[str, Any], kind: Kind | None
+) -> None:
     hashes = {name: sha256 for name, sha256 in {**HASHES, **changes}.items() if sha256}
-    files = {f"{FOLDER}/{name}": {"sha256": sha256} for name, sha256 in hashes.items()}
-    problems = list(recorded_problems({**files, "backup/s.sql": {"sha256": "c" * 64}}, {}, EVIDENCE))
+    files = {f"{FOLDER}/{name}": Listed(sha256=sha256, size_bytes=1) for name, sha256 in hashes.items()}
+    problems = list(
+        recorded_problems({**files, "backup/s.sql": Listed(sha256="c" * 64, size_bytes=1)}, evidence)
+    )
     assert [problem.kind for problem in problems] == ([kind] if kind else [])
 
 

@@ -38,13 +38,13 @@ def test_a_new_run_has_its_header_and_the_phase(
     for name in ("phase.toml", "baseline.sql"):
         assert (run.path / "plan" / name).read_bytes() == (phase.folder / name).read_bytes()
     header = run.header()
-    assert header["id"] == run.id == run.path.name
-    assert header["phase"]["digest"] == phase.digest
-    assert (header["mode"], header["finished_at"], header["verdict"]) == ("plan", None, None)
-    assert header["operator"]["user"] == "somebody"
-    assert header["started_at"].endswith("Z")
-    assert [t["name"] for t in header["targets"]] == ["leader", "replica", "legacy"]
-    assert set(header["versions"]) == {"python", "runbooks", *module.RECORDED_PACKAGES}
+    assert header.id == run.id == run.path.name
+    assert header.phase.digest == phase.digest
+    assert (header.mode, header.finished_at, header.verdict) == ("plan", None, None)
+    assert header.operator.user == "somebody"
+    assert header.started_at.endswith("Z")
+    assert [t.name for t in header.targets] == ["leader", "replica", "legacy"]
+    assert set(header.versions) == {"python", "runbooks", *module.RECORDED_PACKAGES}
 
 
 def test_it_is_readable_by_its_owner_only(tmp_path: Path, phase: Phase) -> None:
@@ -66,7 +66,7 @@ def test_no_secret_is_in_it(tmp_path: Path, phase: Phase, monkeypatch: pytest.Mo
     text = "".join(p.read_text() for p in run.path.rglob("*") if p.is_file())
     assert "another-secret" not in text
     assert "p@ss" not in text
-    assert run.header()["note"] == "*** ***"
+    assert run.header_json()["note"] == "*** ***"
 
 
 def test_two_of_the_same_second_are_two(tmp_path: Path, phase: Phase) -> None:
@@ -99,7 +99,7 @@ def test_an_account_without_a_name_is_a_number(
         raise error
 
     monkeypatch.setattr(module.getpass, "getuser", nobody)
-    assert Run.create(tmp_path, phase).header()["operator"]["user"] == str(os.getuid())
+    assert Run.create(tmp_path, phase).header().operator.user == str(os.getuid())
 
 
 def test_a_run_is_opened_by_its_folder(tmp_path: Path, phase: Phase) -> None:
@@ -114,19 +114,19 @@ def test_a_run_is_opened_by_its_folder(tmp_path: Path, phase: Phase) -> None:
 
 def test_update_keeps_the_rest(tmp_path: Path, phase: Phase) -> None:
     run = Run.create(tmp_path, phase)
-    before = run.header()
+    before = run.header_json()
     run.update(verdict="PASS")
-    assert run.header() == before | {"verdict": "PASS"}
+    assert run.header_json() == before | {"verdict": "PASS"}
 
 
 def test_records_come_in_the_order_of_the_steps(tmp_path: Path, phase: Phase) -> None:
     run = Run.create(tmp_path, phase)
-    assert run.record("backup") is None
-    assert run.evidence() == {}
+    assert run.record_json("backup") is None
+    assert run.evidence().records == {}
     for step in ("report", "backup"):
         write_json(run.path / f"{step_name(step)}.json", record(step))
-    assert list(run.evidence()) == ["backup", "report"]
-    assert run.record("backup") == record("backup")
+    assert list(run.evidence().records) == ["backup", "report"]
+    assert run.record_json("backup") == record("backup")
     assert run.notebook("backup") == run.path / "02_backup.ipynb"
     (run.path / "02_backup.json").write_text('{"cut sho')
     with pytest.raises(EvidenceError, match=r"02_backup\.json cannot be read"):
@@ -149,7 +149,7 @@ def test_the_newest_run_is_taken_up_unless_it_is_finished(tmp_path: Path, phase:
     assert unfinished(tmp_path, phase.id) is None
     for name in ("20260107T174759Z-ffffff", "20260108T000000Z-000000"):
         (tmp_path / phase.id / name).mkdir(parents=True)
-        header = Run.create(tmp_path / "other", phase).header() | {"id": name, "digests": {}}
+        header = Run.create(tmp_path / "other", phase).header_json() | {"id": name, "digests": {}}
         write_json(tmp_path / phase.id / name / "run.json", header)
     found = unfinished(tmp_path, phase.id)
     assert found is not None

@@ -102,9 +102,9 @@ def test_the_record_says_what_it_is_of() -> None:
     said = recorded(step)
     assert (said["step"], said["run"], said["phase"]) == ("seed_verification", step.run.id, PHASE)
     assert (said["mode"], said["finished_at"], said["code"]) == ("apply", None, step.code)
-    assert step.run.header()["mode"] == "apply"
+    assert step.run.header().mode == "apply"
     open_step("report", phase=PHASE)
-    assert step.run.header()["mode"] == "apply"
+    assert step.run.header().mode == "apply"
 
 
 @pytest.mark.parametrize("apply", ["True", "False", 1, None])
@@ -152,7 +152,7 @@ def test_an_answer_is_on_disk_before_the_gate_judges_it() -> None:
     assert kept["asked"] == "Answer what is wanted."
     assert kept["verdict"] == "FAIL"
     assert kept["facts"] == {"phase": PHASE, "deep": {"list": [1, None]}}
-    assert [Finding.from_dict(row) for row in kept["findings"]] == list(answer.findings)
+    assert kept["findings"] == [finding.to_dict() for finding in answer.findings]
     with pytest.raises(GateClosed):
         gate(answer.findings)
     assert recorded(step)["answers"]["question"] == kept
@@ -220,7 +220,7 @@ def test_facts_of_an_earlier_step_and_of_this_one() -> None:
     second.ask(question, n=2)
     assert second.facts("preflight", "question")["n"] == 1
     assert second.facts("backup", "question")["n"] == 2
-    assert list(second.evidence()) == ["preflight", "backup"]
+    assert list(second.evidence().records) == ["preflight", "backup"]
 
 
 @pytest.mark.parametrize("asked", [False, True])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runbooks_lib.facts.databases import HeldTable
 from runbooks_lib.findings import CLOSING, Finding, Verdict
 from runbooks_lib.phase import Phase, load_phase
 from runbooks_lib.postgres.catalog.catalog import Catalog, Column, Constraint, Enum, Index, Relation
@@ -282,10 +283,10 @@ def test_by_object_and_describe() -> None:
     assert rows[TABLES[0]] == {"object": TABLES[0], "leader": "as declared", "legacy": "absent"}
     assert rows[INDEXES[0]]["leader"] == "FAIL index_owner_is: x; FAIL index_is_valid: INVALID"
     said = describe(PHASE, bad, dict.fromkeys(TABLES, 7))
-    assert said["tables"][TABLES[0]] == {"owner": "kb_backend", "rows": 7}
-    assert said["indexes"][INDEXES[0]]["valid"] is False
-    assert said["enums"][ENUMS[0]]["labels"] == list(PHASE.enums[0].labels)
-    assert describe(PHASE, EMPTY, {})["tables"] == {}
+    assert said.tables[TABLES[0]] == HeldTable(owner="kb_backend", rows=7)
+    assert said.indexes[INDEXES[0]].valid is False
+    assert said.enums[ENUMS[0]].labels == PHASE.enums[0].labels
+    assert describe(PHASE, EMPTY, {}).tables == {}
 
 
 def test_what_is_still_to_be_added_may_be_missing_and_nothing_else() -> None:

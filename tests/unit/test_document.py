@@ -23,6 +23,7 @@ from jinja2.ext import babel_extract
 from nbconvert.filters import markdown2html_mistune
 
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
+from runbooks_lib.evidence import Evidence
 from runbooks_lib.findings import Answer, Verdict
 from runbooks_lib.phase import STEPS, Phase, load_phase
 from runbooks_lib.postgres.session.connect import Sessions
@@ -56,12 +57,16 @@ def header_of(run: str) -> Json:
     return header
 
 
+def recorded(run: str, evidence: Json | None = None) -> Evidence:
+    return Evidence.from_json(
+        header_of(run), evidence_of(run) if evidence is None else evidence, EVIDENCE / run
+    )
+
+
 def composed(
     run: str = "applied", lang: str = "fr", evidence: Json | None = None, phase: Phase = PHASE
 ) -> str:
-    return document.render(
-        phase, header_of(run), evidence_of(run) if evidence is None else evidence, lang
-    ).text
+    return document.render(phase, recorded(run, evidence), lang).text
 
 
 def facts(evidence: Json, step: str, question: str) -> Json:
@@ -400,7 +405,9 @@ def test_a_report_of_nothing_claims_nothing() -> None:
     assert "[x]" not in text
     assert text.count("not judged in this run") == len(PHASE.checklist)
     assert "PLAN ONLY" in text
-    assert document.expected_sections({}) == tuple(s for s in document.SECTIONS if s != document.FAILURES)
+    assert document.expected_sections(recorded("planned", {})) == tuple(
+        s for s in document.SECTIONS if s != document.FAILURES
+    )
 
 
 def test_a_step_that_stopped_at_a_gate_has_said_nothing_more() -> None:
@@ -790,9 +797,7 @@ def save_in(
 
 def written(save: Callable[[str, str], Path], run: str = "applied", evidence: Json | None = None) -> Answer:
     sessions = Sessions(PHASE.targets, application_name="test")
-    return report.write(
-        PHASE, sessions, header=header_of(run), evidence=evidence or evidence_of(run), save=save
-    )
+    return report.write(PHASE, sessions, evidence=recorded(run, evidence), save=save)
 
 
 def verdicts(answer: Answer) -> dict[str, Verdict]:
@@ -807,9 +812,9 @@ def test_both_reports_are_written_and_agree(run: str, tmp_path: Path) -> None:
         "report_is_written report.fr.md": Verdict.PASS,
         "reports_agree report.fr.md": Verdict.PASS,
     }
-    for lang, file in answer.facts["files"].items():
+    for lang, file in answer.facts.files.items():
         content = (tmp_path / f"report.{lang}.md").read_bytes()
-        assert file == {"file": f"report.{lang}.md", "sha256": hashlib.sha256(content).hexdigest()}
+        assert (file.file, file.sha256) == (f"report.{lang}.md", hashlib.sha256(content).hexdigest())
         assert content.decode() == composed(run, lang)
     assert [row["file"] for row in answer.rows] == ["report.en.md", "report.fr.md"]
 
@@ -855,7 +860,7 @@ def test_reports_that_cannot_be_written_are_errors(tmp_path: Path) -> None:
 def test_reports_that_cannot_be_read_back_are_errors(tmp_path: Path) -> None:
     answer = written(lambda name, text: tmp_path / name)
     assert set(verdicts(answer).values()) == {Verdict.ERROR}
-    assert answer.facts["files"] == {}
+    assert answer.facts.files == {}
 
 
 def test_one_report_alone_cannot_agree(tmp_path: Path) -> None:
@@ -879,13 +884,13 @@ def test_evidence_that_contradicts_itself_is_an_error(tmp_path: Path) -> None:
 
 def test_the_checklist_says_what_each_box_was_judged_by() -> None:
     sessions = Sessions(PHASE.targets, application_name="test")
-    items = report.checklist(PHASE, sessions, evidence=evidence_of("applied")).facts["items"]
-    assert [(item["ticked"], item["passed"], item["judged"]) for item in items[-3:]] == [
+    items = report.checklist(PHASE, sessions, evidence=recorded("applied")).facts.items
+    assert [(item.ticked, item.passed, item.judged) for item in items[-3:]] == [
         (True, 8, 8),
         (False, 0, 4),
         (False, 0, 0),
     ]
-    assert [row["check"] for row in items[-2]["not_passed"]] == ["route_is_served"] * 4
+    assert [row.check for row in items[-2].not_passed] == ["route_is_served"] * 4
 
 
 def test_a_table_of_which_something_is_judged_later_is_not_as_declared_yet() -> None:
@@ -906,7 +911,8 @@ def test_what_the_replay_does_not_judge_is_listed() -> None:
     have = "1 of 2 statements judged; not judged: line 3 INSERT plans (rows)"
     row = {"check": "migration_objects_stand", "target": "leader", "object": "2_plans", "have": have}
     row |= {"want": "every statement judged", "verdict": "OPEN", "hint": "See for yourself."}
-    answer = {"verdict": "OPEN", "facts": {}, "findings": [row]}
+    asked = evidence["prisma_resolve"]["answers"]["history"]
+    answer = {**asked, "verdict": "OPEN", "facts": {}, "findings": [row]}
     evidence["prisma_resolve"]["answers"]["live_schema"] = answer
     for lang, words in (("fr", "Non jugé par le rejeu"), ("en", "Not judged by the replay")):
         (line,) = (each for each in composed(lang=lang, evidence=evidence).splitlines() if words in each)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from runbooks_lib.archive.run import Run
+from runbooks_lib.evidence import Evidence
 from runbooks_lib.phase import STEPS, Phase, load_phase
 from runbooks_lib.report import document, markdown
 from runbooks_lib.report.html.pages import write_pages
@@ -37,8 +38,12 @@ def evidence_of(run: str = "applied") -> Json:
     return {step: files[f"{number:02d}_{step}"] for number, step in enumerate(STEPS, start=1)}
 
 
+def recorded(header: Json, evidence: Json) -> Evidence:
+    return Evidence.from_json(header, evidence, EVIDENCE)
+
+
 def composed(evidence: Json, lang: str, run: str = "applied", phase: Phase = PHASE) -> str:
-    return document.render(phase, stored(run)["run"], evidence, lang).text
+    return document.render(phase, recorded(stored(run)["run"], evidence), lang).text
 
 
 def signed(evidence: Json, *, ticked: bool = True, **fields: Any) -> Json:
@@ -120,7 +125,7 @@ def test_without_a_person_the_report_is_as_ever(lang: str) -> None:
 def test_both_languages_say_the_same_figures() -> None:
     evidence = confirmed(signed(evidence_of()))
     header = stored("applied")["run"]
-    en, fr = (document.render(PHASE, header, evidence, lang) for lang in ("en", "fr"))
+    en, fr = (document.render(PHASE, recorded(header, evidence), lang) for lang in ("en", "fr"))
     assert markdown.figures(en.text, en.worded) == markdown.figures(fr.text, fr.worded)
 
 
@@ -196,7 +201,7 @@ def test_a_step_that_died_without_a_finding_is_no_good_end() -> None:
 
 def test_a_run_that_ended_as_an_error_is_not_done_whatever_its_findings_say() -> None:
     header = stored("applied")["run"] | {"verdict": "ERROR", "finished_at": None}
-    assert "**NOT COMPLETE**" in document.render(PHASE, header, evidence_of(), "en").text
+    assert "**NOT COMPLETE**" in document.render(PHASE, recorded(header, evidence_of()), "en").text
 
 
 def test_the_page_tells_it_in_both_languages(make_run: Callable[..., Run], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from runbooks_lib.evidence import Evidence
 from runbooks_lib.phase import STEPS, Seeds, load_phase
 from runbooks_lib.report import document, markdown
 
@@ -38,8 +39,12 @@ def evidence() -> Json:
     return records
 
 
+def rendered(phase: Any, evidence: Json, lang: str) -> document.Document:
+    return document.render(phase, Evidence.from_json(stored()["run"], evidence, EVIDENCE), lang)
+
+
 def composed(evidence: Json, lang: str = "en", phase: Any = PHASE) -> str:
-    return document.render(phase, stored()["run"], evidence, lang).text
+    return rendered(phase, evidence, lang).text
 
 
 def finding(check: str, target: str, object: str, have: str, verdict: str = "PASS") -> Json:
@@ -132,7 +137,7 @@ def test_rows_that_could_not_be_compared_are_not_numbered(evidence: Json) -> Non
 
 def test_both_languages_say_the_same_figures(evidence: Json) -> None:
     for given in (evidence, declared(with_rows(evidence))):
-        en, fr = (document.render(FILED, stored()["run"], given, lang) for lang in ("en", "fr"))
+        en, fr = (rendered(FILED, given, lang) for lang in ("en", "fr"))
         assert markdown.figures(en.text, en.worded) == markdown.figures(fr.text, fr.worded)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from runbooks_lib import errors
 from runbooks_lib.errors import GateClosed, PrismaError, RunbookError, SpecError
 from runbooks_lib.findings import Answer, Finding, Note, Verdict, could_not_run, gate, judge, worst
+from runbooks_lib.typed import typed
 
 
 def finding(verdict: Verdict, check: str = "has_table", hint: str = "") -> Finding:
@@ -97,7 +99,7 @@ def test_the_gate_opens_only_without_fail_and_error(verdicts: list[Verdict]) -> 
 @given(st.builds(Finding, **dict.fromkeys(("check", "target", "object", "have", "want", "hint"), st.text()),
                  verdict=st.sampled_from(Verdict)))  # fmt: skip
 def test_findings_survive_json(made: Finding) -> None:
-    assert Finding.from_dict(made.to_dict()) == made
+    assert typed(made.to_dict(), Finding, Path("x")) == made
     assert all(type(value) is str for value in made.to_dict().values())
 
 
@@ -138,4 +140,4 @@ def test_a_note_is_kept_and_said_only_where_there_is_one() -> None:
     assert "note" not in plain.to_dict()
     noted = replace(plain, note=Note.ABSENT)
     assert noted.to_dict()["note"] == "absent"
-    assert [Finding.from_dict(f.to_dict()) for f in (plain, noted)] == [plain, noted]
+    assert [typed(f.to_dict(), Finding, Path("x")) for f in (plain, noted)] == [plain, noted]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runbooks_lib.evidence import Evidence
 from runbooks_lib.findings import Answer, Verdict
 from runbooks_lib.phase import Phase, load_phase
 from runbooks_lib.postgres.session.connect import Sessions
@@ -14,10 +17,16 @@ from runbooks_lib.steps import api_routes, preflight, report, seed_verification
 from runbooks_lib.steps.declared import or_not_declared
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
+STORED = Path(__file__).parent / "evidence" / "planned"
 NOTHING: dict[str, Any] = {}
 NO_DATA = {name: replace(target, data=False) for name, target in PHASE.targets.items()}
 LEADER = {"leader": PHASE.targets["leader"]}
 WITHOUT_SOURCE = {name: replace(service, source_env=None) for name, service in PHASE.services.items()}
+
+
+def recorded(records: dict[str, Any]) -> Evidence:
+    header = json.loads((STORED / "run.json").read_text("utf-8"))
+    return Evidence.from_json(header, records, STORED)
 
 
 def ask(question: Any, phase: Phase, **options: Any) -> Answer:
@@ -42,7 +51,7 @@ def ask(question: Any, phase: Phase, **options: Any) -> Answer:
         (api_routes.source, {"services": {}, "routes": ()}, {}, "source tree"),
         (api_routes.source, {"services": WITHOUT_SOURCE}, {}, "source tree"),
         (api_routes.source, {"routes": ()}, {}, "source tree"),
-        (report.checklist, {"checklist": ()}, {"evidence": {}}, "boxes"),
+        (report.checklist, {"checklist": ()}, {"evidence": recorded({})}, "boxes"),
         (report.sign_off, {"checklist": ()}, {"signed": {}}, "boxes"),
     ],
 )
@@ -76,21 +85,15 @@ def test_what_is_declared_and_was_not_looked_at_is_no_skip(check: str) -> None:
 def test_a_box_that_looks_at_what_is_not_declared_stays_open_and_stops_nothing(
     left_out: dict[str, Any], boxes: set[str]
 ) -> None:
-    passing = {
-        "report": {
-            "answers": {
-                "last_look": {
-                    "findings": [
-                        {"check": check, "target": target, "object": "public.a", "have": "x", "want": "x",
-                         "verdict": "PASS", "hint": ""}
-                        for target in ("leader", "replica")
-                        for check in ("has_table", "table_owner_is", "columns_are", "col_is_pk")
-                    ]
-                }
-            }
-        }
-    }  # fmt: skip
-    items = ask(report.checklist, replace(PHASE, **left_out), evidence=passing).facts["items"]
-    skipped = {item["text"]["en"] for item in items if item["verdict"] == "SKIP"}
+    record = json.loads((STORED / "07_report.json").read_text("utf-8"))
+    record["answers"]["last_look"]["findings"] = [
+        {"check": check, "target": target, "object": "public.a", "have": "x", "want": "x", "verdict": "PASS"}
+        for target in ("leader", "replica")
+        for check in ("has_table", "table_owner_is", "columns_are", "col_is_pk")
+    ]  # fmt: skip
+    items = ask(
+        report.checklist, replace(PHASE, **left_out), evidence=recorded({"report": record})
+    ).facts.items
+    skipped = {item.text["en"] for item in items if item.verdict == "SKIP"}
     assert skipped == boxes
-    assert not any(item["ticked"] for item in items if item["text"]["en"] in boxes)
+    assert not any(item.ticked for item in items if item.text["en"] in boxes)

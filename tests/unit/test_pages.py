@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from runbooks_lib.archive.run import Run, step_name
 from runbooks_lib.errors import EvidenceError, SpecError
+from runbooks_lib.evidence import Evidence
 from runbooks_lib.findings import Verdict
 from runbooks_lib.phase import STEPS, load_phase
 from runbooks_lib.report import document
@@ -25,6 +28,7 @@ from runbooks_lib.report.html.cleaner import cleaned
 from runbooks_lib.report.html.pages import as_reported, changes, write_pages
 
 MakeRun = Callable[..., Run]
+STORED = Path(__file__).parent / "evidence" / "applied"
 Json = dict[str, Any]
 MAX_BYTES = 600_000
 HOSTILE = """</td><script>alert(1)</script><img src=x onerror=alert(2)><svg onload=alert(3)>"'&{{ 7*7 }}"""
@@ -137,13 +141,16 @@ def test_every_reference_leads_to_the_findings_of_its_check(run: Run, pages: dic
 
 
 def test_the_report_says_what_its_markdown_says(run: Run, pages: dict[str, Page]) -> None:
-    phase, header, evidence = load_phase("PH15-AMAZON-DB-FOUNDATION-01"), run.header(), run.evidence()
-    last = evidence["report"]
-    with_writing = {**evidence, "report": {**last, "answers": {**last["answers"], "write": {}}}}
+    phase, evidence = load_phase("PH15-AMAZON-DB-FOUNDATION-01"), run.evidence()
+    last = evidence.records["report"]
+    answers = {**last.answers, "write": last.answers["last_look"]}
+    with_writing = replace(
+        evidence, records={**evidence.records, "report": structs.replace(last, answers=answers)}
+    )
     assert as_reported(with_writing) == evidence
     text = re.sub(r"\s+", "", pages["report.html"].text)
     for lang in document.languages():
-        markdown = document.render(phase, header, evidence, lang).text
+        markdown = document.render(phase, evidence, lang).text
         for code in re.findall(r"`([^`\n]+)`", markdown):
             assert re.sub(r"\s+", "", code) in text, code
 
@@ -201,7 +208,7 @@ def test_a_reference_to_several_steps_leads_to_the_first_that_made_the_check() -
 def test_a_step_s_page_shows_its_verdict_its_cells_and_every_finding(
     run: Run, pages: dict[str, Page]
 ) -> None:
-    record = run.record("api_routes")
+    record = run.record_json("api_routes")
     assert record is not None
     page = pages["06_api_routes.html"]
     assert page.text.index("OPEN") < page.text.index("step.ask(") < page.text.index("Every finding")
@@ -212,9 +219,9 @@ def test_a_step_s_page_shows_its_verdict_its_cells_and_every_finding(
 
 
 def test_the_cell_that_asks_is_found_by_its_question(run: Run, pages: dict[str, Page]) -> None:
-    for step, record in run.evidence().items():
+    for step, record in run.evidence().records.items():
         page = pages[f"{run.notebook(step).stem}.html"]
-        assert record["answers"].keys() <= set(page.ids)
+        assert record.answers.keys() <= set(page.ids)
 
 
 def test_notebooks_lead_to_each_other_and_to_the_report(pages: dict[str, Page]) -> None:
@@ -461,8 +468,11 @@ def test_a_finding_that_was_made_twice_counts_by_its_worst() -> None:
         }
         for day, verdict in ((4, "PASS"), (5, "FAIL"), (6, "OPEN"))
     ]
-    answer = {"started_at": "2026-11-24T09:06:31.000Z", "duration_s": 0.1, "findings": rows}
-    evidence = {"backup": {"answers": {"dump": answer}}}
+    header, record = (
+        json.loads((STORED / name).read_text("utf-8")) for name in ("run.json", "02_backup.json")
+    )
+    answers = {"dump": {**record["answers"]["dump"], "findings": rows}}
+    evidence = Evidence.from_json(header, {"backup": {**record, "answers": answers}}, STORED)
     assert changes.verdicts(evidence) == {("backup", "dump", "c", "t", "backup_….sql"): Verdict.FAIL}
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from runbooks_lib.evidence import Evidence
 from runbooks_lib.phase import STEPS, load_phase
 from runbooks_lib.report.pictures.lag import lag_curve
 from runbooks_lib.report.pictures.matrix import matrix
 from runbooks_lib.report.pictures.timeline import LEFT, WIDTH, layout, timeline
 from runbooks_lib.report.pictures.topology import topology
-from runbooks_lib.report.seen import Seen
 
 EVIDENCE = Path(__file__).parent / "evidence"
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
@@ -40,6 +40,11 @@ def evidence_of(run: str = "applied") -> Json:
     return records
 
 
+def recorded(evidence: Json) -> Evidence:
+    header = json.loads((EVIDENCE / "applied" / "run.json").read_text("utf-8"))
+    return Evidence.from_json(header, evidence, EVIDENCE)
+
+
 def facts(evidence: Json, step: str, question: str) -> Json:
     found: Json = evidence[step]["answers"][question]["facts"]
     return found
@@ -59,10 +64,10 @@ def with_two_samples(evidence: Json) -> Json:
 
 
 PICTURES: dict[str, Callable[[Json, str], str]] = {
-    "topology": lambda evidence, lang: topology(PHASE, Seen(evidence), lang),
-    "matrix": lambda evidence, lang: matrix(PHASE, Seen(evidence), lang),
-    "timeline": timeline,
-    "lag": lambda evidence, lang: lag_curve(with_two_samples(evidence), lang) or "",
+    "topology": lambda evidence, lang: topology(PHASE, recorded(evidence), lang),
+    "matrix": lambda evidence, lang: matrix(PHASE, recorded(evidence), lang),
+    "timeline": lambda evidence, lang: timeline(recorded(evidence), lang),
+    "lag": lambda evidence, lang: lag_curve(recorded(with_two_samples(evidence)), lang) or "",
 }
 
 
@@ -159,7 +164,7 @@ def test_the_matrix_tells_absent_different_and_unseen_apart() -> None:
 
 def test_the_timeline_has_every_step_and_question_with_verdict_and_duration() -> None:
     evidence = evidence_of()
-    said = texts(timeline(evidence, "en"))
+    said = texts(timeline(recorded(evidence), "en"))
     for step, record in evidence.items():
         assert step in said
         assert f"{record['duration_s']:.2f} s" in said
@@ -170,7 +175,7 @@ def test_the_timeline_has_every_step_and_question_with_verdict_and_duration() ->
 
 
 def test_bars_are_in_order_and_in_the_picture() -> None:
-    bars, pauses = layout(evidence_of())
+    bars, pauses = layout(recorded(evidence_of()))
     steps = [bar for bar in bars if bar.question is None]
     assert [bar.step for bar in steps] == list(STEPS)
     assert all(bar.x >= LEFT and bar.x + bar.width <= WIDTH for bar in bars)
@@ -184,7 +189,7 @@ def test_a_pause_of_days_does_not_press_the_work_together() -> None:
         record = evidence[step]
         for part in (record, *record["answers"].values()):
             part["started_at"] = part["started_at"].replace("2026-11-24", "2026-11-27")
-    bars, (pause,) = layout(evidence)
+    bars, (pause,) = layout(recorded(evidence))
     assert pause.duration_s == pytest.approx(3 * 86_400, rel=0.01)
     assert max(bar.x + bar.width for bar in bars) - LEFT > 300
     assert sum(bar.width for bar in bars if bar.question is None) > 150
@@ -193,17 +198,17 @@ def test_a_pause_of_days_does_not_press_the_work_together() -> None:
 def test_a_step_that_was_stopped_ends_with_its_last_answer() -> None:
     evidence = evidence_of()
     evidence["backup"] |= {"duration_s": None, "verdict": None}
-    (bar,) = [bar for bar in layout(evidence)[0] if bar.step == "backup" and bar.question is None]
+    (bar,) = [bar for bar in layout(recorded(evidence))[0] if bar.step == "backup" and bar.question is None]
     assert bar.width > 2
-    assert "… not closed" in texts(timeline(evidence, "en"))
+    assert "… not closed" in texts(timeline(recorded(evidence), "en"))
 
 
 # Lag
 
 
 def test_one_sample_of_lag_is_no_curve() -> None:
-    assert lag_curve(evidence_of(), "en") is None
-    assert lag_curve({}, "en") is None
+    assert lag_curve(recorded(evidence_of()), "en") is None
+    assert lag_curve(recorded({}), "en") is None
 
 
 def test_two_samples_of_lag_are_a_curve() -> None:
@@ -215,7 +220,7 @@ def test_a_standby_that_was_never_behind_is_a_flat_line() -> None:
     evidence = with_two_samples(evidence_of())
     for sample in facts(evidence, "report", "last_look")["lag"]["replica"]["samples"]:
         sample["lag_bytes"] = 0
-    picture = lag_curve(evidence, "en") or ""
+    picture = lag_curve(recorded(evidence), "en") or ""
     assert texts(picture).count("0") == 1
     assert "0 bytes" not in texts(picture)
     heights = {circle.get("cy") for circle in ET.fromstring(picture).iter(f"{SVG}circle")}

@@ -20,6 +20,7 @@ from runbooks_lib.archive.run import Run, all_runs
 from runbooks_lib.cli import commands
 from runbooks_lib.errors import EvidenceError
 from runbooks_lib.report.html.index import write_site, write_site_at
+from runbooks_lib.typed import plain
 
 MakeRun = Callable[..., Run]
 Json = dict[str, Any]
@@ -143,8 +144,8 @@ def test_the_command_prints_the_path(archive: Path, tmp_path: Path) -> None:
 
 def test_a_thousand_runs_take_less_than_five_seconds(make_run: MakeRun, tmp_path: Path) -> None:
     first = make_run(tmp_path, notebooks="none")
-    header = first.header()
-    summary = changes.summary(first.evidence())
+    header = first.header_json()
+    summary = plain(changes.summary(first.evidence()))
     objects = {f"public.table_{n}": "PASS" for n in range(800)}  # as many findings as a real run has
     summary["verdicts"]["preflight"]["schema"]["has_table"]["leader"] |= objects
     (tmp_path / "verdicts.json").write_text(json.dumps(summary), "utf-8")
@@ -173,7 +174,7 @@ def test_the_index_of_an_archive_at_a_url_is_the_same(
     for run in all_runs(archive):
         (run.path / "report.html").write_text("<!DOCTYPE html>")
         if summed_up:
-            write_json(run.path / changes.FILE, changes.summary(run.evidence()))
+            write_json(run.path / changes.FILE, plain(changes.summary(run.evidence())))
     expected = write_site(archive)[0].read_bytes()
     name = uuid.uuid4().hex
     store = MemoryFileSystem()

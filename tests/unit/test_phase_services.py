@@ -79,7 +79,7 @@ def test_a_step_has_the_services_that_its_run_was_begun_with(
 
 def test_a_header_that_was_made_up_is_no_way_to_a_connection_string(tmp_path: Path) -> None:
     run = Run.create(tmp_path, PHASE)
-    forged = [target | {"service": "host=elsewhere"} for target in run.header()["targets"]]
+    forged = [target | {"service": "host=elsewhere"} for target in run.header_json()["targets"]]
     run.update(targets=forged)
     with pytest.raises(PreconditionFailed, match="is not the name of a service"):
         run.at_its_services(PHASE)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runbooks_lib.errors import GateClosed
+from runbooks_lib.evidence import Evidence
+from runbooks_lib.facts.contents import Box
 from runbooks_lib.findings import Finding, Note, Verdict, gate
 from runbooks_lib.phase import ChecklistItem, Text, load_phase
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import report
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
-Evidence = Mapping[str, Mapping[str, Any]]
+STORED = Path(__file__).parent / "evidence" / "planned"
+HEADER, RECORD = (json.loads((STORED / name).read_text("utf-8")) for name in ("run.json", "07_report.json"))
+ASKED = RECORD["answers"]["last_look"] | {"facts": {}}
 
 
 def finding(
@@ -31,18 +36,27 @@ def item(**fields: Any) -> ChecklistItem:
 
 def evidence(*findings: Finding, step: str = "report") -> Evidence:
     """Return what a run recorded, as it comes back from JSON: an answer for each finding."""
-    answers = {f"question {n}": {"findings": [f.to_dict()]} for n, f in enumerate(findings)}
-    return {step: {"answers": answers}}
+    answers = {f"question {n}": {**ASKED, "findings": [f.to_dict()]} for n, f in enumerate(findings)}
+    return recorded({step: answers})
 
 
-def tick(box: ChecklistItem, found: Evidence) -> tuple[Finding, Mapping[str, Any]]:
+def recorded(answers: dict[str, dict[str, Any]]) -> Evidence:
+    records = {step: {**RECORD, "step": step, "answers": each} for step, each in answers.items()}
+    return Evidence.from_json(HEADER, records, STORED)
+
+
+def both(one: Evidence, other: Evidence) -> Evidence:
+    return replace(one, records={**one.records, **other.records})
+
+
+def tick(box: ChecklistItem, found: Evidence) -> tuple[Finding, Box]:
     with Sessions({}) as sessions:
         answer = report.checklist(replace(PHASE, checklist=(box,)), sessions, evidence=found)
     (judged,), (row,) = answer.findings, answer.rows
-    (said,) = answer.facts["items"]
+    (said,) = answer.facts.items
     assert judged.check == "checklist_item_holds"
-    assert said["ticked"] == (judged.verdict is Verdict.PASS) == (row["box"] == "☑")
-    assert said["verdict"] == row["verdict"] == judged.verdict
+    assert said.ticked == (judged.verdict is Verdict.PASS) == (row["box"] == "☑")
+    assert said.verdict == row["verdict"] == judged.verdict
     return judged, said
 
 
@@ -59,8 +73,10 @@ def test_what_may_be_absent_for_now_ticks_no_box_until_it_is_seen() -> None:
     box = item(steps=("preflight", "report"))
     before = evidence(absent_for_now(), step="preflight")
     assert tick(box, before)[0].verdict is Verdict.SKIP
-    assert tick(box, before | evidence(finding(Verdict.PASS, object="public.b")))[0].verdict is Verdict.SKIP
-    assert tick(box, before | evidence(finding(Verdict.PASS)))[0].verdict is Verdict.PASS
+    assert (
+        tick(box, both(before, evidence(finding(Verdict.PASS, object="public.b"))))[0].verdict is Verdict.SKIP
+    )
+    assert tick(box, both(before, evidence(finding(Verdict.PASS))))[0].verdict is Verdict.PASS
     gone = replace(finding(Verdict.PASS), have="absent", want="absent")
     assert tick(item(), evidence(gone))[0].verdict is Verdict.PASS
 
@@ -85,8 +101,8 @@ def test_one_that_did_not_pass_keeps_the_box_empty(verdicts: str, wanted: str) -
     assert judged.verdict == wanted
     passed = verdicts.split().count("PASS")
     assert judged.have.startswith(f"{passed} of {len(findings)} findings passed")
-    assert (said["judged"], said["passed"]) == (len(findings), passed)
-    assert len(said["not_passed"]) == len(findings) - passed
+    assert (said.judged, said.passed) == (len(findings), passed)
+    assert len(said.not_passed) == len(findings) - passed
 
 
 def test_what_did_not_pass_is_named() -> None:
@@ -99,8 +115,8 @@ def test_what_did_not_pass_is_named() -> None:
 @pytest.mark.parametrize(
     "found",
     [
-        {},
-        {"report": {"answers": {}}},
+        recorded({}),
+        recorded({"report": {}}),
         evidence(),
         evidence(finding(Verdict.PASS), step="preflight"),
         evidence(finding(Verdict.PASS, check="has_index")),
@@ -140,10 +156,9 @@ def test_only_what_the_item_selects_counts() -> None:
 
 def test_findings_of_several_steps_count() -> None:
     box = item(steps=("preflight", "report"))
-    found = {
-        **evidence(finding(Verdict.PASS), step="preflight"),
-        **evidence(finding(Verdict.FAIL), step="report"),
-    }
+    found = both(
+        evidence(finding(Verdict.PASS), step="preflight"), evidence(finding(Verdict.FAIL), step="report")
+    )
     assert tick(box, found)[0].verdict is Verdict.FAIL
 
 
@@ -153,8 +168,8 @@ def test_a_manual_item_is_open_whatever_was_found(reason: Text | None) -> None:
     judged, said = tick(box, evidence(finding(Verdict.PASS)))
     assert judged.verdict is Verdict.OPEN
     assert judged.have.startswith("not verified: ")
-    assert said["reason"] == (None if reason is None else {"fr": "à la main", "en": "by hand"})
-    assert said["text"] == {"fr": "Tables existent", "en": "The tables exist"}
+    assert said.reason == (None if reason is None else {"fr": "à la main", "en": "by hand"})
+    assert said.text == {"fr": "Tables existent", "en": "The tables exist"}
     gate([judged])
 
 
@@ -162,11 +177,11 @@ def test_a_manual_item_is_open_whatever_was_found(reason: Text | None) -> None:
     ("record", "applied"),
     [
         ({}, False),
-        ({"baseline_migration": {"answers": {}}}, False),
-        ({"baseline_migration": {"answers": {"apply": {"facts": {}}}}}, False),
-        ({"baseline_migration": {"answers": {"apply": {"facts": {"applied": False}}}}}, False),
-        ({"baseline_migration": {"answers": {"apply": {"facts": {"applied": True}}}}}, True),
+        ({"baseline_migration": {}}, False),
+        ({"baseline_migration": {"apply": ASKED}}, False),
+        ({"baseline_migration": {"apply": {**ASKED, "facts": {"applied": False}}}}, False),
+        ({"baseline_migration": {"apply": {**ASKED, "facts": {"applied": True}}}}, True),
     ],
 )
-def test_whether_the_run_applied_the_baseline(record: Evidence, applied: bool) -> None:
-    assert report.was_applied(record) is applied
+def test_whether_the_run_applied_the_baseline(record: dict[str, Any], applied: bool) -> None:
+    assert recorded(record).applied is applied

@@ -69,7 +69,7 @@ def test_a_run_with_such_a_password_is_as_one_with_another(
         assert (run.path / "plan" / name).read_bytes() == (phase.folder / name).read_bytes()
     tomllib.loads((run.path / "plan" / "phase.toml").read_text("utf-8"))
     write_json(run.path / "01_preflight.json", record)
-    assert run.record("preflight") == record
+    assert run.record_json("preflight") == record
     scan(run)
     assert not known_secrets().strong
     assert weak_secrets() == ["environment variable PGPASSWORD"]

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbooks_lib.archive import reader
-from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, Content, canonical
+from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, Manifest, canonical
+from runbooks_lib.archive.reader import NOT_UNDERSTOOD
 from runbooks_lib.archive.run import Run
 from runbooks_lib.archive.seal.keys import load_private
-from runbooks_lib.archive.shapes import NOT_UNDERSTOOD
 from runbooks_lib.errors import EvidenceError
+from runbooks_lib.evidence import Evidence
+from runbooks_lib.facts.databases import Targets
+from runbooks_lib.facts.writing import Plan
+from runbooks_lib.typed import plain
 
 if TYPE_CHECKING:
     from securesystemslib.dsse import Envelope
@@ -26,31 +30,34 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://runbooks.invalid/run/v1"  # a name, not an address: nothing is fetched from there
 
 
-def statement(run: Run, manifest: Content, manifest_sha256: str) -> dict[str, Any]:
+def statement(run: Run, manifest: Manifest, manifest_sha256: str) -> dict[str, Any]:
     """Return the Statement: every file and the manifest as subjects; what the run was and found as predicate."""
-    header, evidence = run.header(), run.evidence()
-    digests = {name: file["sha256"] for name, file in manifest["files"].items()}
+    evidence = run.evidence()
+    header, records = evidence.header, evidence.records
+    digests = {name: file.sha256 for name, file in manifest.files.items()}
     subjects = {**digests, MANIFEST: manifest_sha256}
     return {
         "_type": STATEMENT_TYPE,
         "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in subjects.items()],
         "predicateType": PREDICATE_TYPE,
-        "predicate": {
-            "run": manifest["run"],
-            "phase": header["phase"],
-            "mode": header["mode"],
-            "plan_hash": _facts(evidence, "baseline_migration", "plan").get("hash"),
-            "targets": [{**target, **_system(evidence, target["name"])} for target in header["targets"]],
-            "verdict": manifest["verdict"],
-            "complete": manifest["complete"],
-            "verdicts": {step: record["verdict"] for step, record in evidence.items()},
-            "code": {step: record["code"] for step, record in evidence.items()},
-            "versions": header["versions"],
-            "started_at": header["started_at"],
-            "finished_at": header["finished_at"],
-            "sealed_at": manifest["sealed_at"],
-            "previous": manifest["previous"],
-        },
+        "predicate": plain(
+            {
+                "run": manifest.run,
+                "phase": run.header_json()["phase"],
+                "mode": header.mode,
+                "plan_hash": evidence.facts(Plan).hash or None,
+                "targets": [{**plain(target), **_system(evidence, target.name)} for target in header.targets],
+                "verdict": manifest.verdict,
+                "complete": manifest.complete,
+                "verdicts": {step: record.verdict for step, record in records.items()},
+                "code": {step: record.code for step, record in records.items()},
+                "versions": header.versions,
+                "started_at": header.started_at,
+                "finished_at": header.finished_at,
+                "sealed_at": manifest.sealed_at,
+                "previous": manifest.previous,
+            }
+        ),
     }
 
 
@@ -101,11 +108,9 @@ def is_signed_by(envelope: Envelope, key: SSlibKey) -> bool:
     return True
 
 
-def _system(evidence: Mapping[str, Any], target: str) -> dict[str, Any]:
-    seen = _facts(evidence, "preflight", "targets").get("targets", {}).get(target, {})
-    return {key: seen.get(key) for key in ("system_identifier", "server_version")}
-
-
-def _facts(evidence: Mapping[str, Any], step: str, question: str) -> dict[str, Any]:
-    facts: dict[str, Any] = evidence.get(step, {}).get("answers", {}).get(question, {}).get("facts", {})
-    return facts
+def _system(evidence: Evidence, target: str) -> dict[str, str | None]:
+    who = evidence.facts(Targets).targets.get(target)
+    return {
+        "system_identifier": who.system_identifier if who else None,
+        "server_version": who.server_version if who else None,
+    }

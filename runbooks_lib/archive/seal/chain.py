@@ -9,8 +9,7 @@ from pathlib import Path
 from runbooks_lib.archive.manifest import MANIFEST, Sealed, read
 from runbooks_lib.archive.seal.problem import Kind, Problem
 from runbooks_lib.errors import EvidenceError
-
-HEADER = "run.json"
+from runbooks_lib.evidence import HEADER
 
 
 def chain(phase_folder: Path) -> tuple[list[Sealed], list[Problem], list[str]]:
@@ -38,20 +37,21 @@ def _link_problems(sealed: list[Sealed], phase_folder: Path) -> Iterator[Problem
     by_id = {each.path.name: each for each in sealed}
     for each in sealed:
         name = each.path.name
-        if each.content["run"] != name:
-            yield Problem(Kind.CHAIN, name, f"its manifest is that of run {each.content['run']}")
-        if each.content["phase"] != phase_folder.name:
-            yield Problem(Kind.CHAIN, name, f"its manifest is of phase {each.content['phase']}")
-        if each.follows is None:
+        if each.content.run != name:
+            yield Problem(Kind.CHAIN, name, f"its manifest is that of run {each.content.run}")
+        if each.content.phase != phase_folder.name:
+            yield Problem(Kind.CHAIN, name, f"its manifest is of phase {each.content.phase}")
+        previous = each.content.previous
+        if previous is None:
             continue
-        before = by_id.get(each.follows)
+        before = by_id.get(previous.run)
         if before is None:
-            state = "not sealed" if (phase_folder / each.follows).is_dir() else "missing"
-            yield Problem(Kind.CHAIN, name, f"run {each.follows}, which it follows, is {state}")
-        elif before.sha256 != each.content["previous"]["sha256"]:
-            yield Problem(Kind.CHAIN, each.follows, f"its manifest is not the one that run {name} follows")
+            state = "not sealed" if (phase_folder / previous.run).is_dir() else "missing"
+            yield Problem(Kind.CHAIN, name, f"run {previous.run}, which it follows, is {state}")
+        elif before.sha256 != previous.sha256:
+            yield Problem(Kind.CHAIN, previous.run, f"its manifest is not the one that run {name} follows")
         elif before.order[0] >= each.order[0]:
-            yield Problem(Kind.CHAIN, name, f"it was sealed before run {each.follows}, which it follows")
+            yield Problem(Kind.CHAIN, name, f"it was sealed before run {previous.run}, which it follows")
     yield from _fork_problems(sealed)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
-from runbooks_lib.archive.seal.execution_order import Cell, code_cells_of, source, stop_of
+from runbooks_lib.archive.seal.execution_order import Cell, Notebook, code_cells_of, stop_of
 from runbooks_lib.archive.seal.problem import Kind, Problem
+from runbooks_lib.evidence import Record
 from runbooks_lib.findings import CLOSING, Finding, Verdict, worst
 
 _ASK = re.compile(r"^(\w+) = (?:step\.ask\(|decide\(\s*step,)\s*\w+\.(\w+)", re.MULTILINE)
@@ -17,12 +17,9 @@ _CLOSE = re.compile(r"^show\(step\.close\(\)\)$", re.MULTILINE)
 _COUNT = re.compile(rf"(\d+) ({'|'.join(Verdict)})\b")
 _TAG = re.compile(r"<[^>]*>")
 _SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
-Record = Mapping[str, Any]
 
 
-def contradictions(
-    name: str, notebook: Mapping[str, Any], record: Record, record_sha256: str
-) -> Iterator[Problem]:
+def contradictions(name: str, notebook: Notebook, record: Record, record_sha256: str) -> Iterator[Problem]:
     """Yield where the record of a step and its archived notebook tell different stories."""
     cells = code_cells_of(notebook)
     stop = stop_of(cells)
@@ -30,7 +27,7 @@ def contradictions(
     for number, cell in enumerate(cells, start=1):
         reached = stop is None or number <= stop + 1
         ended = stop is None or number <= stop
-        code = source(cell)
+        code = cell.code
         if (ask := _ASK.search(code)) and reached:
             asked[ask[1]] = ask[2]
             if ended:
@@ -39,16 +36,15 @@ def contradictions(
             question = asked[gate[1]]
             yield from _judge_gate(name, number, cell, _findings(record, question), question, ended=ended)
         elif _CLOSE.search(code) and ended:
-            yield from _compare(name, number, cell, _all_findings(record), "in all")
+            yield from _compare(name, number, cell, record.findings, "in all")
             yield from _compare_close(name, cell, record, record_sha256)
-    for question in sorted(set(record["answers"]) - set(asked.values())):
+    for question in sorted(set(record.answers) - set(asked.values())):
         yield Problem(
             Kind.CONTRADICTS,
             f"{name}.json",
             f"it has an answer to {question}, which {name}.ipynb never asked",
         )
-    closed = record["verdict"] is not None
-    if stop is None and not (closed and Verdict(record["verdict"]) not in CLOSING):
+    if stop is None and record.verdict in {None, *CLOSING}:
         yield Problem(
             Kind.CONTRADICTS, f"{name}.json", "it does not say that the step passed, as its notebook does"
         )
@@ -56,32 +52,32 @@ def contradictions(
 
 def record_problems(name: str, record: Record, step: str, run: str, phase: str) -> Iterator[Problem]:
     """Yield where a record contradicts itself: verdicts that are not those of its findings, another run's id."""
-    for key, want in (("step", step), ("run", run), ("phase", phase)):
-        if record[key] != want:
-            yield Problem(Kind.REPLACED, f"{name}.json", f"its {key} is {record[key]}, not {want}")
-    for question, answer in record["answers"].items():
-        verdict = worst(_findings(record, question))
-        if answer["verdict"] != verdict:
+    for key, have, want in (
+        ("step", record.step, step),
+        ("run", record.run, run),
+        ("phase", record.phase, phase),
+    ):
+        if have != want:
+            yield Problem(Kind.REPLACED, f"{name}.json", f"its {key} is {have}, not {want}")
+    for question, answer in record.answers.items():
+        verdict = worst(answer.findings)
+        if answer.verdict != verdict:
             yield Problem(
                 Kind.CONTRADICTS,
                 f"{name}.json",
-                f"its answer to {question} is {answer['verdict']}, and by its findings {verdict}",
+                f"its answer to {question} is {answer.verdict}, and by its findings {verdict}",
             )
-    if record["verdict"] is not None and record["verdict"] != worst(_all_findings(record)):
+    if record.verdict is not None and record.verdict != worst(record.findings):
         yield Problem(
             Kind.CONTRADICTS,
             f"{name}.json",
-            f"its verdict is {record['verdict']}, and by its findings {worst(_all_findings(record))}",
+            f"its verdict is {record.verdict}, and by its findings {worst(record.findings)}",
         )
 
 
 def _findings(record: Record, question: str) -> tuple[Finding, ...]:
-    rows = record["answers"].get(question, {}).get("findings", ())
-    return tuple(Finding.from_dict(row) for row in rows)
-
-
-def _all_findings(record: Record) -> tuple[Finding, ...]:
-    return tuple(finding for question in record["answers"] for finding in _findings(record, question))
+    answer = record.answers.get(question)
+    return () if answer is None else answer.findings
 
 
 def _compare(
@@ -111,7 +107,7 @@ def _judge_gate(
                 f"{name}.ipynb",
                 f"the gate of {question} is open, and {name}.json closes it",
             )
-    elif not closing and any(output.get("ename") == "GateClosed" for output in cell["outputs"]):
+    elif not closing and any(output.ename == "GateClosed" for output in cell.outputs):
         yield Problem(
             Kind.CONTRADICTS, f"{name}.ipynb", f"the gate of {question} is closed, and {name}.json opens it"
         )
@@ -128,18 +124,16 @@ def _compare_close(name: str, cell: Cell, record: Record, record_sha256: str) ->
                 f"its SHA-256 is not the one that {name}.ipynb shows ({kind})",
             )
         said = re.search(rf"\b{name}\s+({'|'.join(Verdict)})\b", row)
-        if said is None or said[1] != record["verdict"]:
+        if said is None or said[1] != record.verdict:
             yield Problem(
                 Kind.CONTRADICTS,
                 f"{name}.ipynb",
-                f"it shows the verdict {said[1] if said else '-'} ({kind}); {name}.json says {record['verdict']}",
+                f"it shows the verdict {said[1] if said else '-'} ({kind}); {name}.json says {record.verdict}",
             )
 
 
 def _texts(cell: Cell, kind: str) -> Iterator[str]:
-    for output in cell["outputs"]:
-        if kind in output.get("data", {}):
-            yield "".join(output["data"][kind])
+    yield from (output.shown(kind) for output in cell.outputs if kind in output.data)
 
 
 def _in_words(counts: Mapping[str, int]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from runbooks_lib.archive.files import write_bytes
@@ -11,7 +11,8 @@ from runbooks_lib.archive.manifest import (
     ATTESTATION,
     MANIFEST,
     SCHEMA_VERSION,
-    Content,
+    Manifest,
+    Previous,
     Sealed,
     alone,
     canonical,
@@ -21,14 +22,14 @@ from runbooks_lib.archive.manifest import (
 from runbooks_lib.archive.run import Run, now
 from runbooks_lib.archive.seal.problem import Kind
 from runbooks_lib.archive.seal.recorded import recorded_problems
-from runbooks_lib.archive.shapes import understood
 from runbooks_lib.errors import EvidenceError
 from runbooks_lib.findings import Verdict
+from runbooks_lib.typed import Moment
 
 LEFTOVERS = (".*.partial", ".*.partial.ipynb", ".*.saving")  # of writes that were cut short
 
 
-def seal(run: Run, *, key: Path | None = None) -> Content:
+def seal(run: Run, *, key: Path | None = None) -> Manifest:
     """Seal a run as it is now, signed when a key is given; return its manifest.
 
     The manifest is written last: a run that is cut short before is not sealed.
@@ -51,35 +52,34 @@ def seal(run: Run, *, key: Path | None = None) -> Content:
     return content
 
 
-def _manifest(run: Run) -> Content:
+def _manifest(run: Run) -> Manifest:
     header = run.header()
     others = [sealed for sealed in of_phase(run.path.parent) if sealed.path != run.path]
     previous = others[-1] if others else None
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "run": run.id,
-        "phase": header["phase"]["id"],
-        "previous": None if previous is None else {"run": previous.content["run"], "sha256": previous.sha256},
-        "sealed_at": _later_than(previous),
-        "verdict": header["verdict"] or Verdict.ERROR.value,
-        "complete": header["finished_at"] is not None,
-        "files": digests(run.path),
-    }
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        run=run.id,
+        phase=header.phase.id,
+        previous=None if previous is None else Previous(run=previous.content.run, sha256=previous.sha256),
+        sealed_at=_later_than(previous),
+        verdict=header.verdict or Verdict.ERROR,
+        complete=header.finished_at is not None,
+        files=digests(run.path),
+    )
 
 
-def _require_as_recorded(run: Run, content: Content) -> None:
-    with understood(run.path):
-        for problem in recorded_problems(content["files"], run.header(), run.evidence()):
-            happened = "is gone" if problem.kind is Kind.REMOVED else "was changed"
-            raise EvidenceError(
-                f"{run.path / problem.where} {happened} since it was recorded: {problem.what}.",
-                "What the run did with it is not proved any more, so it is not sealed: who writes to its folder?",
-            )
+def _require_as_recorded(run: Run, content: Manifest) -> None:
+    for problem in recorded_problems(content.files, run.evidence()):
+        happened = "is gone" if problem.kind is Kind.REMOVED else "was changed"
+        raise EvidenceError(
+            f"{run.path / problem.where} {happened} since it was recorded: {problem.what}.",
+            "What the run did with it is not proved any more, so it is not sealed: who writes to its folder?",
+        )
 
 
-def _later_than(previous: Sealed | None) -> str:
+def _later_than(previous: Sealed | None) -> Moment:
     """Return the present time, and never one before the previous seal: a clock may have been set back."""
     if previous is None:
         return now()
-    after = datetime.fromisoformat(previous.content["sealed_at"]) + timedelta(milliseconds=1)
-    return max(now(), after.isoformat(timespec="milliseconds").replace("+00:00", "Z"))
+    after = previous.content.sealed_at.time + timedelta(milliseconds=1)
+    return max(now(), Moment(after.isoformat(timespec="milliseconds").replace("+00:00", "Z")))

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbooks_lib.archive import reader
-from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, Sealed, names, read
+from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, Listed, Manifest, Sealed, names, read
+from runbooks_lib.archive.reader import NOT_UNDERSTOOD
 from runbooks_lib.archive.seal.problem import Kind, Problem
-from runbooks_lib.archive.shapes import NOT_UNDERSTOOD
 from runbooks_lib.errors import EvidenceError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Verification:
     """
 
     folder: Path
-    manifest: Mapping[str, Any] | None
+    manifest: Manifest | None
     mode: str | None
     signed_by: str | None  # the id of the key, where the signature was checked
     problems: tuple[Problem, ...]
@@ -98,9 +98,9 @@ def _alone(folder: Path, public: SSlibKey | None) -> Verification:
 
 def _file_problems(sealed: Sealed) -> Iterator[Problem]:
     """Compare what is in the folder with what the manifest lists."""
-    folder, listed = sealed.path, sealed.content["files"]
-    if sealed.content["run"] != folder.name:
-        yield Problem(Kind.REPLACED, MANIFEST, f"it is that of run {sealed.content['run']}")
+    folder, listed = sealed.path, sealed.content.files
+    if sealed.content.run != folder.name:
+        yield Problem(Kind.REPLACED, MANIFEST, f"it is that of run {sealed.content.run}")
     try:
         there = set(names(folder))
     except EvidenceError as error:
@@ -111,21 +111,21 @@ def _file_problems(sealed: Sealed) -> Iterator[Problem]:
             yield Problem(Kind.ADDED, name, "the manifest does not list it")
         elif name not in there:
             yield Problem(Kind.REMOVED, name, "the manifest lists it")
-        elif what := _changed(folder, name, **listed[name]):
+        elif what := _changed(folder, name, listed[name]):
             yield Problem(Kind.CHANGED, name, what)
 
 
-def _changed(folder: Path, name: str, sha256: str, size_bytes: int) -> str:
+def _changed(folder: Path, name: str, listed: Listed) -> str:
     """Return how a file differs from what is listed of it; empty when it does not."""
     try:
-        seen = reader.look(folder, name, size_bytes)
+        seen = reader.look(folder, name, listed.size_bytes)
     except FileNotFoundError:
         return "it went away while it was read"
     except EvidenceError as error:
         return error.what_happened
-    if seen.size_bytes != size_bytes:
-        return f"it has {seen.size_bytes} bytes, and had {size_bytes}"
-    return "" if seen.sha256 == sha256 else "its SHA-256 is another"
+    if seen.size_bytes != listed.size_bytes:
+        return f"it has {seen.size_bytes} bytes, and had {listed.size_bytes}"
+    return "" if seen.sha256 == listed.sha256 else "its SHA-256 is another"
 
 
 def _story(sealed: Sealed, notes: list[str]) -> tuple[str | None, list[Problem]]:
@@ -139,7 +139,7 @@ def _story(sealed: Sealed, notes: list[str]) -> tuple[str | None, list[Problem]]
             problems.append(found)
         from runbooks_lib.archive.run import Run
 
-        mode = str(Run(sealed.path).header()["mode"])
+        mode = Run(sealed.path).header().mode
     except EvidenceError as error:
         problems.append(Problem(Kind.CONTRADICTS, "-", str(error)))
     except NOT_UNDERSTOOD as error:
@@ -182,7 +182,7 @@ def _attested(sealed: Sealed, said: Mapping[str, Any], *, whole: bool) -> Iterat
 
     try:
         subjects = {subject["name"]: subject["digest"]["sha256"] for subject in said["subject"]}
-        listed = {name: file["sha256"] for name, file in sealed.content["files"].items()}
+        listed = {name: file.sha256 for name, file in sealed.content.files.items()}
         for name in sorted(set(subjects) | set(listed) - {MANIFEST}):
             if name == MANIFEST:
                 continue
@@ -196,7 +196,7 @@ def _attested(sealed: Sealed, said: Mapping[str, Any], *, whole: bool) -> Iterat
                 )
         if subjects.get(MANIFEST) != sealed.sha256:
             yield Problem(Kind.CHANGED, MANIFEST, "the attestation has another SHA-256 for it")
-        elif whole and said != statement(Run(sealed.path), dict(sealed.content), sealed.sha256):
+        elif whole and said != statement(Run(sealed.path), sealed.content, sealed.sha256):
             yield Problem(
                 Kind.CONTRADICTS, ATTESTATION, "it says something else about the run than its files"
             )

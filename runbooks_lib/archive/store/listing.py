@@ -3,59 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from runbooks_lib.archive.run import Run, all_runs
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
+from runbooks_lib.evidence import HEADER, Header, header_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """A run in short. `header` is its run.json; empty when that cannot be read, and then `problem` says why."""
+    """A run in short. `content` is its run.json, `header` the same as a record: None when that cannot be read.
+
+    Then `problem` says why.
+    """
 
     id: str
     phase: str
     where: str
     sealed: bool
-    header: Mapping[str, Any]
+    header: Header | None = None
+    content: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
 
     @property
     def mode(self) -> str:
         """Return plan or apply."""
-        return str(self.header.get("mode", "-"))
+        return self.header.mode if self.header else "-"
 
     @property
     def verdict(self) -> str:
         """Return the run's verdict, "-" while it has none."""
-        return str(self.header.get("verdict") or "-")
+        return self.header.verdict or "-" if self.header else "-"
 
     @property
     def state(self) -> str:
         """Return complete, stopped (it ended early), open (it has not ended, or was killed) or unreadable."""
-        if self.problem:
+        if self.header is None:
             return "unreadable"
-        if self.header.get("finished_at"):
+        if self.header.finished_at:
             return "complete"
-        return "stopped" if self.header.get("stopped_at") else "open"
+        return "stopped" if self.header.stopped_at else "open"
 
     @property
     def duration_s(self) -> float | None:
         """Return how long the run took; None when it has not ended, or when that is not known."""
-        ended = self.header.get("finished_at") or self.header.get("stopped_at")
-        if not ended:
-            return None
-        began = datetime.fromisoformat(self.header["started_at"])
-        return (datetime.fromisoformat(ended) - began).total_seconds()
+        return self.header.duration_s if self.header else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the run's header with what else is told of it, for JSON."""
         told = {"id": self.id, "folder": self.where, "state": self.state, "sealed": self.sealed}
         told |= {"duration_s": self.duration_s}
-        return {**self.header, **told, **({"problem": self.problem} if self.problem else {})}
+        return {**self.content, **told, **({"problem": self.problem} if self.problem else {})}
 
 
 def listed(runs: Path) -> list[Listed]:
@@ -64,20 +64,13 @@ def listed(runs: Path) -> list[Listed]:
 
 
 def _listed(run: Run) -> Listed:
-    header: Mapping[str, Any] = {}
-    problem = ""
+    told: dict[str, Any] = {}
     try:
-        header = run.header()
+        content = run.header_json()
+        told = {"content": content, "header": header_of(content, run.path / HEADER)}
     except EvidenceError as error:
-        problem = error.what_happened
-    return Listed(
-        id=run.id,
-        phase=run.path.parent.name,
-        where=str(run.path),
-        sealed=run.sealed,
-        header=header,
-        problem=problem,
-    )
+        told = {"problem": error.what_happened}
+    return Listed(id=run.id, phase=run.path.parent.name, where=str(run.path), sealed=run.sealed, **told)
 
 
 def pick(runs: Iterable[Listed], reference: str, where: str) -> Listed:

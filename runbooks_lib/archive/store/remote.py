@@ -16,15 +16,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from runbooks_lib.archive import reader, shapes
+from runbooks_lib.archive import reader
 from runbooks_lib.archive.believed import as_sealed
 from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, Sealed, canonical
 from runbooks_lib.archive.manifest import read as read_manifest
 from runbooks_lib.archive.masking.mask import redact
-from runbooks_lib.archive.run import HEADER, Run, is_url, runs_folder
+from runbooks_lib.archive.run import Run, is_url, runs_folder
 from runbooks_lib.archive.store.listing import Listed
 from runbooks_lib.cache import cache_directory
 from runbooks_lib.errors import EvidenceError, PreconditionFailed, RunbookError
+from runbooks_lib.evidence import HEADER, header_of
 from runbooks_lib.package import how_to_add
 from runbooks_lib.temporary import temporary_folder
 
@@ -110,9 +111,9 @@ def _trusted(run: Run) -> Sealed:
 
 
 def _copy(sealed: Sealed, fs: Any, root: str, where: str, staged: Path) -> None:
-    files = sealed.content["files"]
+    files = sealed.content.files
     manifest = canonical(sealed.content)
-    sizes = {name: file["size_bytes"] for name, file in files.items()} | {MANIFEST: len(manifest)}
+    sizes = {name: file.size_bytes for name, file in files.items()} | {MANIFEST: len(manifest)}
     if os.path.lexists(sealed.path / ATTESTATION):
         attestation = reader.read(sealed.path, ATTESTATION)
         sizes[ATTESTATION] = len(attestation)
@@ -235,15 +236,13 @@ def put(path: Path, url: str) -> str:
 
 
 def _listed(folder: PurePosixPath, where: str, content: Any, sealed: bool) -> Listed:
-    header: dict[str, Any] = {}
-    problem = ""
+    told: dict[str, Any] = {}
     try:
-        header = reader.parsed_object(content, Path(where, HEADER))
-        shapes.require(header, shapes.HEADER, Path(where, HEADER))
+        parsed = reader.parsed_object(content, Path(where, HEADER))
+        told = {"content": parsed, "header": header_of(parsed, Path(where, HEADER))}
     except (EvidenceError, AttributeError):
-        header, problem = {}, f"{shown(where)}/{HEADER} cannot be read."
-    phase = folder.parent.name
-    return Listed(id=folder.name, phase=phase, where=where, sealed=sealed, header=header, problem=problem)
+        told = {"problem": f"{shown(where)}/{HEADER} cannot be read."}
+    return Listed(id=folder.name, phase=folder.parent.name, where=where, sealed=sealed, **told)
 
 
 def _fetch_chain(fs: Any, root: str, phase: str, into: Path, *, whole: bool) -> None:

@@ -94,7 +94,7 @@ def _preload(modules: Sequence[str], steps: Sequence[str]) -> str | None:
 
 
 def _import_as_notebooks_do(steps: Sequence[str]) -> None:
-    from runbooks_lib.archive.run import step_name
+    from runbooks_lib.evidence import step_name
 
     for step in steps:
         for source in code_cells(notebooks_folder() / f"{step_name(step)}.ipynb"):

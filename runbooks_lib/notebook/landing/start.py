@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from IPython.display import display
 
-from runbooks_lib.archive.run import Run, all_runs, runs_folder, step_name, unfinished
+from runbooks_lib.archive.run import Run, all_runs, runs_folder, unfinished
 from runbooks_lib.errors import RunbookError
+from runbooks_lib.evidence import Record, step_name
 from runbooks_lib.findings import CLOSING, Verdict
 from runbooks_lib.notebook.front_end import front_end, link_to
 from runbooks_lib.notebook.landing import live
@@ -98,7 +98,7 @@ class Start:
             {"what": "archive", "is": str(runs_folder())},
             {"what": "services defined", "is": ", ".join(sorted(service_names())) or "none"},
         ]
-        if run and not run.header()["finished_at"] and (others := _others(run, self.phase)):
+        if run and not run.header().finished_at and (others := _others(run, self.phase)):
             said = (
                 f"Run {run.id} is in progress with other services ({others}), and its notebooks go on with those. "
                 "Begin a run begins another one, with the services that are chosen here."
@@ -107,14 +107,13 @@ class Start:
         return rows
 
     def _step_rows(self) -> Rows:
-        evidence = self.run.evidence() if self.run else {}
-        return [_step_row(step, evidence.get(step)) for step in STEPS]
+        records = self.run.evidence().records if self.run else {}
+        return [_step_row(step, records.get(step)) for step in STEPS]
 
     def _next(self) -> str:
-        evidence = self.run.evidence() if self.run else {}
+        records = self.run.evidence().records if self.run else {}
         for step in STEPS:
-            verdict = evidence.get(step, {}).get("verdict")
-            if verdict is None or Verdict(verdict) in CLOSING:
+            if step not in records or records[step].verdict in {None, *CLOSING}:
                 return f"Next: [{step_name(step)}]({step_name(step)}.ipynb)"
         assert self.run is not None
         report = link_to(self.run.path / "report.html")
@@ -157,7 +156,7 @@ class Start:
         from runbooks_lib.execution.finish import finish_by_hand
 
         finish_by_hand(run)
-        return f"Run {run.id} is sealed as {run.header()['verdict']}."
+        return f"Run {run.id} is sealed as {run.header().verdict}."
 
 
 def _as_in_progress(phase: Phase) -> Phase:
@@ -183,17 +182,17 @@ def _others(run: Run, phase: Phase) -> str:
 def _state(run: Run) -> str:
     """Return whether a run goes on, or how it ended."""
     header = run.header()
-    return f"{header['verdict']} at {header['finished_at']}" if header["finished_at"] else "in progress"
+    return f"{header.verdict} at {header.finished_at}" if header.finished_at else "in progress"
 
 
-def _step_row(step: str, record: Mapping[str, Any] | None) -> dict[str, str]:
+def _step_row(step: str, record: Record | None) -> dict[str, str]:
     name = step_name(step)
     if record is None:
         return {"verdict": f"{SYMBOLS[Verdict.SKIP]} {NOT_YET}", "step": name, "ended": "", "findings": ""}
-    verdict = Verdict(record["verdict"]) if record["verdict"] else None
+    verdict = record.verdict
     return {
         "verdict": f"{SYMBOLS[verdict]} {verdict}" if verdict else f"{SYMBOLS[Verdict.SKIP]} begun",
         "step": name,
-        "ended": record["finished_at"] or "",
-        "findings": str(sum(len(answer["findings"]) for answer in record["answers"].values())),
+        "ended": record.finished_at or "",
+        "findings": str(len(record.findings)),
     }

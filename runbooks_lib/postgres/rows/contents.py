@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from psycopg import sql
 
+from runbooks_lib.facts.databases import RowsDump
 from runbooks_lib.names import qualified
 from runbooks_lib.postgres.catalog.catalog import identifier
 from runbooks_lib.postgres.queries import query
@@ -59,45 +59,34 @@ def read_sequence_values(conn: Connection) -> dict[str, tuple[int, bool]]:
     return values
 
 
-def compare_contents(restored: Contents, source: Mapping[str, Any]) -> Iterator[str]:
+def compare_contents(restored: Contents, source: RowsDump) -> Iterator[str]:
     """Yield what a restored database has otherwise than its source, table by table; nothing when it has the same.
 
-    `source` is what `noted` made of two readings. Sequences move under everybody's hands while a dump is made: the
+    Sequences move under everybody's hands while a dump is made: the
     restored value must be one of those from before to after it.
     """
-    for name in dict.fromkeys([*source["tables"], *restored.tables]):
-        have, want = restored.tables.get(name), source["tables"].get(name)
+    for name in dict.fromkeys([*source.tables, *restored.tables]):
+        have, want = restored.tables.get(name), source.tables.get(name)
         if have is None or want is None:
             yield f"{name}: {'missing' if have is None else 'not wanted'}"
-        elif tuple(have) != tuple(want):
+        elif have != want:
             words = (
                 "other rows of the same number" if have[0] == want[0] else f"{have[0]} rows, want {want[0]}"
             )
             yield f"{name}: {words}"
-    for name in dict.fromkeys([*source["sequences"], *restored.sequences]):
-        value, seen = restored.sequences.get(name), source["sequences"].get(name)
+    for name in dict.fromkeys([*source.sequences, *restored.sequences]):
+        value, seen = restored.sequences.get(name), source.sequences.get(name)
         if value is None or seen is None:
             yield f"sequence {name}: {'missing' if value is None else 'not wanted'}"
         elif not _between(value, *seen):
             yield f"sequence {name}: {value[0]}, want {seen[0][0]}"
 
 
-def noted(source: Contents, sequences_before: Mapping[str, tuple[int, bool]]) -> dict[str, Any]:
-    """Return a source's contents in plain values, each sequence with its value before and after the dump."""
-    return {
-        "tables": {name: list(read) for name, read in source.tables.items()},
-        "sequences": {
-            name: [list(sequences_before.get(name, value)), list(value)]
-            for name, value in source.sequences.items()
-        },
-    }
-
-
-def _between(value: tuple[int, bool], before: list[Any], after: list[Any]) -> bool:
+def _between(value: tuple[int, bool], before: tuple[int, bool], after: tuple[int, bool]) -> bool:
     if before == after:
-        return list(value) == before
+        return value == before
     low, high = sorted((before[0], after[0]))
-    return bool(low <= value[0] <= high)
+    return low <= value[0] <= high
 
 
 def _names(conn: Connection, name: str) -> list[str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
 from psycopg.errors import Diagnostic
 
 from runbooks_lib.errors import MigrationError
+from runbooks_lib.facts.writing import Outcome
 from runbooks_lib.postgres.script.script import Statement
 from runbooks_lib.postgres.session.connect import Connection
 from runbooks_lib.postgres.session.locks import lock_holder
@@ -18,16 +18,6 @@ from runbooks_lib.postgres.session.sqlstate import what_to_do
 from runbooks_lib.postgres.session.waiting import Waiting
 
 LOCK_KEY = 0x52554E424F4F4B53 & 0x7FFFFFFFFFFFFFFF  # "RUNBOOKS", as a bigint
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What the server said of one statement: its command tag and its notices ("…already exists, skipping")."""
-
-    line: int
-    object: str
-    tag: str
-    notices: tuple[str, ...]
 
 
 LOCK_LOOK_S = 0.05  # between two looks at a lock that another run has

@@ -3,54 +3,21 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import LiteralString
 
 import psycopg
 
 from runbooks_lib.errors import ConnectionFailed
+from runbooks_lib.facts.databases import Lag, Sample
 from runbooks_lib.phase import Target
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.session.connect import Connection, Row, Sessions, lost
+from runbooks_lib.typed import Moment
 
 REPLAY_TIMEOUT_S = 10.0
 POLL_S = 0.005
 SAMPLE_S = 0.1  # between two samples that are kept
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """How many bytes of WAL a standby had left to replay at a moment (UTC, ISO 8601)."""
-
-    at: str
-    lag_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lag:
-    """A standby's lag: `lag_bytes` when asked, then how long it took to replay that LSN of its primary.
-
-    `samples` are what was seen meanwhile: the first, the last, and one in SAMPLE_S between them. `status` is that of
-    the WAL receiver, None when there is none; `receiver` says the same in words. `apply_delay_ms` is by how much the
-    standby is late on purpose.
-    """
-
-    primary_lsn: str
-    replay_lsn: str
-    receiver: str
-    status: str | None
-    paused: bool
-    apply_delay_ms: int
-    lag_bytes: int
-    waited_s: float
-    replayed: bool
-    samples: tuple[Sample, ...]
-
-    @property
-    def streams(self) -> bool:
-        """Return whether the standby receives WAL and replays it."""
-        return self.status == "streaming" and not self.paused
 
 
 def measure_lag(sessions: Sessions, name: str, target: Target) -> Lag:
@@ -124,7 +91,7 @@ def _until_replayed(standby: Connection, lsn: str) -> tuple[Sample, ...]:
 def _sample(standby: Connection, lsn: str) -> Sample:
     text = "SELECT pg_wal_lsn_diff(%s::pg_lsn, pg_last_wal_replay_lsn())::text AS value"
     size = max(int(_value(standby, text, lsn)), 0)
-    return Sample(at=datetime.now(UTC).isoformat(timespec="milliseconds"), lag_bytes=size)
+    return Sample(at=Moment(datetime.now(UTC).isoformat(timespec="milliseconds")), lag_bytes=size)
 
 
 def _value(conn: Connection, statement: LiteralString, *parameters: str) -> str:

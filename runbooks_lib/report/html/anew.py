@@ -7,7 +7,6 @@ from pathlib import Path
 from runbooks_lib.archive.changes import FILE
 from runbooks_lib.archive.manifest import SEAL
 from runbooks_lib.archive.run import Run
-from runbooks_lib.archive.shapes import understood
 from runbooks_lib.errors import EvidenceError
 from runbooks_lib.report.document import languages
 from runbooks_lib.report.html.pages import REPORT, markdown, write_pages
@@ -18,8 +17,7 @@ def report_anew(run: Run, lang: str) -> str:
 
     Raises EvidenceError when the run cannot be read, PreconditionFailed for a language without a catalogue.
     """
-    with understood(run.path):
-        return markdown(run, run.header(), run.evidence(), lang)
+    return markdown(run, run.evidence(), lang)
 
 
 def write_anew(run: Run, folder: Path) -> tuple[Path, ...]:
@@ -43,8 +41,7 @@ def write_anew(run: Run, folder: Path) -> tuple[Path, ...]:
             f"{run.path} could not be copied to {folder}: {error}.",
             "Free space, or choose a folder that you may write to: --out DIR.",
         ) from error
-    with understood(run.path):
-        return write_pages(Run(folder))
+    return write_pages(Run(folder))
 
 
 def _copy(run: Run, folder: Path) -> None:

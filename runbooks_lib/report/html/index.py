@@ -6,17 +6,16 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from runbooks_lib.archive import reader
 from runbooks_lib.archive.changes import FILE, Changes, Key, compare, verdicts_of
 from runbooks_lib.archive.files import write_text
-from runbooks_lib.archive.run import HEADER, Run, all_runs
+from runbooks_lib.archive.run import Run, all_runs
 from runbooks_lib.archive.store.remote import fetched, put
 from runbooks_lib.errors import EvidenceError
+from runbooks_lib.evidence import HEADER, Header
 from runbooks_lib.findings import Verdict
 from runbooks_lib.report.templates import in_all_languages, render, source
 
@@ -33,17 +32,25 @@ SHOWN_CHANGES = 12  # of each kind and run; the page stays small
 class Entry:
     """A run in the index.
 
-    `counts` are its findings by verdict; `changes` what differs from `previous`, the run of the same phase
-    before it (None: there is none). `unread` says why a run's evidence could not be read.
+    `header` is None when that could not be read. `counts` are its findings by verdict; `changes` what differs from
+    `previous`, the run of the same phase before it (None: there is none). `unread` says why a run's evidence could
+    not be read.
     """
 
-    header: Mapping[str, Any]
+    id: str
+    phase: str
+    header: Header | None
     links: Mapping[str, str]
     duration_s: float | None
     counts: Mapping[Verdict, int]
     previous: str | None
     changes: Changes | None
     unread: str | None
+
+    @property
+    def begun(self) -> str:
+        """Return when the run began; empty when that is not known."""
+        return self.header.started_at if self.header else ""
 
 
 def write_site_at(url: str) -> tuple[str, int]:
@@ -85,14 +92,12 @@ def write_site(
             f"{folder} cannot be made: {error.strerror or error}.",
             "Choose a folder that you may write to: --out DIR.",
         ) from error
-    entries = sorted(
-        _entries(runs, folder, is_there), key=lambda entry: str(entry.header["started_at"]), reverse=True
-    )
+    entries = sorted(_entries(runs, folder, is_there), key=lambda entry: entry.begun, reverse=True)
     text = render(
         "site.html.j2",
         in_all_languages(),
         entries=entries,
-        phases=sorted({str(entry.header["phase"]["id"]) for entry in entries}),
+        phases=sorted({entry.phase for entry in entries}),
         verdicts=list(Verdict),
         shown_changes=SHOWN_CHANGES,
         script=source("page.js") + "\n" + source("site.js"),
@@ -120,20 +125,20 @@ def _entries(runs: Path, folder: Path, is_there: Callable[[Path], bool]) -> Iter
     """Yield the runs, oldest first; only the last verdicts of each phase are kept in memory."""
     last: dict[str, tuple[str, dict[Key, Verdict]]] = {}
     for run in all_runs(runs):
-        unread, found = None, {}
+        header, unread, found = None, None, {}
         try:
             header = run.header()
-            series = str(header["phase"]["id"])
             found = verdicts_of(run)
-        except (EvidenceError, KeyError, TypeError, AttributeError) as error:
-            unread = str(error)
-            header = _unreadable(run)
-            series = ""
+        except EvidenceError as error:
+            header, unread = None, str(error)
+        series = header.phase.id if header else ""
         before = last.get(series)
         yield Entry(
+            id=run.id,
+            phase=series or run.path.parent.name,
             header=header,
             links=_links(run, folder, is_there),
-            duration_s=_duration(header),
+            duration_s=header.duration_s if header else None,
             counts=_counts(found),
             previous=before[0] if before else None,
             changes=compare(before[1], found) if before and not unread else None,
@@ -141,19 +146,6 @@ def _entries(runs: Path, folder: Path, is_there: Callable[[Path], bool]) -> Iter
         )
         if found:
             last[series] = (run.id, found)
-
-
-def _unreadable(run: Run) -> dict[str, Any]:
-    """Return what an index shows of a run that cannot be read: that it is there."""
-    return {
-        "id": run.id,
-        "phase": {"id": run.path.parent.name, "title": {"en": ""}},
-        "mode": "",
-        "verdict": None,
-        "started_at": "",
-        "finished_at": None,
-        "operator": {"user": "", "host": ""},
-    }
 
 
 def _links(run: Run, folder: Path, is_there: Callable[[Path], bool]) -> dict[str, str]:
@@ -166,10 +158,3 @@ def _counts(found: Mapping[Key, Verdict]) -> dict[Verdict, int]:
     values = list(found.values())
     order = (Verdict.PASS, *(verdict for verdict in Verdict if verdict is not Verdict.PASS))
     return {verdict: number for verdict in order if (number := values.count(verdict))}
-
-
-def _duration(header: Mapping[str, Any]) -> float | None:
-    ended = header.get("stopped_at") or header.get("finished_at")
-    if not ended or not header["started_at"]:
-        return None
-    return (datetime.fromisoformat(ended) - datetime.fromisoformat(header["started_at"])).total_seconds()

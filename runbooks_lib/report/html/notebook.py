@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from runbooks_lib.archive.reader import read_json, sha256_of
 from runbooks_lib.archive.seal.execution_order import WIDGET
 from runbooks_lib.errors import EvidenceError
+from runbooks_lib.evidence import Answered, Header, Record
 from runbooks_lib.findings import CLOSING, Verdict
 from runbooks_lib.report.html.cleaner import cleaned
 from runbooks_lib.report.template_cache import compiled
@@ -39,8 +40,8 @@ class Page:
 
 def notebook_page(
     path: Path,
-    record: Mapping[str, Any] | None,
-    header: Mapping[str, Any],
+    record: Record | None,
+    header: Header,
     *,
     verdict: Verdict | None,
     previous: Page | None,
@@ -52,7 +53,7 @@ def notebook_page(
     `record` is what its step recorded, None when nothing; `verdict` is how the step ended.
     Raises EvidenceError when the file is no notebook.
     """
-    answers = (record or {}).get("answers", {})
+    answers = record.answers if record else {}
     return render(
         "notebook.html.j2",
         in_all_languages(),
@@ -62,7 +63,7 @@ def notebook_page(
         header=header,
         body=_body(path, answers),
         answers=answers,
-        failures=[f for answer in answers.values() for f in answer["findings"] if f["verdict"] in CLOSING],
+        failures=[f for answer in answers.values() for f in answer.findings if f.verdict in CLOSING],
         anchored=_first_of_each_check(answers),
         previous=previous,
         following=following,
@@ -75,24 +76,24 @@ def anchor(check: str) -> str:
     return f"check-{check}"
 
 
-def _first_of_each_check(answers: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+def _first_of_each_check(answers: Mapping[str, Answered]) -> dict[tuple[str, str], str]:
     """Return the anchors of the page by question and check: a check has one, at the question that made it first."""
     found: dict[str, tuple[str, str]] = {}
     for question, answer in answers.items():
-        for finding in answer["findings"]:
-            found.setdefault(finding["check"], (question, finding["check"]))
+        for finding in answer.findings:
+            found.setdefault(finding.check, (question, finding.check))
     return {place: anchor(check) for check, place in found.items()}
 
 
-def draw(path: Path, record: Mapping[str, Any] | None, *, expected: Collection[str]) -> None:
+def draw(path: Path, record: Record | None, *, expected: Collection[str]) -> None:
     """Draw an archived notebook ahead, for a folder in which the `expected` ones are still to come.
 
     What is drawn is remembered, and used if all that it was made from is still the same then.
     """
-    _drawn(path, _digest(path), tuple((record or {}).get("answers", {})), _archived(path) | set(expected))
+    _drawn(path, _digest(path), tuple(record.answers if record else ()), _archived(path) | set(expected))
 
 
-def _body(path: Path, answers: Mapping[str, Any]) -> Markup:
+def _body(path: Path, answers: Mapping[str, Answered]) -> Markup:
     """Return the cells as HTML; the cell that asks a question has the question's name as its anchor."""
     return _drawn(path, _digest(path), tuple(answers), _archived(path))
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
 from runbooks_lib.archive import changes
 from runbooks_lib.archive.files import write_json, write_text
-from runbooks_lib.archive.judged import verdicts
-from runbooks_lib.archive.run import Run, step_name
+from runbooks_lib.archive.run import Run
+from runbooks_lib.evidence import Evidence, step_name
 from runbooks_lib.phase import STEPS, Phase, load_phase
 from runbooks_lib.report.document import languages
 from runbooks_lib.report.document import render as report
@@ -22,14 +20,13 @@ from runbooks_lib.report.pictures.lag import lag_curve
 from runbooks_lib.report.pictures.matrix import matrix
 from runbooks_lib.report.pictures.timeline import timeline
 from runbooks_lib.report.pictures.topology import topology
-from runbooks_lib.report.seen import Seen
 from runbooks_lib.report.templates import compile_templates, in_all_languages, in_language, render, source
+from runbooks_lib.typed import plain
 
 __all__ = ["markdown", "write_pages"]
 
 REPORT = "report.html"
 INDEX = "index.html"
-Evidence = Mapping[str, Mapping[str, Any]]
 
 
 def write_pages(run: Run) -> tuple[Path, ...]:
@@ -40,23 +37,23 @@ def write_pages(run: Run) -> tuple[Path, ...]:
     Raises EvidenceError when one of them cannot be read or the folder not be written, SpecError when this version
     cannot read the run's phase.
     """
-    header, evidence = run.header(), run.evidence()
+    evidence = run.evidence()
     written = [run.path / changes.FILE]
-    write_json(written[0], changes.summary(evidence))
+    write_json(written[0], plain(changes.summary(evidence)))
     for step in STEPS:
         page = run.notebook(step).with_suffix(".html")
         if run.notebook(step).exists():
             written.append(page)
-            write_text(page, _notebook(run, step, header, evidence))
+            write_text(page, _notebook(run, step, evidence))
         else:
             page.unlink(missing_ok=True)  # of an earlier attempt
     for lang in languages():
         path = run.path / f"report.{lang}.md"
-        if not path.exists() or "write" not in evidence.get(STEPS[-1], {}).get("answers", {}):
+        if not path.exists() or not evidence.asked(STEPS[-1], "write"):
             written.append(path)
-            write_text(path, markdown(run, header, evidence, lang))
+            write_text(path, markdown(run, evidence, lang))
     written.append(run.path / REPORT)
-    write_text(written[-1], _report(run, header, evidence))
+    write_text(written[-1], _report(run, evidence))
     return tuple(written)
 
 
@@ -66,19 +63,19 @@ def preload() -> None:
     compile_templates("notebook.html.j2", "report.html.j2")
 
 
-def markdown(run: Run, header: Mapping[str, Any], evidence: Evidence, lang: str) -> str:
+def markdown(run: Run, evidence: Evidence, lang: str) -> str:
     """Return the report of a run as Markdown in a language, as the report's own step writes it."""
-    return report(_phase(run, header), header, as_reported(evidence), lang).text
+    return report(_phase(run, evidence), as_reported(evidence), lang).text
 
 
-def _notebook(run: Run, step: str, header: Mapping[str, Any], evidence: Evidence) -> str:
+def _notebook(run: Run, step: str, evidence: Evidence) -> str:
     archived = [name for name in STEPS if run.notebook(name).exists()]
     at = archived.index(step)
     return notebook_page(
         run.notebook(step),
-        evidence.get(step),
-        header,
-        verdict=verdicts(header, evidence).get(step),
+        evidence.records.get(step),
+        evidence.header,
+        verdict=evidence.verdicts.get(step),
         previous=_page(archived[at - 1]) if at else None,
         following=_page(archived[at + 1]) if at + 1 < len(archived) else None,
         index=_index(run),
@@ -95,27 +92,25 @@ def _index(run: Run) -> str | None:
     return f"../../{INDEX}" if (run.path.parents[1] / INDEX).exists() else None
 
 
-def _report(run: Run, header: Mapping[str, Any], evidence: Evidence) -> str:
-    phase = _phase(run, header)
+def _report(run: Run, evidence: Evidence) -> str:
+    phase = _phase(run, evidence)
     return render(
         "report.html.j2",
         in_all_languages(),
-        header=header,
-        verdicts=verdicts(header, evidence),
-        articles=[_article(run, phase, header, evidence, lang) for lang in languages()],
+        header=evidence.header,
+        verdicts=evidence.verdicts,
+        articles=[_article(run, phase, evidence, lang) for lang in languages()],
         pages={step: _page(step) for step in STEPS if run.notebook(step).exists()},
         index=_index(run),
         script=source("page.js"),
     )
 
 
-def _article(run: Run, phase: Phase, header: Mapping[str, Any], evidence: Evidence, lang: str) -> Article:
-    shown = as_reported(evidence)
-    document = report(phase, header, shown, lang)
-    seen = Seen(evidence)
+def _article(run: Run, phase: Phase, evidence: Evidence, lang: str) -> Article:
+    document = report(phase, as_reported(evidence), lang)
     pictures: dict[str, list[Markup | None]] = {
-        "discovery": [topology(phase, seen, lang), lag_curve(evidence, lang)],
-        "tables": [matrix(phase, seen, lang)],
+        "discovery": [topology(phase, evidence, lang), lag_curve(evidence, lang)],
+        "tables": [matrix(phase, evidence, lang)],
         "actions": [timeline(evidence, lang)],
     }
     return article(
@@ -136,11 +131,7 @@ def as_reported(evidence: Evidence) -> Evidence:
 
     So report.html says the same as report.LANG.md.
     """
-    last = evidence.get(STEPS[-1])
-    if last is None:
-        return evidence
-    answers = {question: answer for question, answer in last["answers"].items() if question != "write"}
-    return {**evidence, STEPS[-1]: {**last, "answers": answers}}
+    return evidence.without(STEPS[-1], "write")
 
 
 def _figure(picture: Markup) -> Markup:
@@ -149,20 +140,16 @@ def _figure(picture: Markup) -> Markup:
 
 def _address(run: Run, evidence: Evidence, step: str, check: str) -> str | None:
     """Return where a check's findings are to be read: on its step's page, else in its record; None when nowhere."""
-    if step not in evidence:
-        return None
-    answers = evidence[step]["answers"].values()
-    made = any(finding["check"] == check for answer in answers for finding in answer["findings"])
-    if not made:
+    if not evidence.findings(step, checks=(check,)):
         return None
     name = step_name(step)
     return f"{name}.html#{anchor(check)}" if run.notebook(step).exists() else f"{name}.json"
 
 
-def _phase(run: Run, header: Mapping[str, Any]) -> Phase:
+def _phase(run: Run, evidence: Evidence) -> Phase:
     """Load the copy of the phase that the run keeps; a phase's folder has its id as name, the copy's has not."""
     with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder) / Path(str(header["phase"]["id"])).name
+        home = Path(folder) / Path(evidence.header.phase.id).name
         home.mkdir()
         believed = run.believed()
         for name in believed.names(run.path):

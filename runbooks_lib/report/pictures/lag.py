@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 
 from markupsafe import Markup
 
-from runbooks_lib.report.seen import Evidence
+from runbooks_lib.evidence import Evidence
+from runbooks_lib.facts.databases import Sample
 from runbooks_lib.report.templates import in_language, render
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 860, 110, 20, 48, 34
@@ -53,12 +53,11 @@ def lag_curve(evidence: Evidence, lang: str) -> Markup | None:
 
 def _samples(evidence: Evidence) -> Iterator[tuple[str, float, int]]:
     """Yield target, moment (seconds since the epoch) and bytes of every sample that the run's answers have."""
-    for record in evidence.values():
-        for answer in record["answers"].values():
-            for target, lag in answer["facts"].get("lag", {}).items():
-                for sample in lag.get("samples") or [{"at": answer["started_at"], **lag}]:
-                    moment = datetime.fromisoformat(sample["at"]).timestamp()
-                    yield target, moment, int(sample["lag_bytes"])
+    for record in evidence.records.values():
+        for answer in record.answers.values():
+            for target, lag in answer.lags.items():
+                for each in lag.samples or (Sample(at=answer.started_at, lag_bytes=lag.lag_bytes),):
+                    yield target, each.at.seconds, each.lag_bytes
 
 
 def _x(share: float) -> float:

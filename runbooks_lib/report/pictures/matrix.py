@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from runbooks_lib.evidence import Evidence, judged
+from runbooks_lib.facts.contents import LastLook
+from runbooks_lib.facts.databases import Matrix, Schema
 from runbooks_lib.findings import CLOSING, Finding, Verdict
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.catalog.finder import State
-from runbooks_lib.report.databases import BEFORE, KINDS, NOW, Place, places, sights
-from runbooks_lib.report.seen import Seen, judged
+from runbooks_lib.report.databases import BEFORE, KINDS, NOW, Place, places
 from runbooks_lib.report.templates import in_language, render
 
 SHOWN_ROWS, SHOWN_COLUMNS = 60, 6
@@ -39,7 +41,7 @@ class Row:
     others: Cell | None
 
 
-def matrix(phase: Phase, seen: Seen, lang: str) -> Markup:
+def matrix(phase: Phase, seen: Evidence, lang: str) -> Markup:
     """Return the picture as SVG in a language."""
     shown = places(phase, seen)[:SHOWN_COLUMNS]
     elsewhere = _other_places(shown, seen)
@@ -74,38 +76,40 @@ def _declared(phase: Phase) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _cell(seen: Seen, kind: str, name: str, target: str) -> Cell:
-    now, before = (seen.facts(*look).get("targets", {}).get(target) for look in (NOW, BEFORE))
+def _cell(seen: Evidence, kind: str, name: str, target: str) -> Cell:
+    now, before = (seen.facts(look).targets.get(target) for look in (LastLook, Schema))
     latest = now or before
     if latest is None:
         return Cell(state="unseen")
     verdict = judged(_findings(seen, NOW if now else BEFORE, kind, name, target))
-    held = latest[kind].get(name)
+    held = getattr(latest, kind).get(name)
     if held is None:
         return Cell(state="planned" if verdict in (Verdict.SKIP, Verdict.PASS) else "absent")
-    rows = held.get("rows") if kind == "tables" else None
+    rows = held.rows if kind == "tables" else None
     if verdict in CLOSING:
         return Cell(state="different", rows=rows)
-    created = now is not None and before is not None and name not in before[kind]
+    created = now is not None and before is not None and name not in getattr(before, kind)
     return Cell(state="created" if created else "there", rows=rows)
 
 
-def _findings(seen: Seen, look: tuple[str, str], kind: str, name: str, target: str) -> tuple[Finding, ...]:
+def _findings(
+    seen: Evidence, look: tuple[str, str], kind: str, name: str, target: str
+) -> tuple[Finding, ...]:
     return seen.findings(*look, checks=KINDS[kind], targets=(target,), object=name)
 
 
-def _other_places(shown: tuple[Place, ...], seen: Seen) -> tuple[str, ...]:
-    lines = sights(seen)
+def _other_places(shown: tuple[Place, ...], seen: Evidence) -> tuple[str, ...]:
+    lines = seen.facts(Matrix).matrix
     known = {f"{place.server} {place.database}" for place in shown}
-    return tuple(dict.fromkeys(p for line in lines for p in line["places"] if p not in known))
+    return tuple(dict.fromkeys(p for line in lines for p in line.states if p not in known))
 
 
-def _elsewhere(seen: Seen, kind: str, name: str, elsewhere: tuple[str, ...]) -> Cell | None:
-    lines = sights(seen)
-    line = next((e for e in lines if (e["kind"], e["object"]) == (_OTHERS.get(kind), name)), None)
+def _elsewhere(seen: Evidence, kind: str, name: str, elsewhere: tuple[str, ...]) -> Cell | None:
+    lines = seen.facts(Matrix).matrix
+    line = next((e for e in lines if e.states and (e.kind, e.object) == (_OTHERS.get(kind), name)), None)
     if line is None or not elsewhere:
         return None
-    said = [line["states"].get(place, State.ABSENT) for place in elsewhere]
+    said = [line.states.get(place, State.ABSENT) for place in elsewhere]
     found = sum(state in (State.THERE, State.OTHERWISE) for state in said)
     if not found and State.NOT_SEARCHED in said:
         return Cell(state="unseen")

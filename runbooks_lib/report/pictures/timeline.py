@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
 from markupsafe import Markup
 
-from runbooks_lib.report.seen import Evidence
+from runbooks_lib.evidence import Answered, Evidence, Record
 from runbooks_lib.report.templates import in_language, render
 
 WIDTH, LEFT, RIGHT = 860, 230, 96
@@ -45,7 +42,7 @@ class _Span:
     """A step's record with the times of its beginning and end, in seconds since the epoch."""
 
     step: str
-    record: Mapping[str, Any]
+    record: Record
     begin: float
     end: float
 
@@ -68,7 +65,9 @@ def timeline(evidence: Evidence, lang: str) -> Markup:
 
 def layout(evidence: Evidence) -> tuple[tuple[Bar, ...], tuple[Pause, ...]]:
     """Place every step and question on one axis, on which long pauses between steps are shortened."""
-    spans = sorted((_span(step, record) for step, record in evidence.items()), key=lambda span: span.begin)
+    spans = sorted(
+        (_span(step, record) for step, record in evidence.records.items()), key=lambda span: span.begin
+    )
     if not spans:
         return (), ()
     work_s = sum(span.end - span.begin for span in spans)
@@ -86,31 +85,25 @@ def layout(evidence: Evidence) -> tuple[tuple[Bar, ...], tuple[Pause, ...]]:
     return bars, tuple(Pause(x=LEFT + at * scale, duration_s=round(gap, 1)) for at, gap in pauses)
 
 
-def _span(step: str, record: Mapping[str, Any]) -> _Span:
-    begin = _seconds(record["started_at"])
-    ends = [_seconds(a["started_at"]) + a["duration_s"] for a in record["answers"].values()]
-    if record["duration_s"] is not None:
-        ends.append(begin + record["duration_s"])
-    return _Span(step=step, record=record, begin=begin, end=max(ends, default=begin))
+def _span(step: str, record: Record) -> _Span:
+    begin = record.started_at.seconds
+    ends = [each.started_at.seconds + (each.duration_s or 0) for each in record.answers.values()]
+    return _Span(step=step, record=record, begin=begin, end=max((begin + (record.duration_s or 0), *ends)))
 
 
 def _bars(span: _Span, start: float, scale: float) -> list[Bar]:
-    def bar(question: str | None, answer: Mapping[str, Any], begin: float, length: float) -> Bar:
+    def bar(question: str | None, answer: Answered | Record, begin: float, length: float) -> Bar:
         return Bar(
             step=span.step,
             question=question,
-            verdict=answer["verdict"],
-            duration_s=answer["duration_s"],
+            verdict=answer.verdict,
+            duration_s=answer.duration_s,
             x=round(LEFT + (start + begin - span.begin) * scale, 1),
             width=round(max(length * scale, SHORTEST_BAR), 1),
         )
 
     questions = [
-        bar(name, answer, _seconds(answer["started_at"]), answer["duration_s"])
-        for name, answer in span.record["answers"].items()
+        bar(name, answer, answer.started_at.seconds, answer.duration_s or 0)
+        for name, answer in span.record.answers.items()
     ]
     return [bar(None, span.record, span.begin, span.end - span.begin), *questions]
-
-
-def _seconds(moment: str) -> float:
-    return datetime.fromisoformat(moment).timestamp()

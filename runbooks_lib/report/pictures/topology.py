@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
+from runbooks_lib.evidence import Evidence
+from runbooks_lib.facts.databases import Lag
 from runbooks_lib.phase import Phase
 from runbooks_lib.report.databases import Place, Searched, places, searched
-from runbooks_lib.report.seen import Seen
 from runbooks_lib.report.templates import in_language, render
 
 WIDTH, BOX_WIDTH, MARGIN = 860, 336, 6
@@ -41,10 +41,10 @@ class Arrow:
     y1: int
     x2: int
     y2: int
-    lag: Any
+    lag: Lag | None
 
 
-def topology(phase: Phase, seen: Seen, lang: str) -> Markup:
+def topology(phase: Phase, seen: Evidence, lang: str) -> Markup:
     """Return the picture as SVG in a language."""
     every = places(phase, seen)
     boxes = _boxes(every, searched(seen))

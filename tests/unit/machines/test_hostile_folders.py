@@ -17,13 +17,15 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runbooks_lib.archive import reader, shapes
+from runbooks_lib.archive import reader
 from runbooks_lib.archive.run import Run
 from runbooks_lib.archive.seal.verify import verify
 from runbooks_lib.archive.store.remote import upload
 from runbooks_lib.cli import commands
 from runbooks_lib.errors import EvidenceError, RunbookError
+from runbooks_lib.findings import Verdict
 from runbooks_lib.phase import STEPS
+from runbooks_lib.typed import Moment, Sha256, Typed, typed
 
 RUNBOOKS = Path(sys.executable).with_name("runbooks")
 CANARY = "canary-7f3a9c-only-outside"
@@ -188,7 +190,7 @@ WRONG = [
     (
         "verdicts.json",
         '{"schema_version": 1, "verdicts": {"report": {"a": {"b": {"c": {"d": "GREEN"}}}}}}',
-        "report.a.b.c.d",
+        "'GREEN' - at `$.verdicts[...]",
     ),
     (
         "verdicts.json",
@@ -201,7 +203,7 @@ WRONG = [
     ("run.json", '{"a": "\\ud800"}', "surrogates"),
     ("run.json", "[" * 100_000, "run.json"),
     ("run.json", '{"a":' * 90 + "1" + "}" * 90, "nested deeper"),
-    ("01_preflight.json", '{"step": 1}', "schema_version"),
+    ("01_preflight.json", '{"step": 1}', "`$.step`"),
     ("01_preflight.json", "\ufeff{}", "BOM"),
     ("01_preflight.ipynb", '{"cells": 7, "metadata": {}}', "cells"),
 ]
@@ -325,20 +327,29 @@ def _with_one_changed(content: Any, data: st.DataObject) -> Any:
     return data.draw(JSON)
 
 
+class Number(Typed):
+    a: int
+
+
+class Maybe(Typed):
+    a: int = 0
+
+
 @pytest.mark.parametrize(
-    ("value", "shape", "fits"),
+    ("value", "kind", "fits"),
     [
-        (1, int, True), (True, int, False), (1.5, shapes.NUMBER, True), (None, (str, shapes.NOTHING), True),
-        ("2026-01-07T17:47:59.250Z", shapes.TIME, True), ("2026-02-31T17:47:59Z", shapes.TIME, False),
-        ("2026-01-07T17:47:59", shapes.TIME, False), (7, shapes.TIME, False), ([], shapes.VERDICT, False),
-        ({"a": 1, "b": None}, shapes.Fields({"a": int}), True), ({}, shapes.Fields({"a": int}), False),
-        ({"a": "x"}, shapes.Fields({}, {"a": int}), False), ({"a": 1}, shapes.Each(int), True),
-        ([1, "x"], [int], False), ([], [int], True), ({}, [int], False), ([], shapes.Each(object), False),
+        (1, int, True), (True, int, False), (1.5, float, True), (None, str | None, True),
+        ("2026-01-07T17:47:59.250Z", Moment, True), ("2026-02-31T17:47:59Z", Moment, False),
+        ("2026-01-07T17:47:59", Moment, False), (7, Moment, False), ([], Verdict, False), ("GREEN", Verdict, False),
+        ("ab" * 32, Sha256, True), ("ab" * 32 + "\n", Sha256, False), ("AB" * 32, Sha256, False),
+        ({"a": 1, "b": None}, Number, True), ({}, Number, False), ({"a": "x"}, Maybe, False), ({}, Maybe, True),
+        ({"a": 1}, dict[str, int], True), ([1, "x"], list[int], False), ([], list[int], True), ({}, list[int], False),
+        ([], dict[str, Any], False),
     ],
 )  # fmt: skip
-def test_shapes(value: Any, shape: Any, fits: bool) -> None:
+def test_types(value: Any, kind: Any, fits: bool) -> None:
     if fits:
-        shapes.require(value, shape, Path("x"))
+        assert typed(value, kind, Path("x")) is not None or value is None
     else:
         with pytest.raises(EvidenceError, match="x cannot be read"):
-            shapes.require(value, shape, Path("x"))
+            typed(value, kind, Path("x"))

@@ -17,13 +17,14 @@ from runbooks_lib.archive.seal.seal import seal
 from runbooks_lib.archive.seal.verify import verify
 from runbooks_lib.errors import EvidenceError
 from runbooks_lib.execution.finish import finish
+from runbooks_lib.facts.writing import Plan
 from runbooks_lib.phase import STEPS, load_phase
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
 EVIDENCE = Path(__file__).parents[1] / "evidence" / "applied" / "02_backup.json"
 ALL = {step: {"schema": [("has_table", "public.A", "there", "PASS")]} for step in STEPS}
 DUMP = "schema_backup_20260107_174801.sql"
-PLAN = {"hash": "ab" * 32, "confirmation": "shop:abababab", "parts": {}}
+PLAN = Plan(hash="ab" * 32, confirmation="shop:abababab")
 
 
 @pytest.fixture
@@ -83,24 +84,24 @@ def test_the_end_of_such_a_run_says_that_it_failed(run: Run) -> None:
     with pytest.raises(EvidenceError, match=f"{DUMP} was changed since it was recorded"):
         finish(run)
     header = run.header()
-    assert (header["verdict"], header["finished_at"], header["exit_code"]) == ("ERROR", None, 4)
-    assert DUMP in header["not_sealed"]
+    assert (header.verdict, header.finished_at, header.exit_code) == ("ERROR", None, 4)
+    assert DUMP in str(header.not_sealed)
 
 
 def test_a_record_that_changed_is_not_read_again(run: Run) -> None:
     better(run.path / "01_preflight.json")
-    for read in (run.evidence, lambda: run.record("preflight")):
+    for read in (run.evidence, lambda: run.record_json("preflight")):
         with pytest.raises(EvidenceError, match=r"01_preflight\.json is not as it was recorded"):
             read()
     run.note({"01_preflight.json": None})  # its step begins anew
-    assert run.record("preflight")
+    assert run.record_json("preflight")
 
 
 def test_a_plan_that_changed_is_not_applied(run: Run, make_run: Any) -> None:
     other = make_run(ALL, id="20260108T174759Z-000000")
     found = find_plan(other, "shop:abababab")
     assert found is not None
-    assert found["run"] == run.id
+    assert found.run == run.id
     path = run.path / "plan" / "plan_abababab.json"
     path.write_text(path.read_text().replace('"parts": {}', '"parts": {"catalogue": "x"}'))
     with pytest.raises(EvidenceError, match=r"plan_abababab\.json is not as it was recorded"):

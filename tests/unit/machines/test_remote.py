@@ -347,7 +347,7 @@ def test_a_folder_that_may_not_be_written(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_thousand_runs_are_listed_within_a_second(make_run: Any) -> None:
-    header = json.dumps(make_run(STEPS).header()).encode()
+    header = json.dumps(make_run(STEPS).header_json()).encode()
     fs, root = at(f"memory://{uuid.uuid4().hex}/runs")
     for n in range(1_000):
         fs.pipe_file(f"{root}/{PHASE}/20260107T{n:06d}Z-{n:06x}/run.json", header)

@@ -164,7 +164,7 @@ def test_upload_wants_a_url(archive: Path) -> None:
 
 
 def test_a_thousand_runs_are_listed_within_a_second(make_run: Any, tmp_path: Path, seal_anew: Any) -> None:
-    header = make_run(PASS).header()
+    header = make_run(PASS).header_json()
     for n in range(1_000):
         folder = tmp_path / "many" / PHASE / f"20260107T{n:06d}Z-{n:06x}"
         folder.mkdir(parents=True)

@@ -26,7 +26,7 @@ STOPPED = {
 def test_the_result_of_a_plan(make_run: Any) -> None:
     run = make_run(PLANNED, facts=PLAN)
     told = result(run)
-    assert told == run.header() | {
+    assert told == run.header_json() | {
         "folder": str(run.path),
         "plan": {"hash": PLAN["plan"]["hash"], "confirmation": "keybuzz:1a2b3c4d"},
         "findings": {"SKIP": 0, "PASS": 1, "OPEN": 1, "FAIL": 0, "ERROR": 0},

@@ -1,0 +1,9 @@
+"""What all facts have in common."""
+
+from __future__ import annotations
+
+from runbooks_lib.typed import Typed
+
+
+class Facts(Typed):
+    """What one question found out; without arguments: nothing. Fields may be missing in a record."""

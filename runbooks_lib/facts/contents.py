@@ -1,0 +1,177 @@
+"""What steps 5 to 7 found out: rows, routes, the last look and the checklist."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runbooks_lib.facts.base import Facts
+from runbooks_lib.facts.databases import Lag, Schema
+from runbooks_lib.findings import Finding, Verdict
+from runbooks_lib.typed import Typed
+
+
+class SeedFact(Typed):
+    """A declared row of a table: what stands there; None when it is missing."""
+
+    target: str
+    table: str
+    tenant: str | None
+    row: dict[str, Any] | None
+
+
+class SeedFacts(Facts):
+    """seed_verification.rows: single rows; and per target and tenant of a file how many rows of which kind there are.
+
+    A set has target, table, tenant and `declared`; its other keys are kinds, such as missing or different.
+    """
+
+    rows: tuple[SeedFact, ...] = ()
+    sets: tuple[dict[str, Any], ...] = ()
+
+
+class RowCounts(Facts):
+    """seed_verification.row_counts: the number of rows by target and table."""
+
+    rows: dict[str, dict[str, int]] = {}
+
+
+class ServiceReply(Typed):
+    """What a service answers to a path that cannot exist; `reason` is one line without credentials."""
+
+    state: str
+    status: int | None
+    reason: str
+    duration_ms: float
+
+
+class DeployedAs(Typed):
+    """The state of one Deployment; `image` joins its containers' images, without credentials.
+
+    `available` is the Deployment's own condition, None where Kubernetes has not set it yet.
+    """
+
+    namespace: str
+    name: str
+    exists: bool
+    replicas: int = 0
+    ready: int = 0
+    image: str | None = None
+    available: bool | None = None
+
+
+class ServiceState(Typed):
+    """Whether a service answers, and its Deployment (None: not asked)."""
+
+    probe: ServiceReply
+    answers: bool
+    deployment: DeployedAs | None = None
+
+
+class Services(Facts):
+    """api_routes.services: the state of each service."""
+
+    services: dict[str, ServiceState] = {}
+
+
+class RouteReply(ServiceReply):
+    """What one request for one route came to at a service."""
+
+    service: str
+    method: str
+    path: str
+
+
+class Routes(Facts):
+    """api_routes.routes: one reply for each route and service."""
+
+    probes: tuple[RouteReply, ...] = ()
+
+
+class Place(Typed):
+    """One place that declares a route: `file` is relative to the tree, `path` is as found there."""
+
+    service: str
+    file: str
+    line: int
+    text: str = ""
+    path: str = ""
+    match: str = ""
+
+
+class SourceRoute(Typed):
+    """A route, the tables that it is for, and where it is declared."""
+
+    method: str
+    path: str
+    tables: tuple[str, ...] = ()
+    hits: tuple[Place, ...] = ()
+
+
+class Sources(Facts):
+    """api_routes.source: the name of each service's tree, and where each route is declared."""
+
+    trees: dict[str, str] = {}
+    routes: tuple[SourceRoute, ...] = ()
+
+
+class LastLook(Schema):
+    """report.last_look: what each target holds at the end, and the lag of each standby."""
+
+    lag: dict[str, Lag] = {}
+
+
+class Signature(Typed):
+    """Who signed an item of the checklist off (counted from 0), when, and what they saw."""
+
+    item: int
+    by: str
+    note: str
+    at: str
+    text: dict[str, str] = {}
+
+
+class SignOff(Facts):
+    """report.sign_off: the signatures."""
+
+    signed: tuple[Signature, ...] = ()
+
+    @property
+    def by_item(self) -> dict[int, Signature]:
+        """Return the signatures by the number of their item."""
+        return {signature.item: signature for signature in self.signed}
+
+
+class Box(Typed):
+    """An item of the checklist: how many findings it was `judged` by and how many of them `passed`, and which did not.
+
+    `unseen` are the checks and targets that no finding is of; `text` and `reason` are by language.
+    """
+
+    text: dict[str, str]
+    reason: dict[str, str] | None
+    ticked: bool
+    verdict: Verdict
+    have: str
+    judged: int
+    passed: int
+    not_passed: tuple[Finding, ...] = ()
+    unseen: tuple[str, ...] = ()
+
+
+class Checklist(Facts):
+    """report.checklist: the items as they were judged."""
+
+    items: tuple[Box, ...] = ()
+
+
+class ReportFile(Typed):
+    """A report that was written."""
+
+    file: str
+    sha256: str
+
+
+class Reports(Facts):
+    """report.write: the report in each language."""
+
+    files: dict[str, ReportFile] = {}

@@ -1,0 +1,203 @@
+"""What steps 3 and 4 found out: the plan, what was done of it, and what Prisma said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from runbooks_lib.facts.base import Facts
+from runbooks_lib.typed import Typed
+
+
+class Parsed(Facts):
+    """baseline_migration.parse: the SQL file, and how many statements it has."""
+
+    file: str | None = None
+    sha256: str | None = None
+    statements: int | None = None
+
+
+class PlannedStatement(Typed):
+    """A statement of the baseline, and what it would do to its object."""
+
+    line: int
+    kind: str
+    object: str
+    would: str
+
+
+class Plan(Facts):
+    """baseline_migration.plan: what would be done, and the hash over all that this depends on.
+
+    `parts` are what the hash is made of, `makes` what the script makes on its own ([kind, name, value]), `pending`
+    what of that the target has not so ([kind, name]). `confirmation` is DATABASE:HASH8. Of a plan that was kept, `run`
+    says in which run it was made.
+    """
+
+    parts: dict[str, Any] = {}
+    hash: str = ""
+    confirmation: str = ""
+    statements: tuple[PlannedStatement, ...] = ()
+    makes: list[list[Any]] | None = None
+    pending: list[tuple[str, str]] = []
+    where: str = "in an empty database"
+    scratch_version: str = ""
+
+
+class KeptPlan(Plan):
+    """plan/plan.json: a plan as it is kept to be confirmed, and the run in which it was made."""
+
+    run: str = ""
+
+
+class Fingerprint(Typed):
+    """The fingerprint of a catalogue."""
+
+    fingerprint: str
+
+
+class Written(Typed):
+    """How many rows of a table were inserted, updated, deleted."""
+
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+
+
+class Rehearsal(Facts):
+    """baseline_migration.rehearse: the catalogue before and after, and what the script wrote each time.
+
+    `left` are the lines of the statements that were left out, `sequences` those that it moved nonetheless.
+    """
+
+    before: Fingerprint | None = None
+    after: Fingerprint | None = None
+    first: dict[str, Written] = {}
+    second: dict[str, Written] = {}
+    left: tuple[int, ...] = ()
+    sequences: tuple[str, ...] = ()
+
+
+class Confirmed(Typed):
+    """Which plan was confirmed, by whom and when."""
+
+    confirmation: str = ""
+    by: str = ""
+    at: str = ""
+
+
+class Confirmation(Facts):
+    """baseline_migration.confirmation: what was confirmed; None when nothing is to be written."""
+
+    confirmed: Confirmed | None = None
+
+
+class Outcome(Typed):
+    """What the server said of one statement: its command tag and its notices ("…already exists, skipping")."""
+
+    line: int
+    object: str
+    tag: str
+    notices: tuple[str, ...]
+
+
+class Applied(Facts):
+    """baseline_migration.apply: whether the baseline is applied (None: nobody can tell), and what the server said."""
+
+    applied: bool | None = False
+    outcomes: tuple[Outcome, ...] = ()
+    transaction: Mapping[str, Any] | None = None
+
+
+class SecondRun(Facts):
+    """baseline_migration.second_run: the catalogue before and after, and what the transaction itself wrote."""
+
+    before: Fingerprint | None = None
+    after: Fingerprint | None = None
+    rows: dict[str, Written] = {}
+    sequences: tuple[str, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
+
+
+class PrismaHistory(Typed):
+    """What `_prisma_migrations` says of the migrations folder; every field but the first is of names.
+
+    `edited`: the file no longer has the checksum that was recorded. `extra`: in the database, not in the
+    folder. `rolled_back`: nothing but rows that were taken back. `lost`: a folder without migration.sql.
+    """
+
+    table_exists: bool
+    applied: tuple[str, ...]
+    pending: tuple[str, ...]
+    edited: tuple[str, ...]
+    failed: tuple[str, ...]
+    extra: tuple[str, ...]
+    rolled_back: tuple[str, ...]
+    lost: tuple[str, ...]
+
+
+class RecordedHistory(Facts):
+    """prisma_resolve.history: the history, and in which schema its table was found."""
+
+    history: PrismaHistory | None = None
+    relation: str | None = None
+    schema: str = "public"
+
+
+class Said(Typed):
+    """One run of Prisma's command line. `code` is Prisma's own, such as P3008, where it gave one.
+
+    `output` is stdout and stderr as they came, without colours and without secrets.
+    """
+
+    command: str
+    exit_code: int
+    output: str
+    code: str | None
+    duration_s: float
+
+
+class PrismaStatus(Facts):
+    """prisma_resolve.status: Prisma's version, its engine, and its words."""
+
+    version: str | None = None
+    engine: str | None = None
+    said: Said | None = None
+
+
+class LiveSchema(Facts):
+    """prisma_resolve.live_schema: what was replayed and compared, and what of it is not as the migrations make it."""
+
+    migrations: tuple[str, ...] = ()
+    scratch_version: str = ""
+    objects: int = 0
+    different: tuple[str, ...] = ()
+    planned: tuple[str, ...] = ()
+    statements: int = 0
+    not_judged: dict[str, list[dict[str, Any]]] = {}
+    borrowed: tuple[Any, ...] = ()
+    lacking: tuple[Any, ...] = ()
+
+
+class Resolved(Facts, omit_defaults=True):
+    """prisma_resolve.resolve: what Prisma was told, whether it was recorded now or before, and its words."""
+
+    command: str | None = None
+    recorded: bool | None = None
+    already: bool | None = None
+    rolled_back: bool | None = None
+    said: Said | None = None
+
+
+class RecordedRow(Typed):
+    """The migration's row of `_prisma_migrations`."""
+
+    checksum: str
+    finished_at: str
+
+
+class PrismaConfirmed(Facts):
+    """prisma_resolve.confirm: Prisma's words after it was recorded, and the row."""
+
+    said: Said | None = None
+    row: RecordedRow | None = None
