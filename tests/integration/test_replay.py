@@ -11,8 +11,8 @@ import pytest
 
 from runbooks_lib.errors import MigrationError, PreconditionFailed
 from runbooks_lib.names import parts
-from runbooks_lib.postgres.catalog.catalog import Value
-from runbooks_lib.postgres.catalog.differences import Described, field
+from runbooks_lib.postgres.catalog.catalog import Value, read_catalog
+from runbooks_lib.postgres.catalog.differences import Described, describe, field
 from runbooks_lib.postgres.dump.clients import choose, find_clients
 from runbooks_lib.postgres.scratch.programs import find_server, find_servers
 from runbooks_lib.postgres.scratch.replay import Expected, expect
@@ -231,10 +231,36 @@ def test_extensions_are_made_whoever_may_make_them() -> None:
     found = made_by(
         "CREATE EXTENSION citext; CREATE TABLE a (x citext);",
         "CREATE EXTENSION pg_stat_statements; CREATE EXTENSION IF NOT EXISTS pageinspect WITH SCHEMA public;",
+        "CREATE SCHEMA x; CREATE EXTENSION cube SCHEMA x; CREATE EXTENSION earthdistance; -- which requires cube\n",
     )
-    names = {parts(name)[-1] for kind, name in found.stands if kind == "extension"}
-    assert names == {"citext", "pg_stat_statements", "pageinspect"}
+    schemas = {
+        parts(name)[-1]: field(value, "schema")
+        for (kind, name), value in found.stands.items()
+        if kind == "extension"
+    }
+    public = dict.fromkeys(("citext", "pg_stat_statements", "pageinspect", "earthdistance"), "public")
+    assert schemas == {**public, "cube": "x"}
     assert [one for ran in found.ran.values() for one in ran.unjudged] == []
+
+
+@pytest.mark.parametrize("major", [15, MAJOR])
+def test_what_an_extension_made_belongs_to_whichever_superuser_its_server_has(major: int) -> None:
+    """Views, tables and composite types of extensions; what the script makes itself belongs to its owner."""
+    if not any(programs.major == major for programs in find_servers([])):
+        pytest.skip(f"no PostgreSQL {major} here")
+    script = "CREATE EXTENSION pg_stat_statements; CREATE EXTENSION tablefunc; CREATE TABLE a (x int)"
+    programs = next(each for each in find_servers([]) if each.major == major)
+    with scratch(programs) as target:
+        target.create_database("shop", roles=("dba", OWNER))
+        with target.connect("shop") as conn:
+            conn.execute("ALTER ROLE dba SUPERUSER; SET ROLE dba; SET search_path = public")
+            conn.execute(script.encode())
+        with target.connect("shop") as conn:
+            theirs = describe(read_catalog(conn))
+    like = Surroundings(database="shop", roles=("dba",))
+    made = expect([("1", script)], owner=OWNER, server_major=major, like=like).stands
+    assert ("relation", "public.pg_stat_statements") in made
+    assert {key for key, value in made.items() if theirs.get(key) != value} == {("relation", "public.a")}
 
 
 def test_what_the_target_has_installed_is_there() -> None:

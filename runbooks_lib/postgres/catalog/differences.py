@@ -15,6 +15,8 @@ _LEFT_TO_THE_KEY = frozenset({"name", "settings"})
 _SAID_BY_VALUE = frozenset({"name", "type", "definition", "labels", "privileges"})
 _FLAGS: dict[Value, str] = {True: "with grant option"}
 NOTHING_ELSE = "nothing else"
+# As what an extension has an object of a kind, of those that have an owner.
+_MEMBER_AS = {"relation": "relation", "index": "relation", "type": "type", "enum": "type"}
 
 
 class Difference(NamedTuple):
@@ -89,7 +91,17 @@ def describe(catalog: Catalog) -> Described:
             described["index settings", index.name] = index.settings
     for enum in catalog.enums.values():
         described["enum", enum.name] = _fields(enum._asdict())
-    return described
+    return described | dict(_lent(catalog, described))
+
+
+def _lent(catalog: Catalog, described: Described) -> Iterator[tuple[Key, Value]]:
+    """Yield without its owner what an extension made: that is a superuser of the server, whatever its name."""
+    found = (parts(name) for kind, name in catalog.definitions if kind == "extension member")
+    members = {(what, qualified(*name)) for what, *name in found}
+    for kind, name in described if members else ():
+        of = catalog.indexes[name].relation if kind == "index" else name
+        if (_MEMBER_AS.get(kind), of) in members:
+            yield (kind, name), without(described[kind, name], "owner")
 
 
 def _column(column: Column, known: dict[int, Fields]) -> Fields:

@@ -203,12 +203,9 @@ def _replay(copy: Scratch | Served, asked: Question) -> Replay:
         with copy.connect(asked.like.database) as conn:
             here = available(conn, wanted)
             _require_extensions(copy, asked, set(wanted) - set(here))
-            untrusted = (name for name, trusted in here.items() if not trusted)
-            made = make_extensions(
-                conn,
-                {name: wanted[name] or theirs.get(name, asked.schema) for name in untrusted},
-                owner=asked.owner,
-            )
+            if not all(here.values()):  # then all of them, in their order: one may require another
+                schemas = {name: schema or theirs.get(name, asked.schema) for name, schema in wanted.items()}
+                made = make_extensions(conn, schemas, owner=asked.owner)
     return Replay(copy, asked.like.database, owner=asked.owner, schema=asked.schema, made_before=made)
 
 
