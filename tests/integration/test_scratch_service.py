@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -160,6 +164,85 @@ def test_what_cannot_be_dropped_is_named(
     monkeypatch.setattr(Served, "drop", held)
     with pytest.raises(LabError, match=r"there is left: runbooks_scratch_\w+ \(must be owner"):
         ask("CREATE TABLE held ()")
+
+
+LIVES = """
+import sys, time
+from runbooks_lib.postgres.scratch.lent import served
+from runbooks_lib.postgres.scratch.surroundings import Surroundings
+with served("lent", server_major=15, servers=frozenset()) as copy:
+    copy.create_database("shop", roles=("app",), owner="shop_owner", like=Surroundings(database="shop"))
+    print("made", flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def another_run() -> Iterator[subprocess.Popen[str]]:
+    """A run that has made its database and roles, and lives until it is killed."""
+    run = subprocess.Popen([sys.executable, "-c", LIVES], stdout=subprocess.PIPE, text=True)
+    try:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "made\n"
+        yield run
+    finally:
+        run.kill()
+        run.communicate()
+
+
+def wait_alone(server: Scratch) -> None:
+    """Wait until the server has noticed that whoever worked in it is gone."""
+    others = "SELECT FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    with server.connect("template1") as conn:
+        for _ in range(200):
+            if not conn.execute(others).fetchall():
+                return
+            time.sleep(0.05)
+    raise AssertionError("a session of a run that was killed stays")
+
+
+def test_what_a_killed_run_left_is_dropped_by_the_next(lender: Scratch, lend: Callable[[str], None]) -> None:
+    """And nothing else: neither what only has such a name, nor what a run that lives has made."""
+    lend("maker")
+    with lender.connect("template1") as conn:
+        conn.execute("CREATE DATABASE runbooks_scratch_000000000000")
+        conn.execute(
+            "CREATE ROLE runbooks_everybody_0; COMMENT ON ROLE runbooks_everybody_0 IS 'runbooks scratch'"
+        )
+    before = state(lender)
+    with another_run() as run:
+        alive = state(lender)
+        assert len(alive[0] - before[0]) == 1
+        assert {"app", "shop_owner"} <= alive[1] - before[1]
+        ask("CREATE TABLE beside ()", owner="another_owner")
+        assert state(lender) == alive
+        run.kill()
+    wait_alone(lender)
+    assert state(lender) == alive
+    ask("CREATE TABLE after_it ()")  # in the name of the very role that was left
+    assert state(lender) == before
+    with lender.connect("template1") as conn:
+        conn.execute("DROP DATABASE runbooks_scratch_000000000000")
+        conn.execute("DROP ROLE runbooks_everybody_0")
+
+
+def test_what_a_killed_run_left_and_others_may_not_drop_is_named(
+    lender: Scratch, lend: Callable[[str], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    lend(SUPERUSER)
+    before = state(lender)
+    with another_run():
+        pass
+    wait_alone(lender)
+    lend("shadow")
+    ask("CREATE TABLE named ()", owner="shadow")
+    assert (
+        "A run that was killed left at the server that lends room: database runbooks_scratch_" in caplog.text
+    )
+    assert "role shop_owner (permission denied" in caplog.text
+    lend(SUPERUSER)
+    ask("CREATE TABLE swept ()")
+    assert state(lender) == before
 
 
 def test_a_script_that_does_not_end_is_ended_there_too(

@@ -1,7 +1,8 @@
 """Scratch databases at a server that somebody lends for it, as Prisma's shadow database: RUNBOOKS_SCRATCH_SERVICE.
 
 For migrations whose extensions are not on this machine. Databases get random names there, and are dropped at the end
-with the roles that were made for them. Scripts run as one of these roles, never as a superuser of that server.
+with the roles that were made for them; what a run that was killed left is dropped by the next. Scripts run as one of
+these roles, never as a superuser of that server.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from runbooks_lib.errors import LabError, PreconditionFailed
+from runbooks_lib.postgres.scratch.lent_leftovers import hold, mark, sweep
 from runbooks_lib.postgres.scratch.scratch import path_option
 from runbooks_lib.postgres.scratch.surroundings import Surroundings
 from runbooks_lib.postgres.session.connect import Connection, Sessions
@@ -50,6 +52,7 @@ class Served:
     """Databases and roles of ours at a server of somebody else's; `names` leads to their real names.
 
     `everybody` is a role that all of these roles belong to and that owns the databases: each may make objects there.
+    `token` says which run made them, and a session, the `keeper`, that it lives.
     """
 
     parameters: dict[str, str] = field(repr=False)
@@ -59,7 +62,13 @@ class Served:
     lent: str = field(repr=False, default_factory=lambda: secrets.token_urlsafe(18))
     names: dict[str, str] = field(default_factory=dict)
     roles: list[str] = field(default_factory=list)
-    everybody: str = field(default_factory=lambda: f"runbooks_everybody_{secrets.token_hex(6)}")
+    token: str = field(default_factory=lambda: secrets.token_hex(6))
+    keeper: Connection | None = field(repr=False, default=None)
+
+    @property
+    def everybody(self) -> str:
+        """Return the name of the role that all others here belong to."""
+        return f"runbooks_everybody_{self.token}"
 
     @property
     def major(self) -> int:
@@ -76,14 +85,19 @@ class Served:
         """
         real = f"runbooks_scratch_{secrets.token_hex(6)}"
         with self.connect(self.parameters["dbname"]) as conn:
-            lacking = self._make_roles(conn, owner, {*roles, *like.roles})
+            lacking: tuple[str, ...] = ()
             create = sql.SQL("CREATE DATABASE {} ").format(sql.Identifier(real))
             try:
                 conn.execute(create + like.creation(self.major))
             except psycopg.Error:
                 conn.execute(create)
-                lacking += (f"the locale {like.locale_in_words}",)
+                lacking = (f"the locale {like.locale_in_words}",)
             self.names[name] = real
+            if self.keeper is None:
+                self.keeper = self.connect(name)
+                hold(self.keeper, self.token)
+            mark(conn, "DATABASE", real, self.token)
+            lacking += self._make_roles(conn, owner, {*roles, *like.roles})
             if owner != self.admin:
                 give = sql.SQL("ALTER DATABASE {} OWNER TO {}")
                 conn.execute(give.format(sql.Identifier(real), sql.Identifier(self.everybody)))
@@ -100,7 +114,9 @@ class Served:
         ours = [self.everybody, owner] if owner != self.admin else []
         try:
             for role in (*ours, *missing):
-                conn.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
+                with conn.transaction():
+                    conn.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
+                    mark(conn, "ROLE", role, self.token)
                 self.roles.append(role)
         except psycopg.errors.InsufficientPrivilege:
             if owner != self.admin:
@@ -128,7 +144,11 @@ class Served:
     def connect(self, database: str) -> Connection:
         """Open an autocommit session as the service's own role, as `read_catalog` needs it."""
         parameters = {**self.parameters, "dbname": self.names.get(database, database)}
-        settings = {"default_transaction_read_only": "off", "statement_timeout": "0"}
+        settings = {
+            "default_transaction_read_only": "off",
+            "statement_timeout": "0",
+            "idle_session_timeout": "0",
+        }
         conn = open_session(parameters, settings)
         conn.deadline_s = DEADLINE_S
         return conn
@@ -140,6 +160,8 @@ class Served:
     def drop(self) -> None:
         """Drop every database and role that was made. Raises LabError naming what could not be dropped."""
         left = []
+        if self.keeper is not None:
+            self.keeper.close()
         with self.connect(self.parameters["dbname"]) as conn:
             commands = [("DROP DATABASE IF EXISTS {} WITH (FORCE)", name) for name in self.names.values()]
             commands += [("DROP ROLE IF EXISTS {}", name) for name in self.roles]
@@ -184,6 +206,8 @@ def served(service: str, *, server_major: int, servers: frozenset[str]) -> Itera
         version=who.server_version.split()[0],
     )
     _require_fit(copy, service, who, server_major, servers)
+    with copy.connect(parameters["dbname"]) as conn:
+        sweep(conn)
     try:
         yield copy
     finally:
