@@ -14,12 +14,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from runbooks_lib.archive.believed import Believed, sealed_as
 from runbooks_lib.archive.files import write_bytes, write_json, write_text
 from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, alone, followers
 from runbooks_lib.archive.masking.mask import standing_in
 from runbooks_lib.archive.notebooks import notebooks_folder
 from runbooks_lib.archive.reader import SMALL_BYTES
+from runbooks_lib.archive.sealed_files import Believed, sealed_as
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
 from runbooks_lib.evidence import (
     HEADER,

@@ -26,7 +26,7 @@ def report(run: str, folder: str | None, lang: str, out: Path | None) -> None:
     Prints Markdown. With --out, the reports and pages of every language are written there, and their paths printed.
     RUN is its folder or URL, its id, or the beginning of its id.
     """
-    from runbooks_lib.report.html.anew import report_anew, write_anew
+    from runbooks_lib.report.html.pages import report_anew, write_anew
 
     with opened(run, folder) as found:
         if out is None:

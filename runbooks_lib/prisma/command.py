@@ -28,6 +28,7 @@ from runbooks_lib.prisma import ahead
 from runbooks_lib.prisma.child import clean_environment, run_child
 from runbooks_lib.prisma.install import install_packages, install_project
 from runbooks_lib.prisma.node import find_node
+from runbooks_lib.prisma.output import UP_TO_DATE, CliResult, Datasource, datasource, error_code, plain
 from runbooks_lib.prisma.project import (
     PrismaProject,
     find_package,
@@ -35,7 +36,6 @@ from runbooks_lib.prisma.project import (
     package_version,
     read_project,
 )
-from runbooks_lib.prisma.said import UP_TO_DATE, CliResult, Datasource, datasource, error_code, plain
 from runbooks_lib.prisma.url import DatabaseUrl, aim, database_url
 from runbooks_lib.temporary import temporary_folder
 

@@ -25,7 +25,7 @@ from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.given import read_given, read_given_text
 from runbooks_lib.prisma.child import clean_environment, run_child
 from runbooks_lib.prisma.node import find_node
-from runbooks_lib.prisma.said import CliResult, datasource, plain
+from runbooks_lib.prisma.output import CliResult, datasource, plain
 from runbooks_lib.temporary import temporary_folder
 
 TIMEOUT_S = 60.0

@@ -13,13 +13,13 @@ from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.catalog.catalog import read_catalog
 from runbooks_lib.postgres.catalog.differences import Difference, describe, in_words
 from runbooks_lib.postgres.dump.dump_script import makes_table
-from runbooks_lib.postgres.scratch.carried import NOT_CARRIED, Comparison, compare_restored
 from runbooks_lib.postgres.scratch.restore import LACKING_HINT, LeftOut, Restored, Restores
+from runbooks_lib.postgres.scratch.restored_catalog import NOT_CARRIED, Comparison, compare_restored
 from runbooks_lib.postgres.scratch.superuser_objects import OPTION, require_known
 from runbooks_lib.postgres.scratch.surroundings import read_surroundings
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps.backup_data import PATH_HINT, PATH_SET
-from runbooks_lib.steps.own import superuser_names
+from runbooks_lib.steps.own_objects import superuser_names
 
 MAX_NAMED = 5  # named in the finding; the rest is counted
 STATEMENT_LENGTH = 80

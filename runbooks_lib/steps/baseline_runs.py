@@ -23,7 +23,7 @@ from runbooks_lib.postgres.catalog.differences import Difference, differences
 from runbooks_lib.postgres.script.apply import run_script, take_lock
 from runbooks_lib.postgres.session.commit import CommitLost, Ending, Settled, commit, settle
 from runbooks_lib.postgres.session.connect import Connection, Sessions, connect, identify
-from runbooks_lib.postgres.session.work import Work, read_work
+from runbooks_lib.postgres.session.transaction_work import Work, read_work
 from runbooks_lib.steps.baseline_file import Judged, logs_of, rehearsable, runnable, sql_sha256
 
 TRIES = 3  # of a look that somebody else's work got into

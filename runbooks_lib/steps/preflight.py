@@ -35,12 +35,12 @@ from runbooks_lib.postgres.session.connect import Sessions, lost
 from runbooks_lib.postgres.session.replication import measure_lag
 from runbooks_lib.steps.declared import or_not_declared
 from runbooks_lib.steps.inspection import by_object, inspect
-from runbooks_lib.steps.own import own_objects
+from runbooks_lib.steps.own_objects import own_objects
 from runbooks_lib.steps.pending import Pending, filled_and_added, shows_baseline
 from runbooks_lib.steps.readiness import at_least, cannot_see_sessions, check_blockers, check_privileges
-from runbooks_lib.steps.reading import read_again
 from runbooks_lib.steps.replica_rows import check_rows, judge_replayed
 from runbooks_lib.steps.servers import judge_server, judge_standby
+from runbooks_lib.steps.standby_reads import read_again
 from runbooks_lib.typed import plain
 
 MIN_FREE_CONNECTIONS = 5

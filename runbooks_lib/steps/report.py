@@ -29,9 +29,8 @@ from runbooks_lib.report.document import Document, expected_sections, languages,
 from runbooks_lib.report.markdown import figures, headings
 from runbooks_lib.steps.declared import nothing_declared, or_not_declared
 from runbooks_lib.steps.inspection import by_object, inspect
-from runbooks_lib.steps.own import own_objects
+from runbooks_lib.steps.own_objects import own_objects
 from runbooks_lib.steps.pending import pending_at, shows_baseline
-from runbooks_lib.steps.reading import read_again
 from runbooks_lib.steps.replica_rows import judge_replayed
 from runbooks_lib.steps.signatures import (
     in_words,
@@ -39,6 +38,7 @@ from runbooks_lib.steps.signatures import (
     manual_items,
     signatures,
 )
+from runbooks_lib.steps.standby_reads import read_again
 from runbooks_lib.steps.way_back import way_back
 
 PLAN_ONLY = "not applied: this run only plans"

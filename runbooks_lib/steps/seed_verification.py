@@ -21,9 +21,9 @@ from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import seed_declared, seed_files
 from runbooks_lib.steps.declared import or_not_declared
 from runbooks_lib.steps.pending import judged_later, pending_at
-from runbooks_lib.steps.reading import read_again
 from runbooks_lib.steps.schema_checks import check_row_counts
 from runbooks_lib.steps.seed_declared import Compared, compare_declared, judge_row
+from runbooks_lib.steps.standby_reads import read_again
 
 MAX_UNEXPECTED = 20  # named in the finding; the rest is counted
 

@@ -17,8 +17,8 @@ from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import load_phase
 from runbooks_lib.postgres.session import replication as replication_module
 from runbooks_lib.postgres.session.connect import Sessions
-from runbooks_lib.steps import preflight, reading
-from runbooks_lib.steps.reading import read_again
+from runbooks_lib.steps import preflight, standby_reads
+from runbooks_lib.steps.standby_reads import read_again
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 Conflict = Callable[..., None]
@@ -108,10 +108,10 @@ def test_a_session_that_a_standby_cuts_is_read_again(
 
 
 def test_it_is_not_tried_for_ever(conflict: Conflict, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "PAUSE_S", 0.001)
+    monkeypatch.setattr(standby_reads, "PAUSE_S", 0.001)
     with Sessions(PHASE.targets) as sessions:
         answer = question(sessions, lambda time: conflict())()
-    assert answer.facts["times"] == reading.TIMES
+    assert answer.facts["times"] == standby_reads.TIMES
     assert answer.findings[0].verdict is Verdict.ERROR
     assert "max_standby_streaming_delay" in answer.findings[0].hint
 

@@ -15,7 +15,7 @@ from runbooks_lib.postgres.catalog.extras import check_extras
 from runbooks_lib.postgres.scratch.scratch import scratch
 from runbooks_lib.postgres.session.connect import Connection
 from runbooks_lib.steps.inspection import by_object
-from runbooks_lib.steps.own import made_by
+from runbooks_lib.steps.own_objects import made_by
 from runbooks_lib.steps.schema_checks import check_schema
 
 ORDERS = Table(

@@ -16,10 +16,10 @@ from runbooks_lib.postgres.catalog.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.dump.clients import choose, find_clients
 from runbooks_lib.postgres.dump.dump_script import makes_table
 from runbooks_lib.postgres.rows.contents import compare_contents, read_contents
-from runbooks_lib.postgres.scratch.carried import Comparison, compare_restored
 from runbooks_lib.postgres.scratch.programs import find_servers
 from runbooks_lib.postgres.scratch.restore import Restored, Restores
 from runbooks_lib.postgres.scratch.restore_data import restore_data
+from runbooks_lib.postgres.scratch.restored_catalog import Comparison, compare_restored
 from runbooks_lib.postgres.scratch.scratch import SUPERUSER, Scratch, scratch
 
 HEALTHY = {

@@ -17,11 +17,11 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from runbooks_lib.archive import reader
-from runbooks_lib.archive.believed import as_sealed
 from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, Sealed, canonical
 from runbooks_lib.archive.manifest import read as read_manifest
 from runbooks_lib.archive.masking.mask import redact
 from runbooks_lib.archive.run import Run, is_url, runs_folder
+from runbooks_lib.archive.sealed_files import as_sealed
 from runbooks_lib.archive.store.listing import Listed
 from runbooks_lib.cache import cache_directory
 from runbooks_lib.errors import EvidenceError, PreconditionFailed, RunbookError

@@ -22,7 +22,7 @@ from runbooks_lib.postgres.scratch.replay import MISSES, expect
 from runbooks_lib.postgres.scratch.restore import restore_into
 from runbooks_lib.postgres.scratch.scratch import Scratch, scratch
 from runbooks_lib.postgres.scratch.surroundings import Surroundings
-from runbooks_lib.postgres.scratch.taken_out import Makes, parts_of, take_out
+from runbooks_lib.postgres.scratch.target_copy import Makes, parts_of, take_out
 from runbooks_lib.postgres.script.script import Statement
 from runbooks_lib.postgres.session.connect import Connection
 

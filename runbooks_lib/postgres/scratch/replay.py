@@ -26,7 +26,7 @@ from runbooks_lib.postgres.scratch.restore import restore_into
 from runbooks_lib.postgres.scratch.scratch import Scratch, scratch
 from runbooks_lib.postgres.scratch.script_run import Ran, Replay, extensions_made, roles_made
 from runbooks_lib.postgres.scratch.surroundings import Surroundings
-from runbooks_lib.postgres.scratch.taken_out import made_by_scripts, needed, take_out
+from runbooks_lib.postgres.scratch.target_copy import made_by_scripts, needed, take_out
 from runbooks_lib.postgres.session.sqlstate import what_to_do
 
 # The SQLSTATEs of a script that misses something: relation, column, type or role, function, schema, a row referred to.

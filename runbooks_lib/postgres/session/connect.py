@@ -17,7 +17,6 @@ from runbooks_lib.errors import ConnectionFailed
 from runbooks_lib.phase import Target
 from runbooks_lib.postgres.session.identity import Identity, identify
 from runbooks_lib.postgres.session.kinship import Kinship, Server, kinship
-from runbooks_lib.postgres.session.planned import require_nothing_foreign_is_planned
 from runbooks_lib.postgres.session.service_file import parameters_of
 from runbooks_lib.postgres.session.session import (
     CONNECT_TIMEOUT_S,
@@ -28,6 +27,7 @@ from runbooks_lib.postgres.session.session import (
     open_session,
 )
 from runbooks_lib.postgres.session.sqlstate import what_to_do
+from runbooks_lib.postgres.session.superuser import require_nothing_foreign_is_planned
 
 __all__ = [
     "Connection", "Identity", "Row", "Session", "Sessions", "connect", "identify", "lost"

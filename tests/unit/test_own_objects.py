@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runbooks_lib.phase import load_phase
-from runbooks_lib.steps.own import made_by, own_objects
+from runbooks_lib.steps.own_objects import made_by, own_objects
 
 T = "public.t"
 
