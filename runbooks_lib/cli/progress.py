@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -109,7 +110,9 @@ def _print_plan(result: Result, *, apply: bool) -> None:
     plan = record.facts(Plan) if record else Plan()
     if result.exit_code == 0 and plan.confirmation:
         say(f"plan hash: {plan.hash}")
-        say(f"to apply it: --apply --confirm {plan.confirmation}")
+        names = result.run.header().superuser_objects
+        allowed = "".join(f"--allow-superuser-objects {shlex.quote(name)} " for name in names)
+        say(f"to apply it: {allowed}--apply --confirm {plan.confirmation}")
 
 
 def _print_stop(result: Result) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from runbooks_lib.errors import PreconditionFailed
+from runbooks_lib.facts.databases import RestoredDump
 from runbooks_lib.findings import Verdict
 from runbooks_lib.phase import load_phase
 from runbooks_lib.postgres.catalog.catalog import Catalog, read_catalog
@@ -163,7 +164,14 @@ def test_a_migrations_object_is_made_where_it_is_allowed() -> None:
 
 def test_names_that_nothing_has_are_refused() -> None:
     phase = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
-    facts = [{"by_superuser": ["public.cfun"], "needs_superuser": ["public.oc"]}]
+    facts = [
+        RestoredDump(
+            server_version="18.6",
+            fingerprint="",
+            by_superuser=("public.cfun",),
+            needs_superuser=("public.oc",),
+        )
+    ]
     assert judge_allowed(phase, ("public.cfun",), facts) == []
     (finding,) = judge_allowed(phase, ("public.cfun", "public.typo"), facts)
     assert finding.verdict is Verdict.ERROR

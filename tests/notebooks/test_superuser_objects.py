@@ -9,7 +9,10 @@ from click.testing import CliRunner
 
 from runbooks_lib.archive.run import Run
 from runbooks_lib.cli import commands
+from runbooks_lib.cli.progress import print_result
 from runbooks_lib.execution.runner import Result, run_notebooks
+from runbooks_lib.facts.databases import Proof
+from runbooks_lib.facts.writing import Plan
 from runbooks_lib.findings import Verdict
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import load_phase
@@ -33,17 +36,23 @@ def planned(runs: Path, steps: tuple[str, ...], *names: str) -> tuple[Result, Ru
     return run_notebooks(run, phase=PHASE, apply=False, confirm=lambda: "", steps=steps), run
 
 
-def test_what_is_allowed_is_in_the_run_its_backup_and_its_plan(needing: None, tmp_path: Path) -> None:
+def test_what_is_allowed_is_in_the_run_its_backup_and_its_plan(
+    needing: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     steps = ("backup", "baseline_migration")
     result, run = planned(tmp_path, steps, *NAMES)
     assert [o.verdict for o in result.outcomes] == [Verdict.PASS, Verdict.PASS], result.outcomes
-    evidence = run.evidence()
-    assert run.header()["superuser_objects"] == list(NAMES)
-    proved = evidence["backup"]["answers"]["prove"]["facts"]
-    assert proved["superuser_objects"] == list(NAMES)
-    assert sorted(proved["restored"]["legacy"]["by_superuser"]) == list(NAMES)
-    parts = evidence["baseline_migration"]["answers"]["plan"]["facts"]["parts"]
-    assert parts["superuser_objects"] == list(NAMES)
+    assert run.header().superuser_objects == NAMES
+    backup, baseline = run.record("backup"), run.record("baseline_migration")
+    assert backup is not None
+    assert baseline is not None
+    proof = backup.facts(Proof)
+    assert proof.superuser_objects == NAMES
+    assert sorted(proof.restored["legacy"].by_superuser) == list(NAMES)
+    assert baseline.facts(Plan).parts["superuser_objects"] == list(NAMES)
+    print_result(result, lang="en", apply=False)
+    to_apply = "".join(f"--allow-superuser-objects {name} " for name in NAMES)
+    assert f"to apply it: {to_apply}--apply --confirm keybuzz:" in capsys.readouterr().out
 
 
 def test_what_is_not_allowed_stays_out_and_a_name_that_nothing_has_closes_the_gate(
