@@ -1,7 +1,9 @@
 -- Views, sequences, functions, types, extensions and schemas. `names` are the parts of an object's name.
--- Functions of extensions are left out: the extension stands for them.
+-- Functions of extensions are left out: the extension stands for them. So are those that PostgreSQL makes for a range
+-- type, in the name of the superuser that its server was born with.
 WITH member AS (
-    SELECT classid, objid FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
+    SELECT classid, objid FROM pg_depend
+    WHERE (refclassid = 'pg_extension'::regclass AND deptype = 'e') OR (classid = 'pg_proc'::regclass AND deptype = 'i')
 ), own AS MATERIALIZED (
     SELECT oid, nspname, nspowner FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
 )
