@@ -186,15 +186,18 @@ def header_of(content: Any, path: Path) -> Header:
 def record_of(content: Any, path: Path) -> Record:
     """Return the JSON of a step's record, each answer's facts in their own type. Raises EvidenceError."""
     record = typed(content, Record, path)
+    if step_name(record.step) != path.stem:  # its facts would be taken for another question's
+        raise EvidenceError(
+            f"{path} says that it is the record of step {record.step}.",
+            "Verify the run: its file was changed.",
+        )
     answers = {
-        question: msgspec.structs.replace(answer, facts=_facts(record.step, question, answer.facts, path))
+        question: msgspec.structs.replace(
+            answer, facts=typed(answer.facts, FACTS.get((record.step, question), dict[str, Any]), path)
+        )
         for question, answer in record.answers.items()
     }
     return msgspec.structs.replace(record, answers=answers)
-
-
-def _facts(step: str, question: str, facts: Any, path: Path) -> Any:
-    return typed(facts, FACTS.get((step, question), dict[str, Any]), path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -289,6 +289,15 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.parametrize("step", ["", "backup"])
+def test_a_record_that_says_it_is_of_another_step_is_refused(run: Run, step: str) -> None:
+    path = run.path / "01_preflight.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"step": step}), encoding="utf-8")
+    relist(run.path, path.name)
+    with pytest.raises(EvidenceError):
+        run.record("preflight")
+
+
 @settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_verify_ends_with_a_verdict_whatever_is_in_the_folder(run: Run, data: st.DataObject) -> None:
