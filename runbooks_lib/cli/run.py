@@ -99,22 +99,10 @@ def run(
     With --resume a run that failed or was killed goes on: a step that made something is not repeated if what it
     made still stands, and steps that only look are asked anew.
     """
-    if apply and not confirm:
-        raise click.UsageError(
-            "--apply needs --confirm DATABASE:HASH8. Run without --apply first: it prints the plan and its hash."
-        )
-    if confirm and not apply:
-        raise click.UsageError("--confirm without --apply does nothing; give both, or neither.")
-    steps = _steps(first, only)
-    if resumed and (first or only):
-        raise click.UsageError("--resume decides by itself which steps are due: leave --from and --only out.")
-    chosen = _services(services)
-    if resumed and chosen:
-        raise click.UsageError("--resume goes on with the services of that run: leave --service out.")
-    if resumed and superuser_objects:
-        raise click.UsageError(
-            "--resume goes on with what that run was allowed: leave --allow-superuser-objects out."
-        )
+    _require_confirmation(apply, confirm)
+    steps, chosen = _steps(first, only), _services(services)
+    if resumed:
+        _require_nothing_new(first or only, chosen, superuser_objects)
     if prisma_project:
         os.environ["RUNBOOKS_PRISMA_PROJECT"] = prisma_project
     _require_key(key)
@@ -191,6 +179,27 @@ def _told(as_json: bool) -> Iterator[list[Run]]:
 
             say_json(stopped(made[0] if made else None, error))
         raise
+
+
+def _require_confirmation(apply: bool, confirm: str) -> None:
+    if apply and not confirm:
+        raise click.UsageError(
+            "--apply needs --confirm DATABASE:HASH8. Run without --apply first: it prints the plan and its hash."
+        )
+    if confirm and not apply:
+        raise click.UsageError("--confirm without --apply does nothing; give both, or neither.")
+
+
+def _require_nothing_new(steps: str | None, services: object, superuser_objects: object) -> None:
+    """Refuse what would have a run that is resumed be another one."""
+    if steps:
+        raise click.UsageError("--resume decides by itself which steps are due: leave --from and --only out.")
+    if services:
+        raise click.UsageError("--resume goes on with the services of that run: leave --service out.")
+    if superuser_objects:
+        raise click.UsageError(
+            "--resume goes on with what that run was allowed: leave --allow-superuser-objects out."
+        )
 
 
 def _execute(

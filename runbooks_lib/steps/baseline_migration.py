@@ -41,7 +41,7 @@ from runbooks_lib.postgres.scratch.lent import target_servers
 from runbooks_lib.postgres.scratch.surroundings import read_surroundings
 from runbooks_lib.postgres.script.consequences import Fate
 from runbooks_lib.postgres.script.lint import lint
-from runbooks_lib.postgres.session.connect import Sessions, lost
+from runbooks_lib.postgres.session.connect import Identity, Sessions, lost
 from runbooks_lib.prisma.history import folder_digest, read_folder
 from runbooks_lib.prisma.project import find_project
 from runbooks_lib.steps import baseline_runs
@@ -53,7 +53,7 @@ from runbooks_lib.steps.baseline_findings import (
     judge_rehearsal,
     judge_statement,
 )
-from runbooks_lib.steps.baseline_plan import judge_lint, judge_made, judge_plan, plan_statements
+from runbooks_lib.steps.baseline_plan import Planned, judge_lint, judge_made, judge_plan, plan_statements
 from runbooks_lib.steps.confirming import (
     judge_alone,
     judge_confirmation,
@@ -119,9 +119,9 @@ def plan(
     """Say what each statement would do, and hash everything that the plan depends on.
 
     `dumps` are the facts of backup.dump and `folder` is where they lie, `code` is the digest of the notebooks;
-    `superuser_objects` are made in the scratch database as they are allowed. Reads
-    the baseline target's catalogue and the Prisma project's migrations, and runs the script in an empty scratch
-    database, or, where it needs what the target has, in a copy made of its dump; writes nothing to any target.
+    `superuser_objects` are made in the scratch database as they are allowed. Reads the baseline target's catalogue and
+    Prisma's migrations, and runs the script in an empty scratch database, or, where it needs what the target has, in a
+    copy made of its dump; writes nothing to any target.
     Facts: `statements`, `makes` (what the script makes on its own), `pending` (what of that the target has not so),
     `parts` (what the hash is made of), `hash` and `confirmation` (DATABASE:HASH8).
     """
@@ -132,44 +132,27 @@ def plan(
         with sessions.snapshot(name) as conn:
             catalog, like = read_catalog(conn), read_surroundings(conn)
         who = sessions.identity(name)
-        dump = folder / dumps[name].path if folder and name in dumps else None
-        made = made_by(
-            (phase.baseline.file, read_sql(phase), statements),
-            owner=phase.owner,
-            server_major=who.major,
-            source=Source(
-                dump=dump,
-                fingerprint=catalog.fingerprint(),
-                dumped=dumps[name].fingerprint if name in dumps else "",
-                like=like,
-                servers=target_servers(sessions),
-                allowed=tuple(superuser_objects),
-            ),
+        source = Source(
+            dump=folder / dumps[name].path if folder and name in dumps else None,
+            fingerprint=catalog.fingerprint(),
+            dumped=dumps[name].fingerprint if name in dumps else "",
+            like=like,
+            servers=target_servers(sessions),
+            allowed=tuple(superuser_objects),
         )
-        migrations = folder_digest(read_folder(find_project()))
+        script = (phase.baseline.file, read_sql(phase), statements)
+        made = made_by(script, owner=phase.owner, server_major=who.major, source=source)
+        parts = {
+            **_depends_on(phase, who, dumps, superuser_objects),
+            "notebooks": code,
+            "catalogue": catalog.fingerprint(),
+            "prisma": folder_digest(read_folder(find_project())),
+        }
     except RunbookError as error:
         return Answer(findings=(could_not_run(Check.OBJECT_IS_ABSENT_OR_EQUAL, name, "plan", error),))
-    parts = {
-        "phase": phase.digest,
-        "notebooks": code,
-        "library": library_digest(),
-        **who.parts(),
-        "services": services_of(phase),
-        "catalogue": catalog.fingerprint(),
-        "sql": sql_sha256(phase),
-        "prisma": migrations,
-        "superuser_objects": sorted(superuser_objects),
-        "backup": {target: noted.content_sha256 for target, noted in sorted(dumps.items())},
-    }
-    live = describe(catalog)
+    live, digest = describe(catalog), plan_hash(parts)
     planned = plan_statements(statements, made.objects, catalog)
-    rows = tuple(
-        PlannedStatement(
-            line=p.statement.line, kind=p.statement.kind, object=p.statement.object, would=p.state.value
-        )
-        for p in planned
-    )
-    digest = plan_hash(parts)
+    rows = tuple(map(_row, planned))
     return Answer(
         findings=judge_plan(name, planned, made.where),
         facts=Plan(
@@ -183,6 +166,28 @@ def plan(
             scratch_version=made.server_version,
         ),
         rows=tuple(map(plain, rows)),
+    )
+
+
+def _depends_on(
+    phase: Phase, who: Identity, dumps: Mapping[str, Dump], superuser_objects: Sequence[str]
+) -> dict[str, Any]:
+    """Return what a plan is made of that is known before it is worked out: changed, it is another plan."""
+    return {
+        "phase": phase.digest,
+        "library": library_digest(),
+        **who.parts(),
+        "services": services_of(phase),
+        "sql": sql_sha256(phase),
+        "superuser_objects": sorted(superuser_objects),
+        "backup": {target: noted.content_sha256 for target, noted in sorted(dumps.items())},
+    }
+
+
+def _row(planned: Planned) -> PlannedStatement:
+    statement = planned.statement
+    return PlannedStatement(
+        line=statement.line, kind=statement.kind, object=statement.object, would=planned.state.value
     )
 
 

@@ -8,7 +8,7 @@ migrations are replayed in a scratch database and compared with what the target 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -76,32 +76,6 @@ def history(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
         state = look_at(phase, sessions, prisma)
     except RunbookError as error:
         return Answer(findings=(could_not_run(Check.HISTORY_IS_CLEAN, name, TABLE, error),))
-    found = state.history
-    ours_failed = found.failed == (migration,) and state.failed(migration)
-    clean = {
-        Check.NO_MIGRATION_IS_EDITED: (
-            found.edited,
-            "The file changed after it was applied: restore it from Git.",
-        ),
-        Check.NO_MIGRATION_HAS_FAILED: (
-            found.failed,
-            "This step settles it below: its objects all stand, or none does, or you have to mend them."
-            if ours_failed
-            else "Mend what failed, then prisma migrate resolve --rolled-back NAME.",
-        ),
-        Check.NO_MIGRATION_IS_EXTRA: (
-            found.extra,
-            "The database has a migration that the folder lacks: wrong branch?",
-        ),
-        Check.NO_MIGRATION_IS_LOST: (
-            found.lost,
-            "Its migration.sql is missing: restore the folder from Git.",
-        ),
-        Check.NO_OTHER_MIGRATION_IS_PENDING: (
-            tuple(pending for pending in found.pending if pending != migration),
-            "Deploy or resolve it first; this phase records one migration.",
-        ),
-    }
     findings = (
         judge_table(name, state),
         judge(
@@ -112,26 +86,44 @@ def history(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
             want="there",
             hint="The project's prisma/migrations lacks the folder of this name: wrong project, or wrong branch?",
         ),
-        *(
-            judge(
-                check,
-                name,
-                "migrations",
-                have=", ".join(names) or "none",
-                want="none",
-                hint=hint,
-                blocking=not (ours_failed and check == Check.NO_MIGRATION_HAS_FAILED),
-            )
-            for check, (names, hint) in clean.items()
-        ),
+        *_judge_names(name, migration, state),
         *judge_oddities(name, state),
     )
     table = tuple(
         {"migration": f.name, "recorded": state.recorded(f.name), "checksum": (f.checksum or "lost")[:16]}
         for f in state.files
     )
-    facts = RecordedHistory(history=found, relation=found.relation, schema=state.schema)
+    facts = RecordedHistory(history=state.history, relation=state.history.relation, schema=state.schema)
     return Answer(findings=findings, facts=facts, rows=table)
+
+
+def _judge_names(target: str, migration: str, state: State) -> Iterator[Finding]:
+    """Judge, of every kind of difference between the history and the folder, that no migration has it."""
+    found = state.history
+    ours_failed = found.failed == (migration,) and state.failed(migration)
+    others = tuple(pending for pending in found.pending if pending != migration)
+    mend = "Mend what failed, then prisma migrate resolve --rolled-back NAME."
+    settled = "This step settles it below: its objects all stand, or none does, or you have to mend them."
+    edited = "The file changed after it was applied: restore it from Git."
+    extra = "The database has a migration that the folder lacks: wrong branch?"
+    lost = "Its migration.sql is missing: restore the folder from Git."
+    pending = "Deploy or resolve it first; this phase records one migration."
+    for check, names, hint in (
+        (Check.NO_MIGRATION_IS_EDITED, found.edited, edited),
+        (Check.NO_MIGRATION_HAS_FAILED, found.failed, settled if ours_failed else mend),
+        (Check.NO_MIGRATION_IS_EXTRA, found.extra, extra),
+        (Check.NO_MIGRATION_IS_LOST, found.lost, lost),
+        (Check.NO_OTHER_MIGRATION_IS_PENDING, others, pending),
+    ):
+        yield judge(
+            check,
+            target,
+            "migrations",
+            have=", ".join(names) or "none",
+            want="none",
+            hint=hint,
+            blocking=not (ours_failed and check is Check.NO_MIGRATION_HAS_FAILED),
+        )
 
 
 def status(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:

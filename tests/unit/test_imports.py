@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -53,6 +54,8 @@ ROOMS = (
 )
 WITHOUT_CODE = ("phases", "texts")
 MAX_LINES = 400
+MAX_LINES_OF_A_FUNCTION = 60
+MAX_MEDIAN = 180
 NAMES_THAT_SAY_NOTHING = frozenset({"utils", "util", "helpers", "helper", "common", "misc"})
 MODULES = sorted(file for file in PACKAGE.rglob("*.py") if "node_modules" not in file.parts)
 
@@ -115,6 +118,25 @@ def test_imports_point_left(file: Path) -> None:
 def test_modules_are_small_and_named_for_what_they_do(file: Path) -> None:
     assert len(file.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
     assert file.stem not in NAMES_THAT_SAY_NOTHING
+
+
+def test_half_of_the_modules_are_short() -> None:
+    assert median(len(file.read_text(encoding="utf-8").splitlines()) for file in MODULES) < MAX_MEDIAN
+
+
+def long_functions(source: str) -> list[str]:
+    return [
+        node.name
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno >= MAX_LINES_OF_A_FUNCTION
+    ]
+
+
+def test_no_function_is_long() -> None:
+    assert [(f.name, name) for f in MODULES for name in long_functions(f.read_text("utf-8"))] == []
+    assert long_functions("def f():\n" + "    pass\n" * 59) == []
+    assert long_functions("def f():\n" + "    pass\n" * 60) == ["f"]
 
 
 def test_there_are_modules_to_look_at() -> None:
