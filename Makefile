@@ -24,7 +24,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test bench lab notebooks faults lint clean
+.PHONY: help install demo test bench lab notebooks schemas faults lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +48,9 @@ faults: $(INSTALLED) ## kill a demo twenty times, two operators at once, and the
 
 notebooks: $(INSTALLED) ## run the notebooks in a lab, and write down what they show: commit that with them
 	@$(BIN)/python tests/notebooks/record.py
+
+schemas: $(INSTALLED) ## write the JSON Schemas of what others read of runs, from the types
+	@$(BIN)/python tests/schemas.py
 
 lint: $(INSTALLED) ## check style, types and workflows, and that notebooks hold no metadata of who ran them
 	@$(BIN)/ruff check .

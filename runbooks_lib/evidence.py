@@ -25,7 +25,6 @@ HEADER = "run.json"
 SCHEMA_VERSION = 1  # of run.json and of a step's record
 # A dump has the time in its name: another run's dump is another file, and no difference.
 _DUMP_TIME = re.compile(r"(?<=_)\d{8}_\d{6}(?=[_.]|\b)")
-_QUESTION = {kind: question for question, kind in FACTS.items()}
 Mode = Literal["plan", "apply"]
 F = TypeVar("F", bound=Facts)
 
@@ -155,7 +154,7 @@ class Record(Typed, kw_only=True):
 
     def facts(self, kind: type[F]) -> F:
         """Return the facts of the question that has this kind; empty ones when it was not asked."""
-        answer = self.answers.get(_QUESTION[kind][1])
+        answer = self.answers.get(kind.QUESTION[1])
         return kind() if answer is None else answer.facts
 
     def to_json(self) -> dict[str, Any]:
@@ -252,7 +251,7 @@ class Evidence:
 
     def facts(self, kind: type[F]) -> F:
         """Return the facts of the question that has this kind; empty ones when it was not asked."""
-        record = self.records.get(_QUESTION[kind][0])
+        record = self.records.get(kind.QUESTION[0])
         return kind() if record is None else record.facts(kind)
 
     @property

@@ -8,30 +8,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runbooks_lib.errors import ConnectionFailed, PreconditionFailed
+from runbooks_lib.facts.contents import Deployment
 from runbooks_lib.package import how_to_add
 
 TIMEOUT_S = (5.0, 10.0)  # to connect, to read
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
-    """The state of one Deployment; `image` joins its containers' images, without credentials.
-
-    `available` is the Deployment's own condition, None where Kubernetes has not set it yet.
-    """
-
-    namespace: str
-    name: str
-    exists: bool
-    replicas: int = 0
-    ready: int = 0
-    image: str | None = None
-    available: bool | None = None
 
 
 def deployment_state(namespace: str, name: str, kubeconfig: Path | None = None) -> Deployment | None:

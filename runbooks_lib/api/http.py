@@ -13,12 +13,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import cache
 from typing import Any
 
 import httpcore
 import httpx
+
+from runbooks_lib.facts.contents import RouteState
 
 TIMEOUT_S = 5.0
 BODY_S = 1.0  # how long a body is waited for: a stream of events never ends
@@ -29,17 +30,6 @@ _NO_SUCH_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", sock
 
 Headers = Mapping[str, str]
 NO_HEADERS: Headers = {}
-
-
-class RouteState(StrEnum):
-    """What a service says about one route."""
-
-    PRESENT = "present"
-    ABSENT = "absent"
-    NOT_DEPLOYED = "not_deployed"  # no base URL, no such host, or nobody listens
-    UNREACHABLE = "unreachable"  # could not be checked: time-out, TLS, no route, no HTTP
-    SERVER_ERROR = "server_error"
-    INDISTINCT = "indistinct"  # could not be told: paths that cannot exist get the same answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,10 @@ import secrets
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache
 
-from runbooks_lib.api.http import NO_HEADERS, TIMEOUT_S, Headers, Reply, RouteState, ask
+from runbooks_lib.api.http import NO_HEADERS, TIMEOUT_S, Headers, Reply, ask
+from runbooks_lib.facts.contents import Probe, RouteState, ServiceProbe
 
 DECOY = "__runbooks_probe__"
 MAX_WORKERS = 4
@@ -26,36 +26,6 @@ REFUSALS = frozenset({301, 302, 303, 307, 308, 400, 401, 403, 407})  # what a gu
 _ANSWERED = frozenset({RouteState.PRESENT, RouteState.ABSENT})
 
 Route = tuple[str, str]  # method and path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
-    """What one request for one route came to; `reason` is one line without credentials."""
-
-    method: str
-    path: str
-    state: RouteState
-    status: int | None
-    reason: str
-    duration_ms: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceProbe:
-    """What a service answers to a path that cannot exist.
-
-    `state` is ABSENT for a service that answers as it should, INDISTINCT for one that has an answer to everything.
-    """
-
-    state: RouteState
-    status: int | None
-    reason: str
-    duration_ms: float
-
-    @property
-    def answers(self) -> bool:
-        """Whether anything at all came back over HTTP."""
-        return self.status is not None
 
 
 def probe_service(

@@ -9,36 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
 from runbooks_lib.api.routes_in_source import Declared, declared_routes
 from runbooks_lib.errors import PreconditionFailed
+from runbooks_lib.facts.contents import Hit, Match
 
 SKIPPED_FOLDERS = frozenset({"node_modules", ".git", "dist", ".next", "__tests__", "__mocks__"})
 SUFFIXES = (".js", ".ts", ".mjs", ".cjs", ".mts", ".cts", ".jsx", ".tsx")
 NOT_THE_SERVICE = (".test", ".spec", ".d")  # before the suffix: tests and type declarations
 MAX_FILE_BYTES = 500_000
 MAX_TEXT_CHARS = 200
-
-
-class Match(StrEnum):
-    """How the route in the source resembles the wanted one, the surest first."""
-
-    EXACT = "exact"
-    PARAMETER = "parameter"  # a parameter in the source stands where the wanted path has a word
-    SUFFIX = "suffix"  # the source has the end of the path; its prefix is registered elsewhere
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hit:
-    """One place that declares the route: `file` is relative to the tree, `path` is as found there."""
-
-    file: str
-    line: int
-    text: str
-    path: str
-    match: Match
 
 
 @dataclass(slots=True)

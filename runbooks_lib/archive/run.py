@@ -123,8 +123,11 @@ class Run:
 
     def header_json(self) -> dict[str, Any]:
         """Return run.json as it stands there, for who prints or changes it. Raises EvidenceError as `header` does."""
+        return self._header_json(sealed_as(self.path))
+
+    def _header_json(self, sealed: Believed | None) -> dict[str, Any]:
         path = self.path / HEADER
-        believed = sealed_as(self.path) or Believed({}, sealed=False)
+        believed = sealed or Believed({}, sealed=False)
         content = believed.read(self.path, HEADER, limit_bytes=SMALL_BYTES)
         if content is None:
             raise EvidenceError(f"{path} cannot be read: there is none.", "Name the folder of a run.")
@@ -211,9 +214,11 @@ class Run:
 
     def evidence(self) -> Evidence:
         """Return header and records of the run as they are now. Raises EvidenceError as `read` does."""
-        believed = self.believed()
+        sealed = sealed_as(self.path)  # once for all files: a seal names hundreds
+        header = self._header_json(sealed)
+        believed = sealed or Believed(header_of(header, self.path / HEADER).digests, sealed=False)
         records = {step: believed.read(self.path, f"{step_name(step)}.json") for step in STEPS}
-        return Evidence.from_json(self.header_json(), records, self.path)
+        return Evidence.from_json(header, records, self.path)
 
     def believed(self) -> Believed:
         """Return what the run's files must be to be believed. Raises EvidenceError when that cannot be read."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from enum import StrEnum
+from typing import Any, ClassVar
 
 from runbooks_lib.facts.base import Facts
 from runbooks_lib.facts.databases import Lag, Schema
@@ -25,6 +26,7 @@ class SeedFacts(Facts):
     A set has target, table, tenant and `declared`; its other keys are kinds, such as missing or different.
     """
 
+    QUESTION: ClassVar = ("seed_verification", "rows")
     rows: tuple[SeedFact, ...] = ()
     sets: tuple[dict[str, Any], ...] = ()
 
@@ -32,19 +34,39 @@ class SeedFacts(Facts):
 class RowCounts(Facts):
     """seed_verification.row_counts: the number of rows by target and table."""
 
+    QUESTION: ClassVar = ("seed_verification", "row_counts")
     rows: dict[str, dict[str, int]] = {}
 
 
-class ServiceReply(Typed):
-    """What a service answers to a path that cannot exist; `reason` is one line without credentials."""
+class RouteState(StrEnum):
+    """What a service says about one route."""
 
-    state: str
+    PRESENT = "present"
+    ABSENT = "absent"
+    NOT_DEPLOYED = "not_deployed"  # no base URL, no such host, or nobody listens
+    UNREACHABLE = "unreachable"  # could not be checked: time-out, TLS, no route, no HTTP
+    SERVER_ERROR = "server_error"
+    INDISTINCT = "indistinct"  # could not be told: paths that cannot exist get the same answer
+
+
+class ServiceProbe(Typed):
+    """What a service answers to a path that cannot exist; `reason` is one line without credentials.
+
+    `state` is ABSENT for a service that answers as it should, INDISTINCT for one that has an answer to everything.
+    """
+
+    state: RouteState
     status: int | None
     reason: str
     duration_ms: float
 
+    @property
+    def answers(self) -> bool:
+        """Whether anything at all came back over HTTP."""
+        return self.status is not None
 
-class DeployedAs(Typed):
+
+class Deployment(Typed):
     """The state of one Deployment; `image` joins its containers' images, without credentials.
 
     `available` is the Deployment's own condition, None where Kubernetes has not set it yet.
@@ -62,40 +84,50 @@ class DeployedAs(Typed):
 class ServiceState(Typed):
     """Whether a service answers, and its Deployment (None: not asked)."""
 
-    probe: ServiceReply
+    probe: ServiceProbe
     answers: bool
-    deployment: DeployedAs | None = None
+    deployment: Deployment | None = None
 
 
 class Services(Facts):
     """api_routes.services: the state of each service."""
 
+    QUESTION: ClassVar = ("api_routes", "services")
     services: dict[str, ServiceState] = {}
 
 
-class RouteReply(ServiceReply):
+class Probe(ServiceProbe):
     """What one request for one route came to at a service."""
 
-    service: str
     method: str
     path: str
+    service: str = ""
 
 
 class Routes(Facts):
     """api_routes.routes: one reply for each route and service."""
 
-    probes: tuple[RouteReply, ...] = ()
+    QUESTION: ClassVar = ("api_routes", "routes")
+    probes: tuple[Probe, ...] = ()
 
 
-class Place(Typed):
+class Match(StrEnum):
+    """How the route in the source resembles the wanted one, the surest first."""
+
+    EXACT = "exact"
+    PARAMETER = "parameter"  # a parameter in the source stands where the wanted path has a word
+    SUFFIX = "suffix"  # the source has the end of the path; its prefix is registered elsewhere
+
+
+class Hit(Typed):
     """One place that declares a route: `file` is relative to the tree, `path` is as found there."""
 
-    service: str
     file: str
     line: int
-    text: str = ""
-    path: str = ""
-    match: str = ""
+    text: str
+    path: str
+    match: Match
+    service: str = ""
 
 
 class SourceRoute(Typed):
@@ -104,12 +136,13 @@ class SourceRoute(Typed):
     method: str
     path: str
     tables: tuple[str, ...] = ()
-    hits: tuple[Place, ...] = ()
+    hits: tuple[Hit, ...] = ()
 
 
 class Sources(Facts):
     """api_routes.source: the name of each service's tree, and where each route is declared."""
 
+    QUESTION: ClassVar = ("api_routes", "source")
     trees: dict[str, str] = {}
     routes: tuple[SourceRoute, ...] = ()
 
@@ -117,6 +150,7 @@ class Sources(Facts):
 class LastLook(Schema):
     """report.last_look: what each target holds at the end, and the lag of each standby."""
 
+    QUESTION: ClassVar = ("report", "last_look")
     lag: dict[str, Lag] = {}
 
 
@@ -133,6 +167,7 @@ class Signature(Typed):
 class SignOff(Facts):
     """report.sign_off: the signatures."""
 
+    QUESTION: ClassVar = ("report", "sign_off")
     signed: tuple[Signature, ...] = ()
 
     @property
@@ -161,6 +196,7 @@ class Box(Typed):
 class Checklist(Facts):
     """report.checklist: the items as they were judged."""
 
+    QUESTION: ClassVar = ("report", "checklist")
     items: tuple[Box, ...] = ()
 
 
@@ -174,4 +210,5 @@ class ReportFile(Typed):
 class Reports(Facts):
     """report.write: the report in each language."""
 
+    QUESTION: ClassVar = ("report", "write")
     files: dict[str, ReportFile] = {}

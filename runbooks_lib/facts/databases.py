@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from runbooks_lib.facts.base import Facts
 from runbooks_lib.typed import Moment, Typed
 
@@ -33,6 +35,7 @@ class Who(Typed):
 class Targets(Facts):
     """preflight.targets: who answered, by target."""
 
+    QUESTION: ClassVar = ("preflight", "targets")
     targets: dict[str, Who] = {}
 
 
@@ -48,6 +51,7 @@ class Sought(Typed):
 class Matrix(Facts):
     """preflight.find_objects: where the declared objects are."""
 
+    QUESTION: ClassVar = ("preflight", "find_objects")
     matrix: tuple[Sought, ...] = ()
 
 
@@ -86,6 +90,7 @@ class Held(Typed):
 class Schema(Facts):
     """preflight.schema: what each target holds."""
 
+    QUESTION: ClassVar = ("preflight", "schema")
     targets: dict[str, Held] = {}
 
 
@@ -123,12 +128,14 @@ class Lag(Typed):
 class Replication(Facts):
     """preflight.replication: the lag of each standby."""
 
+    QUESTION: ClassVar = ("preflight", "replication")
     lag: dict[str, Lag] = {}
 
 
 class Readiness(Facts):
     """preflight.readiness: the size of the largest database, and what is free where the runs are kept."""
 
+    QUESTION: ClassVar = ("preflight", "readiness")
     database_bytes: int | None = None
     free_bytes: int | None = None
 
@@ -144,6 +151,7 @@ class ChosenClient(Typed):
 class Clients(Facts):
     """backup.client: the client of each target."""
 
+    QUESTION: ClassVar = ("backup", "client")
     clients: dict[str, ChosenClient] = {}
 
 
@@ -170,9 +178,9 @@ class Dump(Typed, omit_defaults=True):
     path: str
     size_bytes: int
     sha256: str
+    complete: bool
     database: str
     fingerprint: str
-    complete: bool = True
     content_sha256: str = ""
     dumped: str = ""
     data: RowsDump | None = None
@@ -181,6 +189,7 @@ class Dump(Typed, omit_defaults=True):
 class Dumps(Facts):
     """backup.dump: the dumps, by target."""
 
+    QUESTION: ClassVar = ("backup", "dump")
     dumps: dict[str, Dump] = {}
 
 
@@ -197,5 +206,6 @@ class RestoredDump(Typed):
 class Proof(Facts):
     """backup.prove: what each target's dump restored to, and what a superuser may make in scratch servers."""
 
+    QUESTION: ClassVar = ("backup", "prove")
     restored: dict[str, RestoredDump] = {}
     superuser_objects: tuple[str, ...] = ()

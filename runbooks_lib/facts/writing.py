@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from runbooks_lib.facts.base import Facts
 from runbooks_lib.typed import Typed
@@ -12,6 +12,7 @@ from runbooks_lib.typed import Typed
 class Parsed(Facts):
     """baseline_migration.parse: the SQL file, and how many statements it has."""
 
+    QUESTION: ClassVar = ("baseline_migration", "parse")
     file: str | None = None
     sha256: str | None = None
     statements: int | None = None
@@ -34,6 +35,7 @@ class Plan(Facts):
     says in which run it was made.
     """
 
+    QUESTION: ClassVar = ("baseline_migration", "plan")
     parts: dict[str, Any] = {}
     hash: str = ""
     confirmation: str = ""
@@ -70,6 +72,7 @@ class Rehearsal(Facts):
     `left` are the lines of the statements that were left out, `sequences` those that it moved nonetheless.
     """
 
+    QUESTION: ClassVar = ("baseline_migration", "rehearse")
     before: Fingerprint | None = None
     after: Fingerprint | None = None
     first: dict[str, Written] = {}
@@ -89,6 +92,7 @@ class Confirmed(Typed):
 class Confirmation(Facts):
     """baseline_migration.confirmation: what was confirmed; None when nothing is to be written."""
 
+    QUESTION: ClassVar = ("baseline_migration", "confirmation")
     confirmed: Confirmed | None = None
 
 
@@ -104,6 +108,7 @@ class Outcome(Typed):
 class Applied(Facts):
     """baseline_migration.apply: whether the baseline is applied (None: nobody can tell), and what the server said."""
 
+    QUESTION: ClassVar = ("baseline_migration", "apply")
     applied: bool | None = False
     outcomes: tuple[Outcome, ...] = ()
     transaction: Mapping[str, Any] | None = None
@@ -112,6 +117,7 @@ class Applied(Facts):
 class SecondRun(Facts):
     """baseline_migration.second_run: the catalogue before and after, and what the transaction itself wrote."""
 
+    QUESTION: ClassVar = ("baseline_migration", "second_run")
     before: Fingerprint | None = None
     after: Fingerprint | None = None
     rows: dict[str, Written] = {}
@@ -139,6 +145,7 @@ class PrismaHistory(Typed):
 class RecordedHistory(Facts):
     """prisma_resolve.history: the history, and in which schema its table was found."""
 
+    QUESTION: ClassVar = ("prisma_resolve", "history")
     history: PrismaHistory | None = None
     relation: str | None = None
     schema: str = "public"
@@ -160,6 +167,7 @@ class Said(Typed):
 class PrismaStatus(Facts):
     """prisma_resolve.status: Prisma's version, its engine, and its words."""
 
+    QUESTION: ClassVar = ("prisma_resolve", "status")
     version: str | None = None
     engine: str | None = None
     said: Said | None = None
@@ -168,6 +176,7 @@ class PrismaStatus(Facts):
 class LiveSchema(Facts):
     """prisma_resolve.live_schema: what was replayed and compared, and what of it is not as the migrations make it."""
 
+    QUESTION: ClassVar = ("prisma_resolve", "live_schema")
     migrations: tuple[str, ...] = ()
     scratch_version: str = ""
     objects: int = 0
@@ -182,6 +191,7 @@ class LiveSchema(Facts):
 class Resolved(Facts, omit_defaults=True):
     """prisma_resolve.resolve: what Prisma was told, whether it was recorded now or before, and its words."""
 
+    QUESTION: ClassVar = ("prisma_resolve", "resolve")
     command: str | None = None
     recorded: bool | None = None
     already: bool | None = None
@@ -199,5 +209,6 @@ class RecordedRow(Typed):
 class PrismaConfirmed(Facts):
     """prisma_resolve.confirm: Prisma's words after it was recorded, and the row."""
 
+    QUESTION: ClassVar = ("prisma_resolve", "confirm")
     said: Said | None = None
     row: RecordedRow | None = None

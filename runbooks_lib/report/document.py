@@ -174,4 +174,4 @@ def _stand(seen: Evidence, migration: actions.Migration, prisma: actions.PrismaV
         return "unknown"
     if migration.applied:
         return "applied"
-    return "plan" if seen.header.mode == "plan" and not prisma.recorded else "withheld"
+    return "plan" if seen.header.mode == "plan" and not prisma.resolved.recorded else "withheld"

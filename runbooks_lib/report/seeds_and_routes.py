@@ -12,8 +12,8 @@ from runbooks_lib.evidence import Evidence, judged, passed
 from runbooks_lib.facts.contents import (
     Box,
     Checklist,
-    DeployedAs,
-    RouteReply,
+    Deployment,
+    Probe,
     Routes,
     SeedFact,
     SeedFacts,
@@ -76,7 +76,7 @@ class ServiceView:
     state: str | None
     answers: bool
     reason: str | None
-    deployment: DeployedAs | None
+    deployment: Deployment | None
     probed: int
     present: int
     declared: int
@@ -92,7 +92,7 @@ class RouteView:
 
     method: str
     path: str
-    probes: Mapping[str, RouteReply | None]
+    probes: Mapping[str, Probe | None]
     served: Verdict | None
     sources: tuple[str, ...]
     tables: tuple[str, ...]

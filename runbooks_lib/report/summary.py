@@ -14,38 +14,91 @@ from runbooks_lib.archive.run import Run
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import EvidenceError, RunbookError
 from runbooks_lib.evidence import step_name
-from runbooks_lib.findings import CLOSING, Verdict, could_not_run
+from runbooks_lib.findings import CLOSING, Finding, Verdict, could_not_run
+from runbooks_lib.typed import Typed, plain
 
 SHOWN = 50  # closing findings in a job's summary, of which GitHub shows 1 MiB
 MARKS = {Verdict.PASS: "✅", Verdict.OPEN: "🟡", Verdict.SKIP: "⚪", Verdict.FAIL: "❌", Verdict.ERROR: "🛑"}
 
 
-def result(run: Run) -> dict[str, Any]:
-    """Return what `--json` prints of a run: its header, and with it `folder`, `plan`, `findings`, `open`, `closing`.
+class PlanTold(Typed):
+    """The plan of a run, and what confirms it."""
 
-    `plan` is None or {hash, confirmation}; `findings` counts them by verdict; `open` are the open items of the
-    checklist; `closing` are the findings that closed a gate, with their step and question, and what else ended the run.
-    """
+    hash: str
+    confirmation: str
+
+
+class OpenItem(Typed):
+    """An open item of the checklist."""
+
+    object: str
+    have: str
+
+
+class Closing(Typed, omit_defaults=True):
+    """A finding that closed a gate, with its step and question; both are "-" where the run itself was stopped."""
+
+    step: str
+    question: str
+    check: str
+    target: str
+    object: str
+    have: str
+    want: str
+    verdict: Verdict
+    hint: str
+    note: str = ""
+
+
+class Told(Typed):
+    """What `--json` prints of a run beside its header: `findings` counts them by verdict."""
+
+    folder: str
+    plan: PlanTold | None
+    findings: dict[str, int]
+    open: list[OpenItem]
+    closing: list[Closing]
+
+
+def result(run: Run) -> dict[str, Any]:
+    """Return what `--json` prints of a run: its header as it stands there, and what `Told` adds."""
     evidence = run.evidence()
     all_of_them = list(evidence.judged())
     counted = Counter(each.finding.verdict for each in all_of_them)
     plan = evidence.plan
-    return run.header_json() | {
-        "folder": str(run.path),
-        "plan": {"hash": plan.hash, "confirmation": plan.confirmation} if plan else None,
-        "findings": {verdict.value: counted[verdict] for verdict in Verdict},
-        "open": [
-            {"object": each.finding.object, "have": each.finding.have}
+    closing = [
+        (each.step, each.question, each.finding) for each in all_of_them if each.finding.verdict in CLOSING
+    ]
+    told = Told(
+        folder=str(run.path),
+        plan=PlanTold(hash=plan.hash, confirmation=plan.confirmation) if plan else None,
+        findings={verdict.value: counted[verdict] for verdict in Verdict},
+        open=[
+            OpenItem(object=each.finding.object, have=each.finding.have)
             for each in all_of_them
             if each.finding.check == Check.CHECKLIST_ITEM_HOLDS and each.finding.verdict is Verdict.OPEN
         ],
-        "closing": [
-            {"step": each.step, "question": each.question, **each.finding.to_dict()}
-            for each in all_of_them
-            if each.finding.verdict in CLOSING
-        ]
-        + [{"step": step, "question": "-", **stop.to_dict()} for step, stop in evidence.stops()],
-    }
+        closing=[
+            *(_closing_of(*each) for each in closing),
+            *(_closing_of(step, "-", stop) for step, stop in evidence.stops()),
+        ],
+    )
+    return {**run.header_json(), **plain(told)}
+
+
+def _closing_of(step: str, question: str, finding: Finding) -> Closing:
+    return Closing(
+        step=step,
+        question=question,
+        check=finding.check,
+        target=finding.target,
+        object=finding.object,
+        have=finding.have,
+        want=finding.want,
+        verdict=finding.verdict,
+        hint=finding.hint,
+        note=finding.note,
+    )
 
 
 def stopped(run: Run | None, error: RunbookError) -> dict[str, Any]:

@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
-from runbooks_lib.api.deployments import Deployment, deployment_state
+from msgspec.structs import replace
+
+from runbooks_lib.api.deployments import deployment_state
 from runbooks_lib.api.headers import headers_of
-from runbooks_lib.api.http import SAFE_METHODS, RouteState
-from runbooks_lib.api.probes import Probe, ServiceProbe, probe_routes, probe_service
-from runbooks_lib.api.source import Hit, SourceTree, read_tree
+from runbooks_lib.api.http import SAFE_METHODS
+from runbooks_lib.api.probes import probe_routes, probe_service
+from runbooks_lib.api.source import SourceTree, read_tree
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.facts.contents import (
-    DeployedAs,
-    Place,
-    RouteReply,
+    Deployment,
+    Hit,
+    Probe,
     Routes,
-    ServiceReply,
+    RouteState,
+    ServiceProbe,
     Services,
     ServiceState,
     SourceRoute,
@@ -61,9 +63,9 @@ def services(phase: Phase, sessions: Sessions) -> Answer:
             )
             deployment = None
         facts[name] = ServiceState(
-            probe=ServiceReply(**asdict(probe)),
+            probe=probe,
             answers=_answers(probe),
-            deployment=None if deployment is None else DeployedAs(**asdict(deployment)),
+            deployment=deployment,
         )
         findings.append(_judge_service(service, probe))
         findings.extend(_judge_deployment(service, deployment))
@@ -87,7 +89,7 @@ def routes(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
     """
     at_services: list[Finding] = []
     untold: set[str] = set()  # routes that a guard stands before, somewhere
-    facts: list[RouteReply] = []
+    facts: list[Probe] = []
     for name, service in phase.services.items():
         declared = [r for r in phase.routes if name in r.services]
         safe = [r for r in declared if apply or r.method in SAFE_METHODS]
@@ -101,7 +103,7 @@ def routes(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
         probes = probe_routes(_base_url(service), [(r.method, r.path) for r in safe], headers=headers)
         for route, probe in zip(safe, probes, strict=True):
             at_services.append(_judge_route(service, route, probe))
-            facts.append(RouteReply(service=name, **asdict(probe)))
+            facts.append(replace(probe, service=name))
             if probe.state is RouteState.INDISTINCT:
                 untold.add(_named(route))
         at_services.extend(_not_probed(name, route) for route in declared if route not in safe)
@@ -122,7 +124,7 @@ def source(phase: Phase, sessions: Sessions) -> Answer:
     """
     findings: list[Finding] = []
     trees: dict[str, str] = {}
-    declared: dict[str, list[Place]] = {_named(route): [] for route in phase.routes}
+    declared: dict[str, list[Hit]] = {_named(route): [] for route in phase.routes}
     for name, service in phase.services.items():
         if service.source_env is None:
             continue
@@ -137,7 +139,7 @@ def source(phase: Phase, sessions: Sessions) -> Answer:
         for route in mine:
             hits = tree.find(route.method, route.path) if tree else ()
             findings.append(_judge_source(name, service, route, hits, tree))
-            declared[_named(route)].extend(Place(service=name, **asdict(hit)) for hit in hits)
+            declared[_named(route)].extend(replace(hit, service=name) for hit in hits)
     facts = Sources(
         trees=trees,
         routes=tuple(

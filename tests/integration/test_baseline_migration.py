@@ -38,7 +38,13 @@ SHIPPED = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 DATABASE = "baseline_test"
 DUMPS = {
     "legacy": Dump(
-        path="s.sql", size_bytes=1, sha256="a" * 64, content_sha256="a" * 64, database="", fingerprint=""
+        path="s.sql",
+        size_bytes=1,
+        complete=True,
+        sha256="a" * 64,
+        content_sha256="a" * 64,
+        database="",
+        fingerprint="",
     )
 }
 MADE = ("script_makes_what_it_says", "objects of the script")

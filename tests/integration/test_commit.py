@@ -30,7 +30,13 @@ SHIPPED = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 DATABASE = "commit_test"
 DUMPS = {
     "legacy": Dump(
-        path="s.sql", size_bytes=1, sha256="a" * 64, content_sha256="a" * 64, database="", fingerprint=""
+        path="s.sql",
+        size_bytes=1,
+        complete=True,
+        sha256="a" * 64,
+        content_sha256="a" * 64,
+        database="",
+        fingerprint="",
     )
 }
 COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"  # as the protocol's simple query

@@ -13,8 +13,9 @@ import httpcore
 import pytest
 
 from runbooks_lib.api import http, probes
-from runbooks_lib.api.http import RouteState, ask
+from runbooks_lib.api.http import ask
 from runbooks_lib.api.probes import probe_routes, probe_service
+from runbooks_lib.facts.contents import RouteState
 
 Decide = Callable[[str, str], int]
 

@@ -15,9 +15,10 @@ from urllib.parse import quote
 import pytest
 
 from runbooks_lib.api.headers import headers_of
-from runbooks_lib.api.http import RouteState, ask
+from runbooks_lib.api.http import ask
 from runbooks_lib.api.probes import DECOY, Probe, probe_routes, siblings
 from runbooks_lib.errors import PreconditionFailed
+from runbooks_lib.facts.contents import RouteState
 
 Reply = tuple[int, dict[str, str], str]
 App = Callable[[str, str, dict[str, str]], Reply]

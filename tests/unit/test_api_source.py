@@ -11,8 +11,9 @@ import pytest
 
 from runbooks_lib.api import source
 from runbooks_lib.api.routes_in_source import declared_routes
-from runbooks_lib.api.source import Match, read_tree
+from runbooks_lib.api.source import read_tree
 from runbooks_lib.errors import PreconditionFailed
+from runbooks_lib.facts.contents import Match
 
 STATUS = "/api/v1/marketplaces/amazon/status"
 

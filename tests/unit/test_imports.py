@@ -52,7 +52,7 @@ ROOMS = (
     "cli",
     "notebooks",
 )
-WITHOUT_CODE = ("phases", "texts")
+WITHOUT_CODE = ("phases", "schemas", "texts")
 MAX_LINES = 400
 MAX_LINES_OF_A_FUNCTION = 60
 MAX_MEDIAN = 180

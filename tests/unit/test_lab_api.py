@@ -14,8 +14,8 @@ from contextlib import contextmanager
 
 import httpx
 
-from runbooks_lib.api.http import RouteState
 from runbooks_lib.api.probes import probe_routes, probe_service
+from runbooks_lib.facts.contents import RouteState
 from runbooks_lib.lab.api import AMAZON_ROUTES, KeybuzzApi, main
 
 

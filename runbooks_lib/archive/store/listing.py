@@ -5,11 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from runbooks_lib.archive.run import Run, all_runs
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
 from runbooks_lib.evidence import HEADER, Header, header_of
+from runbooks_lib.typed import Typed, plain
+
+State = Literal["complete", "stopped", "open", "unreadable"]
+
+
+class InList(Typed, omit_defaults=True):
+    """What `runs list --json` tells of a run beside its header, which is left out where it cannot be read."""
+
+    id: str
+    folder: str
+    state: State
+    sealed: bool
+    duration_s: float | None
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +52,7 @@ class Listed:
         return self.header.verdict or "-" if self.header else "-"
 
     @property
-    def state(self) -> str:
+    def state(self) -> State:
         """Return complete, stopped (it ended early), open (it has not ended, or was killed) or unreadable."""
         if self.header is None:
             return "unreadable"
@@ -53,9 +67,15 @@ class Listed:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the run's header with what else is told of it, for JSON."""
-        told = {"id": self.id, "folder": self.where, "state": self.state, "sealed": self.sealed}
-        told |= {"duration_s": self.duration_s}
-        return {**self.content, **told, **({"problem": self.problem} if self.problem else {})}
+        told = InList(
+            id=self.id,
+            folder=self.where,
+            state=self.state,
+            sealed=self.sealed,
+            duration_s=self.duration_s,
+            problem=self.problem,
+        )
+        return {**self.content, **plain(told)}
 
 
 def listed(runs: Path) -> list[Listed]:
