@@ -16,6 +16,7 @@ from runbooks_lib.evidence import Answered, Header, Record
 from runbooks_lib.facts import FACTS
 from runbooks_lib.facts.writing import KeptPlan
 from runbooks_lib.phase import STEPS
+from runbooks_lib.report.diff import Difference
 from runbooks_lib.report.summary import Told
 from runbooks_lib.typed import Moment
 
@@ -35,6 +36,7 @@ def schemas() -> dict[str, Json]:
         "verdicts.json": schema(Summary, "verdicts.json: every verdict of a run"),
         "manifest.json": schema(Manifest, "manifest.json: the seal of a run"),
         "run-output.json": all_of([Header, Told], "what `runbooks run --json` prints of a run"),
+        "diff-output.json": schema(Difference, "what `runbooks runs diff --json` prints"),
         "list-output.json": each_of(InList, "what `runbooks runs list --json` prints"),
     }
 

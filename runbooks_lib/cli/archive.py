@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +16,7 @@ from runbooks_lib.visible import visible
 if TYPE_CHECKING:
     from runbooks_lib.archive.run import Run
     from runbooks_lib.archive.store.listing import Listed
+    from runbooks_lib.report.diff import About, Difference
 
 RUNS = click.option(
     "--runs",
@@ -110,11 +111,12 @@ def diff_(a: str, b: str, folder: str | None, as_json: bool) -> None:
     A and B are folders or URLs, ids, or the beginnings of ids.
     """
     from runbooks_lib.report.diff import diff
+    from runbooks_lib.typed import plain
 
     with opened(a, folder) as before, opened(b, folder) as after:
         told = diff(before, after)
     if as_json:
-        say_json(told)
+        say_json(plain(told))
         return
     for line in _told(told):
         say(line)
@@ -189,24 +191,25 @@ def _table(rows: list[tuple[str, ...]]) -> Iterator[str]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _told(told: Mapping[str, Any]) -> Iterator[str]:
-    for name in ("a", "b"):
-        yield "{name}: {id} {phase} {mode}, verdict {verdict}, {started_at}".format(name=name, **told[name])
-    for fact in told["facts"]:
-        yield f"{fact['fact']}: {_short(fact['a'])} -> {_short(fact['b'])}"
-    for kind, found in told["findings"].items():
-        for f in found:
-            about = f"{kind}: {f['step']}.{f['question']} {f['check']} {f['target']} {f['object']}"
-            if kind == "changed":
-                yield about
-                for name in ("a", "b"):
-                    yield "    {name}: {verdict}, have {have}, want {want}".format(name=name, **f[name])
-            else:
-                yield f"{about}: {f['verdict']}, have {f['have']}"
-    seconds = ", ".join(f"{d['step']} {d['a'] or '-'} -> {d['b'] or '-'}" for d in told["durations_s"])
+def _told(told: Difference) -> Iterator[str]:
+    for name, run in (("a", told.a), ("b", told.b)):
+        yield f"{name}: {run.id} {run.phase} {run.mode}, verdict {run.verdict}, {run.started_at}"
+    for fact in told.facts:
+        yield f"{fact.fact}: {_short(fact.a)} -> {_short(fact.b)}"
+    for f in told.findings.changed:
+        yield f"changed: {_about(f)}"
+        for name, seen in (("a", f.a), ("b", f.b)):
+            yield f"    {name}: {seen.verdict}, have {seen.have}, want {seen.want}"
+    for kind, found in (("new", told.findings.new), ("vanished", told.findings.vanished)):
+        yield from (f"{kind}: {_about(f)}: {f.verdict}, have {f.have}" for f in found)
+    seconds = ", ".join(f"{d.step} {d.a or '-'} -> {d.b or '-'}" for d in told.durations_s)
     yield f"seconds: {seconds}" if seconds else "no step was run"
-    if told["same"]:
+    if told.same:
         yield "no difference"
+
+
+def _about(f: About) -> str:
+    return f"{f.step}.{f.question} {f.check} {f.target} {f.object}"
 
 
 def _short(value: object) -> str:

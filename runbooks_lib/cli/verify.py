@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,9 +81,9 @@ def _as_json(found: Verification) -> dict[str, Any]:
         **{name: manifest.get(name) for name in ("phase", "verdict", "complete", "sealed_at")},
         "mode": found.mode,
         "signed_by": found.signed_by,
-        "chain": None if found.chain is None else asdict(found.chain),
-        "problems": [problem.to_dict() for problem in found.problems],
-        "notes": list(found.notes),
+        "chain": plain(found.chain),
+        "problems": plain(found.problems),
+        "notes": found.notes,
     }
 
 

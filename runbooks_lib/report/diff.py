@@ -10,51 +10,133 @@ from runbooks_lib.archive.run import Run
 from runbooks_lib.evidence import Evidence, without_time
 from runbooks_lib.facts.contents import LastLook, RowCounts
 from runbooks_lib.facts.databases import Schema, Targets
-from runbooks_lib.findings import Finding
+from runbooks_lib.findings import Finding, Verdict
+from runbooks_lib.typed import Moment, Typed
 
 Key = tuple[str, str, str, str, str, int]
-COMPARED = ("verdict", "have", "want")
 
 
-def diff(a: Run, b: Run) -> dict[str, Any]:
+class Compared(Typed):
+    """A run that was compared."""
+
+    id: str
+    phase: str
+    mode: str
+    verdict: Verdict | None
+    started_at: Moment
+    folder: str
+
+
+class Seen(Typed):
+    """What a run's finding says."""
+
+    verdict: Verdict
+    have: str
+    want: str
+
+
+class About(Typed):
+    """What a finding is about."""
+
+    step: str
+    question: str
+    check: str
+    target: str
+    object: str
+
+
+class Changed(About):
+    """A finding that both runs have, and that says something else."""
+
+    a: Seen
+    b: Seen
+
+
+class OfOne(About):
+    """A finding that only one of the runs has."""
+
+    verdict: Verdict
+    have: str
+    want: str
+
+
+class Findings(Typed):
+    """The findings that differ."""
+
+    changed: list[Changed]
+    new: list[OfOne]
+    vanished: list[OfOne]
+
+
+class Fact(Typed):
+    """A fact that differs; None where a run does not have it."""
+
+    fact: str
+    a: Any
+    b: Any
+
+
+class Seconds(Typed):
+    """How long a step took; None where it did not run."""
+
+    step: str
+    a: float | None
+    b: float | None
+
+
+class Difference(Typed):
+    """What differs between two runs; that steps took other times is no difference."""
+
+    a: Compared
+    b: Compared
+    same: bool
+    findings: Findings
+    facts: list[Fact]
+    durations_s: list[Seconds]
+
+
+def diff(a: Run, b: Run) -> Difference:
     """Compare run `b` with the earlier run `a`. Reads both run folders; writes nothing.
 
-    Returns plain JSON: `a` and `b` (id, phase, mode, verdict, started_at, folder), `same`, `findings` with
-    `changed` (each with what `a` and `b` have), `new` and `vanished`, `facts` that differ (fact, a, b), and
-    `durations_s` of the steps, which are no difference.
     Raises EvidenceError when a run cannot be read.
     """
     before, after = a.evidence(), b.evidence()
     findings = _findings(before, after)
     facts = _differing(_facts(before), _facts(after))
-    return {
-        "a": _short(a, before),
-        "b": _short(b, after),
-        "same": not facts and not any(findings.values()),
-        "findings": findings,
-        "facts": facts,
-        "durations_s": _durations(before.durations_s, after.durations_s),
-    }
+    return Difference(
+        a=_short(a, before),
+        b=_short(b, after),
+        same=not (facts or findings.changed or findings.new or findings.vanished),
+        findings=findings,
+        facts=facts,
+        durations_s=_durations(before.durations_s, after.durations_s),
+    )
 
 
-def _short(run: Run, evidence: Evidence) -> dict[str, Any]:
+def _short(run: Run, evidence: Evidence) -> Compared:
     header = evidence.header
-    told = {"mode": header.mode, "verdict": header.verdict, "started_at": header.started_at}
-    return {"id": run.id, "phase": header.phase.id, **told, "folder": str(run.path)}
+    return Compared(
+        id=run.id,
+        phase=header.phase.id,
+        mode=header.mode,
+        verdict=header.verdict,
+        started_at=header.started_at,
+        folder=str(run.path),
+    )
 
 
-def _findings(a: Evidence, b: Evidence) -> dict[str, list[dict[str, Any]]]:
+def _findings(a: Evidence, b: Evidence) -> Findings:
     before, after = _keyed(a), _keyed(b)
-    changed = []
-    for key, finding in after.items():
-        had = before.get(key)
-        if had is not None and _compared(had) != _compared(finding):
-            changed.append(_where(key, finding) | {"a": _seen(had), "b": _seen(finding)})
-    return {
-        "changed": changed,
-        "new": [_where(key, f) | _seen(f) for key, f in after.items() if key not in before],
-        "vanished": [_where(key, f) | _seen(f) for key, f in before.items() if key not in after],
-    }
+    both = ((key, before[key], finding) for key, finding in after.items() if key in before)
+    return Findings(
+        changed=[
+            Changed(**_where(key, finding), a=Seen(**_seen(had)), b=Seen(**_seen(finding)))
+            for key, had, finding in both
+            if _compared(had) != _compared(finding)
+        ],
+        new=[OfOne(**_where(key, f), **_seen(f)) for key, f in after.items() if key not in before],
+        vanished=[OfOne(**_where(key, f), **_seen(f)) for key, f in before.items() if key not in after],
+    )
 
 
 def _keyed(evidence: Evidence) -> dict[Key, Finding]:
@@ -74,12 +156,12 @@ def _keyed(evidence: Evidence) -> dict[Key, Finding]:
     return found
 
 
-def _where(key: Key, finding: Finding) -> dict[str, str]:
+def _where(key: Key, finding: Finding) -> dict[str, Any]:
     return {"step": key[0], "question": key[1], "check": key[2], "target": key[3], "object": finding.object}
 
 
-def _seen(finding: Finding) -> dict[str, str]:
-    return {name: str(getattr(finding, name)) for name in COMPARED}
+def _seen(finding: Finding) -> dict[str, Any]:
+    return {"verdict": finding.verdict, "have": finding.have, "want": finding.want}
 
 
 def _compared(finding: Finding) -> tuple[str, ...]:
@@ -114,11 +196,11 @@ def _rows(evidence: Evidence) -> Iterator[tuple[str, int]]:
         yield from ((f"rows of {target} {name}", rows) for name, rows in tables.items())
 
 
-def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Fact]:
     names = [*a, *(name for name in b if name not in a)]
-    return [{"fact": n, "a": a.get(n), "b": b.get(n)} for n in names if a.get(n) != b.get(n)]
+    return [Fact(fact=n, a=a.get(n), b=b.get(n)) for n in names if a.get(n) != b.get(n)]
 
 
-def _durations(a: Mapping[str, float], b: Mapping[str, float]) -> list[dict[str, Any]]:
+def _durations(a: Mapping[str, float], b: Mapping[str, float]) -> list[Seconds]:
     steps = [*a, *(step for step in b if step not in a)]
-    return [{"step": step, "a": a.get(step), "b": b.get(step)} for step in steps]
+    return [Seconds(step=step, a=a.get(step), b=b.get(step)) for step in steps]

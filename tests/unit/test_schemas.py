@@ -67,6 +67,8 @@ def test_its_records_and_outputs_are_as_they_say(old: Run) -> None:
     assert mistakes(result(old), "run-output.json") == []
     done = CliRunner().invoke(commands, ["runs", "list", "--json", "--runs", str(old.path.parents[1])])
     assert mistakes(json.loads(done.stdout), "list-output.json") == []
+    done = CliRunner().invoke(commands, ["runs", "diff", "--json", str(old.path), str(old.path)])
+    assert mistakes(json.loads(done.stdout), "diff-output.json") == []
 
 
 @pytest.mark.parametrize("run", ["applied", "planned"])

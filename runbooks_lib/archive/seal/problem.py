@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from runbooks_lib.typed import Typed
 
 
 class Kind(StrEnum):
@@ -23,14 +24,9 @@ class Kind(StrEnum):
     CHAIN = "chain"
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Typed):
     """One reason not to trust a run: its kind, the file concerned, and what is wrong, in a sentence."""
 
     kind: Kind
     where: str
     what: str
-
-    def to_dict(self) -> dict[str, str]:
-        """Return the problem as plain strings, for JSON."""
-        return {"kind": self.kind.value, "where": self.where, "what": self.what}

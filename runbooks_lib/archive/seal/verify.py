@@ -13,13 +13,13 @@ from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, Listed, Manifes
 from runbooks_lib.archive.reader import NOT_UNDERSTOOD
 from runbooks_lib.archive.seal.problem import Kind, Problem
 from runbooks_lib.errors import EvidenceError
+from runbooks_lib.typed import Typed
 
 if TYPE_CHECKING:
     from securesystemslib.signer import SSlibKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chain:
+class Chain(Typed):
     """The sealed runs of a phase, oldest first, by their ids; `head` is the SHA-256 of the newest one's manifest."""
 
     runs: tuple[str, ...]

@@ -6,7 +6,15 @@ import json
 import time
 from typing import Any
 
-from runbooks_lib.report.diff import diff
+from runbooks_lib.archive.run import Run
+from runbooks_lib.report import diff as module
+from runbooks_lib.typed import plain
+
+
+def diff(a: Run, b: Run) -> dict[str, Any]:
+    told: dict[str, Any] = plain(module.diff(a, b))
+    return told
+
 
 A, B = "20260107T174759Z-aaaaaa", "20260108T174759Z-bbbbbb"
 BEFORE = {
