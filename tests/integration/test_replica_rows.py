@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from runbooks_lib.errors import ConnectionFailed
 from runbooks_lib.findings import Finding, Verdict
@@ -78,7 +79,7 @@ def test_rows_that_change_while_they_are_looked_at(
 @pytest.mark.usefixtures("lab")
 def test_a_standby_that_does_not_replay_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        replica_rows, "measure_lag", lambda *all_: replace(measure_lag(*all_), replayed=False)
+        replica_rows, "measure_lag", lambda *all_: structs.replace(measure_lag(*all_), replayed=False)
     )
     finding = check()
     assert (finding.verdict, finding.have) == (Verdict.SKIP, "not judged: the standby has not replayed")
