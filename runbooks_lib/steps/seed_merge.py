@@ -70,7 +70,7 @@ class Comparison:
         number, before, matched = 0, None, None  # the last record, and the last one with a row of its key
         have, want = next(table, None), next(records, None)
         while have is not None or want is not None:
-            if have == want and have is not None and not look:
+            if have == want and have is not None and not look:  # nearly every row, and cheap
                 number, before, matched = number + 1, want, want
                 have, want = next(table, None), next(records, None)
                 continue
@@ -79,20 +79,21 @@ class Comparison:
             last = order(before) if before is not None else None
             if ours is not None and last is not None and ours < last:
                 raise NotSorted
-            if want is not None and ours == last:
+            if want is not None and ours == last:  # file: 7,a 7,b
                 self._add("declared twice", want)
                 number, want = number + 1, next(records, None)
             elif have is not None and matched is not None and theirs == order(matched):
                 have = next(table, None)  # it stands twice, and is told with those that are written otherwise
             elif have is not None and (ours is None or (theirs is not None and ours > theirs)):
+                # Table 5, file 7: nobody declared 5, unless the file writes it otherwise (05); the server is asked.
                 extra(have)
                 have = next(table, None)
             elif want is not None:
-                if ours == theirs:
+                if ours == theirs:  # one key on both sides: other values, or the same written otherwise
                     if have != want or declared.relation.children:
                         paired(want)
                     matched, have = want, next(table, None)
-                else:
+                else:  # table 9, file 7: missing, unless the table prints that key otherwise
                     alone(want)
                 number, before, want = number + 1, want, next(records, None)
         return number

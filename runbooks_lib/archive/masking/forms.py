@@ -66,6 +66,8 @@ def squeezed(text: str) -> bytes:
 
 
 def _form(text: str, characters: list[str]) -> Form:
+    # The longest run of letters and digits stands in every form as it is: of "p@ss word" that is "word". A text
+    # without it need not be tried with the pattern, which is slow.
     core = max((squeezed(word) for word in _WORDS.findall(text)), key=len, default=b"")
     pieces = [pattern for pair in zip(map(_before, text), characters, strict=True) for pattern in pair][1:]
     if len(text) < SHORTEST_SPLIT:
@@ -94,7 +96,7 @@ def _character(c: str) -> str:
     code, octets = ord(c), c.encode("utf-8", "surrogatepass")
     names = [name for name in (codepoint2name.get(code), "apos" if c == "'" else None) if name]
     entity = "|".join([f"#0*{code};?", f"#[xX]0*{_any_case(f'{code:x}')};?", *(f"{name};" for name in names)])
-    ways = [
+    ways = [  # of an ä: %C3%A4 or %25c3%25a4, &auml; or &#228;, \U000000e4, \xc3\xa4, \303\244, \xe4, \u00e4
         "".join(rf"%(?:25)*{_any_case(f'{octet:02x}')}" for octet in octets),
         rf"&(?:amp;)*(?:{entity})",
         rf"\\*U{_any_case(f'{code:08x}')}",
@@ -106,7 +108,7 @@ def _character(c: str) -> str:
     if c == "\\":
         ways.append(r"\\++")
     elif c == "'":
-        ways.append(r"'\"'\"'|'\\+''|''?")
+        ways.append(r"'\"'\"'|'\\+''|''?")  # a shell's '"'"' and '\'', SQL's ''
     elif c == '"':
         ways.append('""?')
     elif c == " ":
@@ -127,6 +129,8 @@ def _utf16(c: str) -> list[str]:
 def _digits(secret: str) -> Iterator[str]:
     """Yield what base64 and hexadecimal digits of any text around it contain whenever it contains the secret."""
     found = set()
+    # base64 writes three octets as four digits, so a secret has three spellings, by where it begins in the text:
+    # of "secret" that is c2VjcmV0, NlY3Jld or zZWNyZX. Digits that hold bits of the neighbours, too, are left out.
     for text in {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}:
         octets = text.encode("utf-8", "surrogatepass")
         found |= {octets.hex(), octets.hex().upper()}

@@ -122,6 +122,8 @@ class CheapSaving(NotebookExecutionManager):  # type: ignore[misc]
         super().notebook_complete(**kwargs)
 
     def _text(self) -> str:
+        # Only the cell that runs is encoded anew: outputs of earlier ones would be written out again at each save,
+        # which takes time with the square of their number.
         cells = (self._encoded.get(number) or _json(cell) for number, cell in enumerate(self.nb.cells))
         rest = _json({key: value for key, value in self.nb.items() if key != "cells"})
         return f'{{"cells": [{", ".join(cells)}], {rest[1:]}'

@@ -142,9 +142,11 @@ def _serve(owner: socket.socket) -> Birth | None:
             if refusal is not None:
                 owner.sendall(json.dumps({"refused": refusal}).encode())
                 continue
+            # The kernel writes to `ready` when it listens; the owner reads `listening`, and sees the end of it, too,
+            # when the kernel dies before: nobody has to ask every few milliseconds.
             listening, ready = os.pipe()
             forker, pid = os.getpid(), os.fork()
-            if pid == 0:
+            if pid == 0:  # the child keeps nothing open that would have somebody wait for it
                 for inherited in (listening, *kernels):
                     os.close(inherited)
                 requests.close()
@@ -154,7 +156,7 @@ def _serve(owner: socket.socket) -> Birth | None:
             kernels[_hand_over(owner, pid, listening)] = pid
             os.close(ready)
             poll.register(max(kernels), select.POLLIN)
-            if not whole:
+            if not whole:  # while the first notebook works, there is time for what the others need
                 refusal = _preload((), STEPS[1:]) or _unfit(owner)
                 whole = True
 
