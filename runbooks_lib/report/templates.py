@@ -91,6 +91,15 @@ def breakable(text: object) -> Markup:
     return Markup("<wbr>").join(escape(part) for part in _BREAKS.split(visible_lines(str(text))))
 
 
+def with_code(text: object) -> Markup:
+    """Return a sentence with what it has between backticks as code."""
+    pieces = visible_lines(str(text)).split("`")
+    if len(pieces) % 2 == 0:
+        return escape("`".join(pieces))
+    forms = (Markup("{}"), Markup("<code>{}</code>"))
+    return Markup("").join(forms[number % 2].format(piece) for number, piece in enumerate(pieces))
+
+
 def _as_text(value: Any) -> Any:
     """Return what a template puts in a page: a text so that every character of it is seen, Markup as it is."""
     return visible_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
@@ -119,6 +128,7 @@ def _environment() -> Environment:
     )
     environment.filters["clip"] = clipped
     environment.filters["breakable"] = breakable
+    environment.filters["with_code"] = with_code
     environment.globals.update(
         languages=languages(),
         symbol=lambda verdict: SYMBOLS.get(verdict, "?"),

@@ -26,6 +26,7 @@ from runbooks_lib.report.html import notebook
 from runbooks_lib.report.html.article import article
 from runbooks_lib.report.html.cleaner import cleaned
 from runbooks_lib.report.html.pages import as_reported, changes, write_pages
+from runbooks_lib.report.templates import with_code
 
 MakeRun = Callable[..., Run]
 STORED = Path(__file__).parent / "evidence" / "applied"
@@ -322,6 +323,18 @@ def test_what_papermill_puts_into_a_stopped_notebook_is_in_the_style_of_the_page
 def test_long_names_in_tables_may_be_broken() -> None:
     html = "<table><tr><td>public.a_long_name</td><td><b>a_b</b></td></tr></table><p>a_b</p>"
     assert cleaned(html) == html.replace("public.a_long_name", "public.<wbr>a_<wbr>long_<wbr>name")
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("Ask `prisma migrate status`.", "Ask <code>prisma migrate status</code>."),
+        ("one ` alone <b>", "one ` alone &lt;b&gt;"),
+        ("`<i>` and `b`", "<code>&lt;i&gt;</code> and <code>b</code>"),
+    ],
+)
+def test_what_stands_between_backticks_is_code(text: str, html: str) -> None:
+    assert with_code(text) == html
 
 
 def test_a_run_that_stopped_has_pages_of_what_there_is(make_run: MakeRun, tmp_path: Path) -> None:
