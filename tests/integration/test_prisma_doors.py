@@ -6,11 +6,11 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 
 from runbooks_lib.findings import Verdict
 from runbooks_lib.postgres.session.connect import Sessions
