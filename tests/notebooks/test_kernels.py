@@ -19,7 +19,7 @@ import pytest
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from runbooks_lib.execution.kernels import warm
+from runbooks_lib.execution.kernels import provisioner, warm
 from runbooks_lib.execution.kernels.warm import KIND_VARIABLE, Forker, NotForked, current, warm_kernels
 from runbooks_lib.package import own_python
 
@@ -259,8 +259,8 @@ def broken_psycopg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def astray(env: Mapping[str, str]) -> dict[str, str]:
         return {**own_python(env), "PYTHONPATH": str(tmp_path)}
 
-    for module in ("warm", "kernels"):
-        monkeypatch.setattr(f"runbooks_lib.execution.{module}.own_python", astray)
+    for module in (warm, provisioner):
+        monkeypatch.setattr(module, "own_python", astray)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
 
