@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,10 +83,14 @@ class Scratch:
             if name == SPARE:  # every cluster is born with one of this name
                 conn.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
             lacking = _create(conn, name, like, self.major)
-        if owner is not None:
-            self.lend(name, owner)
-        if like is not None:
-            lacking += self._settle(name, owner, like)
+            if owner is not None:
+                self._lend(conn, name, owner)
+            if like is not None:
+                lacking += _settings(conn, name, like.settings_of(owner or ""))
+        if like is not None and like.public_owner in like.roles:
+            with self.connect(name) as conn:
+                whose = sql.Identifier(like.public_owner or "")
+                conn.execute(sql.SQL("ALTER SCHEMA public OWNER TO {}").format(whose))
         return lacking
 
     def lend(self, database: str, owner: str) -> None:
@@ -96,17 +100,8 @@ class Scratch:
         public. It is no superuser, makes no roles, and has none of PostgreSQL's own roles, which read and write files
         and start programs on this machine.
         """
-        with self.connect(database) as conn:
-            self._create_roles(conn, {owner, EVERYBODY})
-            name, everybody = sql.Identifier(owner), sql.Identifier(EVERYBODY)
-            conn.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(name, sql.Literal(self.lent)))
-            conn.execute(sql.SQL("GRANT {} TO {}").format(everybody, _listed(conn, ROLES, EVERYBODY)))
-            others = _listed(conn, ROLES_TO_LEND, owner)
-            conn.execute(sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(others, name))
-            named = sql.Identifier(database)
-            conn.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(named, everybody))
-            if self.major < 15:  # later ones give it to whoever owns the database
-                conn.execute(sql.SQL("ALTER SCHEMA public OWNER TO {}").format(everybody))
+        with self.connect(MAINTENANCE) as conn:
+            self._lend(conn, database, owner)
 
     def session(self, database: str, *, owner: str, schema: str = "public") -> Connection:
         """Open an autocommit session as a role that a database was lent to, with `schema` as its search_path."""
@@ -144,21 +139,30 @@ class Scratch:
         for role in sorted(roles - known):
             conn.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
 
-    def _settle(self, database: str, owner: str | None, like: Surroundings) -> tuple[str, ...]:
-        """Give a new database the settings of the one that it is like, and schema public its owner."""
-        lacking = []
-        with self.connect(database) as conn:
-            if like.public_owner in like.roles:
-                whose = sql.Identifier(like.public_owner or "")
-                conn.execute(sql.SQL("ALTER SCHEMA public OWNER TO {}").format(whose))
-            setting = sql.SQL("ALTER DATABASE {} SET {} TO {}")
-            for name, value in like.settings_of(owner or "").items():
-                parts = (sql.Identifier(database), sql.Identifier(*name.split(".")), sql.Literal(value))
-                try:
-                    conn.execute(setting.format(*parts))
-                except psycopg.Error as error:
-                    lacking.append(f"the setting {name} ({error.diag.message_primary})")
-        return tuple(lacking)
+    def _lend(self, conn: Connection, database: str, owner: str) -> None:
+        self._create_roles(conn, {owner, EVERYBODY})
+        name, everybody = sql.Identifier(owner), sql.Identifier(EVERYBODY)
+        conn.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(name, sql.Literal(self.lent)))
+        conn.execute(sql.SQL("GRANT {} TO {}").format(everybody, _listed(conn, ROLES, EVERYBODY)))
+        others = _listed(conn, ROLES_TO_LEND, owner)
+        conn.execute(sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(others, name))
+        conn.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(database), everybody))
+        if self.major < 15:  # later ones give it to whoever owns the database
+            with self.connect(database) as inside:
+                inside.execute(sql.SQL("ALTER SCHEMA public OWNER TO {}").format(everybody))
+
+
+def _settings(conn: Connection, database: str, settings: Mapping[str, str]) -> tuple[str, ...]:
+    """Give a database settings of its own; return in words which of them cannot be had here."""
+    lacking = []
+    setting = sql.SQL("ALTER DATABASE {} SET {} TO {}")
+    for name, value in settings.items():
+        parts = (sql.Identifier(database), sql.Identifier(*name.split(".")), sql.Literal(value))
+        try:
+            conn.execute(setting.format(*parts))
+        except psycopg.Error as error:
+            lacking.append(f"the setting {name} ({error.diag.message_primary})")
+    return tuple(lacking)
 
 
 def path_option(schema: str) -> str:
@@ -244,7 +248,7 @@ def _build(programs: ServerPrograms, folder: Path) -> None:
     password = secrets.token_urlsafe(18)
     with temporary_home(programs.account, in_memory=True) as home:
         cluster = Cluster(programs=programs, home=home, name="scratch")
-        cluster.initdb(password, superuser=SUPERUSER)
+        cluster.initdb(password, superuser=SUPERUSER, quick_logins=True)
         cluster.configure()
         copy_data(cluster.data, [folder / "data"])
     write_private(folder / PASSWORD_FILE, password)
