@@ -67,7 +67,9 @@ def restore_data(
     Raises BackupError with the words of the server or pg_restore; PreconditionFailed when there is no room for
     `database_bytes`, or no scratch; LabError when that does not start.
     """
-    server = scratch(find_server_for(server_major), in_memory=False, allowed=allowed)
+    # pg_restore sets what its own version knows, and an older server refuses that.
+    client = choose(find_clients(), server_major)
+    server = scratch(find_server_for(client.major), in_memory=False, allowed=allowed)
     with server as copy, copy.cluster.ended_after(TIMEOUT_S):
         free = shutil.disk_usage(copy.cluster.home).free
         if free < database_bytes:
