@@ -88,6 +88,7 @@ def camel(name: str) -> str:
 
 
 def _moment(kind: type) -> Json:
+    """Return the schema of a type of ours; for others msgspec wants this very error."""
     if kind is Moment:
         return {"type": "string", "format": "date-time"}
     raise NotImplementedError(kind)

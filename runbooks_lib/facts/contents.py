@@ -23,12 +23,14 @@ class SeedFact(Typed):
 class SeedFacts(Facts):
     """seed_verification.rows: single rows; and per target and tenant of a file how many rows of which kind there are.
 
-    A set has target, table, tenant and `declared`; its other keys are kinds, such as missing or different.
+    A set has target, table, tenant and `declared`; its other keys are kinds, such as missing or different. `others`
+    says, by target and table of a file, which rows nobody declared, in words; "" for none.
     """
 
     QUESTION: ClassVar = ("seed_verification", "rows")
     rows: tuple[SeedFact, ...] = ()
     sets: tuple[dict[str, Any], ...] = ()
+    others: dict[str, dict[str, str]] = {}
 
 
 class RowCounts(Facts):

@@ -38,7 +38,7 @@ class PrismaProject:
 def find_project(explicit: str | None = None) -> Path:
     """Return the Prisma project's folder: `explicit`, else what RUNBOOKS_PRISMA_PROJECT names.
 
-    Raises PreconditionFailed when neither is given, or the folder is no project with Prisma installed.
+    Reads nothing. Raises PreconditionFailed when neither is given.
     """
     named = explicit or os.environ.get(PROJECT_VARIABLE)
     if not named:
@@ -46,9 +46,7 @@ def find_project(explicit: str | None = None) -> Path:
             "No Prisma project is named.",
             f"Let {PROJECT_VARIABLE} name the folder that holds its package.json and its prisma folder.",
         )
-    folder = Path(named).expanduser().absolute()
-    read_project(folder)
-    return folder
+    return Path(named).expanduser().absolute()
 
 
 def read_project(folder: Path) -> PrismaProject:

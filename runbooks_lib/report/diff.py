@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from runbooks_lib.archive.changes import about
 from runbooks_lib.archive.run import Run
 from runbooks_lib.evidence import Evidence, without_time
 from runbooks_lib.facts.contents import LastLook, RowCounts
@@ -144,15 +145,9 @@ def _keyed(evidence: Evidence) -> dict[Key, Finding]:
     seen: Counter[tuple[str, ...]] = Counter()
     found: dict[Key, Finding] = {}
     for each in evidence.judged():
-        about = (
-            each.step,
-            each.question,
-            each.finding.check,
-            each.finding.target,
-            without_time(each.finding.object),
-        )
-        found[(*about, seen[about])] = each.finding
-        seen[about] += 1
+        key = about(each)
+        found[(*key, seen[key])] = each.finding
+        seen[key] += 1
     return found
 
 

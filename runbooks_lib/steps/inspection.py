@@ -8,8 +8,8 @@ from runbooks_lib.facts.databases import Held, HeldEnum, HeldIndex, HeldTable
 from runbooks_lib.findings import CLOSING, Finding, Note, Verdict
 from runbooks_lib.phase import Phase, Target
 from runbooks_lib.postgres.catalog.catalog import Catalog, Key, count_rows, read_catalog
-from runbooks_lib.postgres.catalog.extras import check_extras
 from runbooks_lib.postgres.session.connect import Sessions
+from runbooks_lib.steps.extras import check_extras
 from runbooks_lib.steps.schema_checks import NO_ADDITION, Adds, check_row_counts, check_schema
 
 

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from contextlib import suppress
 
+from runbooks_lib.errors import RunbookError
 from runbooks_lib.given import read_given_text
 from runbooks_lib.names import qualified
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.catalog.catalog import Key
-from runbooks_lib.postgres.catalog.extras import ALL, FORCED
 from runbooks_lib.postgres.scratch.superuser_objects import object_of
-from runbooks_lib.postgres.script.pieces import Node, every, pieces, relation
-from runbooks_lib.prisma.project import PROJECT_VARIABLE
+from runbooks_lib.postgres.script.pieces import ATTACHED, Node, every, pieces, relation
+from runbooks_lib.prisma.history import read_folder
+from runbooks_lib.prisma.project import find_project
+from runbooks_lib.steps.extras import ALL, FORCED
 
-MIGRATION = "migration.sql"
-_PASSED_OVER = frozenset({"node_modules", ".git"})
-_ATTACHED = {
-    "CreateTrigStmt": ("trigger", "trigname", "relation"),
-    "RuleStmt": ("rule", "rulename", "relation"),
-    "CreatePolicyStmt": ("policy", "policy_name", "table"),
-}
 # The ends of the names that PostgreSQL gives to constraints without one.
 _ENDS = {
     "CONSTR_UNIQUE": "key",
@@ -35,8 +29,8 @@ _SECURITY = {"AT_EnableRowSecurity": "row security", "AT_ForceRowSecurity": FORC
 def own_objects(phase: Phase) -> frozenset[Key]:
     """Return the (kind, name) of what the baseline and the project's migrations attach to tables.
 
-    Reads the files alone; a project that is not here makes nothing. Names are what PostgreSQL gives by default where
-    the scripts give none.
+    Reads the files alone; a project that is not here, or that Prisma cannot read, makes nothing. Names are what
+    PostgreSQL gives by default where the scripts give none.
     """
     return frozenset(key for script in _scripts(phase) for key in made_by(script))
 
@@ -48,24 +42,19 @@ def superuser_names(phase: Phase) -> frozenset[str]:
 
 
 def _scripts(phase: Phase) -> Iterator[str]:
-    files = [phase.folder / phase.baseline.file]
-    project = os.environ.get(PROJECT_VARIABLE)
-    for folder, below, names in os.walk(Path(project).expanduser()) if project else ():
-        below[:] = [name for name in below if name not in _PASSED_OVER]
-        files += [Path(folder) / name for name in names if name == MIGRATION]
-    for file in files:
-        try:
-            yield read_given_text(file)
-        except (OSError, ValueError):
-            continue  # whoever runs it says why it can't be read
+    """Yield the baseline and the migrations, those that Prisma reads; whoever runs them says why one can't be read."""
+    with suppress(OSError, ValueError):
+        yield read_given_text(phase.folder / phase.baseline.file)
+    with suppress(RunbookError):
+        yield from (file.script for file in read_folder(find_project()) if file.script is not None)
 
 
 def made_by(script: str) -> Iterator[Key]:
     """Yield the (kind, name) of what a script attaches to tables."""
     for piece in pieces(script) or ():
         node = piece.node
-        if piece.tag in _ATTACHED:
-            kind, name, of = _ATTACHED[piece.tag]
+        if piece.tag in ATTACHED:
+            kind, name, of = ATTACHED[piece.tag]
             yield kind, qualified(*relation(node[of]), node[name])
         elif piece.tag == "IndexStmt" and "idxname" in node:
             yield "index", qualified(relation(node["relation"])[0], node["idxname"])

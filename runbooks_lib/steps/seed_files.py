@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from weakref import WeakKeyDictionary
+from collections.abc import Mapping
 
 from runbooks_lib.checks import Check
 from runbooks_lib.findings import Finding, Verdict
@@ -14,35 +14,15 @@ from runbooks_lib.steps.seed_merge import Comparison, NotSorted
 from runbooks_lib.steps.seed_source import Declared, Tally, Tenant
 from runbooks_lib.temporary import temporary_folder
 
-# What rows() saw is told once more by unexpected(), the next question: one pass answers both.
-_seen: WeakKeyDictionary[Sessions, dict[tuple[str, str], dict[Tenant, Tally]]] = WeakKeyDictionary()
+
+def all_missing(phase: Phase, seeds: Seeds) -> dict[Tenant, Tally]:
+    """Return what there is to say of a table that is still to come: every row of the file is missing."""
+    declared = sum(1 for _ in SeedFile(phase.folder / str(seeds.file)).records())
+    return {None: Tally(declared=declared, counts=Counter(missing=declared), named={"missing": ["all"]})}
 
 
-def seen_first(
-    phase: Phase, sessions: Sessions, target: str, seeds: Seeds, *, to_come: bool
-) -> dict[Tenant, Tally]:
-    """Look at a set's table and keep what was seen for `unexpected_words`; nothing for rows in the phase file.
-
-    All rows are missing from a table that is still to come. Raises what `look` raises.
-    """
-    if not seeds.file:
-        return {}
-    if to_come:
-        declared = sum(1 for _ in SeedFile(phase.folder / seeds.file).records())
-        return {None: Tally(declared=declared, counts=Counter(missing=declared), named={"missing": ["all"]})}
-    tallies = look(phase, sessions, target, seeds)
-    _seen.setdefault(sessions, {})[target, seeds.table] = tallies
-    return tallies
-
-
-def unexpected_words(phase: Phase, sessions: Sessions, target: str, seeds: Seeds) -> str:
-    """Say which rows nobody declared; empty when there are none.
-
-    That is what `seen_first` saw in these sessions, once; asked again, it looks again. Raises what `look` raises.
-    """
-    tallies = _seen.get(sessions, {}).pop((target, seeds.table), None)
-    if tallies is None:
-        tallies = look(phase, sessions, target, seeds)
+def undeclared(tallies: Mapping[Tenant, Tally]) -> str:
+    """Say which rows nobody declared; empty when there are none."""
     return "; ".join(words for tally in tallies.values() if (words := tally.words("unexpected")))
 
 

@@ -34,14 +34,15 @@ def rows(phase: Phase, sessions: Sessions, *, planned: Plan | None = None) -> An
 
     Reads the seed tables; writes nothing. `planned` is a plan that was only rehearsed: a row that is
     missing from a table that it fills is SKIP. Facts: `rows`, per target what stands in the table, with its tenant;
-    `sets`, per target and tenant of a file, how many rows of which kind there are.
+    `sets`, per target and tenant of a file, how many rows of which kind there are; `others`, which nobody declared.
     """
     findings: list[Finding] = []
     single: list[SeedFact] = []
     sets: list[dict[str, Any]] = []
+    others: dict[str, dict[str, str]] = {}
     for name, seeds in _places(phase):
         if seeds.file:
-            findings += _ask_set(phase, sessions, name, seeds, planned, sets)
+            findings += _ask_set(phase, sessions, name, seeds, planned, sets, others)
         else:
             findings += _ask_rows(phase, sessions, name, seeds, planned, single)
     table = tuple(
@@ -49,7 +50,9 @@ def rows(phase: Phase, sessions: Sessions, *, planned: Plan | None = None) -> An
         for f in findings
     )
     judged = or_not_declared(phase, findings, Check.SEED_ROW_IS, Check.SEED_ROWS_ARE)
-    return Answer(findings=judged, facts=SeedFacts(rows=tuple(single), sets=tuple(sets)), rows=table)
+    return Answer(
+        findings=judged, facts=SeedFacts(rows=tuple(single), sets=tuple(sets), others=others), rows=table
+    )
 
 
 def _ask_rows(
@@ -79,16 +82,20 @@ def _ask_set(
     seeds: Seeds,
     planned: Plan | None,
     facts: list[dict[str, Any]],
+    others: dict[str, dict[str, str]],
 ) -> Iterator[Finding]:
-    """Yield one finding for each tenant of a file of rows; add the numbers to `facts`."""
+    """Yield one finding for each tenant of a file of rows; add the numbers to `facts`, and to `others` who is left."""
     try:
         pending = pending_at(phase, sessions, name, planned)
         with sessions.snapshot(name) as conn:
             to_come = pending.makes_table(seeds.table) and not tables_there(conn, [seeds.table])
-        tallies = seed_files.seen_first(phase, sessions, name, seeds, to_come=to_come)
+        tallies = (
+            seed_files.all_missing(phase, seeds) if to_come else seed_files.look(phase, sessions, name, seeds)
+        )
     except RunbookError as error:
         yield could_not_run(Check.SEED_ROWS_ARE, name, seeds.table, error)
         return
+    others.setdefault(name, {})[seeds.table] = seed_files.undeclared(tallies)
     for tenant, tally in tallies.items():
         finding = seed_files.judge_rows(name, seeds, tenant, tally)
         later = set(tally.counts) == {"missing"} and seeds.table in pending.filled
@@ -97,11 +104,14 @@ def _ask_set(
 
 
 @read_again
-def unexpected(phase: Phase, sessions: Sessions, *, planned: Plan | None = None) -> Answer:
+def unexpected(
+    phase: Phase, sessions: Sessions, *, planned: Plan | None = None, seen: SeedFacts | None = None
+) -> Answer:
     """Look for rows of the declared tenants (of the whole table, where no tenant column is declared) that nobody
     declared.
 
-    Reads the seed tables; writes nothing. A table that is `planned` (see `rows`) is SKIP.
+    Reads the seed tables; writes nothing. A table that is `planned` (see `rows`) is SKIP. What the facts of `rows` say
+    of a file's table (`seen`) is told again: one pass answers both.
     """
     findings = []
     for name, seeds in _places(phase):
@@ -113,7 +123,12 @@ def unexpected(phase: Phase, sessions: Sessions, *, planned: Plan | None = None)
                     continue
                 have = "" if seeds.file else seed_declared.unexpected(conn, seeds, most=MAX_UNEXPECTED)
             if seeds.file:
-                have = seed_files.unexpected_words(phase, sessions, name, seeds)
+                told = seen.others.get(name, {}).get(seeds.table) if seen else None
+                have = (
+                    seed_files.undeclared(seed_files.look(phase, sessions, name, seeds))
+                    if told is None
+                    else told
+                )
         except RunbookError as error:
             findings.append(could_not_run(Check.NO_UNEXPECTED_SEED_ROWS, name, seeds.table, error))
             continue

@@ -11,9 +11,9 @@ import pytest
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import Accepted, Column, Phase, Table, load_phase
 from runbooks_lib.postgres.catalog.catalog import Key, read_catalog
-from runbooks_lib.postgres.catalog.extras import check_extras
 from runbooks_lib.postgres.scratch.scratch import scratch
 from runbooks_lib.postgres.session.connect import Connection
+from runbooks_lib.steps.extras import check_extras
 from runbooks_lib.steps.inspection import by_object
 from runbooks_lib.steps.own_objects import made_by
 from runbooks_lib.steps.schema_checks import check_schema

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from runbooks_lib.facts.contents import SeedFacts
 from runbooks_lib.findings import Answer, Verdict
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Column, Phase, Role, Seeds, Table, Target, load_phase, seed_file
@@ -70,7 +71,7 @@ def ask(database: psycopg.Connection[Any], tmp_path: Path) -> Iterator[Ask]:
         phase = phase_of(tmp_path, key, tenant, columns)
         with Sessions(phase.targets) as sessions:
             rows = seed_verification.rows(phase, sessions)
-            return rows, seed_verification.unexpected(phase, sessions)
+            return rows, seed_verification.unexpected(phase, sessions, seen=rows.facts)
 
     yield _ask
     database.execute("DROP TABLE IF EXISTS public.items")
@@ -293,16 +294,18 @@ def test_a_table_that_is_not_there_is_an_error(database: psycopg.Connection[Any]
             assert '"public.items" does not exist' in finding.have
 
 
-def test_the_second_question_tells_what_the_first_saw_once(
+def test_the_second_question_tells_what_it_is_handed_and_else_looks_itself(
     database: psycopg.Connection[Any], ask: Ask, tmp_path: Path
 ) -> None:
     ask(lines(1), HEADER + lines(1))
     phase = phase_of(tmp_path, ("id",), "tenant", COLUMNS)
     with Sessions(phase.targets) as sessions:
-        seed_verification.rows(phase, sessions)
+        seen = seed_verification.rows(phase, sessions).facts
         database.execute("INSERT INTO public.items SELECT 3, tenant FROM public.items")
-        assert seed_verification.unexpected(phase, sessions).verdict is Verdict.PASS
         assert seed_verification.unexpected(phase, sessions).verdict is Verdict.FAIL
+        assert seed_verification.unexpected(phase, sessions, seen=seen).verdict is Verdict.PASS
+        nothing = SeedFacts()
+        assert seed_verification.unexpected(phase, sessions, seen=nothing).verdict is Verdict.FAIL
 
 
 def test_random_differences_are_those_that_were_made(ask: Ask, database: psycopg.Connection[Any]) -> None:

@@ -7,11 +7,13 @@ import os
 import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from runbooks_lib.errors import PreconditionFailed, PrismaError
+from runbooks_lib.phase import load_phase
 from runbooks_lib.postgres.scratch.processes import started
 from runbooks_lib.prisma import configuration, install, node
 from runbooks_lib.prisma.child import run_child
@@ -19,6 +21,7 @@ from runbooks_lib.prisma.command import Engine, Prisma
 from runbooks_lib.prisma.install import install_project
 from runbooks_lib.prisma.project import find_project, read_project
 from runbooks_lib.prisma.url import DatabaseUrl
+from runbooks_lib.steps.own_objects import own_objects
 
 URL = DatabaseUrl(host="db", port=5432, user="kb", dbname="d", password="s3cret-word")
 SCHEMA = 'datasource db {\n  provider = "postgresql"\n  url      = env("DATABASE_URL")\n}\n'
@@ -102,7 +105,18 @@ def test_no_name_and_no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_missing_part_is_named(project: Path, missing: str, message: str) -> None:
     (project / missing).rename(project.parent / "away")
     with pytest.raises(PreconditionFailed, match=message):
-        find_project(str(project))
+        read_project(find_project(str(project)))
+
+
+def test_only_the_migrations_that_prisma_reads_are_the_phases_own(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that was left behind excuses no trigger or policy of a table."""
+    for folder, policy in (("prisma/migrations/1_now", "now"), ("old/migrations/1_then", "left")):
+        write(project / folder / "migration.sql", f"CREATE POLICY {policy} ON t USING (true)")
+    monkeypatch.setenv("RUNBOOKS_PRISMA_PROJECT", str(project))
+    phase = replace(load_phase("PH15-AMAZON-DB-FOUNDATION-01"), folder=project)  # where no baseline lies
+    assert own_objects(phase) == {("policy", "public.t.now")}
 
 
 @pytest.mark.parametrize("version", ["5.22.0", "8.0.0", "", "next"])

@@ -27,10 +27,9 @@ from runbooks_lib.postgres.scratch.scratch import Scratch, scratch
 from runbooks_lib.postgres.scratch.script_run import Ran, Replay, extensions_made, roles_made
 from runbooks_lib.postgres.scratch.surroundings import Surroundings
 from runbooks_lib.postgres.scratch.target_copy import made_by_scripts, needed, take_out
-from runbooks_lib.postgres.session.sqlstate import what_to_do
+from runbooks_lib.postgres.session.sqlstate import MISSING, what_to_do
 
-# The SQLSTATEs of a script that misses something: relation, column, type or role, function, schema, a row referred to.
-MISSES = frozenset({"42P01", "42703", "42704", "42883", "3F000", "23503"})
+MISSES = MISSING | {"23503"}  # of a script: an object, or a row that it refers to
 _TAKES_AWAY = re.compile(r"\b(?:drop|rename|set\s+schema)\b", re.IGNORECASE)
 
 Script = tuple[str, str]

@@ -27,14 +27,12 @@ from runbooks_lib.postgres.scratch.programs import find_server_for
 from runbooks_lib.postgres.scratch.scratch import SUPERUSER, Scratch, scratch
 from runbooks_lib.postgres.scratch.superuser_objects import Maker, object_of
 from runbooks_lib.postgres.session.connect import Connection
+from runbooks_lib.postgres.session.sqlstate import MISSING, NOT_ALLOWED
 
 RESTORE_TIMEOUT_S = 3600.0
 RESTORER = "runbooks restorer"
 # What only a superuser may make (a function in C, an operator class), or what this server does not have.
-NOT_ALLOWED = "42501"
 NEEDS_MORE = {NOT_ALLOWED, "0A000", "58P01"}
-# What an earlier one was to make: relation, type or role, function, schema, column.
-MISSES = {"42P01", "42704", "42883", "3F000", "42703"}
 
 LACKING_HINT = (
     "If the message names an extension or a collation, let RUNBOOKS_PG_BIN name server programs that have it; "
@@ -248,7 +246,7 @@ class Paths:
         try:
             self.conn.execute(text.encode())
         except psycopg.Error as error:
-            if error.sqlstate not in MISSES or not self.help():
+            if error.sqlstate not in MISSING or not self.help():
                 raise
             self.conn.execute(text.encode())
 
@@ -328,7 +326,7 @@ def _execute(
 
 def _beyond_scratch(error: psycopg.Error, others: bool) -> bool:
     """Tell whether it is the scratch that cannot do this: it needs a superuser, or hangs on what was left out."""
-    return error.sqlstate in NEEDS_MORE or (others and error.sqlstate in MISSES)
+    return error.sqlstate in NEEDS_MORE or (others and error.sqlstate in MISSING)
 
 
 def _refused(what: str, copy: Scratch, error: psycopg.Error) -> BackupError:

@@ -68,8 +68,8 @@ def restore_data(
     `database_bytes`, or no scratch; LabError when that does not start.
     """
     # pg_restore sets what its own version knows, and an older server refuses that.
-    client = choose(find_clients(), server_major)
-    server = scratch(find_server_for(client.major), in_memory=False, allowed=allowed)
+    clients = find_clients()
+    server = scratch(find_server_for(choose(clients, server_major).major), in_memory=False, allowed=allowed)
     with server as copy, copy.cluster.ended_after(TIMEOUT_S):
         free = shutil.disk_usage(copy.cluster.home).free
         if free < database_bytes:
@@ -78,20 +78,23 @@ def restore_data(
                 "Free space, or let TMPDIR name a folder that has room.",
             )
         with growing(f"restore of {folder.name}", copy.cluster.home, total_bytes=database_bytes):
-            path_set = _load(copy, folder, roles)
+            client = choose(clients, copy.cluster.programs.major)
+            path_set = _load(copy, client.pg_restore, folder, roles)
         with copy.session(DATABASE, owner=RESTORER, schema="pg_catalog") as conn:
             return RestoredData(server_version=copy.version, contents=read_contents(conn), path_set=path_set)
 
 
-def _load(copy: Scratch, folder: Path, roles: Iterable[str]) -> bool:
+def _load(copy: Scratch, pg_restore: Path, folder: Path, roles: Iterable[str]) -> bool:
     """Restore everything; return whether functions had to be given a search_path for it, in a second attempt."""
-    before, after = (_section(copy, folder, name) for name in ("pre-data", "post-data"))
+    before, after = (_section(copy, pg_restore, folder, name) for name in ("pre-data", "post-data"))
+    rows = ["--section=data", *UNLABELLED, "--exit-on-error", f"--jobs={jobs()}"]
+    restoring = [str(pg_restore), *rows, f"--dbname={DATABASE}", str(folder)]
     what = f"{folder.name} into PostgreSQL {copy.version}: pg_restore"
     copy.create_database(DATABASE, roles=roles, owner=RESTORER)
     made = _make_tables(copy, before, folder.name)
     path_set = made.path_set
     try:
-        run_client(_restoring(copy, folder), what, environment=_environment_of(copy))
+        run_client(restoring, what, environment=_environment_of(copy))
     except BackupError:
         with copy.connect("template1") as conn:
             conn.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)".encode())
@@ -101,7 +104,7 @@ def _load(copy: Scratch, folder: Path, roles: Iterable[str]) -> bool:
             path_set = Paths(conn).help()
         if not path_set:
             raise
-        run_client(_restoring(copy, folder), what, environment=_environment_of(copy))
+        run_client(restoring, what, environment=_environment_of(copy))
     rest = restore_pieces(copy, DATABASE, after, what=folder.name, before=made.left_out, timeout_s=TIMEOUT_S)
     return rest.path_set or path_set
 
@@ -125,19 +128,12 @@ def _make_tables(copy: Scratch, pieces: Sequence[Piece], what: str) -> Outcome:
     return outcome
 
 
-def _section(copy: Scratch, folder: Path, section: str) -> tuple[Piece, ...]:
+def _section(copy: Scratch, pg_restore: Path, folder: Path, section: str) -> tuple[Piece, ...]:
     """Return the statements of a part of the archive, without owners and the like: every row is the restorer's."""
-    client = choose(find_clients(), copy.cluster.programs.major)
-    command = [str(client.pg_restore), f"--section={section}", *UNLABELLED, "--file=-", str(folder)]
+    command = [str(pg_restore), f"--section={section}", *UNLABELLED, "--file=-", str(folder)]
     script = run_client(command, f"Reading {folder.name}: pg_restore", environment=_environment_of(copy))
     pieces = pieces_of(without_key(script)[0], folder.name)
     return tuple(piece for piece in pieces if piece.kind is not Kind.EVENT)
-
-
-def _restoring(copy: Scratch, folder: Path) -> list[str]:
-    client = choose(find_clients(), copy.cluster.programs.major)
-    rows = ["--section=data", *UNLABELLED, "--exit-on-error", f"--jobs={jobs()}"]
-    return [str(client.pg_restore), *rows, f"--dbname={DATABASE}", str(folder)]
 
 
 def _environment_of(copy: Scratch) -> dict[str, str]:

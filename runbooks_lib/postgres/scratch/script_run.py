@@ -23,6 +23,7 @@ from runbooks_lib.postgres.scratch.superuser_objects import Maker
 from runbooks_lib.postgres.script.effects import SERVER, Unjudged, in_words, unjudged
 from runbooks_lib.postgres.script.pieces import Piece, pieces, value
 from runbooks_lib.postgres.session.connect import Connection
+from runbooks_lib.postgres.session.sqlstate import MISSING, NOT_ALLOWED
 
 TIMEOUT_S = 600
 BOM = "\ufeff"
@@ -31,15 +32,13 @@ _NOT_TOGETHER = {
     "25001": "a statement of it runs in no transaction",
     "55P04": "it uses a label that it adds to an enum",
 }
-_NOT_ALLOWED = "42501"
 _NO_DATABASE = "3D000"  # a server that is lent has no database of the target's name
 _NOT_GRANTED = {"01006", "01007"}
 _NOT_THEIRS = "a privilege of the script is a superuser's to give or take"
 _ONLY_IN_TRANSACTION = "25P01"
-_MISSES = {"42P01", "42703", "42704", "42883", "3F000"}  # relation, column, type or role, function, schema
 _NEEDS_SUPERUSER = "it needs a superuser's rights, and was not run"
 _LACKS = "it needs what was not run"
-_LEFT_OUT = {_NOT_ALLOWED: _NEEDS_SUPERUSER, _NO_DATABASE: "it names a database that is not here"}
+_LEFT_OUT = {NOT_ALLOWED: _NEEDS_SUPERUSER, _NO_DATABASE: "it names a database that is not here"}
 # What a migration makes that belongs to the server is there before: scripts here can't make it.
 _BEFOREHAND = frozenset(SERVER) - {"AlterDatabaseStmt"}
 
@@ -119,11 +118,9 @@ class Replay:
             except psycopg.Error as error:
                 if piece.tag == "LockStmt" and error.sqlstate == _ONLY_IN_TRANSACTION:
                     continue
-                if error.sqlstate == _NOT_ALLOWED and (
-                    self._gave_away(piece) or self._maker.make(piece.text)
-                ):
+                if error.sqlstate == NOT_ALLOWED and (self._gave_away(piece) or self._maker.make(piece.text)):
                     continue
-                if error.sqlstate not in _LEFT_OUT and not (left_out and error.sqlstate in _MISSES):
+                if error.sqlstate not in _LEFT_OUT and not (left_out and error.sqlstate in MISSING):
                     raise
                 why = _LEFT_OUT.get(error.sqlstate or "", _LACKS)
                 left_out[piece] = Unjudged(line=piece.line, what=in_words(piece), why=why)

@@ -10,7 +10,7 @@ from psycopg import sql
 from runbooks_lib.names import parts, qualified
 from runbooks_lib.postgres.catalog.catalog import Key
 from runbooks_lib.postgres.queries import query
-from runbooks_lib.postgres.script.pieces import Node, Piece, every, name_of, pieces, relation
+from runbooks_lib.postgres.script.pieces import ATTACHED, Node, Piece, every, name_of, pieces, relation
 from runbooks_lib.postgres.session.connect import Connection
 
 Name = tuple[str, str]
@@ -25,11 +25,6 @@ _CREATED = {  # where in a statement's tree the name of what it creates stands
     "CreateDomainStmt": "domainname",
     "CreateFunctionStmt": "funcname",
     "DefineStmt": "defnames",
-}
-_ATTACHED = {
-    "CreateTrigStmt": ("TRIGGER", "trigname", "relation"),
-    "RuleStmt": ("RULE", "rulename", "relation"),
-    "CreatePolicyStmt": ("POLICY", "policy_name", "table"),
 }
 _NEEDED = frozenset({"relation", "enum", "type", "function"})
 
@@ -81,8 +76,8 @@ def _note(makes: Makes, piece: Piece, schema: str) -> None:
             makes.objects.add((relation(node["relation"], schema)[0], node["newname"]))
         case "AlterObjectSchemaStmt" if "relation" in node:
             makes.objects.add((node["newschema"], relation(node["relation"], schema)[1]))
-        case tag if tag in _ATTACHED:
-            what, key, of = _ATTACHED[tag]
+        case tag if tag in ATTACHED:
+            what, key, of = ATTACHED[tag]
             makes.attached.add((what, node[key], relation(node[of], schema)))
         case tag if tag in _CREATED:
             found = node[_CREATED[tag]]

@@ -15,6 +15,12 @@ from typing import Any
 from pglast.parser import ParseError, parse_sql_json
 
 Node = Mapping[str, Any]
+# What hangs on a table: its kind, and where in the statement's tree its name and its table stand.
+ATTACHED = {
+    "CreateTrigStmt": ("trigger", "trigname", "relation"),
+    "RuleStmt": ("rule", "rulename", "relation"),
+    "CreatePolicyStmt": ("policy", "policy_name", "table"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -83,6 +83,9 @@ _BY_CLASS = {
 # A standby's replay ends a query that still needs what it is about to remove (40001), or a session that holds a page
 # that it waits for (40P01). No other kind of either can occur there: a standby has no serializable transactions.
 _BY_REPLAY = frozenset({"40001", "40P01"})
+NOT_ALLOWED = "42501"
+# What the message names is not there: relation, column, type or role, function, schema.
+MISSING = frozenset({"42P01", "42703", "42704", "42883", "3F000"})
 
 
 def what_to_do(sqlstate: str | None) -> str:
