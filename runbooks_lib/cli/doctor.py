@@ -72,13 +72,13 @@ def _scratch() -> str:
 
 
 def _node() -> str:
-    from runbooks_lib.prisma.node import find_node
+    from runbooks_lib.npm.node import find_node
 
     return str(find_node())
 
 
 def _npm() -> str:
-    from runbooks_lib.prisma.node import find_npm
+    from runbooks_lib.npm.node import find_npm
 
     return " ".join(find_npm())
 

@@ -8,10 +8,10 @@ from types import MappingProxyType
 from runbooks_lib.archive.notebooks import notebooks_folder
 from runbooks_lib.archive.run import Run
 from runbooks_lib.errors import PreconditionFailed
+from runbooks_lib.npm.node import find_node
 from runbooks_lib.phase import Phase, load_phase, with_services
 from runbooks_lib.postgres.dump.clients import find_clients
 from runbooks_lib.postgres.session.service_file import require_services
-from runbooks_lib.prisma.node import find_node
 from runbooks_lib.prisma.project import find_project, read_project
 
 NONE: Mapping[str, str] = MappingProxyType({})

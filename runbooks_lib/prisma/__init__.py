@@ -1,7 +1,6 @@
 """Prisma: its history table read by us, every write to it made by Prisma's own command line.
 
 url.py       the address of a database as Prisma wants it, and how to keep its password out of sight
-node.py      which Node.js and npm
 configuration.py   what a project's configuration says, read by Prisma itself (read-configuration.cjs,
              observing-engine.cjs): schema, migrations, in which PostgreSQL schema `_prisma_migrations` stands
 project.py   the user's Prisma project: where its parts are, and what is installed

@@ -24,10 +24,10 @@ from pathlib import Path
 from runbooks_lib.cache import cache_directory
 from runbooks_lib.errors import PreconditionFailed, PrismaError
 from runbooks_lib.given import read_given_text
+from runbooks_lib.npm.child import clean_environment, run_child
+from runbooks_lib.npm.install import install_packages, install_project
+from runbooks_lib.npm.node import find_node
 from runbooks_lib.prisma import ahead
-from runbooks_lib.prisma.child import clean_environment, run_child
-from runbooks_lib.prisma.install import install_packages, install_project
-from runbooks_lib.prisma.node import find_node
 from runbooks_lib.prisma.output import UP_TO_DATE, CliResult, Datasource, datasource, error_code, plain
 from runbooks_lib.prisma.project import (
     PrismaProject,

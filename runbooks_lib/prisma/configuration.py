@@ -23,8 +23,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 from runbooks_lib.cache import cache_directory
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.given import read_given, read_given_text
-from runbooks_lib.prisma.child import clean_environment, run_child
-from runbooks_lib.prisma.node import find_node
+from runbooks_lib.npm.child import clean_environment, run_child
+from runbooks_lib.npm.node import find_node
 from runbooks_lib.prisma.output import CliResult, datasource, plain
 from runbooks_lib.temporary import temporary_folder
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runbooks_lib.archive.run import Run
-from runbooks_lib.prisma.install import install_packages
+from runbooks_lib.npm.install import install_packages
 from runbooks_lib.report.html.index import write_site
 from runbooks_lib.report.html.pages import write_pages
 

@@ -10,7 +10,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from runbooks_lib.prisma.node import find_node, find_npm, search_path
+from runbooks_lib.npm.node import find_node, find_npm, search_path
 
 VARIABLE = "RUNBOOKS_TEST_PRISMA7"
 PACKAGES = {

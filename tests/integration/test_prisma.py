@@ -19,11 +19,11 @@ import pytest
 
 from runbooks_lib.errors import PreconditionFailed, PrismaError
 from runbooks_lib.lab.lab import Lab, make_project
+from runbooks_lib.npm.install import install_project
+from runbooks_lib.npm.node import find_node, search_path
 from runbooks_lib.prisma import history
 from runbooks_lib.prisma.command import STAND_IN, STAND_IN_PACKAGES, Engine, Prisma
 from runbooks_lib.prisma.history import CLEAN, Relation, diagnose, read_folder, read_rows
-from runbooks_lib.prisma.install import install_project
-from runbooks_lib.prisma.node import find_node, search_path
 from runbooks_lib.prisma.project import find_project
 from runbooks_lib.prisma.url import DatabaseUrl, aim
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from runbooks_lib.errors import PreconditionFailed, PrismaError
+from runbooks_lib.npm.install import install_packages
 from runbooks_lib.prisma import configuration
 from runbooks_lib.prisma.command import STAND_IN_PACKAGES
 from runbooks_lib.prisma.configuration import Address
 from runbooks_lib.prisma.history import read_folder
-from runbooks_lib.prisma.install import install_packages
 from runbooks_lib.prisma.project import PrismaProject, read_project
 
 from .prisma7 import wanted

@@ -18,6 +18,7 @@ ROOMS = (
     "owned",
     "temporary",
     "cache",
+    "npm",
     "ordinary",
     "names",
     "typed",

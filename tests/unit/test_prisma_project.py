@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from runbooks_lib.errors import PreconditionFailed, PrismaError
+from runbooks_lib.npm import install, node
+from runbooks_lib.npm.child import run_child
+from runbooks_lib.npm.install import install_project
 from runbooks_lib.phase import load_phase
 from runbooks_lib.postgres.scratch.processes import started
-from runbooks_lib.prisma import configuration, install, node
-from runbooks_lib.prisma.child import run_child
+from runbooks_lib.prisma import configuration
 from runbooks_lib.prisma.command import Engine, Prisma
-from runbooks_lib.prisma.install import install_project
 from runbooks_lib.prisma.project import find_project, read_project
 from runbooks_lib.prisma.url import DatabaseUrl
 from runbooks_lib.steps.own_objects import own_objects

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from runbooks_lib.cache import ENV_CACHE, cache_directory
 from runbooks_lib.errors import PreconditionFailed, PrismaError
-from runbooks_lib.prisma.child import run_child
-from runbooks_lib.prisma.node import find_node, find_npm, search_path
+from runbooks_lib.npm.child import run_child
+from runbooks_lib.npm.node import find_node, find_npm, search_path
 
 TIMEOUT_S = 600.0
 _NPM_CI = ("ci", "--ignore-scripts", "--include=dev", "--no-audit", "--no-fund", "--loglevel=error")
