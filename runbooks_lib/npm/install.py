@@ -1,4 +1,4 @@
-"""Installs the packages of our own Prisma projects, once for each lock file."""
+"""Installs the packages of our own lock files, once for each: those of Prisma projects, and PostgreSQL's programs."""
 
 from __future__ import annotations
 
@@ -46,12 +46,26 @@ def install_project(project: Path) -> None:
         ) from error
 
 
-def install_packages(project: Path) -> Path:
-    """Install what the project's package-lock.json lists into the cache; return the folder of node_modules.
+def install_packages(project: Path, *, room: str = "prisma") -> Path:
+    """Install what the project's package-lock.json lists into a room of the cache; return the folder of node_modules.
 
     Two calls at once: the second waits for the first. The folder appears whole or not at all.
 
     Raises PreconditionFailed when npm, the lock file or the registry is missing.
+    """
+    folder = cached(project, room=room)
+    if folder.is_dir():
+        return folder
+    with _alone(folder):
+        if not folder.is_dir():
+            _install(project, folder)
+    return folder
+
+
+def cached(project: Path, *, room: str) -> Path:
+    """Return the folder in a room of the cache where what the project's package-lock.json lists is installed, if it is.
+
+    Raises PreconditionFailed when there is no lock file.
     """
     lock_file = project / "package-lock.json"
     try:
@@ -61,13 +75,7 @@ def install_packages(project: Path) -> Path:
             f"{lock_file} cannot be read: {error.strerror}.",
             "Name a project with a package-lock.json, or install its packages yourself.",
         ) from error
-    folder = cache_directory() / "prisma" / digest
-    if folder.is_dir():
-        return folder
-    with _alone(folder):
-        if not folder.is_dir():
-            _install(project, folder)
-    return folder
+    return cache_directory() / room / digest
 
 
 def _install(project: Path, folder: Path) -> None:

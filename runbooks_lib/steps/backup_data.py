@@ -93,11 +93,12 @@ def prove_data(
     Raises BackupError, PreconditionFailed or LabError when it cannot be restored.
     """
     with sessions.snapshot(name) as conn:
-        roles = read_surroundings(conn).roles
+        source = read_surroundings(conn)
     restored = restore_data(
         folder / data.path,
         server_major=sessions.identity(name).major,
-        roles=roles,
+        roles=source.roles,
+        extensions=dict(source.extensions),
         database_bytes=data.database_bytes,
         allowed=allowed,
     )

@@ -88,7 +88,7 @@ def planned(
 @pytest.fixture(autouse=True)
 def only_the_newer(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (replay, baseline_effects):
-        monkeypatch.setattr(module, "find_server_for", lambda major: ALL[NEWER])
+        monkeypatch.setattr(module, "find_server_for", lambda major, **_: ALL[NEWER])
 
 
 @pytest.mark.parametrize(("script", "where"), [(ALONE, IN_EMPTY), (BESIDE, IN_COPY)])

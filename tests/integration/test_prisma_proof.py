@@ -268,7 +268,7 @@ def test_a_migration_that_was_run_by_hand_statement_by_statement(place: Place) -
 def test_without_a_scratch_nothing_is_proved(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server newer than all programs here cannot be had, so the search for programs is made to fail."""
 
-    def none(major: int) -> None:
+    def none(major: int, **_: object) -> None:
         raise PreconditionFailed(
             f"No PostgreSQL server programs of version {major} or newer.", "Install some."
         )

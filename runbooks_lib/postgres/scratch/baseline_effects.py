@@ -21,6 +21,7 @@ from runbooks_lib.postgres.scratch.programs import find_server_for
 from runbooks_lib.postgres.scratch.replay import MISSES, expect
 from runbooks_lib.postgres.scratch.restore import restore_into
 from runbooks_lib.postgres.scratch.scratch import Scratch, scratch
+from runbooks_lib.postgres.scratch.script_run import extensions_made
 from runbooks_lib.postgres.scratch.surroundings import Surroundings
 from runbooks_lib.postgres.scratch.target_copy import Makes, parts_of, take_out
 from runbooks_lib.postgres.script.script import Statement
@@ -88,7 +89,10 @@ def made_by(
                 "restored beside it.",
                 sqlstate=error.sqlstate,
             ) from error
-    with scratch(find_server_for(server_major), allowed=source.allowed) as copy:
+    programs = find_server_for(
+        server_major, extensions=extensions_made([text]), also=dict(source.like.extensions)
+    )
+    with scratch(programs, allowed=source.allowed) as copy:
         restore_into(copy, source.dump, COPY, roles={owner, *source.like.roles})
         try:
             objects = {

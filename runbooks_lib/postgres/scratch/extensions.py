@@ -17,12 +17,15 @@ JOIN pg_available_extension_versions v ON (v.name, v.version) = (e.name, e.defau
 WHERE e.name = ANY(%s)
 """
 _CONTRIB = "PostgreSQL's contrib modules (Debian: postgresql-{major}, RPM: postgresql{major}-contrib)"
-_IN_CONTRIB = """
-    autoinc bloom btree_gin btree_gist citext cube dblink dict_int earthdistance fuzzystrmatch hstore intarray isn lo
-    ltree pg_buffercache pg_stat_statements pg_trgm pgcrypto postgres_fdw seg sslinfo tablefunc unaccent uuid-ossp xml2
-"""
+# fmt: off
+CONTRIB = frozenset({
+    "autoinc", "bloom", "btree_gin", "btree_gist", "citext", "cube", "dblink", "dict_int", "earthdistance",
+    "fuzzystrmatch", "hstore", "intarray", "isn", "lo", "ltree", "pg_buffercache", "pg_stat_statements", "pg_trgm",
+    "pgcrypto", "postgres_fdw", "seg", "sslinfo", "tablefunc", "unaccent", "uuid-ossp", "xml2",
+})
+# fmt: on
 _PROVIDERS = {
-    **dict.fromkeys(_IN_CONTRIB.split(), _CONTRIB),
+    **dict.fromkeys(CONTRIB, _CONTRIB),
     "vector": "pgvector (Debian: postgresql-{major}-pgvector)",
     "postgis": "PostGIS (Debian: postgresql-{major}-postgis-3)",
     "postgis_raster": "PostGIS (Debian: postgresql-{major}-postgis-3)",

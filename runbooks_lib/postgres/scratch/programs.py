@@ -9,7 +9,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,9 +17,12 @@ from pathlib import Path
 from runbooks_lib.cache import cache_directory
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.postgres import binaries
+from runbooks_lib.postgres.scratch import from_npm
 from runbooks_lib.postgres.scratch.account import Account, server_account
+from runbooks_lib.postgres.scratch.extensions import CONTRIB
 
 PROGRAMS = ("initdb", "postgres")
+_SHARE = "share_path="
 MANY_PROGRAMS = 100  # a bin folder with more is shared with other software, and not copied
 NOT_NEEDED = shutil.ignore_patterns("include", "doc", "man", "*.a", "pgxs", "__pycache__", "*.py")
 
@@ -43,6 +46,10 @@ class ServerPrograms:
         """A text that is equal for programs whose data folders can be exchanged."""
         return f"{self.found_by} {self.version} {platform.system()} {platform.machine()} {self.account.uid}"
 
+    def lacks(self, extensions: Collection[str]) -> frozenset[str]:
+        """Return which extensions cannot be made by a server of these programs."""
+        return frozenset(extensions) - _extensions(self) if extensions else frozenset()
+
 
 def find_server() -> ServerPrograms:
     """Find server programs: RUNBOOKS_PG_BIN, the wheel, Debian's newest, PATH.
@@ -62,33 +69,74 @@ def find_server() -> ServerPrograms:
     )
 
 
-def find_server_for(major: int) -> ServerPrograms:
-    """Find server programs for a scratch copy of a server: the same major version, else the lowest newer.
+def find_server_for(
+    major: int, *, extensions: Collection[str] = (), also: Collection[str] = ()
+) -> ServerPrograms:
+    """Find server programs for a scratch copy of a server that has these extensions.
 
+    Of those that have most of `extensions`, and then of what would `also` be good to have: the same major version,
+    else the lowest newer. Those of npm count only where others lack something, and when they are in the cache already:
+    `install_server_for` puts them there.
     Raises PreconditionFailed naming what was found; an older server cannot take a newer one's dump.
     """
     found = tuple(find_servers([]))
     fitting = [programs for programs in found if programs.major >= major]
-    if fitting:
-        return min(fitting, key=lambda programs: programs.major)  # the first found among equals
-    names = ", ".join(f"{programs.version} in {programs.bindir}" for programs in found) or "none"
-    raise PreconditionFailed(
-        f"No PostgreSQL server programs of version {major} or newer for a scratch copy; found {names}.",
-        f"Install postgresql-{major}, or let {binaries.ENV_BINDIR} name the folder of its programs.",
-    )
+    if not fitting:
+        names = ", ".join(f"{programs.version} in {programs.bindir}" for programs in found) or "none"
+        raise PreconditionFailed(
+            f"No PostgreSQL server programs of version {major} or newer for a scratch copy; found {names}.",
+            f"Install postgresql-{major}, or let {binaries.ENV_BINDIR} name the folder of its programs.",
+        )
+    lacking = {programs: _lacking(programs, extensions, also) for programs in fitting}
+    best = min(
+        fitting, key=lambda programs: (lacking[programs], programs.major)
+    )  # the first found among equals
+    if any(lacking[best]):
+        other = _of_npm(from_npm.installed, major)
+        if other and _lacking(other, extensions, also) < lacking[best]:
+            return other
+    return best
+
+
+def install_server_for(major: int, *, extensions: Collection[str], also: Collection[str]) -> ServerPrograms:
+    """Find server programs as `find_server_for` does; have npm install its own where they have more of the extensions.
+
+    Writes to the cache. Raises PreconditionFailed as that does, and when npm cannot install them.
+    """
+    best = find_server_for(major, extensions=extensions, also=also)
+    with_npm = (len(set(extensions) - CONTRIB), len(set(also) - CONTRIB))
+    if with_npm < _lacking(best, extensions, also) and _of_npm(from_npm.install, major):
+        return find_server_for(major, extensions=extensions, also=also)
+    return best
+
+
+def _lacking(programs: ServerPrograms, extensions: Collection[str], also: Collection[str]) -> tuple[int, int]:
+    return len(programs.lacks(extensions)), len(programs.lacks(also))
+
+
+def _of_npm(get: Callable[[int], binaries.Place | None], major: int) -> ServerPrograms | None:
+    offered = from_npm.offered(major)
+    place = get(offered) if offered else None
+    return _usable(place, server_account()) if place else None
 
 
 def find_servers(tried: list[str]) -> Iterator[ServerPrograms]:
     """Yield the server programs that run, in the order of preference; note in `tried` where was looked."""
     account = server_account()
     for place in _places():
-        if not place.has(*PROGRAMS):
-            continue
-        tried.append(str(place.bindir))
-        bindir = _executable(place.bindir, account)
-        version = _version(bindir, account) if bindir is not None else None
-        if bindir is not None and version is not None:
-            yield ServerPrograms(bindir=bindir, version=version, found_by=place.found_by, account=account)
+        if place.has(*PROGRAMS):
+            tried.append(str(place.bindir))
+            if programs := _usable(place, account):
+                yield programs
+
+
+def _usable(place: binaries.Place, account: Account) -> ServerPrograms | None:
+    """Return the programs of a place as `account` can execute them; None when it cannot."""
+    bindir = _executable(place.bindir, account)
+    version = _version(bindir, account) if bindir is not None else None
+    if bindir is None or version is None:
+        return None
+    return ServerPrograms(bindir=bindir, version=version, found_by=place.found_by, account=account)
 
 
 def _places() -> Iterator[binaries.Place]:
@@ -103,7 +151,24 @@ def _places() -> Iterator[binaries.Place]:
 
 def _version(bindir: Path, account: Account) -> str | None:
     """Run `postgres --version` as `account`; None when it cannot."""
-    command = [str(bindir / "postgres"), "--version"]
+    said = _said([str(bindir / "postgres"), "--version"], account)
+    return binaries.parse_version(said) if said is not None else None
+
+
+def _extensions(programs: ServerPrograms) -> frozenset[str]:
+    """Return the extensions of an installation, by their control files: no server is started for it.
+
+    Where these lie is built into the programs; `initdb --show` says it, and makes nothing.
+    """
+    said = _said([str(programs.bindir / "initdb"), "--show", "--pgdata", "/nonexistent"], programs.account)
+    share = next((line[len(_SHARE) :] for line in (said or "").splitlines() if line.startswith(_SHARE)), None)
+    return (
+        frozenset(file.stem for file in Path(share, "extension").glob("*.control")) if share else frozenset()
+    )
+
+
+def _said(command: list[str], account: Account) -> str | None:
+    """Run one of the programs as `account`, and return what it prints; None when it does not run."""
     environment = binaries.clean_environment()
     try:
         ran = subprocess.run(
@@ -111,7 +176,7 @@ def _version(bindir: Path, account: Account) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return binaries.parse_version(ran.stdout) if ran.returncode == 0 else None
+    return ran.stdout + ran.stderr if ran.returncode == 0 else None
 
 
 def _executable(bindir: Path, account: Account) -> Path | None:

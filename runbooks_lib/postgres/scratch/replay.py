@@ -109,7 +109,10 @@ def expect(
     )
     if service := scratch_service():
         return _at_service(asked, service, server_major, servers)
-    return _expect(asked, find_server_for(server_major), dump)
+    programs = find_server_for(
+        server_major, extensions=extensions_made(asked.texts), also=dict(like.extensions)
+    )
+    return _expect(asked, programs, dump)
 
 
 @lru_cache(maxsize=8)

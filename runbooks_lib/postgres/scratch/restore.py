@@ -23,7 +23,7 @@ from runbooks_lib.postgres.catalog.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.dump.dump import read_script
 from runbooks_lib.postgres.dump.dump_script import Kind, Piece, read_pieces
 from runbooks_lib.postgres.queries import query
-from runbooks_lib.postgres.scratch.programs import find_server_for
+from runbooks_lib.postgres.scratch.programs import ServerPrograms, find_server_for
 from runbooks_lib.postgres.scratch.scratch import SUPERUSER, Scratch, scratch
 from runbooks_lib.postgres.scratch.superuser_objects import Maker, object_of
 from runbooks_lib.postgres.session.connect import Connection
@@ -76,7 +76,7 @@ class Restored:
 
 
 class Restores:
-    """Scratch clusters for several restores, one for each major version; all are gone when the block ends.
+    """Scratch clusters for several restores, one for all that need the same programs; all are gone when the block ends.
 
     `allowed` names the objects that their superusers make.
     """
@@ -84,7 +84,7 @@ class Restores:
     def __init__(self, *, allowed: Iterable[str] = ()) -> None:
         self._allowed = allowed
         self._open = ExitStack()
-        self._copies: dict[int, Scratch] = {}
+        self._copies: dict[ServerPrograms, Scratch] = {}
 
     def __enter__(self) -> Restores:
         return self
@@ -97,18 +97,20 @@ class Restores:
     def restore_schema(self, dump: Path, *, server_major: int, roles: Iterable[str]) -> Restored:
         """Restore a plain schema dump into a database of its own in a scratch cluster, and read back what it made.
 
-        The scratch has the source's major version, else the lowest newer one found. `roles` are the source's: they
-        are created there without a password, so that owners and grants can be restored.
+        The scratch has the dump's extensions, as far as programs here have them, and the source's major version, else
+        the lowest newer one found. `roles` are the source's: they are created there without a password, so that owners
+        and grants can be restored.
 
         Raises BackupError with the server's own words when the dump does not restore; PreconditionFailed or LabError
         when there is no scratch to restore it into.
         """
-        if server_major not in self._copies:
-            server = scratch(find_server_for(server_major), allowed=self._allowed)
-            self._copies[server_major] = self._open.enter_context(server)
-        copy = self._copies[server_major]
-        database = f"restored_{secrets.token_hex(4)}"
         pieces = pieces_of(read_script(dump), dump.name)
+        programs = find_server_for(server_major, extensions=extensions_of(pieces))
+        if programs not in self._copies:
+            server = scratch(programs, allowed=self._allowed)
+            self._copies[programs] = self._open.enter_context(server)
+        copy = self._copies[programs]
+        database = f"restored_{secrets.token_hex(4)}"
         outcome = _restore(copy, pieces, database, roles=roles, what=dump.name)
         with copy.connect(database) as conn:
             return Restored(
@@ -129,6 +131,11 @@ def restore_into(copy: Scratch, dump: Path, database: str, *, roles: Iterable[st
     pieces = pieces_of(read_script(dump), dump.name)
     harmless = tuple(piece for piece in pieces if piece.kind not in (Kind.EVENT, Kind.SERVER))
     return _restore(copy, harmless, database, roles=roles, what=dump.name)
+
+
+def extensions_of(pieces: Iterable[Piece]) -> frozenset[str]:
+    """Return the extensions that a dump's statements make."""
+    return frozenset(piece.names[0] for piece in pieces if piece.kind is Kind.EXTENSION)
 
 
 def _restore(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,18 +58,21 @@ def restore_data(
     server_major: int,
     roles: Iterable[str],
     database_bytes: int,
+    extensions: Collection[str] = (),
     allowed: Iterable[str] = (),
 ) -> RestoredData:
     """Restore a dump's directory into a scratch cluster on disk, as an ordinary role; return what stands there.
 
-    Materialized views are not filled: their queries could go anywhere, and they hold no row of their own. `allowed`
-    names objects that the scratch server's superuser makes.
+    `extensions` are the source's, and decide which programs the scratch has. `allowed` names objects that the scratch
+    server's superuser makes. Materialized views are not filled: their queries could go anywhere, and they hold no row
+    of their own.
     Raises BackupError with the words of the server or pg_restore; PreconditionFailed when there is no room for
     `database_bytes`, or no scratch; LabError when that does not start.
     """
     # pg_restore sets what its own version knows, and an older server refuses that.
     clients = find_clients()
-    server = scratch(find_server_for(choose(clients, server_major).major), in_memory=False, allowed=allowed)
+    programs = find_server_for(choose(clients, server_major).major, extensions=extensions)
+    server = scratch(programs, in_memory=False, allowed=allowed)
     with server as copy, copy.cluster.ended_after(TIMEOUT_S):
         free = shutil.disk_usage(copy.cluster.home).free
         if free < database_bytes:
