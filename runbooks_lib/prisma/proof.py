@@ -16,8 +16,8 @@ from runbooks_lib.postgres.catalog.differences import (
     value_in_words,
     without,
 )
-from runbooks_lib.postgres.scratch.replay import expect
-from runbooks_lib.postgres.scratch.script_run import Ran
+from runbooks_lib.postgres.scratch.expected import expect
+from runbooks_lib.postgres.scratch.replayed import Ran
 from runbooks_lib.postgres.scratch.surroundings import Surroundings
 from runbooks_lib.prisma.state import State
 

@@ -12,7 +12,7 @@ from runbooks_lib.checks import Check
 from runbooks_lib.facts.writing import Plan, Resolved, Said
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, judge
 from runbooks_lib.phase import Phase
-from runbooks_lib.postgres.scratch.script_run import Ran
+from runbooks_lib.postgres.scratch.replayed import Ran
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.postgres.session.locks import Holder
 from runbooks_lib.prisma.history import TABLE, folder_digest
@@ -161,7 +161,7 @@ def judge_statements(target: str, proof: Proof, migrations: Iterable[str]) -> tu
 
 
 def _judge_ran(target: str, name: str, ran: Ran) -> Finding:
-    words = f"{ran.statements - len(ran.unjudged)} of {ran.statements} statements judged"
+    words = f"{len(ran.statements) - len(ran.unjudged)} of {len(ran.statements)} statements judged"
     if ran.unjudged:
         words += f"; not judged: {_some([statement.words for statement in ran.unjudged])}"
     if ran.one_by_one:

@@ -190,7 +190,7 @@ def live_schema(
             objects=len(judged),
             different=tuple(state.label for state in judged if not state.stands),
             planned=tuple(state.label for state in own if pending.still_makes(state)),
-            statements=sum(ran.statements for ran in proof.ran.values()),
+            statements=sum(len(ran.statements) for ran in proof.ran.values()),
             not_judged=not_judged(proof),
             borrowed=proof.borrowed,
             lacking=proof.lacking,

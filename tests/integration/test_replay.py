@@ -14,8 +14,8 @@ from runbooks_lib.names import parts
 from runbooks_lib.postgres.catalog.catalog import Value, read_catalog
 from runbooks_lib.postgres.catalog.differences import Described, describe, field
 from runbooks_lib.postgres.dump.clients import choose, find_clients
+from runbooks_lib.postgres.scratch.expected import Expected, expect
 from runbooks_lib.postgres.scratch.programs import find_server, find_servers
-from runbooks_lib.postgres.scratch.replay import Expected, expect
 from runbooks_lib.postgres.scratch.scratch import SUPERUSER, scratch
 from runbooks_lib.postgres.scratch.surroundings import Surroundings
 

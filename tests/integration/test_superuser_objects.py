@@ -15,8 +15,8 @@ from runbooks_lib.phase import load_phase
 from runbooks_lib.postgres.catalog.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.scratch import scratch as scratching
 from runbooks_lib.postgres.scratch.enclosure import Enclosure
+from runbooks_lib.postgres.scratch.expected import expect
 from runbooks_lib.postgres.scratch.programs import ServerPrograms, find_servers
-from runbooks_lib.postgres.scratch.replay import expect
 from runbooks_lib.postgres.scratch.restore import Restored, Restores
 from runbooks_lib.postgres.scratch.restore_data import restore_data
 from runbooks_lib.postgres.scratch.restored_catalog import Comparison, compare_restored

@@ -11,7 +11,7 @@ from runbooks_lib.errors import PrismaError
 from runbooks_lib.findings import Verdict
 from runbooks_lib.postgres.catalog.catalog import Value
 from runbooks_lib.postgres.catalog.differences import both_in_words
-from runbooks_lib.postgres.scratch.script_run import Ran
+from runbooks_lib.postgres.scratch.replayed import Ran, StatementRan
 from runbooks_lib.postgres.script.effects import Unjudged
 from runbooks_lib.prisma.history import CLEAN, MigrationFile, MigrationRow, diagnose
 from runbooks_lib.prisma.proof import ObjectState, Proof, scripts_that_count
@@ -185,9 +185,13 @@ def test_whether_it_is_applied_as_this_very_file() -> None:
     ]
 
 
+def statement(line: int, unjudged: Unjudged | None = None) -> StatementRan:
+    return StatementRan(line=line, words="INSERT a", tag="InsertStmt", unjudged=unjudged)
+
+
 def proof(**changes: Any) -> Proof:
     nothing: dict[str, Any] = {
-        "ran": {"1": Ran(statements=2)},
+        "ran": {"1": Ran(name="1", statements=(statement(1), statement(2)))},
         "borrowed": (),
         "lacking": (),
         "own": (),
@@ -211,8 +215,10 @@ def test_what_is_borrowed_is_open_and_what_cannot_be_had_is_said() -> None:
 
 
 def test_a_long_list_is_cut_for_people_and_whole_in_the_facts() -> None:
-    unjudged = tuple(Unjudged(line=n, what="INSERT a", why="rows") for n in range(1, 31))
-    told = proof(ran={"1": Ran(statements=40, unjudged=unjudged)})
+    unjudged = tuple(
+        statement(n, Unjudged(line=n, what="INSERT a", why="rows") if n < 31 else None) for n in range(1, 41)
+    )
+    told = proof(ran={"1": Ran(name="1", statements=unjudged)})
     (finding,) = judge_statements("leader", told, ["1"])
     assert finding.have.startswith("10 of 40 statements judged; not judged: line 1 INSERT a (rows), ")
     assert finding.have.endswith("line 12 INSERT a (rows) and 18 more")

@@ -17,8 +17,9 @@ from runbooks_lib.errors import MigrationError
 from runbooks_lib.names import parts, qualified
 from runbooks_lib.postgres.catalog.catalog import Catalog, identifier, read_catalog
 from runbooks_lib.postgres.catalog.differences import Described, before_18, describe
+from runbooks_lib.postgres.scratch.expected import expect
 from runbooks_lib.postgres.scratch.programs import find_server_for
-from runbooks_lib.postgres.scratch.replay import MISSES, expect
+from runbooks_lib.postgres.scratch.replay import MISSES
 from runbooks_lib.postgres.scratch.restore import restore_into
 from runbooks_lib.postgres.scratch.scratch import Scratch, scratch
 from runbooks_lib.postgres.scratch.script_run import extensions_made

@@ -6,11 +6,10 @@ from its dump, out of which everything that they make was taken first.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 
 import psycopg
@@ -22,39 +21,18 @@ from runbooks_lib.postgres.catalog.differences import Described, describe
 from runbooks_lib.postgres.scratch.extensions import MadeBefore, available, make_extensions, provider
 from runbooks_lib.postgres.scratch.lent import Served, scratch_service, served
 from runbooks_lib.postgres.scratch.programs import ServerPrograms, find_server_for
+from runbooks_lib.postgres.scratch.replayed import ByStatement, Replayed, changes
 from runbooks_lib.postgres.scratch.restore import restore_into
 from runbooks_lib.postgres.scratch.scratch import Scratch, scratch
-from runbooks_lib.postgres.scratch.script_run import Ran, Replay, extensions_made, roles_made
+from runbooks_lib.postgres.scratch.script_run import Replay, extensions_made, roles_made
 from runbooks_lib.postgres.scratch.surroundings import Surroundings
 from runbooks_lib.postgres.scratch.target_copy import made_by_scripts, needed, take_out
 from runbooks_lib.postgres.session.sqlstate import MISSING, what_to_do
 
 MISSES = MISSING | {"23503"}  # of a script: an object, or a row that it refers to
-_TAKES_AWAY = re.compile(r"\b(?:drop|rename|set\s+schema)\b", re.IGNORECASE)
 
 Script = tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
-    """What one of some scripts makes, changes and removes, and what stands after all of them, as `describe` says it.
-
-    `before` and `made` are the same objects before and after that script; `removed` are those that it drops.
-    `stands` is what all scripts together leave behind; `gone` is what one of them made and is not there at the end.
-    `ran` says of each script how it ran; `borrowed` is what was taken from a copy of the target because the scripts
-    need it; `lacking` is what of the target's surroundings the scratch server does not have, in words.
-    `server_version` is that of the scratch server.
-    """
-
-    before: Described
-    made: Described
-    removed: frozenset[Key]
-    stands: Described
-    gone: frozenset[Key]
-    server_version: str
-    ran: Mapping[str, Ran] = field(default_factory=dict)
-    borrowed: tuple[Key, ...] = ()
-    lacking: tuple[str, ...] = ()
+Place = Callable[[], AbstractContextManager[Scratch | Served]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +41,6 @@ class Question:
 
     scripts: tuple[Script, ...]
     owner: str
-    of: str | None
     like: Surroundings
     dump: Path | None
     schema: str
@@ -75,94 +52,152 @@ class Question:
         return tuple(text for _, text in self.scripts)
 
 
-def expect(
+def replay(
     scripts: Sequence[Script],
     *,
     owner: str,
     server_major: int,
     like: Surroundings,
-    of: str | None = None,
     dump: Path | None = None,
     schema: str = "public",
     servers: frozenset[str] = frozenset(),
     allowed: Iterable[str] = (),
-) -> Expected:
-    """Run named scripts in order, as `owner`, in a scratch database; say what one of them does.
+) -> Replayed:
+    """Run named scripts in order, as `owner`, in a scratch database; say what they do.
 
-    That one is `of`, by default the last. The scratch has the name, locale, settings and roles of `like`; where the
-    scripts miss something, what they miss is taken from `dump`. `schema` is where names without one lead. The scratch
-    is a cluster of our own, or at the server that RUNBOOKS_SCRATCH_SERVICE names, if that is none of `servers` (their
-    marks). `allowed` names objects that the superuser of a cluster of our own makes.
-    The answer depends on nothing else, and so one process works it out once.
+    The scratch has the name, locale, settings and roles of `like`; where the scripts miss something, what they miss is
+    taken from `dump`. `schema` is where names without one lead. The scratch is a cluster of our own, or at the server
+    that RUNBOOKS_SCRATCH_SERVICE names, if that is none of `servers` (their marks). `allowed` names objects that the
+    superuser of a cluster of our own makes. The answer depends on nothing else, and so one process works it out once.
     Raises MigrationError naming the script that PostgreSQL refuses there; BackupError when the dump does not restore;
     PreconditionFailed or LabError when there is no scratch to run it in.
     """
-    of = of or (scripts[-1][0] if scripts else None)
     asked = Question(
-        scripts=tuple(scripts),
-        owner=owner,
-        of=of,
-        like=like,
-        dump=None,
-        schema=schema,
-        allowed=frozenset(allowed),
+        scripts=tuple(scripts), owner=owner, like=like, dump=None, schema=schema, allowed=frozenset(allowed)
     )
     if service := scratch_service():
         return _at_service(asked, service, server_major, servers)
     programs = find_server_for(
         server_major, extensions=extensions_made(asked.texts), also=dict(like.extensions)
     )
-    return _expect(asked, programs, dump)
+    return _replay(asked, programs, dump)
 
 
 @lru_cache(maxsize=8)
-def _expect(asked: Question, programs: ServerPrograms, dump: Path | None) -> Expected:
+def _replay(asked: Question, programs: ServerPrograms, dump: Path | None) -> Replayed:
+    def place() -> AbstractContextManager[Scratch]:
+        return scratch(programs, allowed=asked.allowed)
+
     try:
-        with scratch(programs, allowed=asked.allowed) as copy:
-            return _replayed(asked, copy, _prepare(copy, asked))
+        return _replayed(asked, place)
     except MigrationError as error:
         if dump is None or error.sqlstate not in MISSES:
             raise
-    asked = replace(asked, dump=dump)
-    with scratch(programs, allowed=asked.allowed) as copy:
-        _prepare_copy(copy, asked, dump)
-        return _replayed(asked, copy, ())
+    return _replayed(replace(asked, dump=dump), place)
 
 
 @lru_cache(maxsize=8)
-def _at_service(asked: Question, service: str, server_major: int, servers: frozenset[str]) -> Expected:
-    with served(service, server_major=server_major, servers=servers) as copy:
-        return _replayed(asked, copy, _prepare(copy, asked))
+def _at_service(asked: Question, service: str, server_major: int, servers: frozenset[str]) -> Replayed:
+    return _replayed(asked, lambda: served(service, server_major=server_major, servers=servers))
 
 
-def _replayed(asked: Question, copy: Scratch | Served, lacking: tuple[str, ...]) -> Expected:
-    empty = before = after = end = _described(copy, asked)
-    seen: set[Key] = set()
-    ran: dict[str, Ran] = {}
-    with closing(_replay(copy, asked)) as replay:
+def _replayed(asked: Question, place: Place) -> Replayed:
+    with _prepared(asked, place) as run:
+        ran = []
         for name, script in asked.scripts:
-            if name == asked.of or _TAKES_AWAY.search(script):
-                end = _described(copy, asked)
-                seen |= set(end)
-            before = end if name == asked.of else before
-            with _named(copy, asked, name):
-                ran[name] = replay.run(script)
-            if name in (asked.of, asked.scripts[-1][0]):
-                end = _described(copy, asked)
-            after = end if name == asked.of else after
-    changed = {key: value for key, value in after.items() if before.get(key) != value}
-    removed = frozenset(set(before) - set(after))
-    return Expected(
-        before={key: value for key, value in before.items() if key in changed or key in removed},
-        made=changed,
-        removed=removed,
-        stands={key: value for key, value in end.items() if empty.get(key) != value},
-        gone=frozenset((seen | set(after)) - set(end)),
-        server_version=copy.version,
-        ran=ran,
-        borrowed=() if asked.dump is None else needed(asked.texts, empty, asked.schema),
-        lacking=lacking,
-    )
+            with _named(run.copy, asked, name):
+                ran.append(run.session.run(script, name))
+        return Replayed(
+            scripts=tuple(ran),
+            start=run.start,
+            end=run.stands(),
+            server_version=run.copy.version,
+            borrowed=() if asked.dump is None else needed(asked.texts, run.start, asked.schema),
+            lacking=run.lacking,
+            look=partial(_look, asked, place),
+            look_inside=partial(_look_inside, asked, place),
+        )
+
+
+def _look(asked: Question, place: Place, numbers: Collection[int]) -> dict[int, Described]:
+    """Run the scripts again, and read what stands before each of these."""
+    found = {}
+    with _prepared(asked, place) as run:
+        for number, (_name, script) in enumerate((*asked.scripts, ("", ""))[: max(numbers) + 1]):
+            if number in numbers:
+                found[number] = run.stands()
+            run.session.run(script)
+    return found
+
+
+def _look_inside(
+    asked: Question, place: Place, numbers: Collection[int]
+) -> dict[int, tuple[Described, ByStatement, Described]]:
+    """Run the scripts again, these statement by statement; read what each statement changes.
+
+    Nothing is changed by statements where one of them does not run alone; those that follow are run without it.
+    """
+    found = {}
+    with _prepared(asked, place) as run:
+        for number, (_name, script) in enumerate(asked.scripts[: max(numbers) + 1]):
+            if number not in numbers:
+                with suppress(psycopg.Error):  # what an earlier one left out, this one may need
+                    run.session.run(script)
+                continue
+            before = state = run.stands()
+            inside = []
+            try:
+                for _ in run.session.step(script):
+                    now = run.stands()
+                    inside.append(tuple(changes(state, now)))
+                    state = now
+            except psycopg.Error:
+                run.session.close()
+                inside = []
+            found[number] = before, tuple(inside), run.stands()
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """A scratch in which the scripts run, the session in which they do, and what stood before anything was made.
+
+    `beforehand` is what a superuser made, whom these statements (tag, name) need: it counts once one of them ran.
+    """
+
+    copy: Scratch | Served
+    asked: Question
+    session: Replay
+    start: Described
+    lacking: tuple[str, ...]
+    beforehand: Mapping[Key, MadeBefore]
+
+    def stands(self) -> Described:
+        """Return what stands now, as far as the statements that ran make it."""
+        found = _described(self.copy, self.asked)
+        for key, statements in self.beforehand.items():
+            if not statements & self.session.passed:
+                found.pop(key, None)
+        return found
+
+
+@contextmanager
+def _prepared(asked: Question, place: Place) -> Iterator[_Run]:
+    """Open a scratch with the database in which the scripts run, and the session for them."""
+    with place() as copy:
+        lacking: tuple[str, ...] = ()
+        if asked.dump is None:
+            lacking = _prepare(copy, asked)
+        else:
+            assert isinstance(copy, Scratch)
+            _prepare_copy(copy, asked, asked.dump)
+        start = _described(copy, asked)
+        made, beforehand = _make_beforehand(copy, asked, start)
+        session = Replay(copy, asked.like.database, owner=asked.owner, schema=asked.schema, made_before=made)
+        with closing(session):
+            yield _Run(
+                copy=copy, asked=asked, session=session, start=start, lacking=lacking, beforehand=beforehand
+            )
 
 
 def _prepare(copy: Scratch | Served, asked: Question) -> tuple[str, ...]:
@@ -193,22 +228,33 @@ def _prepare_copy(copy: Scratch, asked: Question, dump: Path) -> None:
     copy.lend(database, asked.owner)
 
 
-def _replay(copy: Scratch | Served, asked: Question) -> Replay:
-    """Open the session for the scripts, after making what only a superuser can make: extensions that are not trusted.
+def _make_beforehand(
+    copy: Scratch | Served, asked: Question, start: Described
+) -> tuple[MadeBefore, dict[Key, MadeBefore]]:
+    """Make what only a superuser can: extensions that are not trusted. Return the statements that would make it,
+    and for each object that came of it those after which it counts.
 
     Raises MigrationError naming the extensions that are not installed here.
     """
     wanted = extensions_made(asked.texts)
     theirs = dict(asked.like.extensions)
     made: MadeBefore = frozenset()
-    if wanted:
-        with copy.connect(asked.like.database) as conn:
-            here = available(conn, wanted)
-            _require_extensions(copy, asked, set(wanted) - set(here))
-            if not all(here.values()):  # then all of them, in their order: one may require another
-                schemas = {name: schema or theirs.get(name, asked.schema) for name, schema in wanted.items()}
-                made = make_extensions(conn, schemas, owner=asked.owner)
-    return Replay(copy, asked.like.database, owner=asked.owner, schema=asked.schema, made_before=made)
+    beforehand: dict[Key, MadeBefore] = {}
+    if not wanted:
+        return made, beforehand
+    with copy.connect(asked.like.database) as conn:
+        here = available(conn, wanted)
+        _require_extensions(copy, asked, set(wanted) - set(here))
+        if all(here.values()):
+            return made, beforehand
+        for name, schema in wanted.items():  # all of them, in their order: one may require another
+            schema = schema or theirs.get(name, asked.schema)
+            by = make_extensions(conn, {name: schema}, owner=asked.owner)
+            own = frozenset(each for each in by if each[0] == "CreateExtensionStmt")
+            for key in describe(read_catalog(conn)).keys() - start.keys() - beforehand.keys():
+                beforehand[key] = by if key == ("schema", schema) else own
+            made |= by
+    return made, beforehand
 
 
 def _require_extensions(copy: Scratch | Served, asked: Question, missing: set[str]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 
 import psycopg
 from psycopg import pq, sql
@@ -18,6 +17,7 @@ from psycopg import pq, sql
 from runbooks_lib.errors import MigrationError
 from runbooks_lib.postgres.scratch.extensions import MadeBefore
 from runbooks_lib.postgres.scratch.lent import Served
+from runbooks_lib.postgres.scratch.replayed import Ran, StatementRan
 from runbooks_lib.postgres.scratch.scratch import Scratch
 from runbooks_lib.postgres.scratch.superuser_objects import Maker
 from runbooks_lib.postgres.script.effects import SERVER, Unjudged, in_words, unjudged
@@ -43,19 +43,11 @@ _LEFT_OUT = {NOT_ALLOWED: _NEEDS_SUPERUSER, _NO_DATABASE: "it names a database t
 _BEFOREHAND = frozenset(SERVER) - {"AlterDatabaseStmt"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ran:
-    """How a script ran: of how many statements, which of them are not judged, and why they ran one by one, if so."""
-
-    statements: int
-    unjudged: tuple[Unjudged, ...] = ()
-    one_by_one: str = ""
-
-
 class Replay:
     """The session in which scripts run one after another, each as if it were the first: it forgets all in between.
 
-    `made_before` names what stands in the database already although a script is to make it: extensions and schemas.
+    `made_before` names what stands in the database already although a script is to make it: extensions and schemas;
+    `passed` are those whose statements were reached.
     """
 
     def __init__(
@@ -71,6 +63,7 @@ class Replay:
         self._admin: Callable[[], Connection] = lambda: copy.connect(database)
         self._conn: Connection | None = None
         self._made_before = made_before
+        self.passed: set[tuple[str, str]] = set()
         allowed = copy.allowed if isinstance(copy, Scratch) else frozenset()
         self._maker = Maker(connect=self._admin, allowed=allowed, owner=owner, schema=schema)
         self._schema = schema
@@ -83,14 +76,19 @@ class Replay:
             self._conn.close()
         self._conn = None
 
-    def run(self, script: str) -> Ran:
-        """Run a script and say how it went. Raises psycopg errors, and MigrationError when it does not end."""
+    def run(self, script: str, name: str = "") -> Ran:
+        """Run a script as Prisma does and say how it went.
+
+        Raises psycopg errors, and MigrationError when it does not end.
+        """
         script = script.removeprefix(BOM)  # as psql does; Prisma's checksum has it
         found = pieces(script)
         if found is None:
             self._send(script)
+            whole = "the whole script"
+            lost = Unjudged(line=1, what=whole, why="it can't be parsed")
             return Ran(
-                statements=1, unjudged=(Unjudged(line=1, what="the whole script", why="it can't be parsed"),)
+                name=name, statements=(StatementRan(line=1, words=whole, tag="", unjudged=lost, text=script),)
             )
         self._not_granted = False
         done = frozenset(piece for piece in found if self._stands_before(piece))
@@ -99,38 +97,55 @@ class Replay:
         if not (alone or transacts):
             try:
                 self._send(_without(found, done) if done else script)
-                return Ran(statements=len(found), unjudged=self._unseen(found, {}))
+                self.passed |= {_makes(piece) for piece in done}
+                return Ran(name=name, statements=self._ran(found, {}))
             except psycopg.Error as error:
                 if error.sqlstate not in {*_NOT_TOGETHER, *_LEFT_OUT}:
                     raise
                 alone = _NOT_TOGETHER.get(error.sqlstate, "")
-        left_out = self._one_by_one(found, done)
-        return Ran(statements=len(found), unjudged=self._unseen(found, left_out), one_by_one=alone)
-
-    def _one_by_one(self, found: Sequence[Piece], done: frozenset[Piece]) -> dict[Piece, Unjudged]:
-        """Run statements each on its own; return those that were left out, as they need a superuser."""
         left_out: dict[Piece, Unjudged] = {}
+        for _ in self._one_by_one(found, done, left_out):
+            continue
+        return Ran(name=name, statements=self._ran(found, left_out), one_by_one=alone)
+
+    def step(self, script: str) -> Iterator[None]:
+        """Run a script statement by statement, each in its own transaction; stop after each.
+
+        Raises psycopg errors as they come, also of statements that only run together.
+        """
+        found = pieces(script.removeprefix(BOM)) or ()
+        done = frozenset(
+            piece for piece in found if piece.tag == "TransactionStmt" or self._stands_before(piece)
+        )
+        return self._one_by_one(found, done, {})
+
+    def _one_by_one(
+        self, found: Sequence[Piece], done: frozenset[Piece], left_out: dict[Piece, Unjudged]
+    ) -> Iterator[None]:
+        """Run statements each on its own, and note those that are left out, as they need a superuser."""
         for piece in found:
-            if piece in done:
-                continue
-            try:
-                self._send(_lasting(piece), forget=False, nested=piece.tag != "TransactionStmt")
-            except psycopg.Error as error:
-                if piece.tag == "LockStmt" and error.sqlstate == _ONLY_IN_TRANSACTION:
-                    continue
-                if error.sqlstate == NOT_ALLOWED and (self._gave_away(piece) or self._maker.make(piece.text)):
-                    continue
-                if error.sqlstate not in _LEFT_OUT and not (left_out and error.sqlstate in MISSING):
-                    raise
-                why = _LEFT_OUT.get(error.sqlstate or "", _LACKS)
-                left_out[piece] = Unjudged(line=piece.line, what=in_words(piece), why=why)
+            if piece not in done:
+                self._run_one(piece, left_out)
+            self.passed.add(_makes(piece))
+            yield
         self._forget()
-        return left_out
+
+    def _run_one(self, piece: Piece, left_out: dict[Piece, Unjudged]) -> None:
+        try:
+            self._send(_lasting(piece), forget=False, nested=piece.tag != "TransactionStmt")
+        except psycopg.Error as error:
+            if piece.tag == "LockStmt" and error.sqlstate == _ONLY_IN_TRANSACTION:
+                return
+            if error.sqlstate == NOT_ALLOWED and (self._gave_away(piece) or self._maker.make(piece.text)):
+                return
+            if error.sqlstate not in _LEFT_OUT and not (left_out and error.sqlstate in MISSING):
+                raise
+            why = _LEFT_OUT.get(error.sqlstate or "", _LACKS)
+            left_out[piece] = Unjudged(line=piece.line, what=in_words(piece), why=why)
 
     def _stands_before(self, piece: Piece) -> bool:
         """Return whether what a statement makes is the server's, or was made by a superuser of ours beforehand."""
-        name = piece.node.get("extname") or piece.node.get("schemaname")
-        return piece.tag in _BEFOREHAND or (piece.tag, name) in self._made_before
+        return piece.tag in _BEFOREHAND or _makes(piece) in self._made_before
 
     def _gave_away(self, piece: Piece) -> bool:
         """Change an object's owner as a superuser, whom nothing but this is asked: the new one may not own there."""
@@ -162,10 +177,18 @@ class Replay:
         if forget:
             self._forget()
 
-    def _unseen(self, found: Sequence[Piece], left_out: Mapping[Piece, Unjudged]) -> tuple[Unjudged, ...]:
-        """Return the statements that are not judged, of all kinds, in the script's order."""
-        unseen = [left_out.get(piece) or unjudged(piece) or self._ungranted(piece) for piece in found]
-        return tuple(one for one in unseen if one is not None)
+    def _ran(self, found: Sequence[Piece], left_out: Mapping[Piece, Unjudged]) -> tuple[StatementRan, ...]:
+        """Return the statements as they ran, each with what of it is not judged."""
+        return tuple(
+            StatementRan(
+                line=piece.line,
+                words=in_words(piece),
+                tag=piece.tag,
+                unjudged=left_out.get(piece) or unjudged(piece) or self._ungranted(piece),
+                text=piece.text,
+            )
+            for piece in found
+        )
 
     def _ungranted(self, piece: Piece) -> Unjudged | None:
         if not self._not_granted or piece.tag != "GrantStmt":
@@ -174,6 +197,7 @@ class Replay:
 
     def _begin(self) -> Connection:
         self._conn = self._open()
+        self._conn.prepare_threshold = None  # DISCARD ALL would take prepared statements away
         self._conn.add_notice_handler(self._listen)
         return self._conn
 
@@ -226,6 +250,11 @@ def _alone(found: Sequence[Piece]) -> str:
         if concurrent or (piece.tag == "VacuumStmt" and piece.node.get("is_vacuumcmd")):
             return f"line {piece.line} {in_words(piece)} runs in no transaction"
     return ""
+
+
+def _makes(piece: Piece) -> tuple[str, str]:
+    """Return the tag of a statement and the name of the extension or schema that it makes."""
+    return piece.tag, str(piece.node.get("extname") or piece.node.get("schemaname"))
 
 
 def _new_owners(piece: Piece) -> list[str]:
