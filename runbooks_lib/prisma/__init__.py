@@ -4,8 +4,9 @@ url.py       the address of a database as Prisma wants it, and how to keep its p
 configuration.py   what a project's configuration says, read by Prisma itself (read-configuration.cjs,
              observing-engine.cjs): schema, migrations, in which PostgreSQL schema `_prisma_migrations` stands
 project.py   the user's Prisma project: where its parts are, and what is installed
-cli.py       drives the real command line of that project, with a configuration of ours
-said.py      what that command line said, and what of it can be compared
+command.py   drives the real command line of that project, with a configuration of ours
+many.py      several migrations recorded by one start of it (repeating-engine.cjs)
+output.py    what that command line said, and what of it can be compared
 history.py   `_prisma_migrations` against the migrations folder; reads only
 oddities.py  rows that Prisma does not write, files that say nothing, what stands under the table's name
 schema-engine.cjs   stands in for Prisma's native engine where that is not installed; refuses strangers

@@ -16,10 +16,12 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
+
+from msgspec.structs import replace as replace_struct
 
 from runbooks_lib.cache import cache_directory
 from runbooks_lib.errors import PreconditionFailed, PrismaError
@@ -28,6 +30,7 @@ from runbooks_lib.npm.child import clean_environment, run_child
 from runbooks_lib.npm.install import install_packages, install_project
 from runbooks_lib.npm.node import find_node
 from runbooks_lib.prisma import ahead
+from runbooks_lib.prisma.many import EACH_S, Names, Written, check_names
 from runbooks_lib.prisma.output import UP_TO_DATE, CliResult, Datasource, datasource, error_code, plain
 from runbooks_lib.prisma.project import (
     PrismaProject,
@@ -45,6 +48,7 @@ __all__ = [
     "DatabaseUrl",
     "Engine",
     "Prisma",
+    "Written",
     "aim",
     "database_url",
     "find_project",
@@ -52,6 +56,7 @@ __all__ = [
 ]
 
 TIMEOUT_S = 90.0
+DEPLOY_TIMEOUT_S = 3600.0
 ENGINE_VARIABLE = "PRISMA_SCHEMA_ENGINE_BINARY"
 STAND_IN = Path(__file__).with_name("schema-engine.cjs")
 STAND_IN_PACKAGES = Path(__file__).with_name("packages")  # what the stand-in needs, with hashes
@@ -144,46 +149,112 @@ class Prisma:
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def resolve_applied(self, name: str) -> CliResult:
-        """Run `prisma migrate resolve --applied NAME`: writes one row to `_prisma_migrations`.
+    def resolve(
+        self, applied: Sequence[str] = (), rolled_back: Sequence[str] = (), *, role: str | None = None
+    ) -> Written:
+        """Record migrations as rolled back, then others as applied, in the order that is given: by Prisma alone.
 
-        Raises PrismaError when Prisma turns out to talk to another database.
+        One is recorded by `prisma migrate resolve`; of several, one start of it records all, by the very requests
+        that it makes of its engine. Stops at the first that Prisma refuses. `role` is the one to act as, else the
+        address's own: where Prisma has to make its table, that one owns it.
+        Raises PrismaError when Prisma turns out to talk to another database, or does not end in time: what it recorded
+        until then stands in its table. PreconditionFailed where a name is none, or stands twice.
         """
-        return self._resolve("--applied", name)
+        check_names((*applied, *rolled_back))
+        done: list[str] = []
+        said: list[CliResult] = []
+        for option, names in (("--rolled-back", tuple(rolled_back)), ("--applied", tuple(applied))):
+            if not names:
+                continue
+            result, recorded = self._record(option, names, _settings(role))
+            said.append(result)
+            done += recorded
+            if len(recorded) < len(names):
+                return Written(done=tuple(done), said=tuple(said), failed=names[len(recorded)])
+        return Written(done=tuple(done), said=tuple(said), failed=None)
+
+    def resolve_applied(self, name: str) -> CliResult:
+        """Run `prisma migrate resolve --applied NAME`: writes one row to `_prisma_migrations`. See `resolve`."""
+        return self.resolve(applied=[name]).said[0]
 
     def resolve_rolled_back(self, name: str) -> CliResult:
-        """Run `prisma migrate resolve --rolled-back NAME`: marks the rows of a failed migration.
+        """Run `prisma migrate resolve --rolled-back NAME`: marks the rows of a failed migration. See `resolve`."""
+        return self.resolve(rolled_back=[name]).said[0]
 
-        Raises PrismaError when Prisma turns out to talk to another database.
+    def deploy(
+        self,
+        *,
+        role: str | None = None,
+        lock_timeout_ms: int | None = None,
+        timeout_s: float = DEPLOY_TIMEOUT_S,
+    ) -> CliResult:
+        """Run `prisma migrate deploy`: runs and records every pending migration of the folder, in its order.
+
+        The caller has seen that what is pending is what it planned. `role` is the one to act as, else the address's
+        own: it owns what is made. No statement waits for a lock longer than `lock_timeout_ms`, where that is given.
+        The result's code is P3005 without a history in a database that is not empty, P3009 after a failed migration,
+        P3018 when one fails now, P1002 when Prisma's own lock is held.
+        Raises PrismaError when Prisma turns out to talk to another database, or does not end within `timeout_s`: the
+        migration that it was at then counts as failed.
         """
-        return self._resolve("--rolled-back", name)
+        settings = _settings(role)
+        if lock_timeout_ms is not None:
+            settings["lock_timeout"] = str(lock_timeout_ms)
+        return self._write("migrate", "deploy", settings=settings, timeout_s=timeout_s)
 
-    def _address(self) -> DatabaseUrl:
+    def _address(self, settings: Mapping[str, str] | None = None) -> DatabaseUrl:
         """Return the address that Prisma is given: with the schema that the project's own configuration has."""
         url = self._url() if callable(self._url) else self._url
-        return replace(url, schema=self.project.configuration.history_schema)
+        return replace(url, schema=self.project.configuration.history_schema).with_settings(settings or {})
 
-    def _resolve(self, option: str, name: str) -> CliResult:
+    def _record(
+        self, option: str, names: tuple[str, ...], settings: Mapping[str, str]
+    ) -> tuple[CliResult, tuple[str, ...]]:
+        """Let one start of Prisma record all names; return what it said, and those that were recorded."""
+        if len(names) == 1:
+            result = self._write("migrate", "resolve", option, names[0], settings=settings)
+            return result, names if result.exit_code == 0 else ()
+        with temporary_folder("prisma") as folder:
+            many = Names(folder=folder, names=names)
+            timeout_s = self.timeout_s + len(names) * EACH_S
+            result = self._write(
+                *("migrate", "resolve", option, names[0]), settings=settings, timeout_s=timeout_s, many=many
+            )
+            return replace_struct(
+                result, command=f"{result.command} (and {len(names) - 1} more)"
+            ), many.done()
+
+    def _write(
+        self,
+        *arguments: str,
+        settings: Mapping[str, str],
+        timeout_s: float | None = None,
+        many: Names | None = None,
+    ) -> CliResult:
         """Write only where a status, by the very configuration that writes, has shown which database it leads to.
 
         Our stand-in for the engine looks once more, before its first statement, at what it is connected to. Prisma's
         own engine can't, and so the status is asked for directly before.
         """
-        if name.startswith("-"):
-            raise PreconditionFailed(f"{name!r} is not a migration's name.", "Give the name of its folder.")
         if self.engine is not Engine.WEBASSEMBLY:
             self._aimed_well = False
         if not self._aimed_well:
-            self._run("migrate", "status")
+            self._run("migrate", "status", settings=settings)
         if not self._aimed_well:
             raise PrismaError(
                 "Prisma did not say which database it talks to, so it was not let to write.",
                 "Run `prisma migrate status` in the project and read what it says.",
             )
-        return self._run("migrate", "resolve", option, name)
+        return self._run(*arguments, settings=settings, timeout_s=timeout_s, many=many)
 
-    def _run(self, *arguments: str) -> CliResult:
-        url = self._address()
+    def _run(
+        self,
+        *arguments: str,
+        settings: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+        many: Names | None = None,
+    ) -> CliResult:
+        url = self._address(settings)
         self._check_fixed(url)
         command = " ".join(("prisma", *arguments))
         begun = time.monotonic()
@@ -192,8 +263,8 @@ class Prisma:
                 (str(self._node), str(self.project.command), *arguments, *self._configured(private)),
                 name=command,
                 cwd=private,
-                env=self._environment(url, private),
-                timeout_s=self.timeout_s,
+                env=self._environment(url, private, many),
+                timeout_s=timeout_s or self.timeout_s,
             )
         duration_s = time.monotonic() - begun
         output = plain(raw)
@@ -250,10 +321,11 @@ class Prisma:
             "and the phase's target be the database that the project is for.",
         )
 
-    def _environment(self, url: DatabaseUrl, private: Path) -> dict[str, str]:
+    def _environment(self, url: DatabaseUrl, private: Path, many: Names | None) -> dict[str, str]:
         """Return the child's environment: the address, under whatever names the schema has, and little else."""
         env = clean_environment(self._node, private) | {
             "NODE_COMPILE_CACHE": str(cache_directory() / "node"),  # Node 22+: a third of the time
+            "RUNBOOKS_PRISMA_CALLER": str(os.getpid()),
         }
         address = url.reveal()
         if self.engine is Engine.WEBASSEMBLY:
@@ -269,6 +341,8 @@ class Prisma:
             }
         elif self.engine is Engine.NAMED:
             env[ENGINE_VARIABLE] = os.environ[ENGINE_VARIABLE]
+        if many:
+            env |= many.around(env.get(ENGINE_VARIABLE) or str(self.project.native_engine))
         names = [ADDRESS_VARIABLE, *_schema_variables(self.project)]
         return env | dict.fromkeys(names, address)
 
@@ -278,6 +352,10 @@ class Prisma:
         if all(find_package(folder, name) for name in _ENGINE_PACKAGES):
             return folder
         return install_packages(STAND_IN_PACKAGES)
+
+
+def _settings(role: str | None) -> dict[str, str]:
+    return {} if role is None else {"role": role}
 
 
 def _schema_variables(project: PrismaProject) -> set[str]:

@@ -17,6 +17,7 @@
 //                              command line, where every user of the machine can read it
 //   RUNBOOKS_PRISMA_EXPECTED   JSON: the `system` (system_identifier), else when it was `started`, `database` and `role` that a connection has to
 //                              show before anything else is done in it; what is left out is not looked at
+//   RUNBOOKS_PRISMA_CALLER     the process that waits for the answer: when it is gone, this one ends
 //   PRISMA_SCHEMA_ENGINE_LOCK_TIMEOUT   milliseconds to wait for the migration lock; 10000
 'use strict'
 
@@ -166,6 +167,7 @@ const OID_NAME = 19
 const OID_TEXT = 25
 const LOCK_NOT_AVAILABLE = '55P03'
 let lockIsHeld = false // whether the last wait for the migration lock ended without it
+let scriptError // what the driver said of the last script that failed
 
 function readCatalogueTypes(queryable) {
   let charColumns = [] // of the last query: the engine runs one at a time on each queryable
@@ -191,10 +193,17 @@ function readCatalogueTypes(queryable) {
   return queryable
 }
 
+// A statement whose client is gone would run on and commit; PostgreSQL 14 and newer can look (on Linux).
+async function endWithUs(client) {
+  const name = 'client_connection_check_interval'
+  await client.query(`SELECT set_config(name, '500', false) FROM pg_settings WHERE name = '${name}'`).catch(() => {})
+}
+
 async function openAdapter(config, schema, shadow = false) {
   const factory = new PrismaPg({ ...config, max: 1, idleTimeoutMillis: 0 }, { schema })
   const adapter = readCatalogueTypes(await factory.connect())
   if (!shadow) await refuseStranger(adapter.client)
+  await endWithUs(adapter.client)
   const startTransaction = adapter.startTransaction.bind(adapter)
   adapter.startTransaction = async (level) => readCatalogueTypes(await startTransaction(level))
   // One simple-protocol query, which the server takes as one implicit transaction.
@@ -202,6 +211,7 @@ async function openAdapter(config, schema, shadow = false) {
     try {
       await adapter.client.query(script)
     } catch (e) {
+      scriptError = e
       adapter.onError(e)
     }
   }
@@ -276,6 +286,17 @@ function connectionError(code, message, { host, port, user, database }) {
   return undefined
 }
 
+// A migration whose script failed, in the words of the native engine: ours names it, but has no code for it.
+function failedMigration(message) {
+  const name = /apply_migration::apply_script\s+with migration_name="([^"]+)"/.exec(message)?.[1]
+  if (!name || !scriptError) return undefined
+  const more = 'New migrations cannot be applied before the error is recovered from. Read more about how to resolve migration issues in a production database: https://pris.ly/d/migrate-resolve'
+  const said = [scriptError.message, scriptError.detail, scriptError.hint].filter(Boolean).join('\n')
+  const parts = [`A migration failed to apply. ${more}`, `Migration name: ${name}`]
+  parts.push(`Database error code: ${scriptError.code ?? 'none'}`, `Database error:\nERROR: ${said}`)
+  return userError('P3018', parts.join('\n\n'))
+}
+
 // What to tell Prisma of whatever was thrown: by the driver, by the adapter (DriverAdapterError, whose cause
 // keeps the SQLSTATE) or by the engine (an object with a code of Prisma's own).
 function describe(thrown, config) {
@@ -285,7 +306,7 @@ function describe(thrown, config) {
   let code = e?.originalCode ?? e?.code
   if (lockIsHeld) code = LOCK_NOT_AVAILABLE
   else if (e?.kind === 'DatabaseNotReachable') code = 'ECONNREFUSED'
-  const known = connectionError(code, message, config ?? {})
+  const known = failedMigration(message) ?? connectionError(code, message, config ?? {})
   return known ?? userError(thrown?.code, e?.originalMessage ?? message)
 }
 
@@ -422,6 +443,19 @@ function serve() {
   process.on('SIGTERM', finish)
 }
 
+function endWithCaller() {
+  const caller = Number(process.env.RUNBOOKS_PRISMA_CALLER)
+  const look = () => {
+    try {
+      process.kill(caller, 0)
+    } catch {
+      process.exit(1)
+    }
+  }
+  if (caller) setInterval(look, 500).unref()
+}
+
+endWithCaller()
 if (options.version) console.log(`schema-engine-cli ${engineVersion.split(/[.-]/).pop()}`)
 else if (options.command) runCommand().then((code) => process.exit(code))
 else serve()

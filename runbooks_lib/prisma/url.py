@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -73,6 +74,12 @@ class DatabaseUrl:
         if self.host.startswith("/"):
             return f"localhost:{self.port}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{_encode(self.host)}:{self.port}"
+
+    def with_settings(self, settings: Mapping[str, str]) -> DatabaseUrl:
+        """Return the address with settings for its sessions, by name; a `role` is expected there, too."""
+        given = [f"-c {name}={_in_options(value)}" for name, value in settings.items()]
+        options = " ".join(filter(None, (self.options, *given)))
+        return replace(self, options=options, role=settings.get("role", self.role))
 
     def expected(self) -> str:
         """Return, as JSON, what a session at this address has to be, as far as known."""
@@ -153,3 +160,7 @@ def aim(conn: psycopg.Connection[Any]) -> DatabaseUrl:
 
 def _encode(text: str) -> str:
     return quote(text, safe="")
+
+
+def _in_options(value: str) -> str:
+    return re.sub(r"([\\ ])", r"\\\1", value)

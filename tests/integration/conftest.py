@@ -34,9 +34,9 @@ class CountedPrisma(Prisma):
 
     ran: list[str]
 
-    def _run(self, *arguments: str) -> CliResult:
+    def _run(self, *arguments: str, **options: Any) -> CliResult:
         self.ran.append(" ".join(arguments))
-        return super()._run(*arguments)
+        return super()._run(*arguments, **options)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -26,7 +26,7 @@ class Telling(Prisma):
     output = SAID
     ran = 0
 
-    def _run(self, *arguments: str) -> CliResult:
+    def _run(self, *arguments: str, **options: object) -> CliResult:
         self.ran += 1
         self._check_aim(self.output, self._address())
         code = "P1001" if "P1001" in self.output else None
@@ -118,7 +118,7 @@ def test_whoever_is_too_early_waits_for_the_answer(folder: Path, prisma: Callabl
     asked, go_on = threading.Event(), threading.Event()
 
     class Slow(Telling):
-        def _run(self, *arguments: str) -> CliResult:
+        def _run(self, *arguments: str, **options: object) -> CliResult:
             asked.set()
             assert go_on.wait(10)
             return super()._run(*arguments)
