@@ -251,8 +251,14 @@ def _file(phase: Phase, name: str) -> Path:
     return (phase.folder / name).resolve() if name == "phase.toml" else phase.folder / name
 
 
+def _kept(phase: Phase) -> tuple[str, ...]:
+    """Return the names of the phase's files that a run keeps a copy of."""
+    baseline = phase.baseline.file if phase.baseline else None
+    return tuple(filter(None, ("phase.toml", baseline, phase.schema.file)))
+
+
 def _texts(phase: Phase) -> Iterator[tuple[str, str]]:
-    for name in ("phase.toml", phase.baseline.file):
+    for name in _kept(phase):
         yield name, read_given_text(_file(phase, name), errors="replace")
 
 
@@ -274,7 +280,7 @@ def _require_no_secrets(phase: Phase) -> None:
 
 def _keep(phase: Phase, path: Path) -> Iterator[tuple[str, str]]:
     """Copy the phase's files to a run; yield each one's path in the run and its SHA-256."""
-    for name in ("phase.toml", phase.baseline.file):
+    for name in _kept(phase):
         octets = read_given(_file(phase, name))
         yield f"plan/{name}", write_bytes(path / "plan" / name, octets)
     for name in [seeds.file for seeds in phase.seeds if seeds.file]:  # too large to keep, maybe
@@ -288,7 +294,7 @@ def _header(run_id: str, phase: Phase, superuser_objects: Sequence[str], digests
         id=run_id,
         phase=PhaseOfRun(
             id=phase.id,
-            title={"fr": phase.title.fr, "en": phase.title.en},
+            title=dict(phase.title.by_language),
             digest=phase.digest,
             ref=reference(phase),
         ),

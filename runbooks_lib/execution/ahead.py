@@ -98,6 +98,8 @@ def _ask_prisma(reference: str, run: Run, folder: Path) -> None:
     from runbooks_lib.steps.prisma_resolve import command_line
 
     phase = run.at_its_services(load_phase(reference))
+    if phase.prisma is None:
+        return
     with Sessions(phase.targets, application_name=f"runbooks prisma_resolve {run.id}") as sessions:
         prisma = command_line(phase, sessions)
         prisma.timeout_s = PRISMA_TIMEOUT_S

@@ -98,13 +98,13 @@ def _dumps_stand(run: Run, phase: Phase, sessions: Sessions, record: Record) -> 
             catalog = read_catalog(conn)
         if catalog.fingerprint() == noted.fingerprint:
             continue
-        if name != phase.baseline.target or _missing(run, describe(catalog)):
+        if not phase.baseline or name != phase.baseline.target or _missing(run, describe(catalog)):
             return f"the catalogue of target {name} has changed since it was dumped"
     return None
 
 
 def _baseline_stands(run: Run, phase: Phase, sessions: Sessions, record: Record) -> str | None:
-    if record.mode == "plan":
+    if record.mode == "plan" or phase.baseline is None:
         return LOOKS_ANEW
     with sessions.snapshot(phase.baseline.target) as conn:
         missing = _missing(run, describe(read_catalog(conn)))
@@ -112,7 +112,7 @@ def _baseline_stands(run: Run, phase: Phase, sessions: Sessions, record: Record)
 
 
 def _migration_stands(run: Run, phase: Phase, sessions: Sessions, record: Record) -> str | None:
-    if record.mode == "plan":
+    if record.mode == "plan" or phase.prisma is None:
         return LOOKS_ANEW
     with sessions.snapshot(phase.migration.target) as conn:
         rows = read_rows(conn, schema=record.facts(RecordedHistory).schema)

@@ -8,6 +8,7 @@ from typing import Any
 import ipywidgets
 
 from runbooks_lib.notebook.step import Step
+from runbooks_lib.phase import ENGLISH
 from runbooks_lib.steps.signatures import manual_items
 from runbooks_lib.visible import visible_html
 
@@ -68,7 +69,9 @@ class SignOffForm(_Form):
     def __init__(self, step: Step, options: Mapping[str, Any], *, decided: Callable[..., None]) -> None:
         self.by = ipywidgets.Text(value=options["by"], description="Signed by", layout=TEXT)
         self.done = ipywidgets.Button(description="Done", button_style="primary")
-        self.lines = [_SignedItem(number, item.text.en) for number, item in manual_items(step.phase).items()]
+        self.lines = [
+            _SignedItem(number, item.text.in_(ENGLISH)) for number, item in manual_items(step.phase).items()
+        ]
         self.by.add_class("runbooks-by")
         self.done.add_class("runbooks-done")
         prompt = ipywidgets.HTML(

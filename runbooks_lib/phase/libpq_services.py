@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from runbooks_lib.errors import PreconditionFailed
+from runbooks_lib.phase.forms import SERVICE_NAME
 from runbooks_lib.phase.mistakes import nearest
-from runbooks_lib.phase.model import SERVICE_NAME, Phase
+from runbooks_lib.phase.model import Phase
 
 
 def services_of(phase: Phase) -> dict[str, str]:

@@ -15,7 +15,15 @@ from typing import Any
 from runbooks_lib.errors import SpecError
 from runbooks_lib.given import read_given
 from runbooks_lib.phase.mistakes import Mistakes, below, nearest, shown, suggestion
-from runbooks_lib.phase.model import OLDEST_SPEC_VERSION, SPEC_VERSION, Phase, Role, Target
+from runbooks_lib.phase.model import (
+    OLDEST_SPEC_VERSION,
+    SPEC_VERSION,
+    Phase,
+    Role,
+    SchemaSource,
+    Target,
+)
+from runbooks_lib.phase.older import SECTIONS, as_today
 from runbooks_lib.phase.reader import Reader
 from runbooks_lib.phase.references import check_references, check_seed_file
 from runbooks_lib.phase.seed_file import SeedFile
@@ -33,8 +41,8 @@ class _Owners:
 def load_phase(ref: str, *, kept: bool = False) -> Phase:
     """Read the phase with the shipped id `ref`, or at the path `ref` (phase.toml or its folder).
 
-    Reads phase.toml, the baseline file and the files of seeds beside it; writes nothing. `kept` is a run's copy, which
-    is without the files of seeds: its digest is not the phase's.
+    Reads phase.toml and the files beside it that it names; writes nothing. `kept` is a run's copy, which is without
+    the files of seeds: its digest is not the phase's.
 
     Raises SpecError: with every mistake of the file, each with its key path; or because there
     is no such phase, or the file is no TOML.
@@ -45,9 +53,11 @@ def load_phase(ref: str, *, kept: bool = False) -> Phase:
     mistakes = Mistakes()
     mistakes.refuse_connection_strings(raw.get("targets"), "targets")
     phase = _build(raw, file.parent, mistakes)
-    check_references(phase, mistakes)
+    check_references(phase, mistakes, set(raw))
     targets = {name: _follow(target, phase.targets, mistakes) for name, target in phase.targets.items()}
     digest = hashlib.sha256(content + b"\0" + _read_baseline(phase, mistakes))
+    if phase.schema.file:
+        digest.update(b"\0" + _read_beside(phase, phase.schema.file, "schema.file", mistakes))
     for seed_digest in () if kept else _read_seed_files(phase, mistakes):
         digest.update(b"\0" + seed_digest.encode())
     mistakes.raise_all(file)
@@ -118,12 +128,14 @@ def _parse(content: bytes, file: Path) -> dict[str, Any]:
 def _build(raw: Mapping[str, Any], folder: Path, mistakes: Mistakes) -> Phase:
     """Read the parsed file; its digest is still empty, and standbys follow whom the file says."""
     reader = Reader(mistakes)
-    owner = reader.table(_Owners, raw.get("owners", {}), "owners").default
+    owner = reader.table(_Owners, raw["owners"], "owners").default if "owners" in raw else None
     with_owners = {
-        key: _own(value, owner or "unknown") if key in ("enums", "tables") else value
+        key: _own(value, owner) if owner and key in ("enums", "tables") else value
         for key, value in raw.items()
     }
-    phase = reader.table(Phase, with_owners, "", also=("owners",), folder=folder, digest="", owner=owner)
+    also = ("owners", *(key for key in SECTIONS if key in raw))
+    phase = reader.table(Phase, with_owners, "", also=also, folder=folder, digest="", owner=owner)
+    phase = _with_defaults(as_today(phase, raw, reader, mistakes))
     version = raw.get("spec_version")
     if type(version) is int and not OLDEST_SPEC_VERSION <= version <= SPEC_VERSION:
         mistakes.add(
@@ -137,6 +149,17 @@ def _build(raw: Mapping[str, Any], folder: Path, mistakes: Mistakes) -> Phase:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
             mistakes.add(below("targets", name), "is no name", "accepted are letters, digits, '_' and '-'")
     return phase
+
+
+def _with_defaults(phase: Phase) -> Phase:
+    """Fill in what follows from the rest: whose dump is made, and that Prisma's migrations say what must stand."""
+    schema, backup = phase.schema, phase.backup
+    if phase.prisma and not schema.file:
+        schema = replace(schema, source=SchemaSource.MIGRATIONS)
+    if not backup.targets:
+        written = (section.target for section in (phase.prisma, phase.baseline) if section)
+        backup = replace(backup, targets=tuple(dict.fromkeys(n for n in written if n in phase.targets)))
+    return replace(phase, schema=schema, backup=backup)
 
 
 def _own(entries: object, owner: str) -> object:
@@ -176,15 +199,19 @@ def _follow(target: Target, targets: Mapping[str, Target], mistakes: Mistakes) -
 
 
 def _read_baseline(phase: Phase, mistakes: Mistakes) -> bytes:
-    """Return the bytes of the baseline file; note when it cannot be read."""
-    if not phase.baseline.file:
+    """Return the bytes of the baseline file, where there is one; note when it cannot be read."""
+    if phase.baseline is None or not phase.baseline.file:
         return b""
+    return _read_beside(phase, phase.baseline.file, "baseline.file", mistakes)
+
+
+def _read_beside(phase: Phase, name: str, path: str, mistakes: Mistakes) -> bytes:
     try:
-        return read_given(phase.folder / phase.baseline.file)
+        return read_given(phase.folder / name)
     except OSError as error:
         mistakes.add(
-            "baseline.file",
-            f"is {shown(phase.baseline.file)}, which cannot be read: {error.strerror}",
+            path,
+            f"is {shown(name)}, which cannot be read: {error.strerror}",
             "accepted is the name of a file in the folder of phase.toml",
         )
         return b""

@@ -9,15 +9,30 @@ The names of relations and types are stored as `names.qualified` spells them: sc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
 
-from runbooks_lib.names import parts, qualified
+from runbooks_lib.phase.forms import (
+    AtLeast,
+    Count,
+    EnvironmentName,
+    FileName,
+    Method,
+    OrAll,
+    PhaseId,
+    Positive,
+    QualifiedName,
+    ServiceName,
+    UrlPath,
+)
+from runbooks_lib.phase.text import Text
 
-SPEC_VERSION = 3  # 2: seeds may name a file, backup may have data; 3: accept
+# 2: seeds may name a file, backup may have data; 3: every section but targets may be left out, [prisma], [schema]
+SPEC_VERSION = 3
 OLDEST_SPEC_VERSION = 1
 
 # The steps of a phase in their order; a checklist item names those it looks at.
@@ -32,70 +47,11 @@ STEPS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
-    """The form of a string: a pattern that matches all of it, that pattern in words, and what gives it one spelling."""
-
-    pattern: str
-    accepted: str
-    read: Callable[[str], str] = str
-
-
-@dataclass(frozen=True, slots=True)
-class AtLeast:
-    """The least value of an integer, or the least number of entries of an array."""
-
-    least: int
-
-
-PhaseId = Annotated[
-    str,
-    Form(pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*", accepted="letters, digits, '-', '_' and '.'"),
-]
-SERVICE_NAME = Form(
-    pattern=r"[A-Za-z0-9_][A-Za-z0-9_.-]*", accepted="the name of a service in pg_service.conf"
-)
-ServiceName = Annotated[str, SERVICE_NAME]
-_PART = r'(?:[^\s."]{1,63}|"(?:[^"]|"")*(?:[.\s]|"")(?:[^"]|"")*")'
-QualifiedName = Annotated[
-    str,
-    Form(
-        pattern=rf"{_PART}\.{_PART}",
-        accepted="schema.relation without quotes, such as public.Order, but for a part with a dot or a space",
-        read=lambda name: qualified(*parts(name)),
-    ),
-]
-FileName = Annotated[
-    str,
-    Form(pattern=r"[^/\\]*[^/\\.][^/\\]*", accepted="the name of a file in the folder of phase.toml"),
-]
-EnvironmentName = Annotated[
-    str,
-    Form(
-        pattern=r"[A-Z_][A-Z0-9_]*", accepted="the name of an environment variable, such as KEYBUZZ_API_URL"
-    ),
-]
-Method = Annotated[
-    str, Form(pattern="GET|HEAD|OPTIONS|POST|PUT|PATCH|DELETE", accepted="an HTTP method in capitals")
-]
-UrlPath = Annotated[str, Form(pattern=r"/\S*", accepted="a path that begins with '/'")]
-Positive = Annotated[int, AtLeast(1)]
-Count = Annotated[int, AtLeast(0)]
-
-
 class Role(StrEnum):
     """What a target's server is declared to be."""
 
     PRIMARY = "primary"
     STANDBY = "standby"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
-    """One text in the two languages of the report."""
-
-    fr: str
-    en: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,11 +73,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enum:
-    """An enum type and its labels in their order."""
+    """An enum type and its labels in their order (None: not declared, and so not judged; so is the owner)."""
 
     name: QualifiedName
-    owner: str
-    labels: Annotated[tuple[str, ...], AtLeast(1)]
+    owner: str | None = None
+    labels: Annotated[tuple[str, ...], AtLeast(1)] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,22 +95,22 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table, its columns in their order, and how many rows it holds (None: not judged)."""
+    """A table, its columns in their order, and how many rows it holds. What is None is not declared, and not judged."""
 
     name: QualifiedName
-    owner: str
-    columns: Annotated[tuple[Column, ...], AtLeast(1)]
-    primary_key: tuple[str, ...]
+    owner: str | None = None
+    columns: Annotated[tuple[Column, ...], AtLeast(1)] | None = None
+    primary_key: tuple[str, ...] | None = None
     rows: Count | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Index:
-    """An index, `definition` exactly as pg_get_indexdef() prints it. Its owner is its table's."""
+    """An index, `definition` exactly as pg_get_indexdef() prints it. Its owner is its table's. None: not declared."""
 
     name: QualifiedName
-    table: QualifiedName
-    definition: str
+    table: QualifiedName | None = None
+    definition: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +118,8 @@ class Seeds:
     """Rows that a table must hold, found by `key`; `tenant` is the column that names the tenant.
 
     They stand in `rows`, or in a `file` beside phase.toml (CSV or TSV, see `seed_file`) where they are many.
+    `exact` True: other rows, of the declared tenants where there is a tenant, are unexpected. Where it is not said,
+    it is so with a tenant only.
     """
 
     table: QualifiedName
@@ -169,21 +127,49 @@ class Seeds:
     rows: Annotated[tuple[Mapping[str, object], ...], AtLeast(1)] = ()
     file: FileName | None = None
     tenant: str | None = None
+    exact: bool | None = None
+
+    @property
+    def allows_others(self) -> bool:
+        """Tell whether rows that nobody declared are nobody's business here."""
+        return not (self.tenant is not None if self.exact is None else self.exact)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """Something that a declared table has and the phase does not declare, as the finding calls it, and why it may."""
+class Ignored:
+    """Objects that may be there besides, and why; `object` is an fnmatch pattern of `kind name`, or of `name`."""
 
     object: str
     why: str
 
+    def covers(self, kind: str, name: str) -> bool:
+        """Tell whether an object of this kind and name is meant."""
+        return fnmatchcase(f"{kind} {name}", self.object) or fnmatchcase(name, self.object)
+
+
+class SchemaSource(StrEnum):
+    """What the schema of the written target has to equal."""
+
+    MIGRATIONS = "migrations"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """What must stand in the target: what the project's migrations make, or what a `file` beside phase.toml makes."""
+
+    source: SchemaSource | None = field(default=None, metadata={"key": "from"})
+    file: FileName | None = None
+    ignore: tuple[Ignored, ...] = ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
-    """The targets whose schema is dumped before anything is written; of those in `data` the rows, too."""
+    """The targets whose schema is dumped before anything is written; of those in `data` the rows, too.
 
-    targets: Annotated[tuple[str, ...], AtLeast(1)]
+    Where the file names none they are those that are written: none, in a phase that writes nothing.
+    """
+
+    targets: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
 
 
@@ -214,15 +200,32 @@ class Baseline:
 
     file: FileName
     target: str
-    lock_timeout_ms: Positive  # 0 would wait for ever
-    statement_timeout_ms: Positive
+    lock_timeout_ms: Positive = 5_000  # 0 would wait for ever
+    statement_timeout_ms: Positive = 60_000
     published_as: str | None = None
     lint: tuple[LintRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedMigration:
+    """A migration that only the database has, and why it may."""
+
+    migration: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prisma:
+    """The target whose history is brought in line, and the migrations to be settled: None means all of the folder."""
+
+    target: str
+    settle: Annotated[tuple[str, ...], OrAll(), AtLeast(1)] | None = None
+    accept: tuple[AcceptedMigration, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Migration:
-    """The Prisma migration to be marked as applied, and the target whose history is written."""
+    """One migration to be settled, and its target."""
 
     name: str
     target: str
@@ -294,9 +297,9 @@ class File:
 class Phase:
     """One operation, declared as data.
 
-    `folder` is where phase.toml lies; `digest` is the SHA-256 (hex) of phase.toml, the baseline
-    file and the files of seeds; `owner` is the default owner. These three are not keys of the
-    file's top level.
+    `folder` is where phase.toml lies; `digest` is the SHA-256 (hex) of phase.toml and the files that it names
+    beside it; `owner` is the default owner. These three are not keys of the file's top level. Every section but
+    `targets` may be left out: what is not declared is not asked, and said so.
     """
 
     spec_version: int
@@ -304,21 +307,38 @@ class Phase:
     title: Text
     folder: Path
     digest: str
-    objective: Text
     targets: Annotated[Mapping[str, Target], AtLeast(1)]
-    owner: str
-    tables: Annotated[tuple[Table, ...], AtLeast(1)]
-    backup: Backup
-    baseline: Baseline
-    migration: Migration
+    owner: str | None = None
+    objective: Text | None = None
+    background: Text | None = None
+    schema: Schema = Schema()
+    tables: tuple[Table, ...] = ()
     enums: tuple[Enum, ...] = ()
     indexes: tuple[Index, ...] = ()
+    backup: Backup = Backup()
+    baseline: Baseline | None = None
+    prisma: Prisma | None = None
     seeds: tuple[Seeds, ...] = ()
     services: Mapping[str, Service] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
     checklist: tuple[ChecklistItem, ...] = ()
-    background: Text | None = None
-    accept: tuple[Accepted, ...] = ()
     next_steps: tuple[Text, ...] = ()
     route_options: tuple[Text, ...] = ()
     files: tuple[File, ...] = ()
+
+    @property
+    def written(self) -> str | None:
+        """Return the target whose database is named in the confirmation: the baseline's, else Prisma's."""
+        section = self.baseline or self.prisma
+        return section.target if section else None
+
+    @property
+    def migration(self) -> Migration:
+        """Return the migration of a phase that settles one by name. Goes as soon as all are settled."""
+        assert self.prisma is not None
+        assert self.prisma.settle is not None
+        return Migration(name=self.prisma.settle[0], target=self.prisma.target)
+
+    def ignored(self, kind: str, name: str) -> Ignored | None:
+        """Return the entry that lets an object be there which nobody declared; None when there is none."""
+        return next((each for each in self.schema.ignore if each.covers(kind, name)), None)

@@ -16,8 +16,9 @@ from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from runbooks_lib.phase.forms import AtLeast, Form, OrAll
 from runbooks_lib.phase.mistakes import Mistakes, below, nearest, shown, suggestion
-from runbooks_lib.phase.model import AtLeast, Form
+from runbooks_lib.phase.text import UNNAMED, Text
 
 T = TypeVar("T")
 
@@ -27,6 +28,7 @@ _WORDS: dict[Any, str] = {
     bool: "true or false",
     object: "a string, a number, a date or time, true or false",
 }
+LANGUAGE = r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*"
 _SCALARS = (str, int, Decimal, bool, date, time)  # a datetime is a date, too
 
 
@@ -43,7 +45,7 @@ class Reader:
         keys that the caller reads itself.
         """
         hints = get_type_hints(cls, include_extras=True)
-        keys = {f.name: f for f in fields(cls) if f.name not in given}  # type: ignore[arg-type]
+        keys = {_key(f): f for f in fields(cls) if f.name not in given}  # type: ignore[arg-type]
         if not isinstance(raw, dict):
             self._mistakes.add(path, f"is {_kind(raw)}", f"accepted is {_table_words(cls)}")
             raw = {}
@@ -51,20 +53,21 @@ class Reader:
         else:
             wanted = self._wanted(keys, raw, path, also)
         values = dict(given)
-        for name, key in keys.items():
-            if name in raw:
-                values[name] = self.value(hints[name], raw[name], below(path, name))
-            elif name in wanted:
-                self._mistakes.add(below(path, name), "is missing", f"accepted is {_words(hints[name])}")
-            if name not in values and _required(key):
-                values[name] = _empty(hints[name])
+        for key, field in keys.items():
+            hint = hints[field.name]
+            if key in raw:
+                values[field.name] = self.value(hint, raw[key], below(path, key))
+            elif key in wanted:
+                self._mistakes.add(below(path, key), "is missing", f"accepted is {_words(hint)}")
+            if field.name not in values and _required(field):
+                values[field.name] = _empty(hint)
         return cls(**values)
 
     def _wanted(
         self, keys: Mapping[str, Field[Any]], raw: Mapping[str, object], path: str, also: tuple[str, ...]
     ) -> set[str]:
         """Note unknown keys; return the keys that must be there and were not merely misspelt."""
-        wanted = {name for name, key in keys.items() if _required(key)}
+        wanted = {key for key, field in keys.items() if _required(field)}
         accepted = (*keys, *also)
         for name in raw:
             if name not in accepted:
@@ -81,6 +84,8 @@ class Reader:
             return self._constrained(arguments[0], arguments[1:], raw, path)
         if origin in (Union, UnionType):
             return self.value(next(a for a in arguments if a is not NoneType), raw, path)
+        if hint is Text:
+            return self._text(raw, path)
         if is_dataclass(hint):
             return self.table(hint, raw, path)  # type: ignore[arg-type]
         if origin is tuple and isinstance(raw, list):
@@ -104,9 +109,34 @@ class Reader:
             return self.table(hint, raw, below(path, key), name=key)  # type: ignore[arg-type]
         return self.value(hint, raw, below(path, key))
 
+    def _text(self, raw: object, path: str) -> Text:
+        """Read a text: in one language, or a table of it by language."""
+        if not isinstance(raw, dict):
+            return Text(by_language={UNNAMED: self._said(raw, path)})
+        if not raw:
+            self._mistakes.add(path, "is empty", f"accepted is {_words(Text)}")
+        for language in raw:
+            if not re.fullmatch(LANGUAGE, language):
+                wrong = "accepted is a language: two or three small letters, such as fr"
+                self._mistakes.add(below(path, language), "is an unknown key", wrong)
+        return Text(by_language={key: self.value(str, each, below(path, key)) for key, each in raw.items()})
+
+    def _said(self, raw: object, path: str) -> str:
+        if isinstance(raw, str) and raw:
+            return raw
+        found = "is empty" if raw == "" else f"is {_kind(raw)}"
+        self._mistakes.add(path, found, f"accepted is {_words(Text)}")
+        return ""
+
     def _constrained(self, hint: Any, constraints: tuple[Any, ...], raw: object, path: str) -> Any:
         """Read a value of type `hint`, then hold it against its Form or AtLeast."""
         before = len(self._mistakes)
+        for each in constraints if isinstance(raw, str) else ():
+            if isinstance(each, OrAll):
+                if raw != each.word:
+                    wanted = f"accepted is {shown(each.word)} or {_words(hint)}"
+                    self._mistakes.add(path, f"is {_kind(raw)}", wanted)
+                return None
         value = self.value(hint, raw, path)
         if len(self._mistakes) > before:
             return value
@@ -124,8 +154,13 @@ class Reader:
         return value
 
 
-def _required(key: Field[Any]) -> bool:
-    return key.default is MISSING and key.default_factory is MISSING
+def _key(field: Field[Any]) -> str:
+    """Return the key of the file that is read into a field."""
+    return str(field.metadata.get("key", field.name))
+
+
+def _required(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
 
 
 def _is_a(hint: Any, raw: object) -> bool:
@@ -147,7 +182,7 @@ def _kind(raw: object) -> str:
 
 
 def _table_words(cls: Any) -> str:
-    names = [f.name for f in fields(cls) if _required(f)]
+    names = [_key(f) for f in fields(cls) if _required(f)]
     return f"a table with {', '.join(names)}" if names else "a table"
 
 
@@ -163,6 +198,8 @@ def _words(hint: Any) -> str:
         return f"an array, each entry {_words(arguments[0])}"
     if origin is Mapping:
         return "a table"
+    if hint is Text:
+        return "a string, or a table of it by language"
     if is_dataclass(hint):
         return _table_words(hint)
     if issubclass(hint, StrEnum):

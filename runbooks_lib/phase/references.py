@@ -15,19 +15,23 @@ from runbooks_lib.phase.model import STEPS, Index, Phase, Role, Seeds
 
 # pg_get_indexdef: CREATE [UNIQUE] INDEX name ON [ONLY] schema.table USING method (...)
 _NAME = r'(?:"(?:[^"]|"")+"|[^\s."]+)'
+_TABLES_ARE_OPTIONAL = 3  # from this spec_version on, what is not declared may be named
 _DEFINITION = re.compile(
     rf"CREATE (?:UNIQUE )?INDEX (?P<index>{_NAME}) ON (?:ONLY )?(?P<table>{_NAME}\.{_NAME}) USING "
 )
 
 
-def check_references(phase: Phase, mistakes: Mistakes) -> None:
-    """Note every name in `phase` that refers to nothing, stands twice or contradicts another."""
-    for path, name, known, what in _references(phase):
+def check_references(phase: Phase, mistakes: Mistakes, sections: Collection[str]) -> None:
+    """Note every name in `phase` that refers to nothing, stands twice or contradicts another.
+
+    `sections` are those of its file: an older one says otherwise where a target and an accepted object are named.
+    """
+    for path, name, known, what in _references(phase, sections):
         if name and "" not in known and name not in known:
             mistakes.add(path, f"names no {what}: {shown(name)}", suggestion(name, known))
-    for names in _sets_of_names(phase):
+    for names in _sets_of_names(phase, sections):
         _check_unique(names, mistakes)
-    for path, target in _writing(phase):
+    for path, target in _writing(phase, sections):
         if target in phase.targets and phase.targets[target].role is Role.STANDBY:
             mistakes.add(path, f"is {shown(target)}, a standby", "accepted is a target that can be written")
         elif target in phase.targets and _names_no_backup(phase, target):
@@ -38,52 +42,36 @@ def check_references(phase: Phase, mistakes: Mistakes) -> None:
             )
     tables = _columns(phase)
     for number, index in enumerate(phase.indexes):
-        if index.table in tables:
+        if index.table is None or index.table in tables or phase.spec_version >= _TABLES_ARE_OPTIONAL:
             _check_definition(index, f"indexes[{number}].definition", mistakes)
     for number, seeds in enumerate(phase.seeds):
         _check_source(seeds, f"seeds[{number}]", mistakes)
-        if seeds.table in tables:
-            _check_rows(seeds, f"seeds[{number}]", tables[seeds.table], mistakes)
+        _check_rows(seeds, f"seeds[{number}]", tables.get(seeds.table), mistakes)
     _check_checklist(phase, mistakes)
-    if phase.accept and phase.spec_version < 3:
-        mistakes.add("accept", "is a key of spec_version 3", "say spec_version = 3")
+    _check_schema(phase, mistakes)
 
 
-def _columns(phase: Phase) -> dict[str, tuple[str, ...]]:
-    """Return the columns of each table; of tables with the same name, those of the first."""
-    return {table.name: tuple(c.name for c in table.columns) for table in reversed(phase.tables)}
+def _columns(phase: Phase) -> dict[str, tuple[str, ...] | None]:
+    """Return the columns of each table, None where they are not declared; of tables with the same name, the first's."""
+    return {
+        table.name: None if table.columns is None else tuple(column.name for column in table.columns)
+        for table in reversed(phase.tables)
+    }
 
 
-def _references(phase: Phase) -> Iterator[tuple[str, str, Collection[str], str]]:
+def _references(phase: Phase, sections: Collection[str]) -> Iterator[tuple[str, str, Collection[str], str]]:
     """Yield each reference: its path, the name, the names there are, and of what."""
     targets = phase.targets
-    tables = _columns(phase)
-    yield "baseline.target", phase.baseline.target, targets, "target"
-    yield "migration.target", phase.migration.target, targets, "target"
+    for path, name in _writing(phase, sections):
+        yield path, name, targets, "target"
     for n, name in enumerate(phase.backup.targets):
         yield f"backup.targets[{n}]", name, targets, "target"
     for n, name in enumerate(phase.backup.data):
         yield f"backup.data[{n}]", name, phase.backup.targets, "target of the backup"
-    for n, table in enumerate(phase.tables):
-        for k, column in enumerate(table.primary_key):
-            yield (
-                f"tables[{n}].primary_key[{k}]",
-                column,
-                [c.name for c in table.columns],
-                "column of the table",
-            )
-    for n, index in enumerate(phase.indexes):
-        yield f"indexes[{n}].table", index.table, tables, "table"
-    for n, seeds in enumerate(phase.seeds):
-        yield f"seeds[{n}].table", seeds.table, tables, "table"
-        if seeds.table in tables:
-            for path, column in _seed_columns(seeds, f"seeds[{n}]"):
-                yield path, column, tables[seeds.table], f"column of {seeds.table}"
+    yield from _references_to_tables(phase)
     for n, route in enumerate(phase.routes):
         for k, service in enumerate(route.services):
             yield f"routes[{n}].services[{k}]", service, phase.services, "service"
-        for k, name in enumerate(route.table):
-            yield f"routes[{n}].table[{k}]", name, tables, "table"
     known = frozenset(map(str, Check))
     for n, item in enumerate(phase.checklist):
         for k, step in enumerate(item.steps):
@@ -92,6 +80,29 @@ def _references(phase: Phase) -> Iterator[tuple[str, str, Collection[str], str]]
             yield f"checklist[{n}].checks[{k}]", check, known, "check"
         for k, name in enumerate(item.targets):
             yield f"checklist[{n}].targets[{k}]", name, targets, "target"
+
+
+def _references_to_tables(phase: Phase) -> Iterator[tuple[str, str, Collection[str], str]]:
+    """Yield what names a table or a column of one; tables may be undeclared, and so may their columns."""
+    tables = _columns(phase)
+    must_be_declared = phase.spec_version < _TABLES_ARE_OPTIONAL
+    for n, table in enumerate(phase.tables):
+        for k, column in enumerate(table.primary_key or ()):
+            if table.columns is not None:
+                names = [each.name for each in table.columns]
+                yield f"tables[{n}].primary_key[{k}]", column, names, "column of the table"
+    for n, index in enumerate(phase.indexes):
+        if index.table is not None and must_be_declared:
+            yield f"indexes[{n}].table", index.table, tables, "table"
+    for n, seeds in enumerate(phase.seeds):
+        if must_be_declared:
+            yield f"seeds[{n}].table", seeds.table, tables, "table"
+        if (columns := tables.get(seeds.table)) is not None:
+            for path, column in _seed_columns(seeds, f"seeds[{n}]"):
+                yield path, column, columns, f"column of {seeds.table}"
+    for n, route in enumerate(phase.routes):
+        for k, name in enumerate(route.table if must_be_declared else ()):
+            yield f"routes[{n}].table[{k}]", name, tables, "table"
 
 
 def _seed_columns(seeds: Seeds, path: str) -> Iterator[tuple[str, str]]:
@@ -105,7 +116,7 @@ def _seed_columns(seeds: Seeds, path: str) -> Iterator[tuple[str, str]]:
             yield below(f"{path}.rows[{k}]", column), column
 
 
-def _sets_of_names(phase: Phase) -> Iterator[list[tuple[str, str]]]:
+def _sets_of_names(phase: Phase, sections: Collection[str]) -> Iterator[list[tuple[str, str]]]:
     """Yield each set of names, with their paths, that must differ from one another."""
     yield [(f"enums[{n}].name", enum.name) for n, enum in enumerate(phase.enums)]
     # Tables and indexes share one name space in PostgreSQL.
@@ -117,14 +128,18 @@ def _sets_of_names(phase: Phase) -> Iterator[list[tuple[str, str]]]:
         (f"routes[{n}]", f"{r.method} {r.path}") for n, r in enumerate(phase.routes) if r.method and r.path
     ]
     yield [(f"files[{n}].path", file.path) for n, file in enumerate(phase.files)]
-    yield [(f"accept[{n}].object", each.object) for n, each in enumerate(phase.accept)]
+    ignored = "accept" if "accept" in sections else "schema.ignore"
+    yield [(f"{ignored}[{n}].object", each.object) for n, each in enumerate(phase.schema.ignore)]
+    if phase.prisma:
+        yield [(f"prisma.settle[{n}]", name) for n, name in enumerate(phase.prisma.settle or ())]
+        yield [(f"prisma.accept[{n}].migration", a.migration) for n, a in enumerate(phase.prisma.accept)]
     yield [(f"backup.targets[{n}]", name) for n, name in enumerate(phase.backup.targets)]
     yield [(f"backup.data[{n}]", name) for n, name in enumerate(phase.backup.data)]
     for n, enum in enumerate(phase.enums):
-        yield [(f"enums[{n}].labels[{k}]", label) for k, label in enumerate(enum.labels)]
+        yield [(f"enums[{n}].labels[{k}]", label) for k, label in enumerate(enum.labels or ())]
     for n, table in enumerate(phase.tables):
-        yield [(f"tables[{n}].columns[{k}].name", column.name) for k, column in enumerate(table.columns)]
-        yield [(f"tables[{n}].primary_key[{k}]", column) for k, column in enumerate(table.primary_key)]
+        yield [(f"tables[{n}].columns[{k}].name", each.name) for k, each in enumerate(table.columns or ())]
+        yield [(f"tables[{n}].primary_key[{k}]", name) for k, name in enumerate(table.primary_key or ())]
 
 
 def _check_unique(names: Iterable[tuple[str, str]], mistakes: Mistakes) -> None:
@@ -140,16 +155,30 @@ def _names_no_backup(phase: Phase, target: str) -> bool:
     return bool(named) and target not in named and set(named) <= set(phase.targets)
 
 
-def _writing(phase: Phase) -> Iterator[tuple[str, str]]:
+def _writing(phase: Phase, sections: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield path and name of each target that the phase writes to."""
-    yield "baseline.target", phase.baseline.target
-    yield "migration.target", phase.migration.target
+    if phase.baseline:
+        yield "baseline.target", phase.baseline.target
+    if phase.prisma:
+        yield f"{'migration' if 'migration' in sections else 'prisma'}.target", phase.prisma.target
+
+
+def _check_schema(phase: Phase, mistakes: Mistakes) -> None:
+    """What must stand comes from the migrations or from a file; a phase without Prisma has no migrations."""
+    if phase.schema.source and phase.schema.file:
+        mistakes.add("schema.file", "is given beside from", "leave out one of them")
+    elif phase.schema.source and not phase.prisma:
+        mistakes.add(
+            "schema.from",
+            f"is {shown(str(phase.schema.source))}, and the phase has no prisma section",
+            "say [prisma] target = …, or leave it out",
+        )
 
 
 def _check_definition(index: Index, path: str, mistakes: Mistakes) -> None:
     """An index's definition speaks of this index and this table, in pg_get_indexdef's form."""
     if not (index.name and index.definition):
-        return
+        return  # not declared, or noted already
     found = _DEFINITION.match(index.definition)
     if found is None:
         mistakes.add(
@@ -160,7 +189,7 @@ def _check_definition(index: Index, path: str, mistakes: Mistakes) -> None:
         return
     index_name = (parts(index.name)[0], *parts(found["index"]))
     for said, name, key in ((index_name, index.name, "name"), (parts(found["table"]), index.table, "table")):
-        if (spoken := qualified(*said)) != name:
+        if name is not None and (spoken := qualified(*said)) != name:
             here = path.removesuffix("definition") + key
             mistakes.add(path, f"speaks of {shown(spoken)}", f"{here} is {shown(name)}")
 
@@ -174,10 +203,14 @@ def _check_source(seeds: Seeds, path: str, mistakes: Mistakes) -> None:
         mistakes.add(rows, "is missing", "accepted is an array, each entry a table; or file")
 
 
-def _check_rows(seeds: Seeds, path: str, columns: tuple[str, ...], mistakes: Mistakes) -> None:
-    """Each seed row has the columns of the key and the tenant; no two rows have the same key."""
-    key = [column for column in seeds.key if column in columns]
-    needed = dict.fromkeys(column for column in (*key, seeds.tenant) if column in columns)
+def _check_rows(seeds: Seeds, path: str, columns: tuple[str, ...] | None, mistakes: Mistakes) -> None:
+    """Each seed row has the columns of the key and the tenant; no two rows have the same key.
+
+    `columns` are those of its table, None where they are not declared.
+    """
+    key = [column for column in seeds.key if columns is None or column in columns]
+    wanted = (*key, seeds.tenant) if columns is None or seeds.tenant in columns else key
+    needed = dict.fromkeys(column for column in wanted if column is not None)
     first: dict[tuple[object, ...], str] = {}
     for n, row in enumerate(seeds.rows):
         here = f"{path}.rows[{n}]"
@@ -193,14 +226,12 @@ def check_seed_file(
 ) -> None:
     """The header of a file of seeds names columns of the table, those of the key and the tenant among them."""
     columns = _columns(phase).get(seeds.table)
-    if columns is None:
-        return  # noted already
     for name in header:
-        if name not in columns:
+        if columns is not None and name not in columns:
             wrong = f"names no column of {seeds.table} in its header: {shown(name)}"
             mistakes.add(path, wrong, suggestion(name, columns))
-    for needed in (*seeds.key, seeds.tenant):
-        if needed in columns and needed not in header:
+    for needed in filter(None, (*seeds.key, seeds.tenant)):
+        if (columns is None or needed in columns) and needed not in header:
             mistakes.add(
                 path, f"has no column {shown(str(needed))}", "key and tenant are columns of the file"
             )

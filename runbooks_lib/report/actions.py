@@ -107,14 +107,14 @@ def _first(seen: Evidence, question: str, check: Check, target: str) -> Finding 
 
 def migration(phase: Phase, seen: Evidence) -> Migration:
     """Return what this run did with the baseline."""
-    target, parsed, plan = phase.baseline.target, seen.facts(Parsed), seen.facts(Plan)
+    target, parsed, plan = phase.written or "", seen.facts(Parsed), seen.facts(Plan)
     applied, confirmed = seen.facts(Applied), seen.facts(Confirmation).confirmed
     said = {outcome.line: outcome for outcome in applied.outcomes} if applied.applied else {}
     return Migration(
         target=target,
-        database=phase.targets[target].database,
+        database=phase.targets[target].database if target else "",
         server=server_of(seen, target),
-        file=parsed.file or phase.baseline.file,
+        file=parsed.file or (phase.baseline.file if phase.baseline else ""),
         parsed=parsed,
         plan=plan,
         confirmed=confirmed if confirmed and confirmed.by and confirmed.at else None,

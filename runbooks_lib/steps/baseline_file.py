@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from runbooks_lib.errors import MigrationError
 from runbooks_lib.given import read_given_text
-from runbooks_lib.phase import Phase
+from runbooks_lib.phase import Baseline, Phase
 from runbooks_lib.postgres.script.consequences import Act, Fate, Kind, When, acts_of, fate
 from runbooks_lib.postgres.script.script import Statement, parse_script
 from runbooks_lib.postgres.session.connect import Connection
@@ -35,6 +35,12 @@ class Judged(NamedTuple):
     def refused(self) -> str:
         """Say why it may not run here: its form, or what it sets off; empty when it may."""
         return self.statement.refused or self.told(Fate.REFUSED)
+
+
+def baseline_of(phase: Phase) -> Baseline:
+    """Return the baseline of a phase that has one: whoever asks has looked."""
+    assert phase.baseline is not None
+    return phase.baseline
 
 
 def read_statements(phase: Phase) -> tuple[Statement, ...]:
@@ -82,7 +88,7 @@ def logs_of(judged: Sequence[Judged]) -> frozenset[str]:
 
 def read_sql(phase: Phase) -> str:
     """Return the text of the baseline. Raises MigrationError when it cannot be read as UTF-8."""
-    file = phase.folder / phase.baseline.file
+    file = phase.folder / baseline_of(phase).file
     try:
         return read_given_text(file)
     except (OSError, UnicodeDecodeError) as error:

@@ -45,7 +45,14 @@ from runbooks_lib.postgres.session.connect import Identity, Sessions, lost
 from runbooks_lib.prisma.history import folder_digest, read_folder
 from runbooks_lib.prisma.project import find_project
 from runbooks_lib.steps import baseline_runs
-from runbooks_lib.steps.baseline_file import Judged, judge_statements, read_sql, read_statements, sql_sha256
+from runbooks_lib.steps.baseline_file import (
+    Judged,
+    baseline_of,
+    judge_statements,
+    read_sql,
+    read_statements,
+    sql_sha256,
+)
 from runbooks_lib.steps.baseline_findings import (
     WHAT_RUNS_CHANGE,
     judge_again,
@@ -75,7 +82,7 @@ def parse(phase: Phase, sessions: Sessions) -> Answer:
     Reads the SQL file beside phase.toml and asks the target for its version. Facts: the file's name, SHA-256 and
     statements.
     """
-    name, file = phase.baseline.target, phase.baseline.file
+    name, file = baseline_of(phase).target, baseline_of(phase).file
     try:
         statements = read_statements(phase)
     except MigrationError as error:
@@ -90,7 +97,7 @@ def parse(phase: Phase, sessions: Sessions) -> Answer:
         findings.append(could_not_run(Check.STATEMENT_IS_IDEMPOTENT, name, file, error))
     try:
         warnings = lint(read_sql(phase), name=file, server_major=sessions.identity(name).major)
-        findings.extend(judge_lint(name, file, warnings, phase.baseline.lint))
+        findings.extend(judge_lint(name, file, warnings, baseline_of(phase).lint))
     except RunbookError as error:
         findings.append(could_not_run(Check.SCRIPT_IS_LINT_FREE, name, file, error))
     facts = Parsed(file=file, sha256=sql_sha256(phase), statements=len(statements))
@@ -125,7 +132,7 @@ def plan(
     Facts: `statements`, `makes` (what the script makes on its own), `pending` (what of that the target has not so),
     `parts` (what the hash is made of), `hash` and `confirmation` (DATABASE:HASH8).
     """
-    name = phase.baseline.target
+    name = baseline_of(phase).target
     try:
         statements = read_statements(phase)
         _require_dumps(phase, dumps)
@@ -140,8 +147,8 @@ def plan(
             servers=target_servers(sessions),
             allowed=tuple(superuser_objects),
         )
-        script = (phase.baseline.file, read_sql(phase), statements)
-        made = made_by(script, owner=phase.owner, server_major=who.major, source=source)
+        script = (baseline_of(phase).file, read_sql(phase), statements)
+        made = made_by(script, owner=phase.owner or who.role_name, server_major=who.major, source=source)
         parts = {
             **_depends_on(phase, who, dumps, superuser_objects),
             "notebooks": code,
@@ -199,7 +206,7 @@ def rehearse(phase: Phase, sessions: Sessions, *, plan: Plan) -> Answer:
     Facts: the catalogue's fingerprint `before` and `after`, what the script wrote `first` and the `second` time, the
     statements `left` out, and the `sequences` that it moved nonetheless.
     """
-    name = phase.baseline.target
+    name = baseline_of(phase).target
     if plan.makes is None:
         return Answer(findings=(could_not_run(Check.REHEARSAL_IS_INERT, name, "baseline", _NO_PLAN),))
     try:
@@ -236,7 +243,7 @@ def confirmation(
     `planned` finds the facts of the kept plan that a confirmation names; `by` and `at` say who decided, and when.
     Facts: `confirmed`, with the confirmation and who gave it when; None when nothing is to be written.
     """
-    name = phase.baseline.target
+    name = baseline_of(phase).target
     findings = [judge_alone(name, sessions)]
     confirmed = None
     if not plan.confirmation:
@@ -268,12 +275,12 @@ def apply(
     Writes to the baseline target, only with apply=True.
     Facts: `applied`, and per statement what the server said.
     """
-    name = phase.baseline.target
+    name = baseline_of(phase).target
     if not plan.confirmation:
-        failed = could_not_run(Check.BASELINE_IS_APPLIED, name, phase.baseline.file, _NO_PLAN)
+        failed = could_not_run(Check.BASELINE_IS_APPLIED, name, baseline_of(phase).file, _NO_PLAN)
         return Answer(findings=(failed,), facts=Applied(applied=False))
     if not apply:
-        skipped = plan_only(Check.BASELINE_IS_APPLIED, name, phase.baseline.file, want="applied")
+        skipped = plan_only(Check.BASELINE_IS_APPLIED, name, baseline_of(phase).file, want="applied")
         return Answer(findings=(skipped,), facts=Applied(applied=False))
     confirmed = judge_confirmation(name, plan, planned, confirm, run=sessions.run)
     dumped = way_back(phase, folder, evidence)
@@ -282,10 +289,12 @@ def apply(
     try:
         seen = baseline_runs.apply(phase, sessions, plan, partial(_judge_result, phase, plan))
     except (RunbookError, psycopg.Error) as error:
-        failed = could_not_run(Check.BASELINE_IS_APPLIED, name, phase.baseline.file, _wrapped(phase, error))
+        failed = could_not_run(
+            Check.BASELINE_IS_APPLIED, name, baseline_of(phase).file, _wrapped(phase, error)
+        )
         return Answer(findings=(confirmed, *dumped, failed), facts=Applied(applied=False))
     return Answer(
-        findings=(confirmed, *dumped, *seen.made, judge_applied(name, phase.baseline.file, seen)),
+        findings=(confirmed, *dumped, *seen.made, judge_applied(name, baseline_of(phase).file, seen)),
         facts=Applied(applied=seen.stands, outcomes=seen.outcomes, transaction=plain(seen.done)),
         rows=_said(seen.outcomes),
     )
@@ -296,7 +305,7 @@ def second_run(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
 
     Only with apply=True; and what does change something, this or a baseline never applied, is rolled back.
     """
-    name = phase.baseline.target
+    name = baseline_of(phase).target
     if not apply:
         skipped = plan_only(Check.SECOND_RUN_CHANGES_NOTHING, name, WHAT_RUNS_CHANGE, want="no change")
         return Answer(findings=(skipped,))
@@ -323,7 +332,7 @@ def _said(outcomes: Iterable[Outcome]) -> tuple[dict[str, Any], ...]:
 
 def _judge_result(phase: Phase, plan: Plan, catalog: Catalog) -> tuple[Finding, ...]:
     """Judge what stands after the script, still in its transaction: as declared, and as the script makes it."""
-    name = phase.baseline.target
+    name = baseline_of(phase).target
     made = judge_made(name, from_plain(plan.makes or ()), describe(catalog), plan.where)
     return (*check_schema(phase, name, catalog), made)
 
@@ -338,4 +347,4 @@ def _require_dumps(phase: Phase, dumps: Mapping[str, Dump]) -> None:
 
 
 def _wrapped(phase: Phase, error: RunbookError | psycopg.Error) -> RunbookError:
-    return error if isinstance(error, RunbookError) else lost(phase.targets[phase.baseline.target], error)
+    return error if isinstance(error, RunbookError) else lost(phase.targets[baseline_of(phase).target], error)

@@ -24,7 +24,7 @@ from runbooks_lib.postgres.script.apply import run_script, take_lock
 from runbooks_lib.postgres.session.commit import CommitLost, Ending, Settled, commit, settle
 from runbooks_lib.postgres.session.connect import Connection, Sessions, connect, identify
 from runbooks_lib.postgres.session.transaction_work import Work, read_work
-from runbooks_lib.steps.baseline_file import Judged, logs_of, rehearsable, runnable, sql_sha256
+from runbooks_lib.steps.baseline_file import Judged, baseline_of, logs_of, rehearsable, runnable, sql_sha256
 
 TRIES = 3  # of a look that somebody else's work got into
 
@@ -116,7 +116,7 @@ def _rehearse(phase: Phase, sessions: Sessions, inspect: Inspect) -> Rehearsal:
     seen: dict[str, Any] = {}
     with writing(phase, sessions) as conn:
         with suppress(_Undo), conn.transaction():
-            take_lock(conn, wait_ms=phase.baseline.lock_timeout_ms)
+            take_lock(conn, wait_ms=baseline_of(phase).lock_timeout_ms)
             judged = runnable(phase, conn)
             here, left = rehearsable(judged)
             seen["before"] = read_catalog(conn)  # under the lock: what another run did until then is not ours
@@ -132,7 +132,7 @@ def _rehearse(phase: Phase, sessions: Sessions, inspect: Inspect) -> Rehearsal:
             transaction = _own_id(conn)
             raise _Undo
         seen["rolled_back"] = _is_rolled_back(conn, transaction)
-    with sessions.snapshot(phase.baseline.target) as reading:
+    with sessions.snapshot(baseline_of(phase).target) as reading:
         return Rehearsal(after=read_catalog(reading), **seen)
 
 
@@ -157,7 +157,7 @@ def apply(phase: Phase, sessions: Sessions, plan: Plan, inspect: Inspect) -> App
     with writing(phase, sessions, server=plan.parts) as conn:
         server = identify(conn)
         conn.execute("BEGIN")  # and not conn.transaction(): how it ends is the question
-        take_lock(conn, wait_ms=phase.baseline.lock_timeout_ms)
+        take_lock(conn, wait_ms=baseline_of(phase).lock_timeout_ms)
         judged = runnable(phase, conn)
         _require_planned(phase, plan.parts, read_catalog(conn))
         outcomes = _run(phase, conn, judged)
@@ -168,7 +168,7 @@ def apply(phase: Phase, sessions: Sessions, plan: Plan, inspect: Inspect) -> App
         try:
             done = Settled(transaction=commit(conn, server), outcome=Ending.COMMITTED)
         except CommitLost as error:
-            target = sessions.targets[phase.baseline.target]
+            target = sessions.targets[baseline_of(phase).target]
             done = _settled(
                 error, partial(connect, target, application_name=sessions.application_name), inspect
             )
@@ -213,7 +213,7 @@ def apply_again(phase: Phase, sessions: Sessions) -> Again:
 def _apply_again(phase: Phase, sessions: Sessions) -> Again:
     seen: dict[str, Any] = {}
     with writing(phase, sessions) as conn, suppress(_Undo), conn.transaction():
-        take_lock(conn, wait_ms=phase.baseline.lock_timeout_ms)
+        take_lock(conn, wait_ms=baseline_of(phase).lock_timeout_ms)
         judged = runnable(phase, conn)
         before, begun = read_catalog(conn), read_work(conn)
         outcomes = _run(phase, conn, judged)
@@ -233,8 +233,9 @@ def _apply_again(phase: Phase, sessions: Sessions) -> Again:
 
 
 def _run(phase: Phase, conn: Connection, judged: tuple[Judged, ...]) -> tuple[Outcome, ...]:
+    """Run statements as the phase's owner, or as the session's role where none is declared."""
     statements = [each.statement for each in judged]
-    return run_script(conn, statements, owner=phase.owner, lock_timeout_ms=phase.baseline.lock_timeout_ms)
+    return run_script(conn, statements, owner=phase.owner, lock_timeout_ms=baseline_of(phase).lock_timeout_ms)
 
 
 def writing(
@@ -242,9 +243,9 @@ def writing(
 ) -> AbstractContextManager[Connection]:
     """Open a writing session at the baseline's target, with the phase's time-outs."""
     return sessions.write(
-        phase.baseline.target,
-        lock_timeout_ms=phase.baseline.lock_timeout_ms,
-        statement_timeout_ms=phase.baseline.statement_timeout_ms,
+        baseline_of(phase).target,
+        lock_timeout_ms=baseline_of(phase).lock_timeout_ms,
+        statement_timeout_ms=baseline_of(phase).statement_timeout_ms,
         server=server,
     )
 

@@ -18,16 +18,25 @@ from runbooks_lib.postgres.catalog.differences import field, value_in_words
 FORCED = "row security forced"
 ALL = "ALL"  # of a grant that names no privilege
 OFF = "D"  # pg_trigger.tgenabled and pg_rewrite.ev_enabled of what is switched off
-_HINT = "Find out who made it and why. Drop it, or accept it in the phase file: [[accept]] object = {object!r}, why = …"
+_HINT = (
+    "Find out who made it and why. Drop it, or accept it in the phase file: "
+    "[schema] ignore = [{{ object = {object!r}, why = … }}]"
+)
 _ATTACHED = ("trigger", "rule", "policy", "internal trigger")
 
 
 class Extra(NamedTuple):
-    """Something that acts on a table: what it is called, how it is, and whether it discards or hides rows."""
+    """Something that acts on a table: its kind and name, how it is, and whether it discards or hides rows."""
 
-    object: str
+    kind: str
+    name: str
     have: str
     discards: bool = False
+
+    @property
+    def object(self) -> str:
+        """Return what findings call it."""
+        return f"{self.kind} {self.name}"
 
 
 def check_extras(phase: Phase, target: str, catalog: Catalog, own: Collection[Key]) -> Iterator[Finding]:
@@ -36,7 +45,6 @@ def check_extras(phase: Phase, target: str, catalog: Catalog, own: Collection[Ke
     `own` are the (kind, name) of what the phase's own scripts make: whether it is as they make it is asked elsewhere.
     OPEN names what is there besides, FAIL what discards or hides rows; SKIP what the phase accepts, and why.
     """
-    accepted = {each.object: each.why for each in phase.accept}
     declared = {index.name for index in phase.indexes}
     for table in phase.tables:
         if table.name not in catalog.relations:
@@ -45,10 +53,9 @@ def check_extras(phase: Phase, target: str, catalog: Catalog, own: Collection[Ke
         if not found:
             yield _finding(target, table.name, "nothing", Verdict.PASS, "")
         for extra in found:
-            if extra.object in accepted:
-                yield _finding(
-                    target, extra.object, extra.have, Verdict.SKIP, f"accepted: {accepted[extra.object]}"
-                )
+            if ignored := phase.ignored(extra.kind, extra.name):
+                why = f"accepted: {ignored.why}"
+                yield _finding(target, extra.object, extra.have, Verdict.SKIP, why)
             else:
                 verdict = Verdict.FAIL if extra.discards else Verdict.OPEN
                 yield _finding(target, extra.object, extra.have, verdict, _HINT.format(object=extra.object))
@@ -85,14 +92,14 @@ def _attached(catalog: Catalog, table: Table, declared: Collection[str]) -> Iter
     for key, fields in catalog.definitions.items():
         kind, name = key
         if kind in _ATTACHED and parts(name)[:2] == here:
-            yield key, Extra(f"{kind} {name}", _said(kind, fields), _discards(kind, fields))
+            yield key, Extra(kind, name, _said(kind, fields), _discards(kind, fields))
         elif kind == "inherits":
             yield from _inheritance(catalog, table, key, fields)
     for column in catalog.columns.get(table.name, ()):
         if field(column.settings, "not_valid") is True:
             name = qualified(*here, str(field(column.settings, "not_null")))
             words = f"NOT NULL of {column.name} is not valid for all rows"
-            yield ("constraint", name), Extra(f"constraint {name}", words)
+            yield ("constraint", name), Extra("constraint", name, words)
 
 
 def _said(kind: str, fields: Fields) -> str:
@@ -112,7 +119,7 @@ def _constraints(catalog: Catalog, table: Table) -> Iterator[tuple[Key, Extra]]:
     for constraint in catalog.constraints.get(table.name, ()):
         if constraint.kind not in "pt":  # col_is_pk judges the key, and of "t" the trigger is named
             name = qualified(*constraint.key)
-            yield ("constraint", name), Extra(f"constraint {name}", constraint.definition)
+            yield ("constraint", name), Extra("constraint", name, constraint.definition)
 
 
 def _indexes(catalog: Catalog, table: Table, declared: Collection[str]) -> Iterator[tuple[Key, Extra]]:
@@ -120,20 +127,22 @@ def _indexes(catalog: Catalog, table: Table, declared: Collection[str]) -> Itera
     for name, index in catalog.indexes.items():
         own_one = index.relation == table.name and index.is_unique and name not in declared
         if own_one and parts(name)[-1] not in of_constraints:
-            yield ("index", name), Extra(f"index {name}", index.definition)
+            yield ("index", name), Extra("index", name, index.definition)
 
 
 def _row_security(catalog: Catalog, table: Table) -> Iterator[tuple[Key, Extra]]:
     relation = catalog.relations[table.name]
     forced = field(relation.settings, "force_row_security") is True
     if relation.row_security:
-        name = f"row security {table.name}"
         words = (
             "rows are hidden from its owner, too"
             if forced
             else "rows are hidden from other roles than its owner"
         )
-        yield (FORCED if forced else "row security", table.name), Extra(name, words, discards=forced)
+        yield (
+            (FORCED if forced else "row security", table.name),
+            Extra("row security", table.name, words, discards=forced),
+        )
 
 
 def _inheritance(catalog: Catalog, table: Table, key: Key, fields: Fields) -> Iterator[tuple[Key, Extra]]:
@@ -142,9 +151,9 @@ def _inheritance(catalog: Catalog, table: Table, key: Key, fields: Fields) -> It
     parents = field(fields, "parents")
     of = [qualified(*parts(str(parent))) for parent in parents] if isinstance(parents, tuple) else []
     if name == table.name:
-        yield key, Extra(f"inherits {name}", f"its rows show in {', '.join(of)}")
+        yield key, Extra("inherits", name, f"its rows show in {', '.join(of)}")
     elif table.name in of and catalog.relations[table.name].kind != "p":
-        yield key, Extra(f"inherits {name}", f"its rows show in {table.name}")
+        yield key, Extra("inherits", name, f"its rows show in {table.name}")
 
 
 def _privileges(catalog: Catalog, table: Table, own: Collection[Key]) -> Iterator[Extra]:
@@ -158,7 +167,7 @@ def _privileges(catalog: Catalog, table: Table, own: Collection[Key]) -> Iterato
             if (who == "public" or what != "SELECT") and not given_by_us & set(own):
                 may.setdefault(who, []).append(what)
         for who, all_of_it in may.items():
-            yield Extra(f"{kind} {name} {who}", f"{who} may {', '.join(all_of_it)}")
+            yield Extra(kind, f"{name} {who}", f"{who} may {', '.join(all_of_it)}")
 
 
 def _given(fields: Fields) -> Iterator[tuple[str, str]]:

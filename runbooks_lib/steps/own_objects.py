@@ -43,10 +43,12 @@ def superuser_names(phase: Phase) -> frozenset[str]:
 
 def _scripts(phase: Phase) -> Iterator[str]:
     """Yield the baseline and the migrations, those that Prisma reads; whoever runs them says why one can't be read."""
-    with suppress(OSError, ValueError):
-        yield read_given_text(phase.folder / phase.baseline.file)
-    with suppress(RunbookError):
-        yield from (file.script for file in read_folder(find_project()) if file.script is not None)
+    if phase.baseline:
+        with suppress(OSError, ValueError):
+            yield read_given_text(phase.folder / phase.baseline.file)
+    if phase.prisma:
+        with suppress(RunbookError):
+            yield from (file.script for file in read_folder(find_project()) if file.script is not None)
 
 
 def made_by(script: str) -> Iterator[Key]:

@@ -86,7 +86,8 @@ def shows_baseline(phase: Phase, sessions: Sessions, name: str) -> bool:
 
     Raises ConnectionFailed when one of the two does not answer.
     """
-    target, baseline = phase.targets[name], phase.targets.get(phase.baseline.target)
+    target = phase.targets[name]
+    baseline = phase.targets[phase.baseline.target] if phase.baseline else None
     if baseline is None or target.database != baseline.database:
         return False
     if name == baseline.name:
@@ -100,8 +101,10 @@ def shows_baseline(phase: Phase, sessions: Sessions, name: str) -> bool:
 def filled_and_added(phase: Phase) -> tuple[frozenset[str], dict[str, set[str]]]:
     """Return the tables into which the baseline inserts rows, and what it adds to which table or enum.
 
-    Nothing when it cannot be read, which step 3 says.
+    Nothing without one, nor when it cannot be read, which step 3 says.
     """
+    if phase.baseline is None:
+        return frozenset(), {}
     try:
         statements = parse_script(read_given_text(phase.folder / phase.baseline.file))
     except (MigrationError, OSError, UnicodeDecodeError):

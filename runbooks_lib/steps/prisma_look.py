@@ -42,7 +42,7 @@ def prove_target(
         state,
         describe(live),
         migration=phase.migration.name,
-        owner=phase.owner,
+        owner=phase.owner or sessions.identity(phase.migration.target).role_name,
         server_major=sessions.identity(phase.migration.target).major,
         like=like,
         dump=dump,

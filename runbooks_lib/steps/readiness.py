@@ -21,11 +21,12 @@ def check_privileges(phase: Phase, target: str, conn: Connection) -> Iterator[Fi
 
     Reads privileges only. A role or schema that does not exist is a "no".
     """
-    baseline, migration = target == phase.baseline.target, target == phase.migration.target
-    owners = sorted({t.owner for t in phase.tables} | {e.owner for e in phase.enums}) if baseline else []
+    baseline = phase.baseline is not None and target == phase.baseline.target
+    migration = phase.prisma is not None and target == phase.prisma.target
+    owners = {table.owner for table in phase.tables} | {enum.owner for enum in phase.enums}
     needs = {
         "read": _existing(conn, [table.name for table in phase.tables]),
-        "owners": owners,
+        "owners": sorted(filter(None, owners)) if baseline else [],
         "schemas": sorted({parts(table.name)[0] for table in phase.tables}),
         "record": _existing(conn, [HISTORY_TABLE]) if migration else [],
     }

@@ -20,7 +20,7 @@ from runbooks_lib.facts.contents import Box, Checklist, LastLook, ReportFile, Re
 from runbooks_lib.facts.databases import Held, Lag
 from runbooks_lib.facts.writing import Plan, RecordedHistory
 from runbooks_lib.findings import Answer, Finding, Note, Verdict, could_not_run, judge, worst
-from runbooks_lib.phase import ChecklistItem, Phase, Role, Target
+from runbooks_lib.phase import ENGLISH, ChecklistItem, Phase, Role, Target
 from runbooks_lib.postgres.catalog.catalog import Key
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.postgres.session.replication import measure_lag
@@ -107,7 +107,7 @@ def _look_at(
     pending = "baseline_migration" if not applied and shows_baseline(phase, sessions, name) else None
     found, facts[name] = inspect(phase, sessions, name, target, created_by=pending, own=own)
     yield from (_not_created(f) if f.note is Note.ABSENT else f for f in found)
-    if target.database == phase.targets[phase.migration.target].database:
+    if phase.prisma and target.database == phase.targets[phase.prisma.target].database:
         yield _recorded(phase, sessions, name, schema=schema, applied=applied)
 
 
@@ -167,8 +167,8 @@ def checklist(phase: Phase, sessions: Sessions, *, evidence: Evidence) -> Answer
     ]
     items = tuple(
         Box(
-            text={"fr": item.text.fr, "en": item.text.en},
-            reason=None if item.reason is None else {"fr": item.reason.fr, "en": item.reason.en},
+            text=dict(item.text.by_language),
+            reason=None if item.reason is None else dict(item.reason.by_language),
             ticked=finding.verdict is Verdict.PASS,
             verdict=finding.verdict,
             have=finding.have,
@@ -214,7 +214,7 @@ def _tick(item: ChecklistItem, selected: tuple[Finding, ...], signature: Signatu
     if item.manual and signature is not None:
         return _item(item, Verdict.PASS, have=in_words(signature), hint="")
     if item.manual:
-        reason = item.reason.en if item.reason else "to be verified by hand"
+        reason = item.reason.in_(ENGLISH) if item.reason else "to be verified by hand"
         return _item(
             item, Verdict.OPEN, have=f"not verified: {reason}", hint="Verify it by hand and sign it off."
         )
@@ -252,7 +252,7 @@ def _item(item: ChecklistItem, verdict: Verdict, *, have: str, hint: str) -> Fin
     return Finding(
         check=Check.CHECKLIST_ITEM_HOLDS,
         target="-",
-        object=item.text.en,
+        object=item.text.in_(ENGLISH),
         have=have,
         want="every finding passed",
         verdict=verdict,

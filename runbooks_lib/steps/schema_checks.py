@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from runbooks_lib.checks import Check
 from runbooks_lib.findings import Finding, Note, Verdict, judge
@@ -30,20 +31,31 @@ def check_schema(
     findings: list[Finding] = []
     for table in phase.tables:
         live = {column.name for column in catalog.columns.get(table.name, ())}
-        to_come = [c.name for c in table.columns if c.name in adds.get(table.name, ()) and c.name not in live]
-        present = replace(table, columns=tuple(c for c in table.columns if c.name not in to_come))
+        added = adds.get(table.name, ())
+        to_come = [c.name for c in table.columns or () if c.name in added and c.name not in live]
+        present = replace(
+            table, columns=_but(table.columns, [c for c in table.columns or () if c.name in to_come])
+        )
         found = check_table(target, present, catalog, created_by=created_by)
         findings.extend(_without(Check.COLUMNS_ARE, finding, to_come) for finding in found)
     for enum in phase.enums:
         there = catalog.enums[enum.name].labels if enum.name in catalog.enums else ()
-        to_come = [name for name in enum.labels if name in adds.get(enum.name, ()) and name not in there]
-        known = replace(enum, labels=tuple(label for label in enum.labels if label not in to_come))
+        added = adds.get(enum.name, ())
+        to_come = [label for label in enum.labels or () if label in added and label not in there]
+        known = replace(enum, labels=_but(enum.labels, to_come))
         found = check_enum(target, known, catalog, created_by=created_by)
         findings.extend(_without(Check.ENUM_HAS_LABELS, finding, to_come) for finding in found)
     owners = {table.name: table.owner for table in phase.tables}
     for index in phase.indexes:
-        findings.extend(check_index(target, index, owners[index.table], catalog, created_by=created_by))
+        findings.extend(check_index(target, index, owners, catalog, created_by=created_by))
     return tuple(findings)
+
+
+T = TypeVar("T")
+
+
+def _but(declared: tuple[T, ...] | None, left: Collection[T]) -> tuple[T, ...] | None:
+    return None if declared is None else tuple(each for each in declared if each not in left)
 
 
 def _without(check: Check, finding: Finding, to_come: list[str]) -> Finding:
@@ -59,90 +71,101 @@ def _without(check: Check, finding: Finding, to_come: list[str]) -> Finding:
 
 
 def check_table(target: str, table: Table, catalog: Catalog, *, created_by: str | None) -> Iterator[Finding]:
-    """Check has_table, table_owner_is, columns_are and col_is_pk for one table."""
+    """Check has_table, and as far as declared table_owner_is, columns_are and col_is_pk, for one table."""
     relation = catalog.relations.get(table.name)
     if relation is None or relation.kind not in "rp" or relation.persistence != "p":
         yield _lacks(Check.HAS_TABLE, target, table.name, catalog, created_by)
         return
     yield _holds(Check.HAS_TABLE, target, table.name, created_by)
-    yield judge(
-        Check.TABLE_OWNER_IS,
-        target,
-        table.name,
-        have=relation.owner,
-        want=table.owner,
-        hint=f"As a superuser or the present owner: ALTER TABLE … OWNER TO {table.owner};",
-    )
-    have, want = _columns(catalog.columns.get(table.name, ()), table.columns)
-    yield judge(
-        Check.COLUMNS_ARE,
-        target,
-        table.name,
-        have=have,
-        want=want,
-        hint="CREATE TABLE IF NOT EXISTS would hide this: bring the table or the phase file in line first.",
-    )
-    yield judge(
-        Check.COL_IS_PK,
-        target,
-        table.name,
-        have=", ".join(catalog.primary_key(table.name)) or "no primary key",
-        want=", ".join(table.primary_key) or "no primary key",
-        hint="A key of other columns lets rows in twice, or keeps rows out: compare it with the migration.",
-    )
+    if table.owner is not None:
+        yield judge(
+            Check.TABLE_OWNER_IS,
+            target,
+            table.name,
+            have=relation.owner,
+            want=table.owner,
+            hint=f"As a superuser or the present owner: ALTER TABLE … OWNER TO {table.owner};",
+        )
+    if table.columns is not None:
+        have, want = _columns(catalog.columns.get(table.name, ()), table.columns)
+        yield judge(
+            Check.COLUMNS_ARE,
+            target,
+            table.name,
+            have=have,
+            want=want,
+            hint="CREATE TABLE IF NOT EXISTS would hide this: bring the table or the phase file in line first.",
+        )
+    if table.primary_key is not None:
+        yield judge(
+            Check.COL_IS_PK,
+            target,
+            table.name,
+            have=", ".join(catalog.primary_key(table.name)) or "no primary key",
+            want=", ".join(table.primary_key) or "no primary key",
+            hint="A key of other columns lets rows in twice, or keeps rows out: compare it with the migration.",
+        )
 
 
 def check_enum(target: str, enum: Enum, catalog: Catalog, *, created_by: str | None) -> Iterator[Finding]:
-    """Check has_enum, enum_owner_is and enum_has_labels (order matters) for one enum type."""
+    """Check has_enum, and as far as declared enum_owner_is and enum_has_labels (order matters), for one enum type."""
     live = catalog.enums.get(enum.name)
     if live is None:
         yield _lacks(Check.HAS_ENUM, target, enum.name, catalog, created_by)
         return
     yield _holds(Check.HAS_ENUM, target, enum.name, created_by)
-    yield judge(
-        Check.ENUM_OWNER_IS,
-        target,
-        enum.name,
-        have=live.owner,
-        want=enum.owner,
-        hint=f"As a superuser or the present owner: ALTER TYPE … OWNER TO {enum.owner};",
-    )
-    yield judge(
-        Check.ENUM_HAS_LABELS,
-        target,
-        enum.name,
-        have=", ".join(live.labels),
-        want=", ".join(enum.labels),
-        hint="The order of labels is their sort order. A missing label can be added (ALTER TYPE … ADD VALUE); "
-        "a wrong order needs a new type.",
-    )
+    if enum.owner is not None:
+        yield judge(
+            Check.ENUM_OWNER_IS,
+            target,
+            enum.name,
+            have=live.owner,
+            want=enum.owner,
+            hint=f"As a superuser or the present owner: ALTER TYPE … OWNER TO {enum.owner};",
+        )
+    if enum.labels is not None:
+        yield judge(
+            Check.ENUM_HAS_LABELS,
+            target,
+            enum.name,
+            have=", ".join(live.labels),
+            want=", ".join(enum.labels),
+            hint="The order of labels is their sort order. A missing label can be added (ALTER TYPE … ADD VALUE); "
+            "a wrong order needs a new type.",
+        )
 
 
 def check_index(
-    target: str, index: Index, owner: str, catalog: Catalog, *, created_by: str | None
+    target: str, index: Index, owners: Mapping[str, str | None], catalog: Catalog, *, created_by: str | None
 ) -> Iterator[Finding]:
-    """Check has_index, index_is, index_owner_is and index_is_valid for one index."""
+    """Check has_index, index_is_valid, and as far as declared index_is and index_owner_is, for one index.
+
+    `owners` are the declared owners of tables: an index has its table's.
+    """
     live = catalog.indexes.get(index.name)
     if live is None:
         yield _lacks(Check.HAS_INDEX, target, index.name, catalog, created_by)
         return
     yield _holds(Check.HAS_INDEX, target, index.name, created_by)
-    yield judge(
-        Check.INDEX_IS,
-        target,
-        index.name,
-        have=live.definition,
-        want=index.definition,
-        hint="An index of the same name on other columns: drop and create it (CONCURRENTLY on a busy table).",
-    )
-    yield judge(
-        Check.INDEX_OWNER_IS,
-        target,
-        index.name,
-        have=live.owner,
-        want=owner,
-        hint="An index has its table's owner: mend the table's owner.",
-    )
+    if index.definition is not None or index.table is not None:
+        yield judge(
+            Check.INDEX_IS,
+            target,
+            index.name,
+            have=live.relation if index.definition is None else live.definition,
+            want=index.table if index.definition is None else index.definition,
+            hint="An index of the same name on other columns: drop and create it (CONCURRENTLY on a busy table).",
+        )
+    owner = owners.get(index.table or live.relation)
+    if owner is not None:
+        yield judge(
+            Check.INDEX_OWNER_IS,
+            target,
+            index.name,
+            have=live.owner,
+            want=owner,
+            hint="An index has its table's owner: mend the table's owner.",
+        )
     yield judge(
         Check.INDEX_IS_VALID,
         target,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from runbooks_lib.checks import Check
 from runbooks_lib.facts.contents import Signature
 from runbooks_lib.findings import Finding, Verdict, not_declared
-from runbooks_lib.phase import ChecklistItem, Phase
+from runbooks_lib.phase import ENGLISH, ChecklistItem, Phase
 
 NOBODY = "not signed off"
 
@@ -37,16 +37,19 @@ def _judge(
         hint = (
             "Tick what you have verified above, with a note, and press Done: what is not ticked stays open."
         )
-        return _finding(item.text.en, "not decided yet", Verdict.FAIL, hint)
+        return _finding(item.text.in_(ENGLISH), "not decided yet", Verdict.FAIL, hint)
     if number not in signed:
-        return _finding(item.text.en, NOBODY, Verdict.SKIP)
+        return _finding(item.text.in_(ENGLISH), NOBODY, Verdict.SKIP)
     if not (by and signed[number]):
         lacking = "a name" if not by else "a note"
         return _finding(
-            item.text.en, f"signed without {lacking}", Verdict.FAIL, "Say who you are, and what you saw."
+            item.text.in_(ENGLISH),
+            f"signed without {lacking}",
+            Verdict.FAIL,
+            "Say who you are, and what you saw.",
         )
     signature = Signature(item=number, by=by, at=at, note=signed[number])
-    return _finding(item.text.en, in_words(signature), Verdict.PASS)
+    return _finding(item.text.in_(ENGLISH), in_words(signature), Verdict.PASS)
 
 
 def in_words(signature: Signature) -> str:
@@ -59,9 +62,7 @@ def signatures(
 ) -> tuple[Signature, ...]:
     """Return each signature with the number and the text of its item, for the report."""
     return tuple(
-        Signature(
-            item=number, text={"fr": item.text.fr, "en": item.text.en}, by=by, note=signed[number], at=at
-        )
+        Signature(item=number, text=dict(item.text.by_language), by=by, note=signed[number], at=at)
         for number, item in items.items()
         if signed is not None and signed.get(number) and by
     )

@@ -59,7 +59,7 @@ class Place:
             PHASE,
             **nothing,
             targets={**PHASE.targets, "leader": leader},
-            migration=replace(PHASE.migration, name=self.migration),
+            prisma=replace(PHASE.prisma, settle=(self.migration,)),
         )
 
     @property

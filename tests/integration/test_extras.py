@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from runbooks_lib.findings import Finding, Verdict
-from runbooks_lib.phase import Accepted, Column, Phase, Table, load_phase
+from runbooks_lib.phase import Column, Ignored, Phase, Schema, Table, load_phase
 from runbooks_lib.postgres.catalog.catalog import Key, read_catalog
 from runbooks_lib.postgres.scratch.scratch import scratch
 from runbooks_lib.postgres.session.connect import Connection
@@ -104,7 +104,9 @@ def test_whatever_acts_on_a_declared_table_is_named(
     assert name in found.hint
     (row,) = by_object([found])
     assert row["t"].startswith(verdict)
-    (accepted,) = judged(conn, statement, replace(PHASE, accept=(Accepted(object=name, why="we know"),)))
+    (accepted,) = judged(
+        conn, statement, replace(PHASE, schema=Schema(ignore=(Ignored(object=name, why="we know"),)))
+    )
     assert (accepted.verdict, accepted.hint) == (Verdict.SKIP, "accepted: we know")
 
 

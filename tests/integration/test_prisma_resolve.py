@@ -211,7 +211,7 @@ def test_resolve_is_refused_without_the_objects(
 
 @pytest.mark.usefixtures("lab")
 def test_a_folder_without_the_phases_migration() -> None:
-    phase = replace(PHASE, migration=replace(PHASE.migration, name="20260101000000_not_there"))
+    phase = replace(PHASE, prisma=replace(PHASE.prisma, settle=("20260101000000_not_there",)))
     answer = ask("history", phase)
     assert bad(answer) == [
         ("migration_is_in_folder", "20260101000000_not_there", "FAIL"),

@@ -49,7 +49,7 @@ def composed(evidence: Json, lang: str, run: str = "applied", phase: Phase = PHA
 def signed(evidence: Json, *, ticked: bool = True, **fields: Any) -> Json:
     """Add what the steps record when somebody signs the manual item off."""
     answers = evidence["report"]["answers"]
-    text = {"fr": PHASE.checklist[MANUAL].text.fr, "en": PHASE.checklist[MANUAL].text.en}
+    text = dict(PHASE.checklist[MANUAL].text.by_language)
     signature = {"item": MANUAL, "text": text, "by": "Anne Martin", "note": NOTE, "at": AT} | fields
     answers["sign_off"] = {**answers["checklist"], "findings": [], "facts": {"signed": [signature]}}
     answers["checklist"]["facts"]["items"][MANUAL]["ticked"] = ticked

@@ -142,7 +142,7 @@ def test_the_small_phase_is_read_by_file_and_by_folder(write: Write) -> None:
     phase = load_phase(str(file))
     assert load_phase(str(file.parent)) == phase
     assert phase.folder == file.parent.resolve()
-    assert phase.title == Text(fr="Petite", en="Small")
+    assert phase.title == Text(by_language={"fr": "Petite", "en": "Small"})
     assert phase.targets["replica"].primary == "leader"
     assert phase.targets["replica"].role is Role.STANDBY
     assert phase.targets["old"].data is False
@@ -201,13 +201,13 @@ MISTAKES = {
     "missing table": (
         '[migration]\nname = "20250101000000_items"\ntarget = "leader"\n',
         "",
-        "migration: is missing; accepted is a table with name, target",
+        "migration: is missing; only from spec_version 3 on it may be left out",
     ),
     "missing owner": ('default = "shop_owner"', "", "owners.default: is missing; accepted is a string"),
-    "missing language": (
+    "a language that is none": (
         'en = "Small"',
-        'de = "Klein"',
-        "title.de: is an unknown key; accepted: fr, en",
+        'English = "Small"',
+        "title.English: is an unknown key; accepted is a language: two or three small letters, such as fr",
     ),
     "number for a string": (
         'type = "integer"',
@@ -230,10 +230,10 @@ MISTAKES = {
         'services = "api"',
         'routes[0].services: is the string "api"; accepted is an array, each entry a string',
     ),
-    "string for a text": (
+    "number for a text": (
         'title = { fr = "Petite", en = "Small" }',
-        'title = "Small"',
-        'title: is the string "Small"; accepted is a table with fr, en',
+        "title = 4",
+        "title: is 4; accepted is a string, or a table of it by language",
     ),
     "array in a seed row": (
         'colour = "GREEN" }]',
@@ -593,7 +593,7 @@ def test_five_mistakes_are_named_at_once(write: Write) -> None:
 def test_an_empty_file_lacks_every_required_key(write: Write) -> None:
     lacking = {mistake.split(":")[0] for mistake in mistakes_of(write(""))}
     assert lacking == {
-        *("spec_version", "id", "title", "objective", "targets", "owners.default"),
+        *("spec_version", "id", "title", "objective", "targets", "owners"),
         *("tables", "backup", "baseline", "migration"),
     }
 
@@ -681,7 +681,7 @@ def test_the_phase_is_shipped(ph15: Phase) -> None:
     assert PH15 in shipped_ids()
     assert ph15.id == ph15.folder.name == PH15
     used = {field.name for field in fields(ph15) if getattr(ph15, field.name)}
-    assert {field.name for field in fields(ph15)} - used == {"accept"}  # it has nothing to accept
+    assert {field.name for field in fields(ph15)} - used == set()
 
 
 def test_ph15_is_read_from_any_place(ph15: Phase, tmp_path: Path) -> None:
@@ -779,7 +779,7 @@ def test_ph15_routes(ph15: Phase) -> None:
 
 
 def test_ph15_checklist_and_texts(ph15: Phase) -> None:
-    assert [(item.text.fr, *item.steps) for item in ph15.checklist] == [
+    assert [(item.text.in_("fr"), *item.steps) for item in ph15.checklist] == [
         ("Tables DB existent sur `keybuzz_backend`", "report"),
         ("Enums PostgreSQL créés", "report"),
         ("Prisma migrate status: up to date", "prisma_resolve"),
@@ -796,7 +796,7 @@ def test_ph15_checklist_and_texts(ph15: Phase) -> None:
         "keybuzz-infra/docs/PH15-AMAZON-DB-FOUNDATION-01-REPORT.md",
     ]
     assert ph15.background is not None
-    assert "PH-RESTORE" in ph15.background.fr
+    assert "PH-RESTORE" in ph15.background.in_("fr")
 
 
 # --- seeds in a file ---------------------------------------------------------------------------------------------

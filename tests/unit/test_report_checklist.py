@@ -30,7 +30,7 @@ def finding(
 
 
 def item(**fields: Any) -> ChecklistItem:
-    text = Text(fr="Tables existent", en="The tables exist")
+    text = Text(by_language={"fr": "Tables existent", "en": "The tables exist"})
     return ChecklistItem(**{"text": text, "steps": ("report",), "checks": ("has_table",), **fields})
 
 
@@ -162,7 +162,7 @@ def test_findings_of_several_steps_count() -> None:
     assert tick(box, found)[0].verdict is Verdict.FAIL
 
 
-@pytest.mark.parametrize("reason", [None, Text(fr="à la main", en="by hand")])
+@pytest.mark.parametrize("reason", [None, Text(by_language={"fr": "à la main", "en": "by hand"})])
 def test_a_manual_item_is_open_whatever_was_found(reason: Text | None) -> None:
     box = item(manual=True, steps=(), checks=(), reason=reason)
     judged, said = tick(box, evidence(finding(Verdict.PASS)))

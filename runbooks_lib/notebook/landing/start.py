@@ -19,7 +19,7 @@ from runbooks_lib.notebook.landing.picker import Picker
 from runbooks_lib.notebook.step import phase_in_progress
 from runbooks_lib.notebook.tables import bundle_of, prose, table
 from runbooks_lib.notebook.verdicts import SYMBOLS
-from runbooks_lib.phase import STEPS, Phase, load_phase, services_of, with_services
+from runbooks_lib.phase import ENGLISH, STEPS, Phase, load_phase, services_of, with_services
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.postgres.session.service_file import service_names
 
@@ -93,7 +93,7 @@ class Start:
         run = self.run
         rows = [
             {"what": "phase", "is": self.phase.id},
-            {"what": "title", "is": self.phase.title.en},
+            {"what": "title", "is": self.phase.title.in_(ENGLISH)},
             {"what": "newest run", "is": f"{run.id}, {_state(run)}" if run else "none"},
             {"what": "archive", "is": str(runs_folder())},
             {"what": "services defined", "is": ", ".join(sorted(service_names())) or "none"},

@@ -45,12 +45,13 @@ def take_lock(conn: Connection, *, wait_ms: int) -> None:
 
 
 def run_script(
-    conn: Connection, statements: Sequence[Statement], *, owner: str, lock_timeout_ms: int
+    conn: Connection, statements: Sequence[Statement], *, owner: str | None, lock_timeout_ms: int
 ) -> tuple[Outcome, ...]:
-    """Execute the statements in the open transaction as `owner`; afterwards the session's role is its own again.
+    """Execute the statements in the open transaction, as `owner` if there is one.
 
-    Writes what the script says; the caller commits or rolls back. All statements together wait for locks no longer
-    than `lock_timeout_ms`: whoever needs a lock that an earlier one took waits for them all.
+    Afterwards the session's role is its own again. Writes what the script says; the caller commits or rolls back. All
+    statements together wait for locks no longer than `lock_timeout_ms`: whoever needs a lock that an earlier one took
+    waits for them all.
     Raises MigrationError with line, SQLSTATE and the server's words when a statement fails; when it waited in vain,
     with who it waited for.
     """
@@ -63,7 +64,8 @@ def run_script(
     left_ms = lock_timeout_ms
     conn.add_notice_handler(keep)
     try:
-        conn.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(owner)))
+        if owner is not None:
+            conn.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(owner)))
         conn.execute("SET LOCAL search_path = public")
         for statement in statements:
             notices.clear()
