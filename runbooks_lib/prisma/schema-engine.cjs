@@ -297,6 +297,15 @@ function failedMigration(message) {
   return userError('P3018', parts.join('\n\n'))
 }
 
+// A shadow database that the role may not make, in the words of the native engine.
+function noShadow(message) {
+  if (!message.startsWith('Failed to connect to the shadow database') || !scriptError) return undefined
+  const may = 'Please make sure the database user has permission to create databases.'
+  const more = 'Read more about the shadow database (and workarounds) at https://pris.ly/d/migrate-shadow'
+  const failed = `Prisma Migrate could not create the shadow database. ${may} ${more}`
+  return userError('P3014', `${failed}\n\nOriginal error: \nERROR: ${scriptError.message}`)
+}
+
 // What to tell Prisma of whatever was thrown: by the driver, by the adapter (DriverAdapterError, whose cause
 // keeps the SQLSTATE) or by the engine (an object with a code of Prisma's own).
 function describe(thrown, config) {
@@ -306,7 +315,7 @@ function describe(thrown, config) {
   let code = e?.originalCode ?? e?.code
   if (lockIsHeld) code = LOCK_NOT_AVAILABLE
   else if (e?.kind === 'DatabaseNotReachable') code = 'ECONNREFUSED'
-  const known = failedMigration(message) ?? connectionError(code, message, config ?? {})
+  const known = failedMigration(message) ?? noShadow(message) ?? connectionError(code, message, config ?? {})
   return known ?? userError(thrown?.code, e?.originalMessage ?? message)
 }
 

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from runbooks_lib.checks import Check
 from runbooks_lib.cli import commands
+from runbooks_lib.doors import doors
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "runbooks_lib"
@@ -92,11 +93,11 @@ def test_explain_prints_the_page_as_it_is_when_nobody_watches() -> None:
     assert done.stdout == PAGES["has_table"].read_text(encoding="utf-8")
 
 
-def test_explain_lists_all_checks_with_what_they_hold() -> None:
+def test_explain_lists_all_checks_and_doors_with_what_they_hold() -> None:
     done = explain()
     assert done.exit_code == 0
     lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == list(PAGES)
+    assert [line.split()[0] for line in lines] == [*PAGES, *(door.id for door in doors())]
     assert "  a declared table exists" in next(line for line in lines if line.startswith("has_table "))
 
 
@@ -105,7 +106,8 @@ def test_explain_names_the_nearest_checks(asked: str, near: str) -> None:
     done = explain(asked)
     assert done.exit_code == 2
     assert done.stdout == ""
-    assert f"There is no check '{asked}'. Did you mean " in done.stderr
+    assert f"There is no check '{asked}', nor an error" in done.stderr
+    assert "Did you mean " in done.stderr
     assert near in done.stderr
 
 

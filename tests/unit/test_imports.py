@@ -14,6 +14,7 @@ ROOMS = (
     "package",
     "visible",
     "checks",
+    "doors",
     "errors",
     "owned",
     "temporary",

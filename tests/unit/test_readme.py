@@ -22,6 +22,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     ROOT / ".github" / "ARCHITECTURE.md",
+    *sorted((ROOT / "docs").glob("*.md")),
 ]
 VARIABLE = re.compile(r"\b(?:RUNBOOKS|PG[A-Z]|KEYBUZZ|PRISMA|XDG)[A-Z_]*\b")
 
@@ -51,7 +52,7 @@ def problem(line: str) -> str | None:
         word = words.pop(0)
         if word in ("--help", "-h", "--version"):
             continue
-        if not word.startswith("-"):
+        if word == "-" or not word.startswith("-"):
             positional += 1
         elif word not in options:
             return f"no option {word!r}"
