@@ -74,6 +74,7 @@ class Check(StrEnum):
     ROW_COUNT_IS = "row_count_is"
     ROW_COUNTS_ARE_THOSE_OF_PRIMARY = "row_counts_are_those_of_primary"
     ROWS_ARE_THOSE_OF_PRIMARY = "rows_are_those_of_primary"
+    SCRATCH_HAS_EXTENSIONS = "scratch_has_extensions"
     SCRIPT_IS_LINT_FREE = "script_is_lint_free"
     SCRIPT_MAKES_WHAT_IT_SAYS = "script_makes_what_it_says"
     SECOND_RUN_CHANGES_NOTHING = "second_run_changes_nothing"

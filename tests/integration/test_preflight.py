@@ -596,7 +596,7 @@ def test_readiness_passes(lab: Lab, tmp_path: Path) -> None:
     answer = ask(preflight.readiness, folder=tmp_path)
     assert passes(answer)
     assert {f.check for f in answer.findings} == {
-        "role_may", "nothing_blocks", "connections_are_free", "disk_is_free",
+        "role_may", "nothing_blocks", "connections_are_free", "disk_is_free", "scratch_has_extensions",
     }  # fmt: skip
     needs = {(f.target, f.object) for f in answer.findings if f.check == "role_may"}
     assert ("legacy", "SET ROLE kb_backend") in needs

@@ -16,24 +16,10 @@ from runbooks_lib.postgres.scratch.account import Account
 from runbooks_lib.postgres.scratch.extensions import CONTRIB
 from runbooks_lib.postgres.scratch.programs import ServerPrograms, find_server_for, install_server_for
 
+from ..fake_programs import installation
+
 PLATFORMS = {"darwin-arm64", "darwin-x64", "linux-arm64", "linux-x64"}
 LOCKS = sorted((package() / "postgres" / "scratch" / "from_npm").glob("*/package-lock.json"))
-
-
-def installation(prefix: Path, version: str, extensions: str) -> Path:
-    """Programs that say what real ones say, and the control files of extensions."""
-    share = prefix / "share"
-    (share / "extension").mkdir(parents=True)
-    for name in extensions.split():
-        (share / "extension" / f"{name}.control").touch()
-    (prefix / "bin").mkdir()
-    for program, said in (
-        ("postgres", f"postgres (PostgreSQL) {version}"),
-        ("initdb", f"VERSION={version}\nshare_path={share}"),
-    ):
-        (prefix / "bin" / program).write_text(f"#!/bin/sh\nprintf '%s\\n' '{said}'\n")
-        (prefix / "bin" / program).chmod(0o755)
-    return prefix / "bin"
 
 
 class Here:

@@ -43,6 +43,15 @@ def provider(extension: str, major: int) -> str:
     return known.format(major=major)
 
 
+def how_to_have(extensions: Collection[str], major: int) -> str:
+    """Say how a scratch server comes to have extensions."""
+    come_from = "; ".join(f"{name}: {provider(name, major)}" for name in sorted(extensions))
+    return (
+        f"Install it ({come_from}) and let RUNBOOKS_PG_BIN name the programs of the server that has it, or let "
+        "RUNBOOKS_SCRATCH_SERVICE name a service of a server that has it, where databases may be made and dropped."
+    )
+
+
 def available(conn: Connection, names: Collection[str]) -> dict[str, bool]:
     """Return which extensions can be made on a server: name -> whether the owner of a database may make it."""
     if not names:

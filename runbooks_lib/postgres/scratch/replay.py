@@ -18,7 +18,7 @@ from psycopg import sql
 from runbooks_lib.errors import MigrationError
 from runbooks_lib.postgres.catalog.catalog import Key, read_catalog
 from runbooks_lib.postgres.catalog.differences import Described, describe
-from runbooks_lib.postgres.scratch.extensions import MadeBefore, available, make_extensions, provider
+from runbooks_lib.postgres.scratch.extensions import MadeBefore, available, how_to_have, make_extensions
 from runbooks_lib.postgres.scratch.lent import Served, scratch_service, served
 from runbooks_lib.postgres.scratch.programs import ServerPrograms, find_server_for
 from runbooks_lib.postgres.scratch.replayed import ByStatement, Replayed, changes
@@ -262,12 +262,9 @@ def _require_extensions(copy: Scratch | Served, asked: Question, missing: set[st
         return
     names = ", ".join(sorted(missing))
     first = next(name for name, text in asked.scripts if missing & set(extensions_made([text])))
-    major = copy.major
-    come_from = "; ".join(f"{name}: {provider(name, major)}" for name in sorted(missing))
     raise MigrationError(
         f"{first} does not run here: it makes {names}, which PostgreSQL {copy.version} on this machine does not have.",
-        f"Install it ({come_from}) and let RUNBOOKS_PG_BIN name the programs of the server that has it, or let "
-        "RUNBOOKS_SCRATCH_SERVICE name a service of a server that has it, where databases may be made and dropped.",
+        how_to_have(missing, copy.major),
         sqlstate="0A000",
     )
 
