@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import PreconditionFailed, RunbookError
 from runbooks_lib.findings import Finding, Verdict, could_not_run, not_declared
-from runbooks_lib.given import read_given_text
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.scratch.extensions import available, how_to_have
@@ -23,6 +22,7 @@ from runbooks_lib.postgres.scratch.surroundings import read_surroundings
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.prisma.history import read_folder
 from runbooks_lib.prisma.project import find_project
+from runbooks_lib.steps.baseline_file import read_sql
 
 EXTENSIONS = "extensions"
 
@@ -92,7 +92,7 @@ def _made(phase: Phase, target: str) -> Mapping[str, str]:
     """Return the extensions that scripts make for a target, and which script does."""
     scripts: list[tuple[str, str]] = []
     if phase.baseline and target == phase.baseline.target:
-        scripts.append((phase.baseline.file, read_given_text(phase.folder / phase.baseline.file)))
+        scripts.append((phase.baseline.file, read_sql(phase)))
     if phase.prisma and target == phase.prisma.target:
         scripts += [(file.name, file.script or "") for file in read_folder(find_project())]
     return {
