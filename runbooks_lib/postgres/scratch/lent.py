@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
 
 from runbooks_lib.errors import LabError, PreconditionFailed
 from runbooks_lib.postgres.scratch.lent_leftovers import hold, mark, sweep
@@ -23,8 +22,8 @@ from runbooks_lib.postgres.scratch.scratch import path_option
 from runbooks_lib.postgres.scratch.surroundings import Surroundings
 from runbooks_lib.postgres.session.connect import Connection, Sessions
 from runbooks_lib.postgres.session.identity import Identity, identify
-from runbooks_lib.postgres.session.service_file import own_environment, parameters_of
-from runbooks_lib.postgres.session.session import open_session
+from runbooks_lib.postgres.session.service_file import parameters_of
+from runbooks_lib.postgres.session.session import Session, begin, open_session
 from runbooks_lib.postgres.session.sqlstate import what_to_do
 
 ENV_SERVICE = "RUNBOOKS_SCRATCH_SERVICE"
@@ -133,13 +132,12 @@ class Served:
             conn.execute(sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(_listed(missing), whose))
         return ()
 
-    def session(self, database: str, *, owner: str, schema: str = "public") -> Connection:
+    def session(self, database: str, *, owner: str, schema: str = "public") -> Session:
         """Open an autocommit session as the role that the database was made for, with `schema` as its search_path."""
         who = {} if owner == self.admin else {"user": owner, "password": self.lent}
         options = f"{self.parameters['options']} {path_option(schema)}".strip()
         parameters = {**self.parameters, **who, "dbname": self.names[database], "options": options}
-        with own_environment():
-            return psycopg.connect(**parameters, autocommit=True, row_factory=dict_row)  # type: ignore[arg-type]
+        return begin(parameters)
 
     def connect(self, database: str) -> Connection:
         """Open an autocommit session as the service's own role, as `read_catalog` needs it."""

@@ -22,7 +22,7 @@ from runbooks_lib.postgres.scratch.storage import write_private
 from runbooks_lib.postgres.scratch.surroundings import Surroundings
 from runbooks_lib.postgres.scratch.template import template
 from runbooks_lib.postgres.session.connect import Connection
-from runbooks_lib.postgres.session.session import SETTINGS, begin
+from runbooks_lib.postgres.session.session import SETTINGS, Session, begin
 
 PASSWORD_FILE = "password"
 DEADLINE_S = 3600.0  # for each question: a script may take long, and what never answers must end
@@ -103,7 +103,7 @@ class Scratch:
         with self.connect(MAINTENANCE) as conn:
             self._lend(conn, database, owner)
 
-    def session(self, database: str, *, owner: str, schema: str = "public") -> Connection:
+    def session(self, database: str, *, owner: str, schema: str = "public") -> Session:
         """Open an autocommit session as a role that a database was lent to, with `schema` as its search_path."""
         return self._connect(database, user=owner, password=self.lent, options=path_option(schema))
 
@@ -123,7 +123,7 @@ class Scratch:
         """Open an autocommit superuser session as `read_catalog` needs it; nothing that others made is executed."""
         return self._connect(database, user=SUPERUSER, password=self.password, options=self._guarded())
 
-    def _connect(self, database: str, **parameters: str) -> Connection:
+    def _connect(self, database: str, **parameters: str) -> Session:
         ours = {"sslmode": "disable", "client_encoding": "utf8", "application_name": "runbooks scratch"}
         conn = begin({**self.cluster.address(), **parameters, **ours, "dbname": database})
         conn.deadline_s = DEADLINE_S

@@ -7,9 +7,8 @@ nobody here has a superuser's rights while a script runs.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import psycopg
 from psycopg import pq, sql
@@ -23,6 +22,7 @@ from runbooks_lib.postgres.scratch.superuser_objects import Maker
 from runbooks_lib.postgres.script.effects import SERVER, Unjudged, in_words, unjudged
 from runbooks_lib.postgres.script.pieces import Piece, pieces, value
 from runbooks_lib.postgres.session.connect import Connection
+from runbooks_lib.postgres.session.session import NoAnswer, Session
 from runbooks_lib.postgres.session.sqlstate import MISSING, NOT_ALLOWED
 
 TIMEOUT_S = 600
@@ -59,9 +59,9 @@ class Replay:
         schema: str,
         made_before: MadeBefore = frozenset(),
     ) -> None:
-        self._open: Callable[[], Connection] = lambda: copy.session(database, owner=owner, schema=schema)
+        self._open: Callable[[], Session] = lambda: copy.session(database, owner=owner, schema=schema)
         self._admin: Callable[[], Connection] = lambda: copy.connect(database)
-        self._conn: Connection | None = None
+        self._conn: Session | None = None
         self._made_before = made_before
         self.passed: set[tuple[str, str]] = set()
         allowed = copy.allowed if isinstance(copy, Scratch) else frozenset()
@@ -164,9 +164,15 @@ class Replay:
         """Send a script, or a part of it, as one query; `nested` under a savepoint where a transaction is open."""
         conn = self._conn if self._conn is not None and not self._conn.closed else self._begin()
         inside = nested and conn.info.transaction_status is pq.TransactionStatus.INTRANS
+        pid = conn.info.backend_pid
         try:
-            with self._deadline(conn), conn.transaction() if inside else nullcontext():
+            with conn.transaction() if inside else nullcontext():
                 conn.execute(script.encode())
+        except NoAnswer as error:
+            self._end(pid)
+            raise MigrationError(
+                f"A script did not end within {TIMEOUT_S} s.", "Look for a loop or a pg_sleep in it."
+            ) from error
         except BaseException:
             if not conn.closed and conn.info.transaction_status not in (
                 pq.TransactionStatus.IDLE,
@@ -195,8 +201,9 @@ class Replay:
             return None
         return Unjudged(line=piece.line, what=in_words(piece), why=_NOT_THEIRS)
 
-    def _begin(self) -> Connection:
+    def _begin(self) -> Session:
         self._conn = self._open()
+        self._conn.deadline_s = TIMEOUT_S
         self._conn.prepare_threshold = None  # DISCARD ALL would take prepared statements away
         self._conn.add_notice_handler(self._listen)
         return self._conn
@@ -214,29 +221,10 @@ class Replay:
         else:
             self.close()
 
-    @contextmanager
-    def _deadline(self, conn: Connection) -> Iterator[None]:
-        """End the session when the block takes too long: a script can refuse to be cancelled, and not to be ended."""
-        pid, late = conn.info.backend_pid, threading.Event()
-
-        def end() -> None:
-            late.set()
-            with self._admin() as admin:
-                admin.execute("SELECT pg_terminate_backend(%s)", (pid,))
-
-        timer = threading.Timer(TIMEOUT_S, end)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        except psycopg.Error as error:
-            if late.is_set():
-                raise MigrationError(
-                    f"A script did not end within {TIMEOUT_S} s.", "Look for a loop or a pg_sleep in it."
-                ) from error
-            raise
-        finally:
-            timer.cancel()
+    def _end(self, pid: int) -> None:
+        """End the session of a script that takes too long: it can refuse to be cancelled, and not to be ended."""
+        with self._admin() as admin:
+            admin.execute("SELECT pg_terminate_backend(%s)", (pid,))
 
 
 def _alone(found: Sequence[Piece]) -> str:

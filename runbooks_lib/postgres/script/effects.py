@@ -11,8 +11,14 @@ from dataclasses import dataclass
 from runbooks_lib.postgres.script.pieces import Node, Piece, every, value
 
 ROWS = "rows"
+
+
+def _named_in(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # What these do is read back from the catalogue.
-_SHOWN = """
+_SHOWN = _named_in("""
     AlterDefaultPrivilegesStmt AlterDomainStmt AlterEnumStmt AlterEventTrigStmt AlterExtensionContentsStmt
     AlterFdwStmt AlterForeignServerStmt AlterFunctionStmt AlterObjectDependsStmt AlterObjectSchemaStmt
     AlterOpFamilyStmt AlterOperatorStmt AlterOwnerStmt AlterPolicyStmt AlterPublicationStmt AlterStatsStmt
@@ -22,12 +28,12 @@ _SHOWN = """
     CreatePLangStmt CreatePolicyStmt CreatePublicationStmt CreateRangeStmt CreateSchemaStmt CreateSeqStmt
     CreateStatsStmt CreateStmt CreateTransformStmt CreateTrigStmt DefineStmt DropOwnedStmt DropStmt
     DropUserMappingStmt IndexStmt ReassignOwnedStmt RenameStmt RuleStmt ViewStmt
-"""
+""")
 # These leave nothing behind that a later session could find.
-_LEAVES_NOTHING = """
+_LEAVES_NOTHING = _named_in("""
     CheckPointStmt ClosePortalStmt ConstraintsSetStmt DeallocateStmt DeclareCursorStmt DiscardStmt FetchStmt
     ListenStmt LockStmt PrepareStmt ReindexStmt TransactionStmt UnlistenStmt VacuumStmt VariableShowStmt
-"""
+""")
 # What belongs to the server or the whole database, and to no schema.
 SERVER = {
     "AlterDatabaseRefreshCollStmt": "the database",
@@ -73,15 +79,15 @@ _WORDS = {
     "VariableSetStmt": "SET",
 }
 # Settings that decide how long a session waits and what it tells, and nothing of what it makes.
-_PATIENCE = """
+_PATIENCE = _named_in("""
     application_name client_min_messages deadlock_timeout idle_in_transaction_session_timeout idle_session_timeout
     lock_timeout log_min_messages log_statement maintenance_work_mem statement_timeout transaction_timeout
     work_mem
-"""
+""")
 # What belongs to the server, or holds rows: a catalogue is not read for it.
-_NO_SCHEMA = """
+_NO_SCHEMA = _named_in("""
     OBJECT_DATABASE OBJECT_LARGEOBJECT OBJECT_PARAMETER_ACL OBJECT_ROLE OBJECT_SUBSCRIPTION OBJECT_TABLESPACE
-"""
+""")
 _TYPED_BY = ("objtype", "objectType", "renameType", "removeType")
 # Whose privileges and comments are read all the same.
 _OF_DATABASE = {"GrantStmt", "CommentStmt"}
@@ -108,14 +114,14 @@ def unjudged(piece: Piece) -> Unjudged | None:
 
 
 def _why(piece: Piece) -> str:
-    if piece.tag in _LEAVES_NOTHING.split():
+    if piece.tag in _LEAVES_NOTHING:
         return ""
     if piece.tag in SERVER:
         return SERVER[piece.tag]
-    typed = {piece.node.get(key) for key in _TYPED_BY} & set(_NO_SCHEMA.split())
+    typed = {piece.node.get(key) for key in _TYPED_BY} & _NO_SCHEMA
     if typed and not (piece.tag in _OF_DATABASE and typed == {"OBJECT_DATABASE"}):
         return "what belongs to no schema"
-    if piece.tag in _SHOWN.split():
+    if piece.tag in _SHOWN:
         return ""
     in_part = _IN_PART.get(piece.tag)
     return in_part(piece.node) if in_part else "an effect that is not compared"
@@ -130,7 +136,7 @@ def _select(node: Node) -> str:
 
 
 def _set(node: Node) -> str:
-    return "" if node.get("name", "").lower() in _PATIENCE.split() else "a setting of the session"
+    return "" if node.get("name", "").lower() in _PATIENCE else "a setting of the session"
 
 
 def _alter_table(node: Node) -> str:
