@@ -89,3 +89,14 @@ def test_what_a_superuser_made_beforehand_counts_from_its_statement_on() -> None
         [("2", 2)],
         [("2", 0)],
     ]
+
+
+def test_a_script_with_transactions_of_its_own_is_one_query_all_the_same() -> None:
+    found = replayed(
+        "CREATE TABLE a (x int); BEGIN; CREATE TABLE b (); ROLLBACK; CREATE TABLE c ()",  # begun before BEGIN
+        "BEGIN; CREATE TABLE d (); COMMIT; CREATE EVENT TRIGGER e ON sql_drop EXECUTE FUNCTION f(); CREATE TABLE e ();",
+    )
+    assert {name for kind, name in found.end if kind == "relation"} == {"public.c", "public.d", "public.e"}
+    assert found.statements("1") == ()
+    assert [one.line for one in found.scripts[1].unjudged] == [1]
+    assert [len(made) for _, made in found.statements("2")] == [0, 1, 0, 0, 1]

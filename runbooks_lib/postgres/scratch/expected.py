@@ -9,8 +9,9 @@ from pathlib import Path
 
 from runbooks_lib.postgres.catalog.catalog import Key
 from runbooks_lib.postgres.catalog.differences import Described
-from runbooks_lib.postgres.scratch.replay import Script, replay
+from runbooks_lib.postgres.scratch.replay import replay
 from runbooks_lib.postgres.scratch.replayed import Ran
+from runbooks_lib.postgres.scratch.stage import Script
 from runbooks_lib.postgres.scratch.surroundings import Surroundings
 
 _TAKES_AWAY = re.compile(r"\b(?:drop|rename|set\s+schema)\b", re.IGNORECASE)

@@ -6,50 +6,27 @@ from its dump, out of which everything that they make was taken first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 
 import psycopg
-from psycopg import sql
 
 from runbooks_lib.errors import MigrationError
-from runbooks_lib.postgres.catalog.catalog import Key, read_catalog
-from runbooks_lib.postgres.catalog.differences import Described, describe
-from runbooks_lib.postgres.scratch.extensions import MadeBefore, available, how_to_have, make_extensions
-from runbooks_lib.postgres.scratch.lent import Served, scratch_service, served
+from runbooks_lib.postgres.catalog.differences import Described
+from runbooks_lib.postgres.scratch.lent import scratch_service, served
 from runbooks_lib.postgres.scratch.programs import ServerPrograms, find_server_for
 from runbooks_lib.postgres.scratch.replayed import ByStatement, Replayed, changes
-from runbooks_lib.postgres.scratch.restore import restore_into
 from runbooks_lib.postgres.scratch.scratch import Scratch, scratch
-from runbooks_lib.postgres.scratch.script_run import Replay, extensions_made, roles_made
+from runbooks_lib.postgres.scratch.script_run import NotWhole, extensions_made
+from runbooks_lib.postgres.scratch.stage import Place, Question, Script, Stage, staged
 from runbooks_lib.postgres.scratch.surroundings import Surroundings
-from runbooks_lib.postgres.scratch.target_copy import made_by_scripts, needed, take_out
+from runbooks_lib.postgres.scratch.target_copy import needed
 from runbooks_lib.postgres.session.sqlstate import MISSING, what_to_do
 
 MISSES = MISSING | {"23503"}  # of a script: an object, or a row that it refers to
-
-Script = tuple[str, str]
-Place = Callable[[], AbstractContextManager[Scratch | Served]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """Which scripts to run, in whose name and where: the same question has the same answer."""
-
-    scripts: tuple[Script, ...]
-    owner: str
-    like: Surroundings
-    dump: Path | None
-    schema: str
-    allowed: frozenset[str]
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """Return the scripts without their names."""
-        return tuple(text for _, text in self.scripts)
 
 
 def replay(
@@ -102,193 +79,88 @@ def _at_service(asked: Question, service: str, server_major: int, servers: froze
 
 
 def _replayed(asked: Question, place: Place) -> Replayed:
-    with _prepared(asked, place) as run:
+    apart: frozenset[str] = frozenset()  # scripts that PostgreSQL does not take whole
+    while True:
+        try:
+            return _in_one_go(asked, place, apart)
+        except NotWhole as script:
+            apart |= {script.name}
+
+
+def _in_one_go(asked: Question, place: Place, apart: frozenset[str]) -> Replayed:
+    with staged(asked, place) as stage:
         ran = []
         for name, script in asked.scripts:
-            with _named(run.copy, asked, name):
-                ran.append(run.session.run(script, name))
+            with _named(stage, name):
+                ran.append(stage.session.run(script, name, apart=name in apart))
         return Replayed(
             scripts=tuple(ran),
-            start=run.start,
-            end=run.stands(),
-            server_version=run.copy.version,
-            borrowed=() if asked.dump is None else needed(asked.texts, run.start, asked.schema),
-            lacking=run.lacking,
-            look=partial(_look, asked, place),
-            look_inside=partial(_look_inside, asked, place),
+            start=stage.start,
+            end=stage.stands(),
+            server_version=stage.copy.version,
+            borrowed=() if asked.dump is None else needed(asked.texts, stage.start, asked.schema),
+            lacking=stage.lacking,
+            look=partial(_look, asked, place, apart),
+            look_inside=partial(_look_inside, asked, place, apart),
         )
 
 
-def _look(asked: Question, place: Place, numbers: Collection[int]) -> dict[int, Described]:
+def _look(
+    asked: Question, place: Place, apart: frozenset[str], numbers: Collection[int]
+) -> dict[int, Described]:
     """Run the scripts again, and read what stands before each of these."""
     found = {}
-    with _prepared(asked, place) as run:
-        for number, (_name, script) in enumerate((*asked.scripts, ("", ""))[: max(numbers) + 1]):
+    with staged(asked, place) as stage:
+        for number, (name, script) in enumerate((*asked.scripts, ("", ""))[: max(numbers) + 1]):
             if number in numbers:
-                found[number] = run.stands()
-            run.session.run(script)
+                found[number] = stage.stands()
+            stage.session.run(script, name, apart=name in apart)
     return found
 
 
 def _look_inside(
-    asked: Question, place: Place, numbers: Collection[int]
+    asked: Question, place: Place, apart: frozenset[str], numbers: Collection[int]
 ) -> dict[int, tuple[Described, ByStatement, Described]]:
     """Run the scripts again, these statement by statement; read what each statement changes.
 
     Nothing is changed by statements where one of them does not run alone; those that follow are run without it.
     """
     found = {}
-    with _prepared(asked, place) as run:
-        for number, (_name, script) in enumerate(asked.scripts[: max(numbers) + 1]):
+    with staged(asked, place) as stage:
+        for number, (name, script) in enumerate(asked.scripts[: max(numbers) + 1]):
             if number not in numbers:
-                with suppress(psycopg.Error):  # what an earlier one left out, this one may need
-                    run.session.run(script)
+                with suppress(psycopg.Error, NotWhole):  # what an earlier one left out, this one may need
+                    stage.session.run(script, name, apart=name in apart)
                 continue
-            before = state = run.stands()
+            before = state = stage.stands()
             inside = []
             try:
-                for _ in run.session.step(script):
-                    now = run.stands()
+                for _ in stage.session.step(script):
+                    now = stage.stands()
                     inside.append(tuple(changes(state, now)))
                     state = now
             except psycopg.Error:
-                run.session.close()
+                stage.session.close()
                 inside = []
-            found[number] = before, tuple(inside), run.stands()
+            found[number] = before, tuple(inside), stage.stands()
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
-    """A scratch in which the scripts run, the session in which they do, and what stood before anything was made.
-
-    `beforehand` is what a superuser made, whom these statements (tag, name) need: it counts once one of them ran.
-    """
-
-    copy: Scratch | Served
-    asked: Question
-    session: Replay
-    start: Described
-    lacking: tuple[str, ...]
-    beforehand: Mapping[Key, MadeBefore]
-
-    def stands(self) -> Described:
-        """Return what stands now, as far as the statements that ran make it."""
-        found = _described(self.copy, self.asked)
-        for key, statements in self.beforehand.items():
-            if not statements & self.session.passed:
-                found.pop(key, None)
-        return found
-
-
 @contextmanager
-def _prepared(asked: Question, place: Place) -> Iterator[_Run]:
-    """Open a scratch with the database in which the scripts run, and the session for them."""
-    with place() as copy:
-        lacking: tuple[str, ...] = ()
-        if asked.dump is None:
-            lacking = _prepare(copy, asked)
-        else:
-            assert isinstance(copy, Scratch)
-            _prepare_copy(copy, asked, asked.dump)
-        start = _described(copy, asked)
-        made, beforehand = _make_beforehand(copy, asked, start)
-        session = Replay(copy, asked.like.database, owner=asked.owner, schema=asked.schema, made_before=made)
-        with closing(session):
-            yield _Run(
-                copy=copy, asked=asked, session=session, start=start, lacking=lacking, beforehand=beforehand
-            )
-
-
-def _prepare(copy: Scratch | Served, asked: Question) -> tuple[str, ...]:
-    """Make the database in which scripts run, with what the target has installed; say what cannot be had here."""
-    like = asked.like
-    roles = {*like.roles, *roles_made(asked.texts)}
-    lacking = copy.create_database(like.database, roles=roles, owner=asked.owner, like=like)
-    theirs = {name: schema for name, schema in like.extensions if name not in extensions_made(asked.texts)}
-    with copy.connect(like.database) as conn:
-        here = available(conn, theirs)
-        there = {name: schema for name, schema in theirs.items() if name in here}
-        make_extensions(conn, there, owner=asked.owner)
-    if asked.schema != "public":  # Prisma makes it before it runs anything
-        with copy.session(like.database, owner=asked.owner) as conn:
-            conn.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(asked.schema)))
-    return lacking
-
-
-def _prepare_copy(copy: Scratch, asked: Question, dump: Path) -> None:
-    """Make the database in which scripts run out of the target's dump, without what they make."""
-    database = asked.like.database
-    restore_into(copy, dump, database, roles={*asked.like.roles, *roles_made(asked.texts)})
-    with copy.connect(database) as conn:
-        take_out(conn, made_by_scripts(asked.texts, asked.schema))
-        # No row is here that another could refer to.
-        quiet = sql.SQL("ALTER DATABASE {} SET session_replication_role = replica")
-        conn.execute(quiet.format(sql.Identifier(database)))
-    copy.lend(database, asked.owner)
-
-
-def _make_beforehand(
-    copy: Scratch | Served, asked: Question, start: Described
-) -> tuple[MadeBefore, dict[Key, MadeBefore]]:
-    """Make what only a superuser can: extensions that are not trusted. Return the statements that would make it,
-    and for each object that came of it those after which it counts.
-
-    Raises MigrationError naming the extensions that are not installed here.
-    """
-    wanted = extensions_made(asked.texts)
-    theirs = dict(asked.like.extensions)
-    made: MadeBefore = frozenset()
-    beforehand: dict[Key, MadeBefore] = {}
-    if not wanted:
-        return made, beforehand
-    with copy.connect(asked.like.database) as conn:
-        here = available(conn, wanted)
-        _require_extensions(copy, asked, set(wanted) - set(here))
-        if all(here.values()):
-            return made, beforehand
-        for name, schema in wanted.items():  # all of them, in their order: one may require another
-            schema = schema or theirs.get(name, asked.schema)
-            by = make_extensions(conn, {name: schema}, owner=asked.owner)
-            own = frozenset(each for each in by if each[0] == "CreateExtensionStmt")
-            for key in describe(read_catalog(conn)).keys() - start.keys() - beforehand.keys():
-                beforehand[key] = by if key == ("schema", schema) else own
-            made |= by
-    return made, beforehand
-
-
-def _require_extensions(copy: Scratch | Served, asked: Question, missing: set[str]) -> None:
-    if not missing:
-        return
-    names = ", ".join(sorted(missing))
-    first = next(name for name, text in asked.scripts if missing & set(extensions_made([text])))
-    raise MigrationError(
-        f"{first} does not run here: it makes {names}, which PostgreSQL {copy.version} on this machine does not have.",
-        how_to_have(missing, copy.major),
-        sqlstate="0A000",
-    )
-
-
-@contextmanager
-def _named(copy: Scratch | Served, asked: Question, name: str) -> Iterator[None]:
+def _named(stage: Stage, name: str) -> Iterator[None]:
     """Raise what a script was refused for as MigrationError that names it."""
-    where = "an empty" if asked.dump is None else "a copy of the target's schema, a"
+    where = "an empty" if stage.asked.dump is None else "a copy of the target's schema, a"
     try:
         yield
     except psycopg.Error as error:
         hint = what_to_do(error.sqlstate)
-        if asked.dump is None and error.sqlstate in MISSES:
+        if stage.asked.dump is None and error.sqlstate in MISSES:
             hint += (
                 " If the target has what it needs and no migration makes it, name the target in backup.targets: it is "
                 "then taken from this run's dump."
             )
         raise MigrationError(
-            f"{name} does not run in {where} PostgreSQL {copy.version} database: {' '.join(str(error).split())}",
+            f"{name} does not run in {where} PostgreSQL {stage.copy.version} database: {' '.join(str(error).split())}",
             f"What it makes cannot be compared with what the target has. {hint}",
             sqlstate=error.sqlstate,
         ) from error
-
-
-def _described(copy: Scratch | Served, asked: Question) -> Described:
-    with copy.connect(asked.like.database) as conn:
-        return describe(read_catalog(conn))

@@ -43,6 +43,14 @@ _LEFT_OUT = {NOT_ALLOWED: _NEEDS_SUPERUSER, _NO_DATABASE: "it names a database t
 _BEFOREHAND = frozenset(SERVER) - {"AlterDatabaseStmt"}
 
 
+class NotWhole(Exception):
+    """A script of this `name` has to run statement by statement, from the very start: it commits in between."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
 class Replay:
     """The session in which scripts run one after another, each as if it were the first: it forgets all in between.
 
@@ -76,10 +84,11 @@ class Replay:
             self._conn.close()
         self._conn = None
 
-    def run(self, script: str, name: str = "") -> Ran:
-        """Run a script as Prisma does and say how it went.
+    def run(self, script: str, name: str = "", *, apart: bool = False) -> Ran:
+        """Run a script as Prisma does, or statement by statement (`apart`), and say how it went.
 
-        Raises psycopg errors, and MigrationError when it does not end.
+        Raises psycopg errors; MigrationError when it does not end; NotWhole when a part of it may stand already of
+        what PostgreSQL does not take whole.
         """
         script = script.removeprefix(BOM)  # as psql does; Prisma's checksum has it
         found = pieces(script)
@@ -93,8 +102,7 @@ class Replay:
         self._not_granted = False
         done = frozenset(piece for piece in found if self._stands_before(piece))
         alone = _alone(found)
-        transacts = any(piece.tag == "TransactionStmt" for piece in found)
-        if not (alone or transacts):
+        if not (alone or apart):
             try:
                 self._send(_without(found, done) if done else script)
                 self.passed |= {_makes(piece) for piece in done}
@@ -102,6 +110,8 @@ class Replay:
             except psycopg.Error as error:
                 if error.sqlstate not in {*_NOT_TOGETHER, *_LEFT_OUT}:
                     raise
+                if any(piece.tag == "TransactionStmt" for piece in found):
+                    raise NotWhole(name) from error
                 alone = _NOT_TOGETHER.get(error.sqlstate, "")
         left_out: dict[Piece, Unjudged] = {}
         for _ in self._one_by_one(found, done, left_out):
@@ -131,8 +141,11 @@ class Replay:
         self._forget()
 
     def _run_one(self, piece: Piece, left_out: dict[Piece, Unjudged]) -> None:
+        inside = self._conn is not None and self._conn.info.transaction_status is pq.TransactionStatus.INTRANS
         try:
-            self._send(_lasting(piece), forget=False, nested=piece.tag != "TransactionStmt")
+            self._send(
+                piece.text if inside else _lasting(piece), forget=False, nested=piece.tag != "TransactionStmt"
+            )
         except psycopg.Error as error:
             if piece.tag == "LockStmt" and error.sqlstate == _ONLY_IN_TRANSACTION:
                 return
