@@ -859,6 +859,7 @@ def test_the_second_of_two_waits_for_the_first(db: psycopg.Connection[Any]) -> N
             waiting = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%%pg_try_advisory%%' AND pid <> ALL(%s)"
             ours = [conn.info.backend_pid, db.info.backend_pid]
             while db.execute(waiting, (ours,)).fetchone() == (0,):
+                assert not second.done(), second.result()  # it ended without waiting: what it says tells why
                 time.sleep(0.01)
             assert not second.done()
         assert passes(second.result(timeout=30))
