@@ -17,6 +17,7 @@ def phase() -> None:
 def check(phase: str) -> None:
     """Load PHASE (a shipped id, or the path of a phase.toml) and name every mistake by its key path."""
     from runbooks_lib.phase import load_phase
+    from runbooks_lib.steps.declared import nothing_to_do
 
     loaded = load_phase(phase)
     say(
@@ -24,3 +25,5 @@ def check(phase: str) -> None:
         f"{len(loaded.indexes)} indexes, {sum(len(s.rows) for s in loaded.seeds)} seed rows, "
         f"{len(loaded.routes)} routes, {len(loaded.checklist)} checklist items"
     )
+    for step, why in nothing_to_do(loaded).items():
+        say(f"{step} has nothing to do: {why}")

@@ -119,6 +119,7 @@ def run(
         folder = before or Run.create(place(runs, loaded.id), loaded, superuser_objects=superuser_objects)
         made.append(folder)
         keep = _decide(folder, loaded, apply=apply) if before else {}
+        _say_nothing_to_do(loaded, steps)
         result = _execute(folder, _absolute(phase), steps, apply=apply, confirm=lambda: confirm, keep=keep)
     _print(result, lang=lang, apply=apply, as_json=as_json)
     _publish(result.run, runs)
@@ -200,6 +201,15 @@ def _require_nothing_new(steps: str | None, services: object, superuser_objects:
         raise click.UsageError(
             "--resume goes on with what that run was allowed: leave --allow-superuser-objects out."
         )
+
+
+def _say_nothing_to_do(phase: Phase, steps: tuple[str, ...]) -> None:
+    """Say before the run begins which of its steps have nothing to do, and why."""
+    from runbooks_lib.steps.declared import nothing_to_do
+
+    for step, why in nothing_to_do(phase).items():
+        if step in steps:
+            say(f"{step} has nothing to do: {why}", err=True)
 
 
 def _execute(

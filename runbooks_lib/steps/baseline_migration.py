@@ -68,6 +68,7 @@ from runbooks_lib.steps.confirming import (
     plan_hash,
     plan_only,
 )
+from runbooks_lib.steps.declared import not_asked
 from runbooks_lib.steps.inspection import by_object
 from runbooks_lib.steps.schema_checks import check_schema
 from runbooks_lib.steps.way_back import way_back
@@ -82,7 +83,9 @@ def parse(phase: Phase, sessions: Sessions) -> Answer:
     Reads the SQL file beside phase.toml and asks the target for its version. Facts: the file's name, SHA-256 and
     statements.
     """
-    name, file = baseline_of(phase).target, baseline_of(phase).file
+    if phase.baseline is None:
+        return not_asked(phase, Check.STATEMENT_IS_IDEMPOTENT, Check.SCRIPT_IS_LINT_FREE)
+    name, file = phase.baseline.target, phase.baseline.file
     try:
         statements = read_statements(phase)
     except MigrationError as error:
@@ -97,7 +100,7 @@ def parse(phase: Phase, sessions: Sessions) -> Answer:
         findings.append(could_not_run(Check.STATEMENT_IS_IDEMPOTENT, name, file, error))
     try:
         warnings = lint(read_sql(phase), name=file, server_major=sessions.identity(name).major)
-        findings.extend(judge_lint(name, file, warnings, baseline_of(phase).lint))
+        findings.extend(judge_lint(name, file, warnings, phase.baseline.lint))
     except RunbookError as error:
         findings.append(could_not_run(Check.SCRIPT_IS_LINT_FREE, name, file, error))
     facts = Parsed(file=file, sha256=sql_sha256(phase), statements=len(statements))
@@ -206,7 +209,9 @@ def rehearse(phase: Phase, sessions: Sessions, *, plan: Plan) -> Answer:
     Facts: the catalogue's fingerprint `before` and `after`, what the script wrote `first` and the `second` time, the
     statements `left` out, and the `sequences` that it moved nonetheless.
     """
-    name = baseline_of(phase).target
+    if phase.baseline is None:
+        return not_asked(phase, Check.REHEARSAL_IS_INERT)
+    name = phase.baseline.target
     if plan.makes is None:
         return Answer(findings=(could_not_run(Check.REHEARSAL_IS_INERT, name, "baseline", _NO_PLAN),))
     try:
@@ -275,7 +280,9 @@ def apply(
     Writes to the baseline target, only with apply=True.
     Facts: `applied`, and per statement what the server said.
     """
-    name = baseline_of(phase).target
+    if phase.baseline is None:
+        return not_asked(phase, Check.BASELINE_IS_APPLIED)
+    name = phase.baseline.target
     if not plan.confirmation:
         failed = could_not_run(Check.BASELINE_IS_APPLIED, name, baseline_of(phase).file, _NO_PLAN)
         return Answer(findings=(failed,), facts=Applied(applied=False))
@@ -305,7 +312,9 @@ def second_run(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
 
     Only with apply=True; and what does change something, this or a baseline never applied, is rolled back.
     """
-    name = baseline_of(phase).target
+    if phase.baseline is None:
+        return not_asked(phase, Check.SECOND_RUN_CHANGES_NOTHING)
+    name = phase.baseline.target
     if not apply:
         skipped = plan_only(Check.SECOND_RUN_CHANGES_NOTHING, name, WHAT_RUNS_CHANGE, want="no change")
         return Answer(findings=(skipped,))

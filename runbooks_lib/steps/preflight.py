@@ -33,7 +33,7 @@ from runbooks_lib.postgres.catalog.finder import ABSENT, Sight, State, not_searc
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.session.connect import Sessions, lost
 from runbooks_lib.postgres.session.replication import measure_lag
-from runbooks_lib.steps.declared import or_not_declared
+from runbooks_lib.steps.declared import nothing_declared, objects_asked, or_not_declared
 from runbooks_lib.steps.inspection import by_object, inspect
 from runbooks_lib.steps.own_objects import own_objects
 from runbooks_lib.steps.pending import Pending, filled_and_added, shows_baseline
@@ -129,7 +129,8 @@ def find_objects(phase: Phase, sessions: Sessions) -> Answer:
         )
         for name, kind in names.items()
     )
-    return Answer(findings=tuple(findings), facts=Matrix(matrix=matrix), rows=_worth_a_column(matrix))
+    judged = or_not_declared(phase, findings, Check.OBJECT_IS_FOUND)
+    return Answer(findings=judged, facts=Matrix(matrix=matrix), rows=_worth_a_column(matrix))
 
 
 def _worth_a_column(matrix: Sequence[Sought]) -> tuple[dict[str, str], ...]:
@@ -198,7 +199,8 @@ def schema(phase: Phase, sessions: Sessions) -> Answer:
             findings.extend(Pending(filled=filled).later(found) if created_by else found)
         except RunbookError as error:
             findings.append(could_not_run(Check.HAS_TABLE, name, "every object", error))
-    return Answer(findings=tuple(findings), facts=Schema(targets=facts), rows=by_object(findings))
+    judged = (*findings, *nothing_declared(phase, objects_asked(phase)))
+    return Answer(findings=judged, facts=Schema(targets=facts), rows=by_object(findings))
 
 
 @read_again
@@ -239,6 +241,9 @@ def replication(phase: Phase, sessions: Sessions) -> Answer:
         for name, lag in lags.items()
     )
     judged = or_not_declared(phase, findings, Check.STANDBY_IS_STREAMING)
+    if standbys:
+        not_judged = (Check.REPLICATION_LAG_IS, Check.ROWS_ARE_THOSE_OF_PRIMARY)
+        judged = (*judged, *nothing_declared(phase, not_judged))
     return Answer(findings=judged, facts=Replication(lag=lags), rows=rows)
 
 

@@ -27,7 +27,7 @@ from runbooks_lib.postgres.session.replication import measure_lag
 from runbooks_lib.prisma.history import read_rows
 from runbooks_lib.report.document import Document, expected_sections, languages, render
 from runbooks_lib.report.markdown import figures, headings
-from runbooks_lib.steps.declared import nothing_declared, or_not_declared
+from runbooks_lib.steps.declared import nothing_declared, objects_asked, or_not_declared
 from runbooks_lib.steps.inspection import by_object, inspect
 from runbooks_lib.steps.own_objects import own_objects
 from runbooks_lib.steps.pending import pending_at, shows_baseline
@@ -82,6 +82,7 @@ def last_look(
             findings.extend(pending_at(phase, sessions, name, planned).later(found))
         except RunbookError as error:
             findings.append(could_not_run(Check.HAS_TABLE, name, "every object", error))
+    findings += nothing_declared(phase, objects_asked(phase))
     return Answer(
         findings=(*findings, *way_back(phase, folder, evidence)),
         facts=LastLook(targets=facts, lag=lags),

@@ -13,7 +13,7 @@ from runbooks_lib.checks import Check
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.facts.contents import RowCounts, SeedFact, SeedFacts
 from runbooks_lib.facts.writing import Plan
-from runbooks_lib.findings import Answer, Finding, could_not_run, judge
+from runbooks_lib.findings import Answer, Finding, Verdict, could_not_run, judge
 from runbooks_lib.phase import Phase, Seeds
 from runbooks_lib.phase.seed_values import as_text
 from runbooks_lib.postgres.catalog.catalog import count_rows, tables_there
@@ -107,14 +107,16 @@ def _ask_set(
 def unexpected(
     phase: Phase, sessions: Sessions, *, planned: Plan | None = None, seen: SeedFacts | None = None
 ) -> Answer:
-    """Look for rows of the declared tenants (of the whole table, where no tenant column is declared) that nobody
-    declared.
+    """Look for rows that nobody declared, of the declared tenants or, without a tenant column, of the whole table.
 
-    Reads the seed tables; writes nothing. A table that is `planned` (see `rows`) is SKIP. What the facts of `rows` say
-    of a file's table (`seen`) is told again: one pass answers both.
+    Seeds that allow other rows are SKIP. Reads the seed tables; writes nothing. A table that is `planned` (see `rows`)
+    is SKIP. What the facts of `rows` say of a file's table (`seen`) is told again: one pass answers both.
     """
     findings = []
     for name, seeds in _places(phase):
+        if seeds.allows_others:
+            findings.append(_others_are_allowed(name, seeds.table))
+            continue
         try:
             pending = pending_at(phase, sessions, name, planned)
             with sessions.snapshot(name) as conn:
@@ -177,3 +179,14 @@ def _places(phase: Phase) -> Iterator[tuple[str, Seeds]]:
 def _not_there(target: str, table: str) -> Finding:
     absent = judge(Check.NO_UNEXPECTED_SEED_ROWS, target, table, have="table absent", want="none", hint="")
     return judged_later(absent)
+
+
+def _others_are_allowed(target: str, table: str) -> Finding:
+    return Finding(
+        check=Check.NO_UNEXPECTED_SEED_ROWS,
+        target=target,
+        object=table,
+        have="not asked: the phase allows other rows there (exact = false)",
+        want="asked where exact",
+        verdict=Verdict.SKIP,
+    )
