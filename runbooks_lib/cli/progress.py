@@ -17,7 +17,7 @@ from runbooks_lib.evidence import step_name
 from runbooks_lib.facts.contents import Checklist
 from runbooks_lib.facts.writing import Plan
 from runbooks_lib.findings import CLOSING, Verdict
-from runbooks_lib.phase import STEPS
+from runbooks_lib.phase import STEPS, text_in
 
 if TYPE_CHECKING:
     from runbooks_lib.execution.runner import Outcome, Result
@@ -96,7 +96,8 @@ def print_result(result: Result, *, lang: str, apply: bool) -> None:
     for item in report.facts(Checklist).items if report else ():
         if item.verdict is Verdict.OPEN:
             counted = f"{item.passed} of {item.judged} findings passed"
-            say(f"open: {item.text[lang]} ({item.reason[lang] if item.reason else counted})")
+            why = text_in(item.reason, lang) if item.reason else counted
+            say(f"open: {text_in(item.text, lang)} ({why})")
     _print_plan(result, apply=apply)
     say(f"run folder: {result.run.path}")
     _print_stop(result)

@@ -27,7 +27,7 @@ from runbooks_lib.phase.model import (
     Table,
     Target,
 )
-from runbooks_lib.phase.text import ENGLISH, Text, in_language
+from runbooks_lib.phase.text import ENGLISH, Text, text_in
 
 __all__ = [
     "ENGLISH",
@@ -55,11 +55,11 @@ __all__ = [
     "Table",
     "Target",
     "Text",
-    "in_language",
     "is_service_name",
     "load_phase",
     "reference",
     "services_of",
     "shipped_ids",
+    "text_in",
     "with_services",
 ]

@@ -9,7 +9,7 @@ UNNAMED = "und"  # what BCP 47 calls a language that nobody named
 ENGLISH = "en"
 
 
-def in_language(texts: Mapping[str, str], language: str) -> str:
+def text_in(texts: Mapping[str, str], language: str) -> str:
     """Return which of these texts, by language, is for a reader of `language`."""
     return texts.get(language) or texts.get(ENGLISH) or next(iter(texts.values()), "")
 
@@ -22,4 +22,4 @@ class Text:
 
     def in_(self, language: str) -> str:
         """Return the text in a language, else in English, else in the first language that there is."""
-        return in_language(self.by_language, language)
+        return text_in(self.by_language, language)

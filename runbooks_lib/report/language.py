@@ -16,9 +16,8 @@ from babel.dates import format_date
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
-from runbooks_lib import phase
 from runbooks_lib.errors import PreconditionFailed
-from runbooks_lib.phase import ENGLISH, Text
+from runbooks_lib.phase import ENGLISH, Text, text_in
 
 
 def texts() -> Path:
@@ -60,4 +59,4 @@ def dated(moment: str, lang: str) -> str:
 
 def in_language(text: Text | dict[str, str], lang: str) -> str:
     """Return a text of the phase file in a language, or what stands for it where the file does not have it."""
-    return text.in_(lang) if isinstance(text, Text) else phase.in_language(text, lang)
+    return text.in_(lang) if isinstance(text, Text) else text_in(text, lang)

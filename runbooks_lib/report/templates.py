@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from runbooks_lib.findings import Verdict
+from runbooks_lib.phase import text_in
 from runbooks_lib.report.language import languages, texts, translations
 from runbooks_lib.report.template_cache import compiled
 from runbooks_lib.visible import visible_lines
@@ -70,7 +71,7 @@ def in_all_languages() -> dict[str, Any]:
 def each_language(said: Mapping[str, str]) -> Markup:
     """Return one text in every language, each marked as such; the switch of the page shows one."""
     span = Markup('<span class="l" lang="{}">{}</span>')
-    return Markup("").join(span.format(lang, said.get(lang, said["en"])) for lang in languages())
+    return Markup("").join(span.format(lang, text_in(said, lang)) for lang in languages())
 
 
 def policy(*scripts: str) -> str:

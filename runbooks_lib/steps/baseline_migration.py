@@ -280,9 +280,7 @@ def apply(
     Writes to the baseline target, only with apply=True.
     Facts: `applied`, and per statement what the server said.
     """
-    if phase.baseline is None:
-        return not_asked(phase, Check.BASELINE_IS_APPLIED)
-    name = phase.baseline.target
+    name = baseline_of(phase).target
     if not plan.confirmation:
         failed = could_not_run(Check.BASELINE_IS_APPLIED, name, baseline_of(phase).file, _NO_PLAN)
         return Answer(findings=(failed,), facts=Applied(applied=False))

@@ -19,14 +19,15 @@ HISTORY_TABLE = "public._prisma_migrations"
 def check_privileges(phase: Phase, target: str, conn: Connection) -> Iterator[Finding]:
     """Check role_may: read the tables that exist, create the baseline as its owner, record the migration.
 
-    Reads privileges only. A role or schema that does not exist is a "no".
+    Without a declared owner that is the session's own role. Reads privileges only. A role or schema that does not
+    exist is a "no".
     """
     baseline = phase.baseline is not None and target == phase.baseline.target
     migration = phase.prisma is not None and target == phase.prisma.target
     owners = {table.owner for table in phase.tables} | {enum.owner for enum in phase.enums}
     needs = {
         "read": _existing(conn, [table.name for table in phase.tables]),
-        "owners": sorted(filter(None, owners)) if baseline else [],
+        "owners": (sorted(filter(None, owners)) or [conn.info.user]) if baseline else [],
         "schemas": sorted({parts(table.name)[0] for table in phase.tables}),
         "record": _existing(conn, [HISTORY_TABLE]) if migration else [],
     }

@@ -1,0 +1,98 @@
+"""Every section of a phase but its targets may be left out, alone and together: planned and applied on a real lab.
+
+The notebooks' cells are run in this process: a kernel for each would take ten times as long.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runbooks_lib.archive.notebooks import notebooks_folder
+from runbooks_lib.archive.run import SEALED_BY_RUNNER, Run
+from runbooks_lib.findings import CLOSING, Verdict
+from runbooks_lib.lab.lab import Lab
+from runbooks_lib.phase import STEPS, Phase, load_phase
+from runbooks_lib.steps.declared import nothing_to_do
+
+SECTIONS = {
+    "owners": '[owners]\ndefault = "kb_backend"\n',
+    "baseline": '[baseline]\nfile = "baseline.sql"\ntarget = "legacy"\n'
+    'lint = [{ rule = "require-table-schema", verdict = "SKIP", why = "a test" }]\n',
+    "prisma": '[prisma]\ntarget = "leader"\nsettle = ["20251220235148_add_oauth_state_table"]\n',
+    "tables": '[[tables]]\nname = "public.OAuthState"\nrows = 5\n[[tables]]\nname = "public.inbound_addresses"\n',
+    "enums": '[[enums]]\nname = "public.MarketplaceType"\n',
+    "indexes": '[[indexes]]\nname = "public.oauth_states_state_key"\n',
+    "seeds": '[[seeds]]\ntable = "public.MarketplaceConnection"\nkey = ["id"]\n'
+    'rows = [{ id = "mpc_amazon_tenant_test_dev", status = "CONNECTED" }]\n',
+    "services": '[services.keybuzz-api]\nurl_env = "KEYBUZZ_API_URL"\n',
+    "routes": '[[routes]]\nmethod = "GET"\npath = "/api/v1/marketplaces/amazon/status"\nservices = ["keybuzz-api"]\n'
+    'why = "the Admin UI asks it"\n',
+    "checklist": '[[checklist]]\ntext = "Seen"\nmanual = true\nreason = "by hand"\n',
+}
+TARGETS = """\
+spec_version = 3
+id = "LEFT-OUT"
+title = "A part of it"
+[targets]
+leader = { service = "keybuzz_leader", role = "primary", database = "keybuzz_backend" }
+replica = { service = "keybuzz_replica", role = "standby", database = "keybuzz_backend" }
+"""
+LEGACY = 'legacy = { service = "keybuzz_legacy", role = "primary", database = "keybuzz", data = false }\n'
+
+
+OBJECTS = ("tables", "enums", "indexes", "seeds", "services", "routes", "checklist")
+LEFT_OUT = (OBJECTS,)
+
+
+@pytest.fixture
+def phase(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Phase:
+    """A phase without some sections; the legacy database is a target of one that has a baseline, which fills it."""
+    left_out = request.param
+    targets = TARGETS + ("" if "baseline" in left_out else LEGACY)
+    folder = tmp_path / "LEFT-OUT"
+    folder.mkdir()
+    shipped = load_phase("PH15-AMAZON-DB-FOUNDATION-01").folder
+    (folder / "baseline.sql").write_bytes((shipped / "baseline.sql").read_bytes())
+    sections = "".join(text for name, text in SECTIONS.items() if name not in left_out)
+    (folder / "phase.toml").write_text(targets + sections)
+    return load_phase(str(folder))
+
+
+def run_step(run: Run, step: str, phase: Phase, **parameters: Any) -> None:
+    """Run the code cells of a step's notebook."""
+    (notebook,) = notebooks_folder().glob(f"*_{step}.ipynb")
+    cells = [cell for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"]
+    names: dict[str, Any] = {}
+    exec("".join(cells[0]["source"]), names)
+    names |= {"phase": str(phase.folder), "run": str(run.path), **parameters}
+    for cell in cells[1:]:
+        exec("".join(cell["source"]), names)
+
+
+def carry_out(phase: Phase, runs: Path, *, confirm: str = "") -> Run:
+    """Plan a phase, or apply it under a confirmation; return the run."""
+    run = Run.create(runs, phase)
+    for step in STEPS:
+        more = {"confirm": confirm} if step == "baseline_migration" else {}
+        run_step(run, step, phase, apply=bool(confirm), **more)
+    return run
+
+
+@pytest.mark.parametrize("phase", LEFT_OUT, ids="+".join, indirect=True)
+def test_a_phase_may_leave_out_any_of_its_sections(
+    phase: Phase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SEALED_BY_RUNNER, "nobody")
+    planned = carry_out(phase, tmp_path / "runs")
+    evidence = planned.evidence()
+    assert not evidence.missing_steps
+    assert not [f for _, f in evidence.all_findings() if f.verdict in CLOSING]
+    for step in nothing_to_do(phase):
+        assert evidence.verdicts[step] is Verdict.SKIP, step
+    if phase.written:
+        assert evidence.plan is not None
+        carry_out(phase, tmp_path / "runs", confirm=evidence.plan.confirmation)
