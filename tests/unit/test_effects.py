@@ -51,7 +51,7 @@ def test_these_leave_what_a_catalogue_shows_or_nothing(script: str) -> None:
         ("WITH x AS (DELETE FROM a RETURNING *) SELECT 1", "SELECT (rows)"),
         ("SELECT pg_catalog.setval('s', 1)", "SELECT pg_catalog.setval (what the function does)"),
         ("SELECT * FROM (SELECT 1) x WHERE EXISTS (SELECT f())", "SELECT f (what the function does)"),
-        ("DO $$ BEGIN END $$", "DO block (what the block does)"),
+        ("DO $$ BEGIN PERFORM f(); END $$", "DO block (what the block does)"),
         ("CALL p(1)", "CALL p (what the procedure does)"),
         ("EXPLAIN ANALYZE DELETE FROM a", "EXPLAIN (what the statement does)"),
         ("SET search_path = a", "SET search_path (a setting of the session)"),

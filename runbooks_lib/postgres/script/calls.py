@@ -90,7 +90,7 @@ class _Reader:
                 open_ += node
             elif isinstance(node, ast.Node) and not isinstance(node, ast.A_Const):
                 self._note(node)
-                open_ += _below(node)
+                open_ += below(node)
 
     def _note(self, node: Any) -> None:
         kind = type(node)
@@ -122,7 +122,8 @@ class _Reader:
         )
 
 
-def _below(node: Any) -> list[Any]:
+def below(node: Any) -> list[Any]:
+    """Return what hangs directly below a node of a tree."""
     return [getattr(node, name) for name in node.__slots__]
 
 

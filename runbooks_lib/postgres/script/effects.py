@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from runbooks_lib.postgres.script.blocks import in_block
 from runbooks_lib.postgres.script.pieces import Node, Piece, every, value
 
 ROWS = "rows"
@@ -171,6 +172,12 @@ def _create_as(node: Node) -> str:
     return "" if node.get("into", {}).get("skipData") else ROWS
 
 
+def _do(node: Node) -> str:
+    """Of a block that only makes, changes and drops objects, the catalogue shows all, as of its statements alone."""
+    within = in_block(node)
+    return "what the block does" if within is None or any(map(unjudged, within)) else ""
+
+
 def _explain(node: Node) -> str:
     analyzed = any(element["defname"] == "analyze" for element in every(node.get("options", ()), "DefElem"))
     return "what the statement does" if analyzed else ""
@@ -190,7 +197,7 @@ _IN_PART: Mapping[str, Callable[[Node], str]] = {
     "CommentStmt": _always(""),
     "CreateUserMappingStmt": _always("options, which may be secret"),
     "CreateTableAsStmt": _create_as,
-    "DoStmt": _always("what the block does"),
+    "DoStmt": _do,
     "ExecuteStmt": _always("what the statement does"),
     "ExplainStmt": _explain,
     "GrantStmt": _always(""),

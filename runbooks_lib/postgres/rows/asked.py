@@ -1,0 +1,372 @@
+"""Parts of a migration's statement as questions to a target, which change nothing and run nobody's code.
+
+A part is taken from the parse tree. Only kinds of expression that are known here pass; its tables get their schemas,
+its functions and operators must be PostgreSQL's own and not VOLATILE, its columns of types that PostgreSQL itself
+reads. Whatever else it holds is not asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pglast
+import psycopg
+from pglast.parser import ParseError
+from pglast.stream import RawStream
+from psycopg import sql
+
+from runbooks_lib.names import qualified
+from runbooks_lib.postgres.queries import query
+from runbooks_lib.postgres.script.calls import Name, below, in_trees
+from runbooks_lib.postgres.session.connect import Connection, Row
+
+ast: Any = pglast.ast  # whose types say of every part that it may be missing
+TIMEOUT_MS = 30_000
+_KNOWN = (
+    ast.A_ArrayExpr, ast.A_Const, ast.A_Expr, ast.A_Indices, ast.A_Indirection, ast.A_Star, ast.Alias, ast.BitString,
+    ast.BoolExpr, ast.Boolean, ast.BooleanTest, ast.CaseExpr, ast.CaseWhen, ast.CoalesceExpr, ast.ColumnRef,
+    ast.CommonTableExpr, ast.Float, ast.FuncCall, ast.Integer, ast.JoinExpr, ast.MinMaxExpr, ast.NullTest,
+    ast.RangeFunction, ast.RangeSubselect, ast.RangeVar, ast.ResTarget, ast.RowExpr, ast.SelectStmt, ast.SortBy,
+    ast.String, ast.SubLink, ast.TypeCast, ast.TypeName, ast.WindowDef, ast.WithClause,
+)  # fmt: skip
+# What these say differs from session to session, or they read what the tree does not name.
+_NOT_THE_SAME = frozenset(
+    {"age", "current_schema", "current_schemas", "current_setting", "inet_client_addr", "inet_server_addr",
+     "pg_input_error_info", "pg_input_is_valid", "pg_postmaster_start_time", "txid_current_if_assigned",
+     "txid_current_snapshot", "pg_current_snapshot"}
+)  # fmt: skip
+_BETWEEN = frozenset({">=", "<="})
+
+
+class NotAsked(Exception):
+    """A question that is not put, and why, for a person."""
+
+
+class Lacking(NotAsked):
+    """The target has no such table, or a table no such column: `table`, and `column` where it is one."""
+
+    def __init__(self, table: Name, column: str | None = None) -> None:
+        what = f"table {qualified(*table)}"
+        super().__init__(f"the target has no {f'column {column} in {what}' if column else what}")
+        self.table = table
+        self.column = column
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column: `place` is its number in the table, `type` what a value of it is cast to."""
+
+    name: str
+    place: int
+    type: str
+    kind: str
+    not_null: bool
+    computed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table of the target: its columns, and the columns of each unique key, by name."""
+
+    name: Name
+    kind: str
+    columns: Mapping[str, Column]
+    keys: Mapping[str, tuple[str, ...]]
+    dropped: bool
+    filled: bool
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """Return its name for SQL."""
+        return sql.Identifier(*self.name)
+
+    def column(self, name: str) -> Column:
+        """Return a column. Raises Lacking."""
+        if name not in self.columns:
+            raise Lacking(self.name, name)
+        return self.columns[name]
+
+
+@dataclass(slots=True)
+class _Named:
+    """What a tree names: its code, its columns (`*` for all), and the types, each where it stands."""
+
+    functions: set[str] = field(default_factory=set)
+    operators: set[str] = field(default_factory=set)
+    columns: set[str] = field(default_factory=set)
+    tables: list[Any] = field(default_factory=list)
+    types: list[Any] = field(default_factory=list)
+
+
+class Asker:
+    """Puts the questions about one script's statements; `schema` is where names without one lead.
+
+    `temporary` are the tables that the script makes for its own time, `path_set` says that it changes where names
+    lead: then they need a schema of their own.
+    """
+
+    def __init__(
+        self, conn: Connection, schema: str, *, temporary: frozenset[str], path_set: bool = False
+    ) -> None:
+        self.conn = conn
+        self.schema = schema
+        self.temporary = temporary
+        self.path_set = path_set
+        self._tables: dict[Name, Table] = {}
+
+    def name(self, relation: Any) -> Name:
+        """Return which table a statement means. Raises NotAsked where that can't be told."""
+        if relation.schemaname is None and relation.relname in self.temporary:
+            raise NotAsked(f"{relation.relname} is a temporary table, which is gone")
+        if relation.schemaname is None and self.path_set:
+            raise NotAsked(f"the script sets search_path, and {relation.relname} is named without its schema")
+        if relation.schemaname is None and relation.relname.startswith("pg_"):  # pg_catalog comes first
+            raise NotAsked(f"it reads {relation.relname}, the server's own")
+        return relation.schemaname or self.schema, relation.relname
+
+    def table(self, name: Name) -> Table:
+        """Return a table whose rows may be read. Raises Lacking, and NotAsked."""
+        if name not in self._tables:
+            asked = {"schema": name[0], "name": name[1]}
+            row = self.conn.execute(query("asked_table"), asked).fetchone()
+            if row is None:
+                raise Lacking(name)
+            self._require_readable(name, row)
+            self._tables[name] = _table(name, row)
+        return self._tables[name]
+
+    def _require_readable(self, name: Name, row: Row) -> None:
+        spelt = qualified(*name)
+        if name[0] in ("pg_catalog", "information_schema"):
+            raise NotAsked(f"it reads {spelt}, the server's own")
+        if row["kind"] not in ("r", "p", "m"):
+            raise NotAsked(f"{spelt} is no table")
+        if not row["readable"]:
+            raise NotAsked(f"the role of this session may not SELECT from {spelt}")
+        if row["hidden"]:
+            raise NotAsked(f"row-level security hides rows of {spelt} from the role of this session")
+        if row["outside"]:
+            raise NotAsked(f"rows of {spelt} lie with a foreign server")
+
+    def is_empty(self, table: Table) -> bool:
+        """Return whether a table has no row."""
+        row = self.row(sql.SQL("SELECT NOT EXISTS (SELECT FROM {}) AS empty").format(table.identifier))
+        return bool(row["empty"])
+
+    def spell(self, node: Any) -> sql.SQL:
+        """Return an expression or a query as SQL that is safe to run in a session whose search_path is pg_catalog.
+
+        The tree's names are completed. Raises NotAsked, and Lacking.
+        """
+        named = _Named()
+        own = {found.ctename for found in every_node(node) if isinstance(found, ast.CommonTableExpr)}
+        for found in every_node(node):
+            if not isinstance(found, _KNOWN):
+                raise NotAsked(f"it holds {type(found).__name__}, which is not asked")
+            _note(named, found)
+        tables = [each for each in named.tables if each.schemaname is not None or each.relname not in own]
+        self._require_own_code(named)
+        self._complete_types(named)
+        for relation in tables:
+            relation.schemaname, relation.relname = self.name(relation)
+            self._require_columns(self.table((relation.schemaname, relation.relname)), named.columns)
+        return sql.SQL(_printed(node))
+
+    def _require_own_code(self, named: _Named) -> None:
+        """Require that all that runs is PostgreSQL's own, whatever the arguments, and without effects."""
+        asked = {
+            "functions": sorted(named.functions),
+            "operators": sorted(named.operators),
+            "schema": self.schema,
+        }
+        for row in self.conn.execute(query("asked_code"), asked).fetchall():
+            match row["what"]:
+                case "volatile":
+                    raise NotAsked(f"it calls {row['name']}, which is VOLATILE")
+                case "cast":
+                    raise NotAsked(f"this database has a cast of its own ({row['name']}), which might be run")
+                case what:
+                    raise NotAsked(f"the {what} {row['name']} is not, or not only, PostgreSQL's own")
+
+    def _complete_types(self, named: _Named) -> None:
+        if not named.types:
+            return
+        wanted = [_spelt(each.names) for each in named.types]
+        schemas, names = zip(*wanted, strict=True)
+        asked = {"schemas": list(schemas), "names": list(names), "schema": self.schema}
+        rows = self.conn.execute(query("asked_types"), asked).fetchall()
+        found = {(row["asked_schema"], row["name"]): row for row in rows}
+        for each, name in zip(named.types, wanted, strict=True):
+            row = found.get(name)
+            if row is None:
+                raise NotAsked(f"the target has no type {name[1]}")
+            if not row["safe"]:
+                raise NotAsked(f"it reads a value as {name[1]}, which may run somebody's code")
+            if row["schema"] != "pg_catalog":
+                each.names = (ast.String(row["schema"]), ast.String(name[1]))
+
+    def _require_columns(self, table: Table, names: set[str]) -> None:
+        for column in table.columns.values():
+            if column.kind == "other" and (column.name in names or "*" in names):
+                raise NotAsked(
+                    f"{qualified(*table.name, column.name)} is of type {column.type}, "
+                    "whose values are not PostgreSQL's own to compare"
+                )
+
+    def look_up(self, text: sql.Composable) -> Name | None:
+        """Return the sequence that a text names where names without a schema lead to the script's."""
+        question = sql.SQL(
+            "SELECT n.nspname AS schema, c.relname AS name FROM pg_catalog.pg_class AS c"
+            " JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
+            " WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass({})"
+            " AND c.relkind OPERATOR(pg_catalog.=) 'S'"
+        ).format(text)
+        row = self._ask(question, search_path=sql.Identifier(self.schema).as_string())
+        return (row["schema"], row["name"]) if row else None
+
+    def row(self, question: sql.Composed) -> Row:
+        """Put a question, with a time-out of its own; return its row. Raises NotAsked when the server refuses it."""
+        row = self._ask(question)
+        assert row is not None
+        return row
+
+    def _ask(self, question: sql.Composed, **settings: str) -> Row | None:
+        limited = {"statement_timeout": str(TIMEOUT_MS), "lock_timeout": str(TIMEOUT_MS), **settings}
+        try:
+            with self.conn.transaction(force_rollback=True):
+                self.conn.execute(
+                    "SELECT set_config(name, value, true) FROM unnest(%s::text[], %s::text[]) AS s (name, value)",
+                    (list(limited), list(limited.values())),
+                )
+                return self.conn.execute(question).fetchone()
+        except psycopg.Error as error:
+            if self.conn.closed or self.conn.broken or error.sqlstate is None:
+                raise
+            raise NotAsked(_refused(error.sqlstate)) from error
+
+
+def _refused(sqlstate: str) -> str:
+    if sqlstate == "57014":
+        return f"the question was not answered within {TIMEOUT_MS // 1000} s"
+    return f"the server refuses the question (SQLSTATE {sqlstate})"
+
+
+def _table(name: Name, row: Row) -> Table:
+    columns = (
+        Column(name=each[0], place=each[1], type=each[2], kind=each[3], not_null=each[4], computed=each[5])
+        for each in row["columns"]
+    )
+    return Table(
+        name=name,
+        kind=row["kind"],
+        columns={column.name: column for column in columns},
+        keys={name: tuple(key) for name, key in row["keys"].items()},
+        dropped=row["dropped"],
+        filled=row["filled"],
+    )
+
+
+def every_node(node: Any) -> Iterator[Any]:
+    """Yield every node of a tree."""
+    open_ = [node]
+    while open_:
+        found = open_.pop()
+        if isinstance(found, tuple):
+            open_ += found
+        elif isinstance(found, ast.Node):
+            yield found
+            open_ += below(found)
+
+
+def _note(named: _Named, node: Any) -> None:
+    match node:
+        case ast.FuncCall():
+            *schema, name = (part.sval for part in node.funcname)
+            if schema not in ([], ["pg_catalog"]):
+                raise NotAsked(f"it calls {qualified(*schema, name)}, which is not PostgreSQL's own")
+            if name in _NOT_THE_SAME or "_to_xml" in name:
+                raise NotAsked(f"it calls {name}, which says something else in each session")
+            named.functions.add(name)
+        case ast.A_Expr():
+            named.operators |= _operator(node.name) | (_BETWEEN if "BETWEEN" in node.kind.name else set())
+        case ast.SubLink():
+            named.operators |= _operator(node.operName)
+        case ast.SortBy():
+            named.operators |= _operator(node.useOp)
+        case ast.ColumnRef():
+            last = node.fields[-1]
+            named.columns.add(last.sval if isinstance(last, ast.String) else "*")
+        case ast.JoinExpr():
+            if node.isNatural:
+                raise NotAsked("it holds a NATURAL JOIN")
+            named.columns |= {name.sval for name in node.usingClause or ()}
+        case ast.RangeVar():
+            named.tables.append(node)
+        case ast.TypeName():
+            named.types.append(node)
+        case ast.SelectStmt() if node.intoClause is not None or node.lockingClause is not None:
+            raise NotAsked("it holds a SELECT that does more than read")
+        case _:
+            return
+
+
+def _operator(name: Any) -> set[str]:
+    if not name:
+        return set()
+    *schema, own = (part.sval for part in name)
+    if schema not in ([], ["pg_catalog"]):
+        raise NotAsked(f"the operator {own} is not PostgreSQL's own")
+    return {own}
+
+
+def _spelt(names: Any) -> Name:
+    *schema, own = (part.sval for part in names)
+    return (schema[-1] if schema else ""), own
+
+
+def _printed(node: Any) -> str:
+    """Return a tree as text, once it was read back as the same tree."""
+    text = str(RawStream()(node))
+    is_query = isinstance(node, ast.SelectStmt)
+    try:
+        read = parsed(text if is_query else f"SELECT {text}")
+    except ParseError as error:
+        raise NotAsked("it can't be asked in words of its own") from error
+    if (read if is_query else read.targetList[0].val) != node:
+        raise NotAsked("it can't be asked in words of its own")
+    return text
+
+
+def parsed(statement: str) -> Any:
+    """Return the tree of one statement."""
+    (raw,) = pglast.parse_sql(statement)
+    return raw.stmt
+
+
+def read_as(value: Any, type_: str) -> Any:
+    """Return the tree of a value that is read as a type, which is spelt as the server spells it."""
+    cast = parsed(f"SELECT NULL::{type_}").targetList[0].val
+    cast.arg = value
+    return cast
+
+
+def changes_with_time(node: Any) -> bool:
+    """Return whether an expression has another value at another time, or in another session."""
+    if in_trees((node,)).changes_with_time:
+        return True
+    return any(
+        isinstance(found, ast.SQLValueFunction)
+        or (isinstance(found, ast.FuncCall) and found.funcname[-1].sval in _NOT_THE_SAME)
+        for found in every_node(node)
+    )
+
+
+def columns_named(node: Any) -> frozenset[str]:
+    """Return the names of the columns that a tree reads, of whatever table."""
+    named = _Named()
+    for found in every_node(node):
+        if isinstance(found, ast.ColumnRef | ast.JoinExpr):
+            _note(named, found)
+    return frozenset(named.columns)

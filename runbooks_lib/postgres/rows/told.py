@@ -1,0 +1,85 @@
+"""What can be told of a statement that changes rows: whether its effect stands, and what came after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from runbooks_lib.postgres.script.calls import Name
+from runbooks_lib.postgres.script.data_statements import DataStatement, How, Touch, touches
+
+
+class Done(StrEnum):
+    """How much of a statement's effect stands.
+
+    NOTHING: there is no row that it could or would change. That fits a database in which it ran and one in which it
+    did not, so it speaks for neither.
+    """
+
+    ALL = "all"
+    NONE = "none"
+    PART = "part"
+    NOTHING = "nothing to do"
+    NOT_JUDGED = "not judged"
+
+
+class Told(NamedTuple):
+    """What is told, why (for a person), and how many rows are missing or would still be changed."""
+
+    done: Done
+    why: str
+    rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class After:
+    """What ran, or may have run, after a statement: the rest of its own script, and later ones."""
+
+    own: tuple[Touch, ...]
+    later: tuple[tuple[str, Touch], ...]
+
+    def moved(self, table: Name, column: str | None = None) -> str:
+        """Say what drops or renames a table, or a column of it, or its whole schema; "" when nothing does."""
+        columns = frozenset({column}) if column else frozenset[str]()
+        return next(
+            (
+                where
+                for where, touch in self._all()
+                if touch.how is How.MOVES
+                and touch.table in (table, ("", table[0]))
+                and (touch.columns is None or touch.meets(columns))
+            ),
+            "",
+        )
+
+    def replaced(self, table: Name) -> str:
+        """Say what of a later script drops or renames a table: one of its name is another one."""
+        return After(own=(), later=self.later).moved(table)
+
+    def written(
+        self, table: Name, columns: frozenset[str] | None = None, hows: Sequence[How] = (How.WRITES,)
+    ) -> str:
+        """Say what writes rows of a table again, in some of its columns (None: in any); "" when nothing does."""
+        return next(
+            (
+                where
+                for where, touch in self._all()
+                if touch.how in hows and touch.table == table and (columns is None or touch.meets(columns))
+            ),
+            "",
+        )
+
+    def _all(self) -> Iterator[tuple[str, Touch]]:
+        for touch in self.own:
+            yield f"line {touch.line} {touch.words}", touch
+        for name, touch in self.later:
+            yield f"{name} line {touch.line} {touch.words}", touch
+
+
+def after(statement: DataStatement, schema: str, later: Sequence[tuple[str, str]]) -> After:
+    """Return what came after a statement; `later` has name and text of each script that may have run after its own."""
+    own = tuple(touch for touch in touches(statement.script, schema) if touch.at > statement.at)
+    others = tuple((name, touch) for name, script in later for touch in touches(script, schema))
+    return After(own=own, later=others)
