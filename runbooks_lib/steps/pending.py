@@ -87,7 +87,7 @@ def shows_baseline(phase: Phase, sessions: Sessions, name: str) -> bool:
     Raises ConnectionFailed when one of the two does not answer.
     """
     target = phase.targets[name]
-    baseline = phase.targets[phase.baseline.target] if phase.baseline else None
+    baseline = phase.targets.get(phase.baseline.target) if phase.baseline else None
     if baseline is None or target.database != baseline.database:
         return False
     if name == baseline.name:
