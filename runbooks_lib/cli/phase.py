@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from runbooks_lib.cli.terminal import say
+from runbooks_lib.cli.terminal import say, say_lines
 
 
 @click.group()
 def phase() -> None:
-    """Check phase files, and bring older ones up to date."""
+    """Check phase files, and write parts of them."""
 
 
 @phase.command()
@@ -32,21 +30,29 @@ def check(phase: str) -> None:
 
 
 @phase.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--write", is_flag=True, help="Write it to FILE; without it the new text is printed.")
-def upgrade(file: Path, write: bool) -> None:
-    """Rewrite FILE, a phase.toml of an older version, as one of today's that means the same; comments are kept."""
-    from runbooks_lib.archive.files import write_bytes
-    from runbooks_lib.phase import SPEC_VERSION, load_phase
-    from runbooks_lib.phase.upgrade import upgraded
+@click.option(
+    "--prisma-project",
+    metavar="DIR",
+    help="The Prisma project, or its migrations folder [RUNBOOKS_PRISMA_PROJECT].",
+)
+@click.option(
+    "--only", metavar="MIGRATION", multiple=True, help="Only this migration; may be given several times."
+)
+def baseline(prisma_project: str | None, only: tuple[str, ...]) -> None:
+    """Print migrations as one idempotent script, for a phase's [baseline].
 
-    load_phase(str(file))  # names its mistakes: what is wrong is not rewritten
-    old = file.read_bytes().decode("utf-8")
-    new = upgraded(old)
-    if not write:
-        click.echo(new, nl=False)
-    elif new == old:
-        say(f"{file} is of today's version already.")
-    else:
-        write_bytes(file.resolve(), new.encode())
-        say(f"{file} is of spec_version {SPEC_VERSION} now, and means what it meant.")
+    Each statement gets a form that does nothing where it is done already. What can't be told by the catalogue, such as
+    a change of rows, is left over: it stands in the script as a comment, and on stderr.
+    """
+    from runbooks_lib.drafting.baseline import write_baseline
+    from runbooks_lib.prisma.history import read_scripts
+
+    written = write_baseline(read_scripts(prisma_project), only or None)
+    say_lines(written.sql)
+    done = written.statements - len(written.left)
+    say(f"{done} of {written.statements} statements written.", err=True)
+    for left in written.left:
+        say(
+            f"left over: {left.migration}, line {left.line}, {left.words}: {left.why}. {left.by_hand}",
+            err=True,
+        )

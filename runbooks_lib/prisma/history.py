@@ -24,9 +24,10 @@ from psycopg.rows import tuple_row
 from runbooks_lib.errors import PreconditionFailed, PrismaError
 from runbooks_lib.facts.writing import PrismaHistory
 from runbooks_lib.given import read_given
-from runbooks_lib.prisma.project import read_project
+from runbooks_lib.prisma.project import find_project, read_project
 
 TABLE = "_prisma_migrations"
+LOCK_FILE = "migration_lock.toml"
 CLEAN = "every migration applied, nothing else"
 _PUNCTUATION = " _-,;:!?.'\"()[]{}@*/\\&#%`^+<=>|~$"  # in the order of Unicode's collation
 _COLUMNS = (
@@ -129,6 +130,19 @@ def read_folder(project: Path) -> tuple[MigrationFile, ...]:
     Raises PreconditionFailed when the project has none, or Prisma cannot read its configuration.
     """
     return read_migrations(read_project(project).migrations)
+
+
+def read_scripts(project: str | None) -> list[tuple[str, str]]:
+    """Return names and texts of a project's migrations, in their order; of a migrations folder, where that is named.
+
+    Raises PreconditionFailed as `read_folder` does, and when a migration has no script.
+    """
+    folder = find_project(project)
+    files = read_migrations(folder) if (folder / LOCK_FILE).is_file() else read_folder(folder)
+    lost = [file.name for file in files if file.script is None]
+    if lost:
+        raise PreconditionFailed(f"{', '.join(lost)} has no migration.sql.", "Put the file back.")
+    return [(file.name, file.script) for file in files if file.script is not None]
 
 
 def read_migrations(migrations: Path) -> tuple[MigrationFile, ...]:

@@ -6,13 +6,13 @@ there is compared with what the target has.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from runbooks_lib.checks import Check
 from runbooks_lib.findings import Finding, Verdict, judge
-from runbooks_lib.names import parts
+from runbooks_lib.names import parts, qualified
 from runbooks_lib.phase import LintRule, LintVerdict
 from runbooks_lib.postgres.catalog.catalog import Catalog, Key, Value
 from runbooks_lib.postgres.catalog.differences import Described, compare, describe, granted, in_words
@@ -31,6 +31,9 @@ _OWN = {
     "function": ("function",),
     "schema": ("schema",),
     "extension": ("extension",),
+    "type": ("enum", "type"),
+    "trigger": ("trigger",),
+    "policy": ("policy",),
 }
 MAX_NAMED = 5
 
@@ -41,6 +44,7 @@ class State(StrEnum):
     CREATE = "would create"
     SAME = "exists, same"
     DIFFERENT = "exists, DIFFERENT"
+    DROP = "would drop"
     CHANGE = "would change"  # an ALTER of the script brings it in line; the rehearsal proves it
     RUN = "would run"  # makes nothing that has a name
 
@@ -60,10 +64,33 @@ def plan_statements(
     """Compare what the script makes (`made`, as describe says it) with what the target has, statement by statement."""
     live = describe(catalog)
     created = {s.object for s in statements if not s.alters}
-    lacking = {s.object for s in statements if set(s.adds) - _parts(catalog, s.object)}
+    lacking = {s.object for s in statements if _brings_in_line(s, catalog, live)}
+    names = {name for _, name in live} | {
+        qualified(*parts(table), column.name) for table, found in catalog.columns.items() for column in found
+    }
     return tuple(
-        _plan(s, made, live, created=s.object in created, lacking=s.object in lacking) for s in statements
+        _plan_away(s, names)
+        if s.touched.drops or s.touched.moves
+        else _plan(s, made, live, created=s.object in created, lacking=s.object in lacking)
+        for s in statements
     )
+
+
+def _brings_in_line(statement: Statement, catalog: Catalog, live: Described) -> bool:
+    """Return whether a statement makes another thing of an object that is there, and does not only create it."""
+    touched = statement.touched
+    adds = set(touched.adds) - _parts(catalog, statement.object)
+    return touched.changes or bool(adds) or any(each.key not in live for each in touched.hangs)
+
+
+def _plan_away(statement: Statement, names: Collection[str]) -> Planned:
+    """Plan a statement that drops or renames: it is due as long as the object is there under its old name."""
+    touched = statement.touched
+    if any(name in names for name in touched.drops):
+        there = ", ".join(name for name in touched.drops if name in names)
+        return Planned(statement=statement, state=State.DROP, difference=there)
+    moves = any(name in names for name in touched.moves)
+    return Planned(statement=statement, state=State.CHANGE if moves else State.SAME)
 
 
 def _parts(catalog: Catalog, name: str) -> set[str]:
@@ -81,6 +108,8 @@ def _plan(statement: Statement, made: Described, live: Described, *, created: bo
     have = {
         key: value for key, value in live.items() if key in wanted or (created and _takes(key, statement))
     }
+    if not wanted and statement.alters:  # nothing is changed where it runs beside what the target has
+        return Planned(statement=statement, state=State.SAME)
     if not have:
         return Planned(statement=statement, state=State.CREATE)
     differing = "; ".join(map(in_words, compare(have, wanted)))
@@ -128,16 +157,28 @@ def judge_plan(target: str, planned: Iterable[Planned], where: str) -> tuple[Fin
 
 
 def _judge_planned(target: str, planned: Planned, where: str) -> Finding:
-    passed = planned.state is not State.DIFFERENT
+    verdict, hint = _JUDGED.get(planned.state, (Verdict.PASS, ""))
     return Finding(
         check=Check.OBJECT_IS_ABSENT_OR_EQUAL,
         target=target,
         object=planned.statement.object,
         have=f"{planned.state}: {planned.difference}" if planned.difference else planned.state.value,
         want=f"absent, or equal to what the script makes {where}",
-        verdict=Verdict.PASS if passed else Verdict.FAIL,
-        hint="" if passed else "IF NOT EXISTS would hide this: bring the object or the script in line first.",
+        verdict=verdict,
+        hint=hint,
     )
+
+
+_JUDGED = {
+    State.DIFFERENT: (
+        Verdict.FAIL,
+        "IF NOT EXISTS would hide this: bring the object or the script in line first.",
+    ),
+    State.DROP: (
+        Verdict.OPEN,
+        "It is destroyed with all that it holds: see that nobody needs it, and that the backup has it.",
+    ),
+}
 
 
 def judge_made(target: str, made: Described, live: Described, where: str) -> Finding:

@@ -209,7 +209,7 @@ def test_parse_names_what_is_not_idempotent(tmp_path: Path) -> None:
     answer = ask(step.parse, with_sql(tmp_path, text))
     assert failed(answer) == {
         ("statement_is_idempotent", "line 2: table public.b"),
-        ("statement_is_idempotent", "line 4: statement Drop"),
+        ("statement_is_idempotent", "line 4: table public.c"),
     }
     assert_closed(answer, "CREATE TABLE IF NOT EXISTS")
 

@@ -46,6 +46,7 @@ ROOMS = (
     "report.pictures",
     "report.html",
     "steps",
+    "drafting",
     "lab",
     "execution.kernels",
     "execution",

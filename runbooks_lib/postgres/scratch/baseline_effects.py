@@ -31,6 +31,10 @@ from runbooks_lib.postgres.session.connect import Connection
 IN_EMPTY = "in an empty database"
 IN_COPY = "in a copy of the target's schema without them"
 COPY, ALONE = "copy", "alone"
+_NO_DUMP = (
+    "It needs what the target has: name the target in the phase's backup.targets, so that its dump can be restored "
+    "beside it."
+)
 # What needs nothing but its schema is made in an empty database: in the copy it may have to stay, being used there.
 _ALONE = ("enum", "sequence", "schema", "extension")
 
@@ -68,28 +72,24 @@ def made_by(
     BackupError when the dump does not restore; PreconditionFailed or LabError without a scratch.
     """
     name, text, statements = script
-    try:
-        alone = expect(
-            [(name, text)],
-            owner=owner,
-            server_major=server_major,
-            like=source.like,
-            servers=source.servers,
-            allowed=source.allowed,
-        )
-        return Made(
-            objects=_known(alone.made, server_major), where=IN_EMPTY, server_version=alone.server_version
-        )
-    except MigrationError as error:
-        if error.sqlstate not in MISSES:
-            raise
-        if source.dump is None:
-            raise MigrationError(
-                error.what_happened,
-                "It needs what the target has: name the target in the phase's backup.targets, so that its dump can be "
-                "restored beside it.",
-                sqlstate=error.sqlstate,
-            ) from error
+    if source.dump is None or not _needs_the_target(statements):
+        try:
+            alone = expect(
+                [(name, text)],
+                owner=owner,
+                server_major=server_major,
+                like=source.like,
+                servers=source.servers,
+                allowed=source.allowed,
+            )
+            return Made(
+                objects=_known(alone.made, server_major), where=IN_EMPTY, server_version=alone.server_version
+            )
+        except MigrationError as error:
+            if error.sqlstate not in MISSES:
+                raise
+            if source.dump is None:
+                raise MigrationError(error.what_happened, _NO_DUMP, sqlstate=error.sqlstate) from error
     programs = find_server_for(
         server_major, extensions=extensions_made([text]), also=dict(source.like.extensions)
     )
@@ -108,6 +108,12 @@ def made_by(
                 sqlstate=error.sqlstate,
             ) from error
         return Made(objects=_known(objects, server_major), where=IN_COPY, server_version=copy.version)
+
+
+def _needs_the_target(statements: Sequence[Statement]) -> bool:
+    """Return whether a statement does nothing, and no harm, where an object is missing that the script doesn't make."""
+    created = {s.object for s in statements if not s.alters}
+    return any(s.touched.due and s.object not in created for s in statements)
 
 
 def _known(objects: Described, server_major: int) -> Described:
@@ -145,7 +151,8 @@ def _made_in_copy(
 
 
 def _takes(statements: Sequence[Statement]) -> Makes:
-    """Return what is taken out of the copy, to be made anew: tables, views, indexes, and columns of other tables."""
+    """Return what is taken out of the copy, to be made anew: tables, views, indexes, and what they add to
+    other tables."""
     kinds = ("table", "view", "index")
     objects = {s.object for s in statements if s.kind in kinds and not s.alters}
     columns = {
@@ -154,7 +161,13 @@ def _takes(statements: Sequence[Statement]) -> Makes:
         if s.kind == "table" and s.object not in objects
         for column in s.adds
     }
-    return Makes(objects={parts_of(each) for each in objects}, columns=columns)
+    hanging = [(each.kind, each.name, parts_of(each.table)) for s in statements for each in s.touched.hangs]
+    return Makes(
+        objects={parts_of(each) for each in objects},
+        columns=columns,
+        constraints={(table, name) for kind, name, table in hanging if kind == "constraint"},
+        attached={each for each in hanging if each[0] != "constraint"},
+    )
 
 
 def _in_order(catalog: Catalog, restored: Catalog) -> Catalog:

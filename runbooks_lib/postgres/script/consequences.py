@@ -140,7 +140,9 @@ class _Database:
             yield from self._filled(_name(statement), statement.fills)
             if statement.fills.listed and not self._meets_a_key(_name(statement), statement.fills):
                 yield Act(Kind.AGAIN, statement.object, When.OWN)
-        elif statement.adds and statement.kind == "table":  # rewritten, and its indexes are made again
+        elif statement.kind == "table" and (
+            statement.adds or statement.touched.changes
+        ):  # rewritten, and its indexes are made again
             yield from self._stored(_name(statement), ("index", "generated"))
         if statement.runs or statement.fills is not None or statement.adds:
             yield from self._unnamed()

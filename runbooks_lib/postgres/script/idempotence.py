@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from pglast import ast, enums, parse_plpgsql, parse_sql
+from pglast.enums import AlterTableType as Alter
+from pglast.enums import ObjectType
 from pglast.parser import ParseError
 
 from runbooks_lib.names import qualified
 from runbooks_lib.postgres.script.calls import in_trees, table_name
+from runbooks_lib.postgres.script.guards import IMPLICIT, dollar_quoted, exchanged, held_by
 
 DUPLICATE = {
     "duplicate_object",
@@ -17,10 +20,38 @@ DUPLICATE = {
     "duplicate_column",
     "duplicate_function",
 }
-IMPLICIT = {"found", "sqlstate", "sqlerrm"}  # the variables that every DO block with a handler has
 TWICE = "a second run would fail"
 GUARDED = "DO $$ BEGIN CREATE TYPE … EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
 INSERT = "INSERT … ON CONFLICT DO NOTHING"
+ALTER = (
+    "ALTER TABLE … ADD COLUMN IF NOT EXISTS …, DROP COLUMN IF EXISTS …, SET or DROP of a DEFAULT or NOT NULL; what is "
+    "added or changed otherwise goes behind a guard, as `runbooks phase baseline` writes it"
+)
+# What leaves the same behind, however often it is run.
+_SETTINGS = frozenset(
+    {
+        Alter.AT_ColumnDefault,
+        Alter.AT_SetNotNull,
+        Alter.AT_DropNotNull,
+        Alter.AT_EnableRowSecurity,
+        Alter.AT_DisableRowSecurity,
+        Alter.AT_ForceRowSecurity,
+        Alter.AT_NoForceRowSecurity,
+        Alter.AT_ReplicaIdentity,
+    }
+)
+_DROPS = frozenset({Alter.AT_DropColumn, Alter.AT_DropConstraint})
+DROPPED = {
+    ObjectType.OBJECT_TABLE: "table",
+    ObjectType.OBJECT_INDEX: "index",
+    ObjectType.OBJECT_VIEW: "view",
+    ObjectType.OBJECT_SEQUENCE: "sequence",
+    ObjectType.OBJECT_TYPE: "type",
+    ObjectType.OBJECT_DOMAIN: "type",
+    ObjectType.OBJECT_FUNCTION: "function",
+    ObjectType.OBJECT_TRIGGER: "trigger",
+    ObjectType.OBJECT_POLICY: "policy",
+}
 
 
 class Judged(NamedTuple):
@@ -50,6 +81,10 @@ def judge_tree(node: Any) -> Judged:
         case ast.DoStmt():
             return _do_block(node)
         case ast.CommentStmt() | ast.GrantStmt() | ast.AlterOwnerStmt() | ast.AlterDefaultPrivilegesStmt():
+            return Judged("statement", _tag(node))
+        case ast.DropStmt() if node.removeType in DROPPED:
+            return _drop(node)
+        case ast.AlterSeqStmt(options=[ast.DefElem(defname="owned_by")]):
             return Judged("statement", _tag(node))
         case ast.TransactionStmt():
             remedy = "Remove it: the runner opens and ends the one transaction."
@@ -93,6 +128,9 @@ def _creates(node: Any) -> Judged | None:
         case ast.CreateFunctionStmt():
             judged, form = Judged("function", listed(node.funcname)), "CREATE OR REPLACE FUNCTION …"
             return judged.unless(node.replace, TWICE, form)
+        case ast.CreateTrigStmt():
+            judged = Judged("trigger", attached(node.relation, node.trigname))
+            return judged.unless(node.replace and not node.isconstraint, TWICE, "CREATE OR REPLACE TRIGGER …")
         case _:
             return None
 
@@ -117,20 +155,75 @@ def _insert(node: Any) -> Judged:
 
 
 def _alter_table(node: Any) -> Judged:
-    adds = all(c.subtype == enums.AlterTableType.AT_AddColumn and c.missing_ok for c in node.cmds)
-    return Judged("table", relation(node.relation)).unless(
-        adds,
-        "a second run may fail or change something",
-        "ALTER TABLE … ADD COLUMN IF NOT EXISTS …; constraints go into CREATE TABLE IF NOT EXISTS",
-    )
+    """Accept what adds or drops only what is not there or is there, and settings, which a second run leaves as is."""
+    added = {c.def_.colname for c in node.cmds if c.subtype == Alter.AT_AddColumn}
+    dropped = {c.name for c in node.cmds if c.subtype in _DROPS}
+    whole = node.objtype == ObjectType.OBJECT_TABLE and all(map(_leaves_the_same, node.cmds))
+    judged = Judged("table", relation(node.relation))
+    return judged.unless(whole and not added & dropped, "a second run may fail or change something", ALTER)
+
+
+def _leaves_the_same(command: Any) -> bool:
+    if command.subtype in _DROPS:
+        return bool(command.missing_ok and command.behavior == enums.DropBehavior.DROP_RESTRICT)
+    return command.subtype in _SETTINGS or bool(command.subtype == Alter.AT_AddColumn and command.missing_ok)
+
+
+def _drop(node: Any) -> Judged:
+    names = [dropped_name(node.removeType, each) for each in node.objects]
+    restricted = node.behavior == enums.DropBehavior.DROP_RESTRICT
+    judged = Judged(DROPPED[node.removeType], ", ".join(names))
+    if not restricted:
+        return judged.unless(
+            False, "CASCADE drops what is not named", "Name what is to go in drops of its own."
+        )
+    once = node.missing_ok and not node.concurrent
+    return judged.unless(once, TWICE, "DROP … IF EXISTS …, without CONCURRENTLY")
+
+
+def dropped_name(kind: Any, named: Any) -> str:
+    """Return the name of one object that a DROP names: of what hangs on a table, the table's before it."""
+    if isinstance(named, ast.ObjectWithArgs):
+        return listed(named.objname)
+    if isinstance(named, ast.TypeName):
+        return listed(named.names)
+    attached_ = kind in (ObjectType.OBJECT_TRIGGER, ObjectType.OBJECT_POLICY) and len(named) == 2
+    return qualified("public", *(part.sval for part in named)) if attached_ else listed(named)
 
 
 def _do_block(node: Any) -> Judged:
-    """Accept one shape of DO block: CREATE TYPE … AS ENUM, guarded by EXCEPTION WHEN duplicate_object."""
+    """Accept what stands behind a guard that does not hold afterwards, or CREATE TYPE that ignores duplicates."""
+    held = held_by(node)
+    if held is not None:
+        return _held(held.statements)
     body = guarded_statement(node)
     if isinstance(body, ast.CreateEnumStmt):
         return Judged("enum", listed(body.typeName))
-    return Judged("statement", "DO block", "what a DO block does twice cannot be told", GUARDED)
+    remedy = f"{GUARDED}, or a guard as `runbooks phase baseline` writes it"
+    return Judged("statement", "DO block", "what a DO block does twice cannot be told", remedy)
+
+
+def _held(statements: Any) -> Judged:
+    """Name what a guarded statement makes or changes."""
+    match statements:
+        case [ast.AlterTableStmt() as node]:
+            return Judged("table", relation(node.relation))
+        case [ast.CreatePolicyStmt() as node]:
+            return Judged("policy", attached(node.table, node.policy_name))
+        case [ast.CreateTrigStmt() as node]:
+            return Judged("trigger", attached(node.relation, node.trigname))
+        case [ast.RenameStmt(relation=ast.RangeVar()) as node]:
+            return Judged("table", relation(node.relation))
+        case [ast.RenameStmt() as node]:
+            return Judged("type", listed(node.object))
+        case [ast.CreateDomainStmt() as node]:
+            return Judged("type", listed(node.domainname))
+        case [ast.AlterEnumStmt() as node]:
+            return Judged("type", listed(node.typeName))
+        case [ast.DropStmt() as node]:
+            return _drop(node)._replace(refused="", remedy="")
+        case _:
+            return Judged("type", listed(exchanged(statements)))
 
 
 def guarded_statement(node: Any) -> Any:
@@ -144,7 +237,7 @@ def guarded_statement(node: Any) -> Any:
     if options.get("language", "plpgsql") != "plpgsql":
         return None
     try:
-        (function,) = parse_plpgsql("DO " + _dollar_quoted(options["as"]))
+        (function,) = parse_plpgsql("DO " + dollar_quoted(options["as"]))
         function = function["PLpgSQL_function"]
         variables = [datum["PLpgSQL_var"] for datum in function["datums"]]
         if any(v["refname"] not in IMPLICIT or "default_val" in v for v in variables):
@@ -169,16 +262,14 @@ def _ignores_duplicates(handler: Any) -> bool:
     return conditions <= DUPLICATE and actions <= {"PLpgSQL_stmt_null"}
 
 
-def _dollar_quoted(body: str) -> str:
-    tag = "$body$"
-    while tag in body:
-        tag = tag[:-1] + "x$"
-    return tag + body + tag
-
-
 def relation(node: Any) -> str:
     """Return the name of a RangeVar."""
     return qualified(*table_name(node))
+
+
+def attached(table: Any, name: Any) -> str:
+    """Return the name of what hangs on a table: the table's before its own."""
+    return qualified(*table_name(table), str(name))
 
 
 def _index(node: Any) -> str:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 from typing import Any, NamedTuple
 
-from pglast import ast, enums, parse_sql
+from pglast import ast, parse_sql
+from pglast.enums import AlterTableType as Alter
 from pglast.parser import ParseError
 
 from runbooks_lib.errors import MigrationError
 from runbooks_lib.postgres.script.calls import NOTHING, Code, Name, in_body, in_trees, table_name
-from runbooks_lib.postgres.script.idempotence import judge_tree
+from runbooks_lib.postgres.script.guards import Held, held_by
+from runbooks_lib.postgres.script.idempotence import guarded_statement, judge_tree
+from runbooks_lib.postgres.script.marks import Timeline, marks_of
+from runbooks_lib.postgres.script.touched import UNTOUCHED, Touched, touched_by
+
+_UNDONE = "line {} undoes it, and a second run would do it again"
+_ONE_OF_THEM = "Leave out the earlier one, where the later one alone leads to the same end."
 
 
 class Fill(NamedTuple):
@@ -55,8 +64,7 @@ class Statement:
 
     `kind` and `object` say what it makes ("table", "public.OAuthState"); "statement" and the tag when it makes
     nothing that has a name. `refused` says why it may not be run here, "" when it may, and `remedy` what to
-    write instead. `alters` tells a statement that changes its object from one that creates it; `adds` names the
-    columns or labels that it adds.
+    write instead. `touched` is what it does to objects that may be there before.
     `runs` is the code that it calls itself, `keeps` what its object keeps for later (defaults, a view's query),
     `takes_after` the tables whose definition a new table gets, `fills` what an INSERT gives, `body` that of a function.
     """
@@ -67,13 +75,22 @@ class Statement:
     object: str
     refused: str = ""
     remedy: str = ""
-    alters: bool = False
-    adds: tuple[str, ...] = ()
+    touched: Touched = UNTOUCHED
     runs: Code = NOTHING
     keeps: Code = NOTHING
     takes_after: tuple[Name, ...] = ()
     fills: Fill | None = None
     body: Body | None = None
+
+    @property
+    def alters(self) -> bool:
+        """Return whether it changes its object, and does not create it."""
+        return self.touched.alters
+
+    @property
+    def adds(self) -> tuple[str, ...]:
+        """Return the columns or labels that it adds."""
+        return self.touched.adds
 
 
 def parse_script(text: str) -> tuple[Statement, ...]:
@@ -95,13 +112,34 @@ def parse_script(text: str) -> tuple[Statement, ...]:
         raise MigrationError(
             "The SQL file holds no statement.", "Write the baseline into it, or remove [baseline]."
         )
-    return tuple(_statement(text, node) for node in raw)
+    held = [_held(each.stmt) for each in raw]
+    marks = [
+        marks_of(each.statements, each.literals, guarded=each.statements != (one.stmt,))
+        for one, each in zip(raw, held, strict=True)
+    ]
+    timeline = Timeline(marks)
+    statements = [_statement(text, *each) for each in zip(raw, held, strict=True)]
+    return tuple(
+        replace(each, refused=_UNDONE.format(statements[undoing[0][0]].line), remedy=_ONE_OF_THEM)
+        if not each.refused and (undoing := timeline.undoing(number))
+        else each
+        for number, each in enumerate(statements)
+    )
 
 
-def _statement(text: str, raw: Any) -> Statement:
+def _held(node: Any) -> Held:
+    """Return what a statement does: itself, or what it holds behind a guard."""
+    if not isinstance(node, ast.DoStmt):
+        return Held((node,), ())
+    enum = guarded_statement(node)
+    return held_by(node) or Held((node if enum is None else enum,), ())
+
+
+def _statement(text: str, raw: Any, held: Held) -> Statement:
     start, node = raw.stmt_location, raw.stmt
     end = start + raw.stmt_len if raw.stmt_len else len(text)
     judged = judge_tree(node)
+    nodes = held.statements
     return Statement(
         line=_line(text, start),
         text=text[start:end],
@@ -109,29 +147,13 @@ def _statement(text: str, raw: Any) -> Statement:
         object=judged.object,
         refused=judged.refused,
         remedy=judged.remedy,
-        alters=isinstance(node, ast.AlterTableStmt | ast.AlterEnumStmt),
-        adds=_added(node),
-        runs=_runs(node),
-        keeps=_keeps(node),
+        touched=touched_by(held),
+        runs=reduce(or_, map(_runs, nodes)),
+        keeps=reduce(or_, map(_keeps, nodes)),
         takes_after=_takes_after(node) if isinstance(node, ast.CreateStmt) else (),
         fills=_fill(node) if isinstance(node, ast.InsertStmt) else None,
         body=_body(node) if isinstance(node, ast.CreateFunctionStmt) else None,
     )
-
-
-def _added(node: Any) -> tuple[str, ...]:
-    """Return the columns that ALTER TABLE adds, or the label that ALTER TYPE does."""
-    match node:
-        case ast.AlterTableStmt():
-            return tuple(
-                command.def_.colname
-                for command in node.cmds or ()
-                if command.subtype == enums.AlterTableType.AT_AddColumn
-            )
-        case ast.AlterEnumStmt() if node.newVal is not None and node.oldVal is None:
-            return (node.newVal,)
-        case _:
-            return ()
 
 
 def _runs(node: Any) -> Code:
@@ -142,7 +164,8 @@ def _runs(node: Any) -> Code:
         case ast.IndexStmt():
             return in_trees((*(node.indexParams or ()), node.whereClause))
         case ast.AlterTableStmt():
-            return in_trees(command.def_ for command in node.cmds or ())
+            run = [command for command in node.cmds or () if command.subtype != Alter.AT_ColumnDefault]
+            return in_trees(command.def_ for command in run)
         case ast.CreateStmt():
             return in_trees((node.partbound,))
         case _:

@@ -1,0 +1,1 @@
+"""What a person would otherwise write by hand: an idempotent baseline out of migrations, and phases."""

@@ -1,0 +1,153 @@
+"""Migrations as one idempotent baseline: what can be written, and what is left over, by line and reason.
+
+A statement is written as long as nothing later in the whole history undoes it: only then does what the catalogue shows
+tell whether it is still due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from pglast import ast
+
+from runbooks_lib.drafting.forms import ROWS, NotWritten, form_of
+from runbooks_lib.drafting.labels import gone_labels
+from runbooks_lib.drafting.units import Unit, units_of
+from runbooks_lib.errors import MigrationError
+from runbooks_lib.postgres.script.marks import ABSENT, Place, Timeline
+
+Scripts = Sequence[tuple[str, str]]
+_BY_HAND = "See whether it is still due, and run it by hand where it is."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOver:
+    """A statement that is not in the baseline: of which migration, on which line, why, and what to do by hand."""
+
+    migration: str
+    line: int
+    words: str
+    why: str
+    by_hand: str
+
+    @property
+    def changes_rows(self) -> bool:
+        """Return whether it is left over for the rows that it changes."""
+        return self.why == ROWS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """An idempotent script, and what of the migrations is not in it; `statements` is how many they have in all."""
+
+    sql: str
+    left: tuple[LeftOver, ...]
+    statements: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    unit: Unit
+    sql: str = ""
+    left: LeftOver | None = None
+
+
+def write_baseline(scripts: Scripts, only: Collection[str] | None = None) -> Baseline:
+    """Write the migrations named by `only` (None: all) as one script; `scripts` is the whole history, in its order.
+
+    Raises MigrationError when one cannot be parsed, or `only` names none of them.
+    """
+    names = [name for name, _ in scripts]
+    unknown = sorted(set(only or ()) - set(names))
+    if unknown:
+        raise MigrationError(
+            f"There is no migration {', '.join(unknown)}.", "Name migrations as their folders are named."
+        )
+    chosen = set(names if only is None else only)
+    units = _informed([unit for name, script in scripts for unit in units_of(name, script)])
+    spoilt = {unit.migration for unit in units if unit.spoils}
+    timeline = Timeline([unit.marks for unit in units])
+    written = [
+        _write(unit, [(units[at], place) for at, place in timeline.undoing(number)], chosen, spoilt)
+        for number, unit in enumerate(units)
+        if unit.migration in chosen and not unit.silent
+    ]
+    left = tuple({(one.left.migration, one.left.line): one.left for one in written if one.left}.values())
+    places = {(unit.migration, unit.line) for unit in units if unit.migration in chosen}
+    return Baseline(sql=_script(written), left=left, statements=len(places))
+
+
+def _informed(units: Sequence[Unit]) -> list[Unit]:
+    """Return the units with what their guards have to know beyond their statements: labels that go, what comes back."""
+    gone, timeline = gone_labels(units), Timeline([unit.marks for unit in units])
+    return [
+        unit.knowing(gone.get(number) or _shape_that_comes_back(unit, number, timeline))
+        for number, unit in enumerate(units)
+    ]
+
+
+def _shape_that_comes_back(unit: Unit, number: int, timeline: Timeline) -> tuple[str, ...]:
+    """Return how PostgreSQL prints what takes the name of one that is dropped, when that tells the two apart."""
+    if not isinstance(unit.statements[0], ast.AlterTableStmt | ast.DropStmt):
+        return ()
+    dropped = [place for place, value in unit.marks.sets.items() if value is ABSENT]
+    if len(dropped) != 1:
+        return ()
+    shape = timeline.shape_after(number, dropped[0])
+    return (shape,) if shape and shape != timeline.shape_before(number, dropped[0]) else ()
+
+
+def _write(
+    unit: Unit, undoing: Sequence[tuple[Unit, Place]], chosen: Collection[str], spoilt: Collection[str]
+) -> _Written:
+    try:
+        if unit.migration in spoilt:
+            raise NotWritten("its migration sets a search_path, or rolls back", _BY_HAND)
+        if undoing and _makes_needless(unit, *undoing[0], chosen):
+            return _Written(unit=unit)
+        return _Written(unit=unit, sql=form_of(unit.statements, unit.literals))
+    except NotWritten as error:
+        left = LeftOver(
+            migration=unit.migration, line=unit.line, words=unit.words, why=error.why, by_hand=error.by_hand
+        )
+        return _Written(unit=unit, left=left)
+
+
+def _makes_needless(unit: Unit, other: Unit, place: Place, chosen: Collection[str]) -> bool:
+    """Return True: a later statement of the baseline makes this one needless. Raises NotWritten where that isn't so."""
+    where = f"{other.migration}, line {other.line} ({other.words})"
+    if other.migration not in chosen:
+        raise NotWritten(f"undone later, by {where}", _BY_HAND)
+    if isinstance(other.statements[0], ast.RenameStmt):
+        raise NotWritten(f"renamed later, by {where}", _BY_HAND)
+    made_again = other.marks.sets[place] is not ABSENT and unit.marks.lasts.get(place, "") is ABSENT
+    if made_again and not _replaces(other):
+        raise NotWritten(f"made again later, by {where}", _BY_HAND)
+    return True
+
+
+def _replaces(unit: Unit) -> bool:
+    """Return whether what a unit makes takes the place of another of that name, as a view of other columns does not."""
+    return type(unit.statements[0]).__name__ in ("CreateFunctionStmt", "CreateTrigStmt")
+
+
+def _script(written: Sequence[_Written]) -> str:
+    """Return the script: each migration's name, its comments, its statements, and what is left over where it stood."""
+    lines: list[str] = []
+    migration = ""
+    for one in written:
+        if one.unit.migration != migration:
+            migration = one.unit.migration
+            lines += [*([""] if lines else []), f"-- {migration}", ""]
+        lines += _lines(one)
+    return "\n".join(lines).rstrip("\n") + "\n" if any(one.sql for one in written) else ""
+
+
+def _lines(one: _Written) -> Iterator[str]:
+    if one.left is not None:
+        yield f"-- LEFT OVER, line {one.left.line}, {one.left.words}: {one.left.why}."
+        yield ""
+    elif one.sql:
+        yield from filter(None, (one.unit.comment, f"{one.sql};", ""))
+        yield ""

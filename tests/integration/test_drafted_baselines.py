@@ -1,0 +1,209 @@
+"""What a drafted baseline does on a real server: what its migration does, once, and from half-way on too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+import psycopg
+import pytest
+
+from runbooks_lib.drafting.baseline import write_baseline
+from runbooks_lib.postgres.catalog.catalog import read_catalog
+from runbooks_lib.postgres.catalog.differences import Described, compare, describe, in_words
+from runbooks_lib.postgres.scratch.programs import find_server
+from runbooks_lib.postgres.scratch.scratch import scratch
+from runbooks_lib.postgres.script.pieces import pieces
+from runbooks_lib.postgres.script.script import parse_script
+from runbooks_lib.postgres.session.connect import Connection
+
+# What stands before, with rows in it.
+BEFORE = """
+CREATE TYPE "Status" AS ENUM ('NEW', 'OLD', 'GONE');
+CREATE TYPE mood AS ENUM ('sad', 'glad');
+CREATE TABLE "User" (id serial PRIMARY KEY, "name" text NOT NULL, email varchar(20) DEFAULT 'none', age integer);
+CREATE TABLE "Order" (id text PRIMARY KEY, "userId" integer, status "Status" NOT NULL DEFAULT 'NEW',
+    price numeric(10,2), tags text[], at timestamp(3) NOT NULL DEFAULT now(), kind mood);
+CREATE TABLE line (id bigint, place int, CONSTRAINT line_key UNIQUE (id));
+ALTER TABLE "Order" ADD CONSTRAINT "Order_userId_fkey" FOREIGN KEY ("userId") REFERENCES "User"(id) ON DELETE CASCADE;
+CREATE INDEX "Order_status_idx" ON "Order"(status);
+CREATE SEQUENCE counter;
+CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+CREATE TRIGGER touched BEFORE UPDATE ON "User" FOR EACH ROW EXECUTE FUNCTION touch();
+CREATE VIEW names AS SELECT "name" FROM "User";
+CREATE POLICY mine ON "User" USING (true);
+"""
+ROWS = """
+INSERT INTO "User" ("name", age) VALUES ('Ann', 30), ('Bob', 40);
+INSERT INTO "Order" (id, "userId", status, price) VALUES ('1', 1, 'NEW', 1.25), ('2', 2, 'OLD', 2.5);
+INSERT INTO line VALUES (1, 1), (2, 2);
+"""
+MIGRATIONS = (
+    'CREATE TABLE "Post" (id serial PRIMARY KEY, at timestamp(3) DEFAULT CURRENT_TIMESTAMP, tags text[]);'
+    'CREATE UNIQUE INDEX "Post_at_key" ON "Post"(at DESC) WHERE at IS NOT NULL;',
+    'CREATE TABLE a (id int PRIMARY KEY, b int); CREATE TABLE b (id int PRIMARY KEY, a int);'
+    "ALTER TABLE a ADD CONSTRAINT a_b FOREIGN KEY (b) REFERENCES b(id); "
+    "ALTER TABLE b ADD CONSTRAINT b_a FOREIGN KEY (a) REFERENCES a(id) ON DELETE SET NULL;",
+    "CREATE UNIQUE INDEX place_key ON line(place); "
+    "ALTER TABLE \"Order\" ADD COLUMN line int, ADD CONSTRAINT ol FOREIGN KEY (line) REFERENCES line(place);",
+    'ALTER TABLE "User" ADD COLUMN a int, ADD COLUMN b text NOT NULL DEFAULT \'x\', ADD COLUMN c serial;',
+    'ALTER TABLE "User" DROP COLUMN age, ALTER COLUMN "name" DROP NOT NULL, ALTER COLUMN email SET NOT NULL;',
+    'ALTER TABLE "User" ALTER COLUMN email TYPE text, ALTER COLUMN email DROP DEFAULT, ALTER age TYPE bigint;',
+    'ALTER TABLE "Order" ALTER COLUMN price TYPE integer USING (price * 100)::integer;',
+    'ALTER TABLE "Order" ALTER COLUMN at TYPE timestamptz(3), ALTER COLUMN tags TYPE varchar(5)[];',
+    'ALTER TABLE "Order" ALTER kind TYPE text; DROP TYPE mood;',
+    'ALTER TABLE "User" RENAME COLUMN "name" TO "fullName"; ALTER TABLE "User" ADD COLUMN nick text;',
+    'ALTER TABLE "User" RENAME TO person; ALTER TABLE person RENAME CONSTRAINT "User_pkey" TO person_pkey;',
+    'ALTER INDEX "Order_status_idx" RENAME TO order_status; ALTER TYPE mood RENAME TO temper;',
+    "ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'; ALTER TYPE mood ADD VALUE 'so so' AFTER 'glad';",
+    'ALTER TABLE "Order" DROP COLUMN price, ADD COLUMN price integer;',
+    'ALTER TABLE "Order" DROP CONSTRAINT "Order_userId_fkey"; ALTER TABLE "Order" ADD CONSTRAINT "Order_userId_fkey" '
+    'FOREIGN KEY ("userId") REFERENCES "User"(id) ON DELETE SET NULL ON UPDATE CASCADE;',
+    "ALTER TABLE line DROP CONSTRAINT line_key; ALTER TABLE line ADD CONSTRAINT line_key UNIQUE (id, place);",
+    'ALTER TABLE "Order" DROP CONSTRAINT "Order_pkey", ADD CONSTRAINT "Order_pkey" PRIMARY KEY (id, status);',
+    'DROP INDEX "Order_status_idx"; CREATE INDEX "Order_status_idx" ON "Order"(status, "userId");',
+    "BEGIN; CREATE TYPE \"Status_new\" AS ENUM ('NEW', 'OLD', 'DONE'); "
+    'ALTER TABLE "Order" ALTER COLUMN status DROP DEFAULT; '
+    'ALTER TABLE "Order" ALTER COLUMN status TYPE "Status_new" USING (status::text::"Status_new"); '
+    'ALTER TYPE "Status" RENAME TO "Status_old"; ALTER TYPE "Status_new" RENAME TO "Status"; DROP TYPE "Status_old"; '
+    "ALTER TABLE \"Order\" ALTER COLUMN status SET DEFAULT 'OLD'; COMMIT;",
+    'ALTER TABLE "Order" DROP CONSTRAINT "Order_userId_fkey"; DROP VIEW names; DROP TABLE "User";',
+    'DROP TRIGGER touched ON "User"; DROP FUNCTION touch(); DROP SEQUENCE counter; DROP POLICY mine ON "User";',
+    'CREATE OR REPLACE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN OLD; END $$; '
+    'DROP TRIGGER IF EXISTS touched ON "User"; '
+    'CREATE TRIGGER touched AFTER INSERT ON "User" FOR EACH ROW EXECUTE FUNCTION touch();',
+    'ALTER TABLE "User" ENABLE ROW LEVEL SECURITY; CREATE POLICY theirs ON "User" FOR SELECT USING (id > 1); '
+    "COMMENT ON TABLE line IS 'lines'; ALTER SEQUENCE counter OWNED BY line.id;",
+    "CREATE SCHEMA app; CREATE TABLE app.t (id int); CREATE SEQUENCE app.q; "
+    "CREATE DOMAIN app.d AS int CHECK (value > 0);",
+    "CREATE OR REPLACE VIEW names AS SELECT \"name\", age FROM \"User\"; GRANT SELECT ON line TO PUBLIC;",
+    "DO $$ BEGIN CREATE TYPE size AS ENUM ('S'); EXCEPTION WHEN duplicate_object THEN NULL; END $$; "
+    "DO $$ BEGIN IF NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conname = 'positive') THEN "
+    "ALTER TABLE line ADD CONSTRAINT positive CHECK (place > 0); END IF; END $$;",
+    "ALTER TABLE line ALTER COLUMN id SET NOT NULL, ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY;",
+    "CREATE CONSTRAINT TRIGGER late AFTER INSERT ON line DEFERRABLE INITIALLY DEFERRED FOR EACH ROW "
+    "EXECUTE FUNCTION touch();",
+)  # fmt: skip
+# What a second run must not touch: what is made anew has another number, what is written anew another file.
+NUMBERS = """
+SELECT array_agg(number ORDER BY number) AS numbers FROM (
+  SELECT concat('relation ', oid, ' ', relfilenode) FROM pg_class WHERE relnamespace <> 'pg_toast'::regnamespace
+  UNION ALL SELECT concat('constraint ', oid) FROM pg_constraint UNION ALL SELECT concat('type ', oid) FROM pg_type
+  UNION ALL SELECT concat('label ', oid) FROM pg_enum UNION ALL SELECT concat('policy ', oid) FROM pg_policy
+  UNION ALL SELECT concat('column ', attrelid, ' ', attnum) FROM pg_attribute
+) AS found (number)
+"""
+
+
+class Undo(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Connection]:
+    with scratch(find_server()) as copy:
+        copy.create_database("shop")
+        with copy.connect("shop") as conn:
+            conn.execute("SET search_path = public")
+            conn.execute(BEFORE.encode())
+            conn.execute(ROWS.encode())
+            conn.commit()
+            yield conn
+
+
+def run(conn: Connection, texts: Sequence[str]) -> None:
+    conn.execute("SET LOCAL search_path = public")
+    for text in texts:
+        conn.execute(text.encode())
+
+
+def seen(conn: Connection) -> Described:
+    conn.execute("SET LOCAL search_path = pg_catalog")
+    return describe(read_catalog(conn))
+
+
+def after(conn: Connection, texts: Sequence[str]) -> Described:
+    with suppress(Undo), conn.transaction():
+        run(conn, texts)
+        found = seen(conn)
+        raise Undo
+    return found
+
+
+def statements(script: str) -> list[str]:
+    return [piece.text for piece in pieces(script) or () if piece.tag != "TransactionStmt"]
+
+
+@pytest.mark.parametrize("migration", MIGRATIONS, ids=[text[:40] for text in MIGRATIONS])
+def test_it_makes_what_its_migration_makes_from_any_place_in_it_and_once(
+    server: Connection, migration: str
+) -> None:
+    baseline = write_baseline([("1", BEFORE), ("2", migration)], only={"2"})
+    assert baseline.left == ()
+    written = parse_script(baseline.sql)
+    assert [each.refused for each in written if each.refused] == []
+    script, parts = [each.text for each in written], statements(migration)
+    want = after(server, parts)
+    for done in range(len(parts) + 1):
+        refused = ""
+        try:
+            with server.transaction():
+                run(server, parts[:done])
+                run(server, script)
+                once, numbers = seen(server), server.execute(NUMBERS).fetchone()
+                run(server, script)
+                assert server.execute(NUMBERS).fetchone() == numbers
+                assert list(map(in_words, compare(seen(server), once))) == []
+                raise Undo
+        except Undo:
+            assert list(map(in_words, compare(once, want))) == []
+        except psycopg.Error as error:
+            refused = str(error)
+        assert not refused or 0 < done < len(parts), refused
+
+
+def test_a_conversion_of_values_is_done_once(server: Connection) -> None:
+    migration = 'ALTER TABLE "Order" ALTER COLUMN price TYPE integer USING (price * 100)::integer;'
+    baseline = write_baseline([("1", BEFORE), ("2", migration)], only={"2"})
+    script = [each.text for each in parse_script(baseline.sql)]
+    with suppress(Undo), server.transaction():
+        for _ in range(2):
+            run(server, script)
+            prices = server.execute('SELECT price FROM public."Order" ORDER BY id').fetchall()
+            assert [row["price"] for row in prices] == [125, 250]
+        raise Undo
+
+
+def test_what_holds_what_the_migration_forbids_is_refused(server: Connection) -> None:
+    """A label that goes and is still used: PostgreSQL refuses."""
+    exchange = next(text for text in MIGRATIONS if "Status_new" in text)
+    baseline = write_baseline([("1", BEFORE), ("2", exchange)], only={"2"})
+    script = [each.text for each in parse_script(baseline.sql)]
+    with pytest.raises(psycopg.errors.InvalidTextRepresentation):
+        after(server, ["UPDATE \"Order\" SET status = 'GONE'", *script])
+
+
+def test_the_whole_history_makes_the_same_in_an_empty_database_and_nothing_more_on_top_of_it() -> None:
+    more = (
+        'ALTER TABLE "User" ADD COLUMN nick text;',
+        'ALTER TABLE "User" DROP COLUMN nick; CREATE INDEX user_age ON "User"(age);',
+        "ALTER TYPE mood ADD VALUE 'calm'; ALTER TABLE line ADD COLUMN note text DEFAULT 'a';",
+        "ALTER TABLE line ALTER note SET DEFAULT 'b', ALTER note SET NOT NULL; DROP INDEX user_age;",
+        "CREATE TABLE gone (id int); CREATE INDEX gone_idx ON gone(id);",
+        "DROP TABLE gone; DROP VIEW names;",
+    )
+    history = [(str(number), script) for number, script in enumerate((BEFORE, *more))]
+    baseline = write_baseline(history)
+    assert baseline.left == ()
+    script = [each.text for each in parse_script(baseline.sql)]
+    with scratch(find_server()) as copy:
+        for name in ("migrated", "made"):
+            copy.create_database(name)
+        with copy.connect("migrated") as conn, copy.connect("made") as empty:
+            for _, text in history:
+                conn.execute("SET search_path = public")
+                conn.execute(text.encode())
+            conn.commit()
+            want = after(conn, [])
+            assert list(map(in_words, compare(after(conn, script), want))) == []
+            assert list(map(in_words, compare(after(empty, script), want))) == []
