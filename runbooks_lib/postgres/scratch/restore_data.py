@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from psycopg import sql
@@ -14,7 +14,7 @@ from runbooks_lib.errors import BackupError, PreconditionFailed
 from runbooks_lib.postgres.binaries import clean_environment
 from runbooks_lib.postgres.dump.clients import choose, find_clients
 from runbooks_lib.postgres.dump.data_dump import TIMEOUT_S, jobs, run_client
-from runbooks_lib.postgres.dump.dump import without_key
+from runbooks_lib.postgres.dump.dump import read_script, without_key
 from runbooks_lib.postgres.dump.dump_script import Kind, Piece, makes_table
 from runbooks_lib.postgres.rows.contents import Contents, read_contents
 from runbooks_lib.postgres.scratch.programs import find_server_for
@@ -82,43 +82,57 @@ def restore_data(
             )
         with growing(f"restore of {folder.name}", copy.cluster.home, total_bytes=database_bytes):
             client = choose(clients, copy.cluster.programs.major)
-            path_set = _load(copy, client.pg_restore, folder, roles)
+            path_set = _load(copy, client.pg_restore, folder, DATABASE, roles).path_set
         with copy.session(DATABASE, owner=RESTORER, schema="pg_catalog") as conn:
             return RestoredData(server_version=copy.version, contents=read_contents(conn), path_set=path_set)
 
 
-def _load(copy: Scratch, pg_restore: Path, folder: Path, roles: Iterable[str]) -> bool:
-    """Restore everything; return whether functions had to be given a search_path for it, in a second attempt."""
+def restore_rows_into(
+    copy: Scratch, folder: Path, dump: Path, database: str, *, roles: Iterable[str]
+) -> Outcome:
+    """Restore a dump's directory into a new database of a scratch cluster, with the owners that `dump` names.
+
+    Event triggers are left out, which would fire. Raises BackupError with the words of the server or pg_restore.
+    """
+    client = choose(find_clients(), copy.cluster.programs.major)
+    made = _load(copy, client.pg_restore, folder, database, roles)
+    labels = [piece for piece in pieces_of(read_script(dump), dump.name) if piece.kind is Kind.LABEL]
+    named = restore_pieces(copy, database, labels, what=dump.name, before=made.left_out)
+    return replace(named, path_set=made.path_set)
+
+
+def _load(copy: Scratch, pg_restore: Path, folder: Path, database: str, roles: Iterable[str]) -> Outcome:
+    """Restore everything, in a second attempt with a search_path given to functions, if it needs that."""
     before, after = (_section(copy, pg_restore, folder, name) for name in ("pre-data", "post-data"))
     rows = ["--section=data", *UNLABELLED, "--exit-on-error", f"--jobs={jobs()}"]
-    restoring = [str(pg_restore), *rows, f"--dbname={DATABASE}", str(folder)]
+    restoring = [str(pg_restore), *rows, f"--dbname={database}", str(folder)]
     what = f"{folder.name} into PostgreSQL {copy.version}: pg_restore"
-    copy.create_database(DATABASE, roles=roles, owner=RESTORER)
-    made = _make_tables(copy, before, folder.name)
+    copy.create_database(database, roles=roles, owner=RESTORER)
+    made = _make_tables(copy, database, before, folder.name)
     path_set = made.path_set
     try:
         run_client(restoring, what, environment=_environment_of(copy))
     except BackupError:
         with copy.connect("template1") as conn:
-            conn.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)".encode())
-        copy.create_database(DATABASE, roles=roles, owner=RESTORER)
-        _make_tables(copy, before, folder.name)
-        with copy.session(DATABASE, owner=RESTORER) as conn:
+            conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database)))
+        copy.create_database(database, roles=roles, owner=RESTORER)
+        _make_tables(copy, database, before, folder.name)
+        with copy.session(database, owner=RESTORER) as conn:
             path_set = Paths(conn).help()
         if not path_set:
             raise
         run_client(restoring, what, environment=_environment_of(copy))
-    rest = restore_pieces(copy, DATABASE, after, what=folder.name, before=made.left_out, timeout_s=TIMEOUT_S)
-    return rest.path_set or path_set
+    rest = restore_pieces(copy, database, after, what=folder.name, before=made.left_out, timeout_s=TIMEOUT_S)
+    return replace(rest, path_set=rest.path_set or path_set)
 
 
-def _make_tables(copy: Scratch, pieces: Sequence[Piece], what: str) -> Outcome:
+def _make_tables(copy: Scratch, database: str, pieces: Sequence[Piece], what: str) -> Outcome:
     """Make what stands before the rows.
 
     Raises BackupError when a table cannot be made here: then its rows cannot be compared.
     """
-    outcome = restore_pieces(copy, DATABASE, pieces, what=what)
-    with copy.connect(DATABASE) as conn:
+    outcome = restore_pieces(copy, database, pieces, what=what)
+    with copy.connect(database) as conn:
         lend_extensions(conn)  # the rows of their tables
         # Policies that hold for owners, too, would hide rows from it.
         conn.execute(sql.SQL("ALTER ROLE {} BYPASSRLS").format(sql.Identifier(RESTORER)))

@@ -39,6 +39,7 @@ _ONLY_IN_TRANSACTION = "25P01"
 _NEEDS_SUPERUSER = "it needs a superuser's rights, and was not run"
 _LACKS = "it needs what was not run"
 _LEFT_OUT = {NOT_ALLOWED: _NEEDS_SUPERUSER, _NO_DATABASE: "it names a database that is not here"}
+NOT_RUN = frozenset({*_LEFT_OUT.values(), _LACKS})
 # What a migration makes that belongs to the server is there before: scripts here can't make it.
 _BEFOREHAND = frozenset(SERVER) - {"AlterDatabaseStmt"}
 
@@ -100,11 +101,11 @@ class Replay:
                 name=name, statements=(StatementRan(line=1, words=whole, tag="", unjudged=lost, text=script),)
             )
         self._not_granted = False
-        done = frozenset(piece for piece in found if self._stands_before(piece))
+        done = frozenset(piece for piece in found if stands_before(piece, self._made_before))
         alone = _alone(found)
         if not (alone or apart):
             try:
-                self._send(_without(found, done) if done else script)
+                self._send(without(found, done) if done else script)
                 self.passed |= {_makes(piece) for piece in done}
                 return Ran(name=name, statements=self._ran(found, {}))
             except psycopg.Error as error:
@@ -125,7 +126,9 @@ class Replay:
         """
         found = pieces(script.removeprefix(BOM)) or ()
         done = frozenset(
-            piece for piece in found if piece.tag == "TransactionStmt" or self._stands_before(piece)
+            piece
+            for piece in found
+            if piece.tag == "TransactionStmt" or stands_before(piece, self._made_before)
         )
         return self._one_by_one(found, done, {})
 
@@ -155,10 +158,6 @@ class Replay:
                 raise
             why = _LEFT_OUT.get(error.sqlstate or "", _LACKS)
             left_out[piece] = Unjudged(line=piece.line, what=in_words(piece), why=why)
-
-    def _stands_before(self, piece: Piece) -> bool:
-        """Return whether what a statement makes is the server's, or was made by a superuser of ours beforehand."""
-        return piece.tag in _BEFOREHAND or _makes(piece) in self._made_before
 
     def _gave_away(self, piece: Piece) -> bool:
         """Change an object's owner as a superuser, whom nothing but this is asked: the new one may not own there."""
@@ -270,7 +269,13 @@ def _new_owners(piece: Piece) -> list[str]:
     return [command.get("newowner", {}).get("rolename", "") for command in found] if only else [""]
 
 
-def _without(found: Sequence[Piece], done: frozenset[Piece]) -> str:
+def stands_before(piece: Piece, made_before: MadeBefore) -> bool:
+    """Return whether what a statement makes is the server's, or was made by a superuser of ours beforehand."""
+    return piece.tag in _BEFOREHAND or _makes(piece) in made_before
+
+
+def without(found: Sequence[Piece], done: frozenset[Piece]) -> str:
+    """Return a script's text without some of its statements."""
     return ";\n".join(piece.text for piece in found if piece not in done)
 
 

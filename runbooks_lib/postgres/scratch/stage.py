@@ -81,7 +81,7 @@ def staged(asked: Question, place: Place) -> Iterator[Stage]:
             _prepare_copy(copy, asked, asked.dump)
         with copy.connect(asked.like.database) as reader:
             start = describe(read_catalog(reader))
-            made, beforehand = _make_beforehand(reader, copy, asked, start)
+            made, beforehand = make_beforehand(reader, copy, asked, start)
             session = Replay(
                 copy, asked.like.database, owner=asked.owner, schema=asked.schema, made_before=made
             )
@@ -125,7 +125,7 @@ def _prepare_copy(copy: Scratch, asked: Question, dump: Path) -> None:
     copy.lend(database, asked.owner)
 
 
-def _make_beforehand(
+def make_beforehand(
     conn: Connection, copy: Scratch | Served, asked: Question, start: Described
 ) -> tuple[MadeBefore, dict[Key, MadeBefore]]:
     """Make what only a superuser can: extensions that are not trusted. Return the statements that would make it,
