@@ -34,7 +34,7 @@ def is_ours_alone(path: Path) -> bool:
     )
 
 
-def read_ours(path: Path) -> str | None:
+def read_ours(path: Path, largest_bytes: int = LARGEST_BYTES) -> str | None:
     """Return what an ordinary file says that this account alone may write; None for everything else."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -43,9 +43,10 @@ def read_ours(path: Path) -> str | None:
     try:
         found = os.fstat(handle)
         ours = found.st_uid == os.geteuid() and not found.st_mode & _OTHERS_MAY_WRITE
-        if not (ours and stat.S_ISREG(found.st_mode) and found.st_size <= LARGEST_BYTES):
+        if not (ours and stat.S_ISREG(found.st_mode) and found.st_size <= largest_bytes):
             return None
-        return os.read(handle, LARGEST_BYTES).decode("utf-8", "replace")
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(largest_bytes).decode("utf-8", "replace")
     finally:
         os.close(handle)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from runbooks_lib.cli.terminal import say, say_lines
@@ -9,7 +11,7 @@ from runbooks_lib.cli.terminal import say, say_lines
 
 @click.group()
 def phase() -> None:
-    """Check phase files, and write parts of them."""
+    """Check phase files, bring older ones up to date, and write parts of them."""
 
 
 @phase.command()
@@ -27,6 +29,27 @@ def check(phase: str) -> None:
     )
     for step, why in nothing_to_do(loaded).items():
         say(f"{step} has nothing to do: {why}")
+
+
+@phase.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--write", is_flag=True, help="Write it to FILE; without it the new text is printed.")
+def upgrade(file: Path, write: bool) -> None:
+    """Rewrite FILE, a phase.toml of an older version, as one of today's that means the same; comments are kept."""
+    from runbooks_lib.archive.files import write_bytes
+    from runbooks_lib.phase import SPEC_VERSION, load_phase
+    from runbooks_lib.phase.upgrade import upgraded
+
+    load_phase(str(file))  # names its mistakes: what is wrong is not rewritten
+    old = file.read_bytes().decode("utf-8")
+    new = upgraded(old)
+    if not write:
+        click.echo(new, nl=False)
+    elif new == old:
+        say(f"{file} is of today's version already.")
+    else:
+        write_bytes(file.resolve(), new.encode())
+        say(f"{file} is of spec_version {SPEC_VERSION} now, and means what it meant.")
 
 
 @phase.command()

@@ -37,7 +37,8 @@ from runbooks_lib.steps.declared import nothing_declared, objects_asked, or_not_
 from runbooks_lib.steps.inspection import by_object, inspect
 from runbooks_lib.steps.own_objects import own_objects
 from runbooks_lib.steps.pending import Pending, filled_and_added, shows_baseline
-from runbooks_lib.steps.readiness import at_least, cannot_see_sessions, check_blockers, check_privileges
+from runbooks_lib.steps.privileges import check_privileges
+from runbooks_lib.steps.readiness import at_least, cannot_see_sessions, check_blockers
 from runbooks_lib.steps.replica_rows import check_rows, judge_replayed
 from runbooks_lib.steps.scratch_servers import check_extensions
 from runbooks_lib.steps.servers import judge_server, judge_standby
@@ -86,6 +87,22 @@ def targets(phase: Phase, sessions: Sessions) -> Answer:
         for name, who in facts.items()
     )
     return Answer(findings=tuple(findings), facts=Targets(targets=facts), rows=rows)
+
+
+@read_again
+def privileges(phase: Phase, sessions: Sessions) -> Answer:
+    """Ask at every target whether the role may do what the steps do there: every privilege that is missing, at once.
+
+    Reads privileges, and what the Prisma project says of its history; writes nothing.
+    """
+    findings: list[Finding] = []
+    for name in phase.targets:
+        try:
+            with sessions.snapshot(name) as conn:
+                findings.extend(check_privileges(phase, name, conn))
+        except RunbookError as error:
+            findings.append(could_not_run(Check.ROLE_MAY, name, "privileges", error))
+    return Answer(findings=tuple(findings))
 
 
 @read_again
@@ -296,9 +313,9 @@ def _parity(phase: Phase, sessions: Sessions, name: str, target: Target) -> Iter
 
 @read_again
 def readiness(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
-    """Look at what a later step would stumble over: privileges, blockers, slots, extensions for proofs, disk.
+    """Look at what a later step would stumble over: blockers, slots, extensions for proofs, disk.
 
-    Reads privileges, pg_stat_activity, pg_locks, extensions, and the free space of `folder`'s file system; writes to
+    Reads pg_stat_activity, pg_locks, extensions, and the free space of `folder`'s file system; writes to
     no target.
     Facts: `database_bytes` of the largest target, `free_bytes` of the file system.
     """
@@ -307,12 +324,11 @@ def readiness(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
     for name, target in phase.targets.items():
         try:
             with sessions.snapshot(name) as conn:
-                findings.extend(check_privileges(phase, name, conn))
                 if target.role is Role.PRIMARY:
                     findings.extend(check_blockers(phase, name, conn))
                 room = conn.execute(query("headroom")).fetchone() or {}
         except RunbookError as error:
-            findings.append(could_not_run(Check.ROLE_MAY, name, "privileges and head-room", error))
+            findings.append(could_not_run(Check.CONNECTIONS_ARE_FREE, name, "connections", error))
             continue
         database_bytes = max(database_bytes or 0, room["database_bytes"])
         findings.append(_judge_connections(name, room))

@@ -1,4 +1,4 @@
-"""What a later step would stumble over: missing privileges, sessions that block, slots that are taken."""
+"""What a later step would stumble over: sessions that block, slots that are taken."""
 
 from __future__ import annotations
 
@@ -7,40 +7,12 @@ from collections.abc import Iterator
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.findings import Finding, Verdict, could_not_run
-from runbooks_lib.names import parts, quoted
+from runbooks_lib.names import quoted
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.session.connect import Connection
 
 OLD_TRANSACTION_S = 60
-HISTORY_TABLE = "public._prisma_migrations"
-
-
-def check_privileges(phase: Phase, target: str, conn: Connection) -> Iterator[Finding]:
-    """Check role_may: read the tables that exist, create the baseline as its owner, record the migration.
-
-    Without a declared owner that is the session's own role. Reads privileges only. A role or schema that does not
-    exist is a "no".
-    """
-    baseline = phase.baseline is not None and target == phase.baseline.target
-    migration = phase.prisma is not None and target == phase.prisma.target
-    owners = {table.owner for table in phase.tables} | {enum.owner for enum in phase.enums}
-    needs = {
-        "read": _existing(conn, [table.name for table in phase.tables]),
-        "owners": (sorted(filter(None, owners)) or [conn.info.user]) if baseline else [],
-        "schemas": sorted({parts(table.name)[0] for table in phase.tables}),
-        "record": _existing(conn, [HISTORY_TABLE]) if migration else [],
-    }
-    for row in conn.execute(query("privileges"), needs).fetchall():
-        yield Finding(
-            check=Check.ROLE_MAY,
-            target=target,
-            object=row["need"],
-            have="yes" if row["allowed"] else "no",
-            want="yes",
-            verdict=Verdict.PASS if row["allowed"] else Verdict.FAIL,
-            hint="" if row["allowed"] else "Have the owner or a superuser grant it; nothing more is needed.",
-        )
 
 
 def check_blockers(phase: Phase, target: str, conn: Connection) -> Iterator[Finding]:
@@ -97,8 +69,3 @@ def at_least(check: Check, target: str, object: str, *, have: int, want: int, hi
         verdict=Verdict.PASS if enough else Verdict.FAIL,
         hint="" if enough else hint,
     )
-
-
-def _existing(conn: Connection, names: list[str]) -> list[str]:
-    statement = "SELECT name FROM unnest(%s::text[]) AS wanted (name) WHERE to_regclass(name) IS NOT NULL"
-    return [row["name"] for row in conn.execute(statement, ([quoted(name) for name in names],)).fetchall()]

@@ -58,6 +58,7 @@ def _ask(phase: Phase) -> None:
             preflight.find_objects(phase, sessions),
             preflight.schema(phase, sessions),
             preflight.replication(phase, sessions),
+            preflight.privileges(phase, sessions),
             preflight.readiness(phase, sessions, folder=Path(tempfile.gettempdir())),
         ]
     assert not [f for answer in answers for f in answer.findings if f.verdict in CLOSING]

@@ -570,7 +570,8 @@ def test_the_standby_is_stopped(fresh_lab: Lab, tmp_path: Path) -> None:
         preflight.find_objects: ("object_is_found", "replica", "every database"),
         preflight.schema: ("has_table", "replica", "every object"),
         preflight.replication: ("standby_has_replayed", "replica", "keybuzz_replica"),
-        preflight.readiness: ("role_may", "replica", "privileges and head-room"),
+        preflight.privileges: ("role_may", "replica", "privileges"),
+        preflight.readiness: ("connections_are_free", "replica", "connections"),
     }
     for question, finding in expected.items():
         options = {"folder": tmp_path} if question is preflight.readiness else {}
@@ -596,15 +597,21 @@ def test_readiness_passes(lab: Lab, tmp_path: Path) -> None:
     answer = ask(preflight.readiness, folder=tmp_path)
     assert passes(answer)
     assert {f.check for f in answer.findings} == {
-        "role_may", "nothing_blocks", "connections_are_free", "disk_is_free", "scratch_has_extensions",
+        "nothing_blocks", "connections_are_free", "disk_is_free", "scratch_has_extensions",
     }  # fmt: skip
-    needs = {(f.target, f.object) for f in answer.findings if f.check == "role_may"}
+    assert answer.facts.database_bytes > 1_000_000
+    assert answer.facts.free_bytes > 0
+
+
+def test_privileges_pass(lab: Lab) -> None:
+    answer = ask(preflight.privileges)
+    assert passes(answer)
+    assert {f.check for f in answer.findings} == {"role_may"}
+    needs = {(f.target, f.object) for f in answer.findings}
     assert ("legacy", "SET ROLE kb_backend") in needs
     assert ("legacy", "CREATE in schema public as kb_backend") in needs
     assert ("leader", 'INSERT on "public"."_prisma_migrations"') in needs
     assert ("replica", 'SELECT on "public"."OAuthState"') in needs
-    assert answer.facts.database_bytes > 1_000_000
-    assert answer.facts.free_bytes > 0
 
 
 @pytest.mark.parametrize(
@@ -634,19 +641,19 @@ def test_readiness_passes(lab: Lab, tmp_path: Path) -> None:
     ],
 )
 def test_a_missing_privilege_is_named(
-    lab: Lab, tmp_path: Path, where: str, do: str, undo: str, target: str, need: str
+    lab: Lab, where: str, do: str, undo: str, target: str, need: str
 ) -> None:
     with undone(lab, where, do, undo):
-        answer = ask(preflight.readiness, targeting(replica=None), folder=tmp_path)
+        answer = ask(preflight.privileges, targeting(replica=None))
     assert failed(answer) == {("role_may", target, need)}
-    assert_closed(answer, "grant it")
+    assert_closed(answer, f"run this in {where}", "GRANT ")
 
 
-def test_an_owner_that_is_not_there_or_not_granted(lab: Lab, tmp_path: Path) -> None:
+def test_an_owner_that_is_not_there_or_not_granted(lab: Lab) -> None:
     for owner in ("kb_legacy", "nobody_of_this_name"):
         tables: tuple[Table, ...] = (replace(PHASE.tables[0], owner=owner), *PHASE.tables[1:])
         phase = targeting(replace(PHASE, tables=tables), replica=None)
-        answer = ask(preflight.readiness, phase, folder=tmp_path)
+        answer = ask(preflight.privileges, phase)
         assert ("role_may", "legacy", f"SET ROLE {owner}") in failed(answer)
 
 

@@ -15,12 +15,15 @@ from pathlib import Path
 import psycopg
 
 from runbooks_lib.errors import MigrationError
+from runbooks_lib.package import library_digest
 from runbooks_lib.postgres.catalog.differences import Described
+from runbooks_lib.postgres.dump.dump import read_script
+from runbooks_lib.postgres.scratch.kept_replay import Found, Shelf, digest
 from runbooks_lib.postgres.scratch.lent import scratch_service, served
 from runbooks_lib.postgres.scratch.programs import ServerPrograms, find_server_for
 from runbooks_lib.postgres.scratch.replayed import ByStatement, Replayed, changes
 from runbooks_lib.postgres.scratch.scratch import Scratch, scratch
-from runbooks_lib.postgres.scratch.script_run import NotWhole, extensions_made
+from runbooks_lib.postgres.scratch.script_run import NotWhole, extensions_made, roles_made
 from runbooks_lib.postgres.scratch.stage import Place, Question, Script, Stage, staged
 from runbooks_lib.postgres.scratch.surroundings import Surroundings
 from runbooks_lib.postgres.scratch.target_copy import needed
@@ -65,29 +68,77 @@ def _replay(asked: Question, programs: ServerPrograms, dump: Path | None) -> Rep
     def place() -> AbstractContextManager[Scratch]:
         return scratch(programs, allowed=asked.allowed)
 
+    ways = [asked] if dump is None else [asked, replace(asked, dump=dump)]
+    shelves = [_shelf(way, programs) for way in ways]
+    found = [shelf.read() for shelf in shelves]
+    for way, shelf, known in zip(ways, shelves, found, strict=True):
+        if known is not None and known.end is not None:
+            return _recalled(way, place, shelf, known, known.end)
     try:
-        return _replayed(asked, place)
+        return _replayed(asked, place, shelves[0], found[0])
     except MigrationError as error:
         if dump is None or error.sqlstate not in MISSES:
             raise
-    return _replayed(replace(asked, dump=dump), place)
+    return _replayed(ways[1], place, shelves[1], found[1])
 
 
 @lru_cache(maxsize=8)
 def _at_service(asked: Question, service: str, server_major: int, servers: frozenset[str]) -> Replayed:
-    return _replayed(asked, lambda: served(service, server_major=server_major, servers=servers))
+    return _replayed(asked, lambda: served(service, server_major=server_major, servers=servers), None, None)
 
 
-def _replayed(asked: Question, place: Place) -> Replayed:
-    apart: frozenset[str] = frozenset()  # scripts that PostgreSQL does not take whole
+def _shelf(asked: Question, programs: ServerPrograms) -> Shelf:
+    """Return the place in the cache of what depends on nothing but this question and these programs."""
+    made, like = extensions_made(asked.texts), asked.like
+    depends = [
+        library_digest(),
+        f"{programs.identity} {programs.bindir}",
+        repr(sorted(programs.lacks({*made, *dict(like.extensions)}))),
+        repr((asked.owner, asked.schema, sorted(asked.allowed), like)),
+        repr((sorted(roles_made(asked.texts)), made)),
+    ]
+    if asked.dump is not None:  # what all of them make was taken out of it
+        depends += [read_script(asked.dump), *asked.texts]
+    return Shelf(surroundings=digest(depends), scripts=asked.scripts)
+
+
+def _recalled(asked: Question, place: Place, shelf: Shelf, known: Found, end: Described) -> Replayed:
+    return Replayed(
+        scripts=known.ran,
+        start=known.start,
+        end=end,
+        server_version=known.server_version,
+        borrowed=known.borrowed,
+        lacking=known.lacking,
+        kept=True,
+        look=partial(_look, asked, place, known.apart),
+        look_inside=partial(_look_inside, asked, place, known.apart),
+        keep=partial(_keep, shelf, known.apart),
+        more=known.more,
+    )
+
+
+def _replayed(asked: Question, place: Place, shelf: Shelf | None, known: Found | None) -> Replayed:
+    """Run the scripts; what is known of the first of them from earlier is taken over."""
+    apart = known.apart if known else frozenset()  # scripts that PostgreSQL does not take whole
     while True:
         try:
-            return _in_one_go(asked, place, apart)
+            replayed = _in_one_go(asked, place, shelf, apart)
         except NotWhole as script:
             apart |= {script.name}
+        else:
+            if known is not None and known.start == replayed.start:
+                replayed.more = known.more
+            replayed.keep(replayed)
+            return replayed
 
 
-def _in_one_go(asked: Question, place: Place, apart: frozenset[str]) -> Replayed:
+def _keep(shelf: Shelf | None, apart: frozenset[str], replayed: Replayed) -> None:
+    if shelf is not None:
+        shelf.write(replayed, apart)
+
+
+def _in_one_go(asked: Question, place: Place, shelf: Shelf | None, apart: frozenset[str]) -> Replayed:
     with staged(asked, place) as stage:
         ran = []
         for name, script in asked.scripts:
@@ -102,6 +153,7 @@ def _in_one_go(asked: Question, place: Place, apart: frozenset[str]) -> Replayed
             lacking=stage.lacking,
             look=partial(_look, asked, place, apart),
             look_inside=partial(_look_inside, asked, place, apart),
+            keep=partial(_keep, shelf, apart),
         )
 
 

@@ -58,6 +58,7 @@ class Step:
 
 
 ByStatement = tuple[tuple[Change, ...], ...]
+More = tuple[dict[int, Described], dict[int, ByStatement]]
 # Given numbers of scripts: the state before each of them (and at the end), and what its statements change, if asked.
 Look = Callable[[Collection[int]], Mapping[int, Described]]
 LookInto = Callable[[Collection[int]], Mapping[int, tuple[Described, ByStatement, Described]]]
@@ -69,8 +70,9 @@ class Replayed:
 
     `borrowed` is what was taken from a copy of the target because the scripts need it; `lacking` is what of the
     target's surroundings the scratch server does not have, in words; `server_version` is the scratch server's.
-    What stood in between is found when it is asked for, by running the scripts again: for all at once that `look_at`
-    and `look_into` name.
+    `stood` and `inside` are what is known by now: what stood before scripts, by their numbers, and what their
+    statements change; `more` is what is kept of that from earlier, `keep` keeps it. What is not known is found when it
+    is asked for, by running the scripts again: for all at once that `look_at` and `look_into` name.
     """
 
     scripts: tuple[Ran, ...]
@@ -82,11 +84,13 @@ class Replayed:
     kept: bool = False
     look: Look = field(repr=False)
     look_inside: LookInto = field(repr=False)
-    _before: dict[int, Described] = field(default_factory=dict, repr=False)
-    _inside: dict[int, ByStatement] = field(default_factory=dict, repr=False)
+    keep: Callable[[Replayed], None] = field(repr=False)
+    more: Callable[[], More] | None = field(default=None, repr=False)
+    stood: dict[int, Described] = field(default_factory=dict, repr=False)
+    inside: dict[int, ByStatement] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        self._before |= {0: self.start, len(self.scripts): self.end}
+        self.stood |= {0: self.start, len(self.scripts): self.end}
 
     @property
     def ran(self) -> dict[str, Ran]:
@@ -114,7 +118,7 @@ class Replayed:
         """
         self.look_into([name])
         number = self._number(name)
-        inside = self._inside[number]
+        inside = self.inside[number]
         return tuple(zip(self.scripts[number].statements, inside, strict=True)) if inside else ()
 
     def look_at(self, names: Iterable[str]) -> None:
@@ -124,23 +128,25 @@ class Replayed:
 
     def look_into(self, names: Iterable[str]) -> None:
         """Find what the statements of all these scripts change, at once: `statements` then has it at hand."""
+        self.recall()
         numbers = {self._number(name) for name in names}
-        self.look_at(self.scripts[number].name for number in numbers - set(self._inside))
-        while wanted := numbers - set(self._inside):
+        self.look_at(self.scripts[number].name for number in numbers - set(self.inside))
+        if not numbers - set(self.inside):
+            return
+        while wanted := numbers - set(self.inside):
             found = self.look_inside(wanted)
             for number in sorted(wanted):
                 before, inside, after = found[number]
-                if before != self._before[number]:  # one of those before it went another way
+                if before != self.stood[number]:  # one of those before it went another way
                     continue
-                same = bool(inside) and after == self._before[number + 1]
-                self._inside[number] = inside if same else ()
-            if wanted == numbers - set(
-                self._inside
-            ):  # the first of them begins where it began, or never does
+                same = bool(inside) and after == self.stood[number + 1]
+                self.inside[number] = inside if same else ()
+            if wanted == numbers - set(self.inside):  # the first of them begins where it began, or never does
                 raise MigrationError(
                     f"What stands before {self.scripts[min(wanted)].name} is another thing each time it is made.",
                     "Look for a statement that depends on the time or on chance in the migrations before it.",
                 )
+        self.keep(self)
 
     def history(self, keys: Iterable[Key]) -> Mapping[Key, tuple[Step, ...]]:
         """Return what each of these objects was, from the start on, with the statement that made it so."""
@@ -157,7 +163,7 @@ class Replayed:
 
     def _in_order(self) -> Iterator[tuple[Ran, int | None, tuple[Change, ...]]]:
         for number, ran in enumerate(self.scripts):
-            inside = self._inside[number]
+            inside = self.inside[number]
             yield from ((ran, at, found) for at, found in enumerate(inside))
             if not inside:
                 yield ran, None, self.changes(ran.name)
@@ -165,11 +171,20 @@ class Replayed:
     def _number(self, name: str) -> int:
         return next(number for number, ran in enumerate(self.scripts) if ran.name == name)
 
+    def recall(self) -> None:
+        """Fetch what is kept from earlier, once."""
+        if self.more is not None:
+            stood, inside = self.more()
+            self.stood, self.inside, self.more = stood | self.stood, inside | self.inside, None
+
     def _stood(self, numbers: list[int]) -> list[Described]:
         """Return what stood before these scripts; the number behind the last one means the end."""
-        if missing := set(numbers) - set(self._before):
-            self._before |= self.look(missing)
-        return [self._before[number] for number in numbers]
+        if set(numbers) - set(self.stood):
+            self.recall()
+        if missing := set(numbers) - set(self.stood):
+            self.stood |= self.look(missing)
+            self.keep(self)
+        return [self.stood[number] for number in numbers]
 
 
 def changes(before: Mapping[Key, Value], after: Mapping[Key, Value]) -> Iterator[Change]:

@@ -1,0 +1,130 @@
+"""Replays kept in the cache: found again without a server, of the same scripts alone, and never when damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runbooks_lib.postgres.scratch import replay as replaying
+from runbooks_lib.postgres.scratch.programs import find_server
+from runbooks_lib.postgres.scratch.replayed import Replayed
+from runbooks_lib.postgres.scratch.surroundings import Surroundings
+
+MAJOR = find_server().major
+SECRET = "hunter2hunter2"
+SCRIPTS = (
+    "\ufeffCREATE TABLE a (x int DEFAULT 1, y text[]);\n-- CREATE INDEX i ON a (x)\nCREATE INDEX i ON a (x);",
+    f"CREATE ROLE reader PASSWORD '{SECRET}'; GRANT SELECT ON a TO reader; COMMENT ON TABLE a IS 'été';",
+    "BEGIN; CREATE TABLE b (); COMMIT; VACUUM a; INSERT INTO a VALUES (2);",
+    "CREATE EXTENSION pg_stat_statements; DROP INDEX i;",
+)
+NAMES = tuple("1234")
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """What was started, in a cache of the test's own."""
+    started: list[str] = []
+    staged = replaying.staged
+
+    def noting(asked: Any, place: Any) -> Any:
+        started.append(asked.owner)
+        return staged(asked, place)
+
+    templates = tmp_path / "cache" / "templates"
+    monkeypatch.setattr(replaying, "staged", noting)
+    monkeypatch.setattr(
+        "runbooks_lib.postgres.scratch.kept_replay.cache_directory", lambda: tmp_path / "cache"
+    )
+    templates.mkdir(parents=True, mode=0o700)
+    return started
+
+
+def replayed(*scripts: str, owner: str = "shop_owner") -> Replayed:
+    replaying._replay.cache_clear()
+    named = [(str(number), script) for number, script in enumerate(scripts or SCRIPTS, start=1)]
+    like = Surroundings(database="shop", roles=("reader",))
+    return replaying.replay(named, owner=owner, server_major=MAJOR, like=like)
+
+
+def all_of(found: Replayed) -> tuple[Any, ...]:
+    found.look_into(NAMES)
+    inside = [found.statements(name) for name in NAMES]
+    whole = [found.changes(name) for name in NAMES]
+    return found.scripts, found.start, found.end, inside, whole, found.history(found.end), found.lacking
+
+
+def files(tmp_path: Path) -> list[Path]:
+    return list((tmp_path / "cache" / "replays").iterdir())
+
+
+def test_what_is_kept_is_what_was_found(starts: list[str], tmp_path: Path) -> None:
+    first = replayed()
+    found = all_of(first)
+    assert (first.kept, len(starts)) == (False, 3)
+    again = replayed()
+    assert again.kept
+    assert all_of(again) == found
+    assert len(starts) == 3
+    (file,) = files(tmp_path)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert SECRET not in file.read_text()
+
+
+def test_other_scripts_are_run_and_what_stood_before_them_is_known(starts: list[str]) -> None:
+    found = all_of(replayed())
+    longer = replayed(*SCRIPTS, "CREATE TABLE later ()")
+    assert (longer.kept, len(starts)) == (False, 4)
+    longer.look_into(NAMES)
+    assert ([longer.statements(name) for name in NAMES], len(starts)) == (found[3], 4)
+    assert [len(made) for _, made in longer.statements("5")] == [1]
+    edited = replayed(*SCRIPTS[:2], "CREATE TABLE other ()", SCRIPTS[3])
+    assert not edited.kept
+    before = len(starts)
+    assert ([edited.statements(name) for name in "12"], len(starts)) == (found[3][:2], before)
+    assert ("relation", "public.other") in edited.after("3")
+    assert not replayed(*SCRIPTS[:3]).kept
+
+
+def test_another_owner_is_another_replay(starts: list[str]) -> None:
+    replayed()
+    assert not replayed(owner="somebody").kept
+    assert replayed(owner="somebody").kept
+
+
+@pytest.mark.parametrize("harm", ["cut", "changed", "others may write", "a link", "not json"])
+def test_a_file_that_is_damaged_or_not_ours_is_not_used(starts: list[str], tmp_path: Path, harm: str) -> None:
+    replayed()
+    (file,) = files(tmp_path)
+    content = file.read_text()
+    match harm:
+        case "cut":
+            file.write_text(content[:-1])
+        case "changed":
+            file.write_text(content.replace("public.a", "public.z"))
+        case "others may write":
+            file.chmod(0o666)
+        case "a link":
+            file.rename(tmp_path / "elsewhere")
+            file.symlink_to(tmp_path / "elsewhere")
+        case _:
+            file.write_text("x")
+    found = replayed()
+    assert not found.kept
+    assert ("relation", "public.a") in found.end
+
+
+def test_what_nobody_uses_is_removed(
+    starts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runbooks_lib.postgres.scratch.kept_replay.MOST_FILES", 2)
+    for owner in ("a", "b", "c"):
+        replayed("CREATE TABLE a ()", owner=owner)
+    assert len(files(tmp_path)) == 2
+    assert [replayed("CREATE TABLE a ()", owner=owner).kept for owner in ("c", "b", "a")] == [
+        True,
+        True,
+        False,
+    ]
