@@ -95,17 +95,17 @@ def _ask_prisma(reference: str, run: Run, folder: Path) -> None:
     from runbooks_lib.postgres.session.connect import Sessions
     from runbooks_lib.prisma.ahead import ask
     from runbooks_lib.prisma.state import look
-    from runbooks_lib.steps.prisma_resolve import command_line
+    from runbooks_lib.steps.prisma_resolve import command_line, target
 
     phase = run.at_its_services(load_phase(reference))
-    if phase.prisma is None:
-        return
     with Sessions(phase.targets, application_name=f"runbooks prisma_resolve {run.id}") as sessions:
         prisma = command_line(phase, sessions)
+        if prisma is None:
+            return
         prisma.timeout_s = PRISMA_TIMEOUT_S
 
         def state() -> str:
-            with sessions.snapshot(phase.migration.target) as conn:
+            with sessions.snapshot(target(phase)) as conn:
                 return look(conn, prisma.project.folder).digest
 
         ask(prisma, state, folder)

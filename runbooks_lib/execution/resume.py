@@ -114,10 +114,13 @@ def _baseline_stands(run: Run, phase: Phase, sessions: Sessions, record: Record)
 def _migration_stands(run: Run, phase: Phase, sessions: Sessions, record: Record) -> str | None:
     if record.mode == "plan" or phase.prisma is None:
         return LOOKS_ANEW
-    with sessions.snapshot(phase.migration.target) as conn:
-        rows = read_rows(conn, schema=record.facts(RecordedHistory).schema)
-    there = any(row.name == phase.migration.name and row.applied for row in rows or ())
-    return None if there else "the migration is not recorded"
+    found = record.facts(RecordedHistory)
+    with sessions.snapshot(phase.prisma.target) as conn:
+        rows = read_rows(conn, schema=found.schema)
+    applied = {row.name for row in rows or () if row.applied}
+    wanted = phase.prisma.settle or (found.history.pending if found.history else ())
+    missing = [name for name in wanted if name not in applied]
+    return f"the migration {missing[0]} is not recorded" if missing else None
 
 
 def _missing(run: Run, live: Described) -> list[str]:

@@ -27,12 +27,69 @@ class PlannedStatement(Typed):
     would: str
 
 
+class SettledStatement(Typed):
+    """A statement of a migration that leaves something in the catalogue, and what of that stands.
+
+    `index` is its number from 0; without one it is the script as a whole.
+    """
+
+    index: int | None
+    line: int
+    words: str
+    stands: str
+
+
+class DataDone(Typed, omit_defaults=True):
+    """A statement that changes rows: whether it is done, and how many rows it would still change (None: not known)."""
+
+    line: int
+    words: str
+    done: str
+    why: str = ""
+    rows: int | None = None
+
+
+class SettledMigration(Typed, omit_defaults=True):
+    """A migration: how it is recorded, what of it stands, with its rows (`whole`), and what is to become of it.
+
+    `of` is the number of its statements. `completed`: the baseline makes a part of it. `hindered`: others that a
+    deploy would run, too.
+    """
+
+    migration: str
+    recorded: str
+    stands: str
+    whole: str
+    action: str
+    edited: bool = False
+    of: int = 0
+    statements: tuple[SettledStatement, ...] = ()
+    data: tuple[DataDone, ...] = ()
+    completed: bool = False
+    hindered: tuple[str, ...] = ()
+
+
+class DeployRehearsed(Typed):
+    """A migration that was run in a copy of the target: how long, under which locks, and what it wrote anew.
+
+    `locks` are (relation, mode).
+    """
+
+    migration: str
+    duration_ms: float
+    locks: tuple[tuple[str, str], ...] = ()
+    rewritten: tuple[str, ...] = ()
+    error: str | None = None
+
+
 class Plan(Facts):
     """baseline_migration.plan: what would be done, and the hash over all that this depends on.
 
     `parts` are what the hash is made of, `makes` what the script makes on its own ([kind, name, value]), `pending`
-    what of that the target has not so ([kind, name]). `confirmation` is DATABASE:HASH8. Of a plan that was kept, `run`
-    says in which run it was made.
+    what of that the target has not so ([kind, name]). `settlement` says what is to become of each migration, `to_come`
+    what those make that are to be deployed ([kind, name]), and `deploys` how they ran in a copy. `confirmation` is
+    DATABASE:HASH8, and empty where a finding closes the gate: what is red can't be confirmed. Of a plan that was kept,
+    `run` says in which run it was made.
     """
 
     QUESTION: ClassVar = ("baseline_migration", "plan")
@@ -44,6 +101,9 @@ class Plan(Facts):
     pending: list[tuple[str, str]] = []
     where: str = "in an empty database"
     scratch_version: str = ""
+    settlement: tuple[SettledMigration, ...] = ()
+    to_come: list[tuple[str, str]] = []
+    deploys: tuple[DeployRehearsed, ...] = ()
 
 
 class KeptPlan(Plan):
@@ -174,7 +234,11 @@ class PrismaStatus(Facts):
 
 
 class LiveSchema(Facts):
-    """prisma_resolve.live_schema: what was replayed and compared, and what of it is not as the migrations make it."""
+    """prisma_resolve.live_schema: what was replayed and compared, and what of it is not as the migrations make it.
+
+    `planned` are objects that are still to be made, by the baseline or by a migration that is to be deployed; `extras`
+    are those that no migration makes.
+    """
 
     QUESTION: ClassVar = ("prisma_resolve", "live_schema")
     migrations: tuple[str, ...] = ()
@@ -182,20 +246,31 @@ class LiveSchema(Facts):
     objects: int = 0
     different: tuple[str, ...] = ()
     planned: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
     statements: int = 0
     not_judged: dict[str, list[dict[str, Any]]] = {}
+    data: dict[str, tuple[DataDone, ...]] = {}
     borrowed: tuple[Any, ...] = ()
     lacking: tuple[Any, ...] = ()
 
 
 class Resolved(Facts, omit_defaults=True):
-    """prisma_resolve.resolve: what Prisma was told, whether it was recorded now or before, and its words."""
+    """prisma_resolve.resolve: what Prisma was told, what was recorded, now or before, and its words.
+
+    `command` is the first that was, or would be, run, and `commands` are all of them. `settled` names the migrations
+    that were recorded as applied in this run, `taken_back` those that were marked as rolled back, and `deployed` those
+    that Prisma ran. `already`: all of the phase's had been recorded before.
+    """
 
     QUESTION: ClassVar = ("prisma_resolve", "resolve")
     command: str | None = None
+    commands: tuple[str, ...] = ()
     recorded: bool | None = None
     already: bool | None = None
     rolled_back: bool | None = None
+    settled: tuple[str, ...] = ()
+    taken_back: tuple[str, ...] = ()
+    deployed: tuple[str, ...] = ()
     said: Said | None = None
 
 
@@ -204,11 +279,13 @@ class RecordedRow(Typed):
 
     checksum: str
     finished_at: str
+    migration: str = ""
 
 
 class PrismaConfirmed(Facts):
-    """prisma_resolve.confirm: Prisma's words after it was recorded, and the row."""
+    """prisma_resolve.confirm: Prisma's words after it was recorded, and the rows: that of the last, and of all."""
 
     QUESTION: ClassVar = ("prisma_resolve", "confirm")
     said: Said | None = None
     row: RecordedRow | None = None
+    rows: tuple[RecordedRow, ...] = ()

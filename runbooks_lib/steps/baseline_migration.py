@@ -26,24 +26,17 @@ from runbooks_lib.facts.writing import (
     Outcome,
     Parsed,
     Plan,
-    PlannedStatement,
     Rehearsal,
     SecondRun,
     Written,
 )
-from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run
-from runbooks_lib.package import library_digest
-from runbooks_lib.phase import Phase, services_of
-from runbooks_lib.postgres.catalog.catalog import Catalog, read_catalog
-from runbooks_lib.postgres.catalog.differences import describe, from_plain, to_plain
-from runbooks_lib.postgres.scratch.baseline_effects import Source, made_by
-from runbooks_lib.postgres.scratch.lent import target_servers
-from runbooks_lib.postgres.scratch.surroundings import read_surroundings
+from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run, not_declared
+from runbooks_lib.phase import Phase
+from runbooks_lib.postgres.catalog.catalog import Catalog
+from runbooks_lib.postgres.catalog.differences import describe, from_plain
 from runbooks_lib.postgres.script.consequences import Fate
 from runbooks_lib.postgres.script.lint import lint
-from runbooks_lib.postgres.session.connect import Identity, Sessions, lost
-from runbooks_lib.prisma.history import folder_digest, read_folder
-from runbooks_lib.prisma.project import find_project
+from runbooks_lib.postgres.session.connect import Sessions, lost
 from runbooks_lib.steps import baseline_runs
 from runbooks_lib.steps.baseline_file import (
     Judged,
@@ -60,16 +53,16 @@ from runbooks_lib.steps.baseline_findings import (
     judge_rehearsal,
     judge_statement,
 )
-from runbooks_lib.steps.baseline_plan import Planned, judge_lint, judge_made, judge_plan, plan_statements
+from runbooks_lib.steps.baseline_plan import judge_lint, judge_made
 from runbooks_lib.steps.confirming import (
     judge_alone,
     judge_confirmation,
     not_confirmed,
-    plan_hash,
     plan_only,
 )
 from runbooks_lib.steps.declared import not_asked
 from runbooks_lib.steps.inspection import by_object
+from runbooks_lib.steps.planning import make_plan, still_settled
 from runbooks_lib.steps.schema_checks import check_schema
 from runbooks_lib.steps.way_back import way_back
 from runbooks_lib.typed import plain
@@ -126,78 +119,18 @@ def plan(
     folder: Path | None = None,
     superuser_objects: Sequence[str] = (),
 ) -> Answer:
-    """Say what each statement would do, and hash everything that the plan depends on.
+    """Say what each statement would do and what becomes of each migration, and hash all that the plan depends on.
 
     `dumps` are the facts of backup.dump and `folder` is where they lie, `code` is the digest of the notebooks;
     `superuser_objects` are made in the scratch database as they are allowed. Reads the baseline target's catalogue and
     Prisma's migrations, and runs the script in an empty scratch database, or, where it needs what the target has, in a
-    copy made of its dump; writes nothing to any target.
+    copy made of its dump; asks all that step 4 could refuse; writes nothing to any target.
     Facts: `statements`, `makes` (what the script makes on its own), `pending` (what of that the target has not so),
-    `parts` (what the hash is made of), `hash` and `confirmation` (DATABASE:HASH8).
+    `settlement` (what becomes of which migration), `parts` (what the hash is made of), `hash` and `confirmation`
+    (DATABASE:HASH8; none for a plan that is red).
     """
-    name = baseline_of(phase).target
-    try:
-        statements = read_statements(phase)
-        _require_dumps(phase, dumps)
-        with sessions.snapshot(name) as conn:
-            catalog, like = read_catalog(conn), read_surroundings(conn)
-        who = sessions.identity(name)
-        source = Source(
-            dump=folder / dumps[name].path if folder and name in dumps else None,
-            fingerprint=catalog.fingerprint(),
-            dumped=dumps[name].fingerprint if name in dumps else "",
-            like=like,
-            servers=target_servers(sessions),
-            allowed=tuple(superuser_objects),
-        )
-        script = (baseline_of(phase).file, read_sql(phase), statements)
-        made = made_by(script, owner=phase.owner or who.role_name, server_major=who.major, source=source)
-        parts = {
-            **_depends_on(phase, who, dumps, superuser_objects),
-            "notebooks": code,
-            "catalogue": catalog.fingerprint(),
-            "prisma": folder_digest(read_folder(find_project())),
-        }
-    except RunbookError as error:
-        return Answer(findings=(could_not_run(Check.OBJECT_IS_ABSENT_OR_EQUAL, name, "plan", error),))
-    live, digest = describe(catalog), plan_hash(parts)
-    planned = plan_statements(statements, made.objects, catalog)
-    rows = tuple(map(_row, planned))
-    return Answer(
-        findings=judge_plan(name, planned, made.where),
-        facts=Plan(
-            parts=parts,
-            hash=digest,
-            confirmation=f"{who.database}:{digest[:8]}",
-            statements=rows,
-            makes=to_plain(made.objects),
-            pending=[key for key, value in sorted(made.objects.items()) if live.get(key) != value],
-            where=made.where,
-            scratch_version=made.server_version,
-        ),
-        rows=tuple(map(plain, rows)),
-    )
-
-
-def _depends_on(
-    phase: Phase, who: Identity, dumps: Mapping[str, Dump], superuser_objects: Sequence[str]
-) -> dict[str, Any]:
-    """Return what a plan is made of that is known before it is worked out: changed, it is another plan."""
-    return {
-        "phase": phase.digest,
-        "library": library_digest(),
-        **who.parts(),
-        "services": services_of(phase),
-        "sql": sql_sha256(phase),
-        "superuser_objects": sorted(superuser_objects),
-        "backup": {target: noted.content_sha256 for target, noted in sorted(dumps.items())},
-    }
-
-
-def _row(planned: Planned) -> PlannedStatement:
-    statement = planned.statement
-    return PlannedStatement(
-        line=statement.line, kind=statement.kind, object=statement.object, would=planned.state.value
+    return make_plan(
+        phase, sessions, dumps=dumps, code=code, folder=folder, superuser_objects=superuser_objects
     )
 
 
@@ -248,7 +181,9 @@ def confirmation(
     `planned` finds the facts of the kept plan that a confirmation names; `by` and `at` say who decided, and when.
     Facts: `confirmed`, with the confirmation and who gave it when; None when nothing is to be written.
     """
-    name = baseline_of(phase).target
+    name = phase.written
+    if name is None:
+        return not_asked(phase, Check.PLAN_IS_CONFIRMED)
     findings = [judge_alone(name, sessions)]
     confirmed = None
     if not plan.confirmation:
@@ -276,30 +211,38 @@ def apply(
     """Apply the baseline in one transaction, if the plan is confirmed and still true; verify before the commit.
 
     `plan` are the facts of `plan`, `confirm` is DATABASE:HASH8 as the plan prints it, `planned` the facts of the
-    kept plan that this names. The dumps that `evidence` tells of are read again in `folder` first.
-    Writes to the baseline target, only with apply=True.
+    kept plan that this names. The dumps that `evidence` tells of are read again in `folder` first, and the migrations
+    settled once more: what step 4 would refuse is refused here, before anything is written.
+    Writes to the baseline target, only with apply=True; nothing without a baseline.
     Facts: `applied`, and per statement what the server said.
     """
-    name = baseline_of(phase).target
+    name, what = phase.written, phase.baseline.file if phase.baseline else "migrations"
+    if name is None:
+        return not_asked(phase, Check.BASELINE_IS_APPLIED)
     if not plan.confirmation:
-        failed = could_not_run(Check.BASELINE_IS_APPLIED, name, baseline_of(phase).file, _NO_PLAN)
+        failed = could_not_run(Check.BASELINE_IS_APPLIED, name, what, _NO_PLAN)
         return Answer(findings=(failed,), facts=Applied(applied=False))
     if not apply:
-        skipped = plan_only(Check.BASELINE_IS_APPLIED, name, baseline_of(phase).file, want="applied")
+        skipped = plan_only(Check.BASELINE_IS_APPLIED, name, what, want="applied")
         return Answer(findings=(skipped,), facts=Applied(applied=False))
-    confirmed = judge_confirmation(name, plan, planned, confirm, run=sessions.run)
-    dumped = way_back(phase, folder, evidence)
-    if any(f.verdict in CLOSING for f in (confirmed, *dumped)):
-        return Answer(findings=(confirmed, *dumped), facts=Applied(applied=False))
+    before: tuple[Finding, ...] = (
+        judge_confirmation(name, plan, planned, confirm, run=sessions.run),
+        *way_back(phase, folder, evidence),
+    )
+    if not any(f.verdict in CLOSING for f in before):
+        before += still_settled(phase, sessions, plan, evidence, folder)
+    if any(f.verdict in CLOSING for f in before):
+        return Answer(findings=before, facts=Applied(applied=False))
+    if phase.baseline is None:
+        nothing = not_declared(Check.BASELINE_IS_APPLIED, name, "baseline")
+        return Answer(findings=(*before, nothing), facts=Applied(applied=True))
     try:
         seen = baseline_runs.apply(phase, sessions, plan, partial(_judge_result, phase, plan))
     except (RunbookError, psycopg.Error) as error:
-        failed = could_not_run(
-            Check.BASELINE_IS_APPLIED, name, baseline_of(phase).file, _wrapped(phase, error)
-        )
-        return Answer(findings=(confirmed, *dumped, failed), facts=Applied(applied=False))
+        failed = could_not_run(Check.BASELINE_IS_APPLIED, name, what, _wrapped(phase, error))
+        return Answer(findings=(*before, failed), facts=Applied(applied=False))
     return Answer(
-        findings=(confirmed, *dumped, *seen.made, judge_applied(name, baseline_of(phase).file, seen)),
+        findings=(*before, *seen.made, judge_applied(name, what, seen)),
         facts=Applied(applied=seen.stands, outcomes=seen.outcomes, transaction=plain(seen.done)),
         rows=_said(seen.outcomes),
     )
@@ -342,15 +285,6 @@ def _judge_result(phase: Phase, plan: Plan, catalog: Catalog) -> tuple[Finding, 
     name = baseline_of(phase).target
     made = judge_made(name, from_plain(plan.makes or ()), describe(catalog), plan.where)
     return (*check_schema(phase, name, catalog), made)
-
-
-def _require_dumps(phase: Phase, dumps: Mapping[str, Dump]) -> None:
-    missing = [t for t in phase.backup.targets if t not in dumps or not dumps[t].complete]
-    if missing:
-        raise MigrationError(
-            f"There is no whole backup of target {', '.join(missing)}, and without one nothing is planned.",
-            "Run the step backup first, in this run.",
-        )
 
 
 def _wrapped(phase: Phase, error: RunbookError | psycopg.Error) -> RunbookError:

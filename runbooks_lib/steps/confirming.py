@@ -39,14 +39,13 @@ def judge_confirmation(
 ) -> Finding:
     """Judge plan_is_confirmed: what was typed names the plan as it is now.
 
-    `plan` is the present plan, `planned` the kept one that `confirm` names. The catalogue may differ from it in one
-    case: this very `run` applied that plan, and was interrupted before it could say so;
-    then every object of the plan stands, and nothing is left to be changed.
+    `plan` is the present plan, `planned` the kept one that `confirm` names. Catalogue and migrations may differ from it
+    in one case: this very `run` applied that plan, and was interrupted before it could say so; then every object of the
+    plan stands, and nothing is left to be changed but migrations that are still to be settled as planned.
     """
     changed = changed_parts(planned.parts, plan.parts) if planned else ()
-    stands = all(each.would in (State.SAME, State.RUN) for each in plan.statements)
     ours = planned is not None and planned.run == run != ""
-    taken_up = ours and stands and [each.part for each in changed] == ["catalogue"]
+    taken_up = ours and _is_taken_up(plan, {each.part: each for each in changed})
     if planned is None:
         why = f"No plan of this archive is named {confirm}." if confirm else "Nothing is confirmed yet."
     else:
@@ -65,6 +64,14 @@ def judge_confirmation(
         verdict=Verdict.PASS if passed else Verdict.FAIL,
         hint="" if passed else hint,
     )
+
+
+def _is_taken_up(plan: Plan, changed: Mapping[str, Changed]) -> bool:
+    stands = all(each.would in (State.SAME, State.RUN) for each in plan.statements)
+    settled = changed.get("settlement")
+    fewer = settled is not None and (settled.now or {}).items() < (settled.was or {}).items()
+    begun = "catalogue" in changed and bool(plan.statements)
+    return stands and set(changed) <= {"catalogue", "settlement"} and (fewer or (begun and settled is None))
 
 
 def not_confirmed(target: str, wanted: str) -> Finding:

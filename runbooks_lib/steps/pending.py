@@ -19,7 +19,6 @@ from runbooks_lib.postgres.catalog.catalog import Key, Value
 from runbooks_lib.postgres.catalog.differences import from_plain
 from runbooks_lib.postgres.script.script import parse_script
 from runbooks_lib.postgres.session.connect import Sessions
-from runbooks_lib.prisma.proof import ObjectState
 
 JUDGED_LATER = "judged after apply; planned by step 3"
 # Of what kind, in a description of a catalogue, is that which a check looks at?
@@ -34,23 +33,26 @@ _LOOKS_AT: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """What is planned and not yet so: objects as they will be, the tables that get rows, and those declared empty."""
+    """What is planned and not yet so: objects as they will be, the tables that get rows, and those declared empty.
+
+    `deployed` are objects that migrations make or change which are still to be deployed.
+    """
 
     objects: Mapping[Key, Value] = field(default_factory=dict)
     filled: frozenset[str] = frozenset()
     empty: frozenset[str] = frozenset()
+    deployed: frozenset[Key] = frozenset()
 
     def makes_table(self, table: str) -> bool:
         """Return whether the table is still to be made."""
-        return ("relation", table) in self.objects
+        return ("relation", table) in self.objects or ("relation", table) in self.deployed
 
-    def still_makes(self, made: ObjectState) -> bool:
-        """Return whether the baseline is still to make this object, and just as the migrations make it."""
-        planned = self.objects.get((made.kind, made.name))
-        return not made.stands and planned is not None and made.would_stand(planned)
+    def with_deployed(self, keys: Iterable[Key]) -> Pending:
+        """Return this, and objects that are still to be deployed."""
+        return replace(self, deployed=self.deployed | frozenset(keys))
 
     def later(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
-        """Return the findings, with SKIP for those that fail only because the baseline has not been applied."""
+        """Return the findings, with SKIP for those that fail only because what is planned has not been done."""
         return tuple(judged_later(f) if self._explains(f) else f for f in findings)
 
     def _explains(self, finding: Finding) -> bool:
@@ -59,7 +61,8 @@ class Pending:
         if finding.check == Check.ROW_COUNT_IS:
             empty = self.makes_table(finding.object) and finding.object in self.empty
             return finding.object in self.filled or empty
-        return (_LOOKS_AT.get(finding.check, ""), finding.object) in self.objects
+        key = (_LOOKS_AT.get(finding.check, ""), finding.object)
+        return key in self.objects or key in self.deployed
 
 
 NOTHING_PENDING = Pending()
@@ -71,14 +74,20 @@ def pending_at(phase: Phase, sessions: Sessions, name: str, plan: Plan | None) -
     `plan` is one that this run has rehearsed and not applied.
     Raises ConnectionFailed when it cannot be told whose database it is.
     """
-    if plan is None or not shows_baseline(phase, sessions, name):
+    if plan is None:
         return NOTHING_PENDING
-    makes = from_plain(plan.makes or ())
-    return Pending(
-        objects={(kind, made): makes[kind, made] for kind, made in plan.pending},
-        filled=frozenset(each.object for each in plan.statements if each.kind == "row"),
-        empty=frozenset(table.name for table in phase.tables if table.rows == 0),
-    )
+    empty = frozenset(table.name for table in phase.tables if table.rows == 0)
+    pending = Pending(empty=empty)
+    if shows_baseline(phase, sessions, name):
+        makes = from_plain(plan.makes or ())
+        pending = Pending(
+            objects={(kind, made): makes[kind, made] for kind, made in plan.pending},
+            filled=frozenset(each.object for each in plan.statements if each.kind == "row"),
+            empty=empty,
+        )
+    if plan.to_come and phase.prisma and _shows(phase, sessions, name, phase.prisma.target):
+        pending = pending.with_deployed((kind, made) for kind, made in plan.to_come)
+    return pending
 
 
 def shows_baseline(phase: Phase, sessions: Sessions, name: str) -> bool:
@@ -86,8 +95,11 @@ def shows_baseline(phase: Phase, sessions: Sessions, name: str) -> bool:
 
     Raises ConnectionFailed when one of the two does not answer.
     """
-    target = phase.targets[name]
-    baseline = phase.targets.get(phase.baseline.target) if phase.baseline else None
+    return phase.baseline is not None and _shows(phase, sessions, name, phase.baseline.target)
+
+
+def _shows(phase: Phase, sessions: Sessions, name: str, written: str) -> bool:
+    target, baseline = phase.targets[name], phase.targets.get(written)
     if baseline is None or target.database != baseline.database:
         return False
     if name == baseline.name:

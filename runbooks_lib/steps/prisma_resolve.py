@@ -1,14 +1,14 @@
-"""Step 4, Prisma resolve: record in Prisma's history what the database already has. Prisma itself does the writing.
+"""Step 4, Prisma resolve: bring Prisma's history in line with what the database has. Prisma itself does the writing.
 
 Each function answers one question of `04_prisma_resolve.ipynb`. Prisma's own status is green on an empty database
 whose history was resolved, and after an edited migration; so the history is read and judged here as well, and the
-migrations are replayed in a scratch database and compared with what the target holds.
+migrations are replayed in a scratch database and compared, statement by statement, with what the target holds.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -28,67 +28,62 @@ from runbooks_lib.facts.writing import (
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run, judge
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.session.connect import Sessions
-from runbooks_lib.prisma.command import UP_TO_DATE, Prisma, aim, find_project
+from runbooks_lib.prisma.command import UP_TO_DATE, Prisma
 from runbooks_lib.prisma.history import CLEAN, TABLE
-from runbooks_lib.prisma.proof import ObjectState
+from runbooks_lib.prisma.settlement import DEPLOYED, Action
 from runbooks_lib.prisma.state import State
+from runbooks_lib.steps import prisma_look
+from runbooks_lib.steps.declared import not_asked
+from runbooks_lib.steps.pending import NOTHING_PENDING, Pending, pending_at
 from runbooks_lib.steps.prisma_agreement import judge_agreement, judge_answer
 from runbooks_lib.steps.prisma_findings import (
     PLAN_ONLY,
     by_check,
-    cannot_tell,
-    judge_objects,
+    judge_replay,
     judge_row,
-    judge_statements,
-    judge_table,
     judge_writing,
-    judged_next,
     not_judged,
-    nothing_made,
     prismas_lines,
-    still_pending,
-    would_record,
+    statements_of,
 )
-from runbooks_lib.steps.prisma_look import look_at, look_at_all, prove_target
-from runbooks_lib.steps.prisma_oddities import judge_oddities
+from runbooks_lib.steps.prisma_history import judge_history, judge_table
+from runbooks_lib.steps.prisma_look import (
+    Proved,
+    look_at,
+    look_at_all,
+    named,
+    prove_target,
+    section,
+)
+from runbooks_lib.steps.prisma_writing import ACTED, carry_out, commands, judge_recorded, would_be_recorded
 from runbooks_lib.steps.schema_checks import check_schema
+from runbooks_lib.steps.settlement_findings import data_facts, judge_data, judge_extras, judge_objects
+from runbooks_lib.steps.settling import judge_settlement, to_come
 from runbooks_lib.steps.way_back import way_back
 
-ALREADY_APPLIED = "P3008"
+
+def command_line(phase: Phase, sessions: Sessions) -> Prisma | None:
+    """Return the Prisma that this step asks, see `prisma_look`; None where the phase has no Prisma section."""
+    return prisma_look.command_line(phase, sessions) if phase.prisma else None
 
 
-def command_line(phase: Phase, sessions: Sessions) -> Prisma:
-    """Return the Prisma of the project that RUNBOOKS_PRISMA_PROJECT names, aimed at the migration's target.
-
-    Nothing is started yet. The address is made in memory from the guarded session each time Prisma is started.
-    Raises PreconditionFailed when the project, Prisma or Node.js is missing.
-    """
-    return Prisma(find_project(), lambda: aim(sessions.read(phase.migration.target)))
+def target(phase: Phase) -> str:
+    """Return the target whose history is brought in line; empty where the phase has no Prisma section."""
+    return phase.prisma.target if phase.prisma else ""
 
 
-def history(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
+def history(phase: Phase, sessions: Sessions, *, prisma: Prisma | None) -> Answer:
     """Compare `_prisma_migrations` with the migrations folder: pending, edited, failed, extra, lost.
 
     Reads the table and the folder; writes nothing. Facts: the history and the rows.
     """
-    name, migration = phase.migration.target, phase.migration.name
+    if phase.prisma is None or prisma is None:
+        return not_asked(phase, Check.HISTORY_IS_CLEAN)
     try:
         state = look_at(phase, sessions, prisma)
+        findings = judge_history(phase, state, prisma.project.migrations)
     except RunbookError as error:
-        return Answer(findings=(could_not_run(Check.HISTORY_IS_CLEAN, name, TABLE, error),))
-    findings = (
-        judge_table(name, state),
-        judge(
-            Check.MIGRATION_IS_IN_FOLDER,
-            name,
-            migration,
-            have="there" if any(f.name == migration for f in state.files) else "absent",
-            want="there",
-            hint="The project's prisma/migrations lacks the folder of this name: wrong project, or wrong branch?",
-        ),
-        *_judge_names(name, migration, state),
-        *judge_oddities(name, state),
-    )
+        return Answer(findings=(could_not_run(Check.HISTORY_IS_CLEAN, section(phase).target, TABLE, error),))
     table = tuple(
         {"migration": f.name, "recorded": state.recorded(f.name), "checksum": (f.checksum or "lost")[:16]}
         for f in state.files
@@ -97,42 +92,15 @@ def history(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
     return Answer(findings=findings, facts=facts, rows=table)
 
 
-def _judge_names(target: str, migration: str, state: State) -> Iterator[Finding]:
-    """Judge, of every kind of difference between the history and the folder, that no migration has it."""
-    found = state.history
-    ours_failed = found.failed == (migration,) and state.failed(migration)
-    others = tuple(pending for pending in found.pending if pending != migration)
-    mend = "Mend what failed, then prisma migrate resolve --rolled-back NAME."
-    settled = "This step settles it below: its objects all stand, or none does, or you have to mend them."
-    edited = "The file changed after it was applied: restore it from Git."
-    extra = "The database has a migration that the folder lacks: wrong branch?"
-    lost = "Its migration.sql is missing: restore the folder from Git."
-    pending = "Deploy or resolve it first; this phase records one migration."
-    for check, names, hint in (
-        (Check.NO_MIGRATION_IS_EDITED, found.edited, edited),
-        (Check.NO_MIGRATION_HAS_FAILED, found.failed, settled if ours_failed else mend),
-        (Check.NO_MIGRATION_IS_EXTRA, found.extra, extra),
-        (Check.NO_MIGRATION_IS_LOST, found.lost, lost),
-        (Check.NO_OTHER_MIGRATION_IS_PENDING, others, pending),
-    ):
-        yield judge(
-            check,
-            target,
-            "migrations",
-            have=", ".join(names) or "none",
-            want="none",
-            hint=hint,
-            blocking=not (ours_failed and check is Check.NO_MIGRATION_HAS_FAILED),
-        )
-
-
-def status(phase: Phase, sessions: Sessions, *, prisma: Prisma) -> Answer:
+def status(phase: Phase, sessions: Sessions, *, prisma: Prisma | None) -> Answer:
     """Ask Prisma itself, before anything is recorded: `prisma migrate status`.
 
     Prisma is not started where it would create a schema. Facts: Prisma's version, its engine and its words. An
     error code is ERROR; pending migrations are expected here.
     """
-    name = phase.migration.target
+    if phase.prisma is None or prisma is None:
+        return not_asked(phase, Check.PRISMA_ANSWERS)
+    name = section(phase).target
     try:
         state = look_at(phase, sessions, prisma)
         said = prisma.status(state=state.digest)
@@ -147,53 +115,52 @@ def live_schema(
     phase: Phase,
     sessions: Sessions,
     *,
-    prisma: Prisma,
+    prisma: Prisma | None,
     planned: Plan | None = None,
     dump: Path | None = None,
     superuser_objects: Sequence[str] = (),
 ) -> Answer:
-    """Compare every object that the recorded migrations make with what the database holds.
+    """Compare every object that the migrations make with what the database holds, in one proof over all of them.
 
-    The applied migrations and the phase's own are replayed in a scratch database; the target is only read. Where the
-    phase's own is recorded as failed, its objects are judged by `resolve`. `planned` is a plan that was
-    only rehearsed: what it is to make for a migration that is not recorded yet is SKIP. `dump` is this run's dump of
-    the target's schema, for what the migrations need and do not make; `superuser_objects` are made there as they are
-    allowed. Statements whose effect no catalogue shows are OPEN, listed by migration.
+    All migrations of the folder are replayed in a scratch database; the target is only read. What those that are not
+    recorded and were not run would make is SKIP. `planned` is a plan that was only rehearsed: what it is to make for a
+    migration that is not recorded yet is SKIP. `dump` is this run's dump of the target's schema, for what the
+    migrations need and do not make; `superuser_objects` are made there as they are allowed. Statements whose effect
+    no catalogue shows are asked for rows, else OPEN; so is what no migration makes.
     Facts: what was replayed and compared, which objects are `different`, which of them are `planned`, and which
     statements are `not_judged`.
     """
-    name, migration = phase.migration.target, phase.migration.name
+    if phase.prisma is None or prisma is None:
+        return not_asked(phase, Check.MIGRATION_OBJECTS_STAND)
+    name = section(phase).target
     try:
-        state, live, like = look_at_all(phase, sessions, prisma)
-        proof = prove_target(phase, sessions, state, live, like, dump, superuser_objects)
-        pending = still_pending(phase, sessions, state, planned)
+        proved = _prove(phase, sessions, prisma, planned, dump, superuser_objects)
     except RunbookError as error:
-        return Answer(findings=(could_not_run(Check.MIGRATION_OBJECTS_STAND, name, migration, error),))
-    failed = state.failed(migration)
-    own = () if failed else proof.own
-    judged = (*own, *proof.others)
-    told = [each for each in proof.migrations if not (failed and each == migration)]
-    findings = [
-        *judge_objects(name, own, pending),
-        *judge_objects(name, proof.others),
-        *judge_statements(name, proof, told),
-    ]
-    if failed:
-        findings.append(judged_next(name, migration, len(proof.own)))
-    counts = Counter(state.kind for state in judged)
-    standing = Counter(state.kind for state in judged if state.stands)
+        return Answer(findings=(could_not_run(Check.MIGRATION_OBJECTS_STAND, name, "migrations", error),))
+    settlement = proved.settlement
+    others = frozenset(settlement.with_action(Action.LEFT))
+    findings = (
+        *judge_objects(name, settlement.objects, phase, others=others),
+        *judge_replay(name, proved),
+        *judge_data(name, settlement.migrations),
+        *judge_extras(name, settlement.extras, phase),
+    )
+    counts = Counter(each.kind for each in settlement.objects)
+    standing = Counter(each.kind for each in settlement.objects if each.stands and not each.to_come)
     return Answer(
-        findings=tuple(findings) or (nothing_made(name, migration),),
+        findings=findings,
         facts=LiveSchema(
-            migrations=proof.migrations,
-            scratch_version=proof.server_version,
-            objects=len(judged),
-            different=tuple(state.label for state in judged if not state.stands),
-            planned=tuple(state.label for state in own if pending.still_makes(state)),
-            statements=sum(len(ran.statements) for ran in proof.ran.values()),
-            not_judged=not_judged(proof),
-            borrowed=proof.borrowed,
-            lacking=proof.lacking,
+            migrations=tuple(ran.name for ran in proved.replayed.scripts),
+            scratch_version=proved.replayed.server_version,
+            objects=len(settlement.objects),
+            different=tuple(each.label for each in settlement.objects if not each.stands),
+            planned=tuple(each.label for each in settlement.objects if each.planned or each.to_come),
+            extras=tuple(f"{kind} {named}" for kind, named in settlement.extras),
+            statements=statements_of(proved.replayed),
+            not_judged=not_judged(proved),
+            data={each.migration: data_facts(each.data) for each in settlement.migrations if each.data},
+            borrowed=proved.replayed.borrowed,
+            lacking=proved.replayed.lacking,
         ),
         rows=tuple(
             {"objects": kind, "made by the migrations": counts[kind], "stand": standing[kind]}
@@ -206,7 +173,7 @@ def resolve(
     phase: Phase,
     sessions: Sessions,
     *,
-    prisma: Prisma,
+    prisma: Prisma | None,
     plan: Plan | None,
     planned: Plan | None = None,
     dump: Path | None = None,
@@ -215,67 +182,119 @@ def resolve(
     recorded: Evidence | None = None,
     folder: Path | None = None,
 ) -> Answer:
-    """Record the migration as applied, by `prisma migrate resolve --applied NAME`, if the database has its objects.
+    """Settle each migration, by Prisma itself: recorded where all of it stands, deployed where nothing of it does.
 
-    Refused, without starting Prisma, unless every declared object stands as declared and every object that the
-    migration makes, changes or removes is as after it. Already recorded with the same checksum is success. A migration
-    that failed is recorded as applied when all its objects stand, and as rolled back when none does; half-way
-    nothing is run. Writes through Prisma, only with apply=True, under the `plan` that this run has applied (None
-    without one), and while the dumps that the run has `recorded` lie in `folder` as they were. What a plan that
-    was only rehearsed (`planned`) is to make is SKIP. Facts: `command`, `recorded`, `already`, its words.
+    Refused, without starting Prisma, where one stands in part, or an object is not as the migrations that were run
+    make it. A migration that failed is recorded as applied when all of it stands, and taken back and deployed when
+    nothing does. Already recorded with the same checksum is success. Writes through Prisma, only with apply=True, under
+    the `plan` that this run has applied (None without one), and while the dumps that the run has `recorded` lie in
+    `folder` as they were. What a plan that was only rehearsed (`planned`) is to make is SKIP. Afterwards everything is
+    read back, and compared again. Facts: `commands`, `recorded`, `already`, what was settled, and Prisma's words.
     """
-    name, migration = phase.migration.target, phase.migration.name
-    command = f"prisma migrate resolve --applied {migration}"
-    facts = Resolved(command=command, recorded=False, already=False)
+    if phase.prisma is None or prisma is None:
+        return not_asked(phase, Check.MIGRATION_IS_RECORDED)
+    name, facts = section(phase).target, Resolved(recorded=False, already=False)
     dumped = way_back(phase, folder, recorded) if apply else ()
     if any(f.verdict in CLOSING for f in dumped):
         return by_check(dumped, facts)
     try:
-        state, live, like = look_at_all(phase, sessions, prisma)
-        pending = still_pending(phase, sessions, state, None if apply else planned)
-        evidence = (judge_table(name, state), *pending.later(check_schema(phase, name, live)))
-        if migration in state.history.applied:
-            return by_check((*evidence, judge_row(phase, state)), replace(facts, already=True))
-        try:
-            proof = prove_target(phase, sessions, state, live, like, dump, superuser_objects)
-        except RunbookError as error:
-            unproved = could_not_run(Check.MIGRATION_OBJECTS_STAND, name, migration, error)
-            return by_check((*evidence, unproved), facts)
-        own, failed = proof.own, state.failed(migration)
-        made = (*judge_objects(name, own, pending), *judge_statements(name, proof, [migration]))
-        evidence += made or (nothing_made(name, migration),)
-        if failed and not own:
-            return by_check((*evidence, cannot_tell(name, migration)), facts)
-        if failed and not all(made.stands or pending.still_makes(made) for made in own):
-            return _settle(phase, sessions, prisma, state, own, evidence, plan=plan, apply=apply)
+        proved = _prove(phase, sessions, prisma, None if apply else planned, dump, superuser_objects)
+        pending = _pending(phase, sessions, None if apply else planned).with_deployed(to_come(proved))
+        ours = named(phase, proved.looked.state)
+        told = commands(proved.settlement)
+        facts = replace(facts, commands=told, command=told[0] if told else None)
+        evidence = (
+            judge_table(name, proved.looked.state),
+            *pending.later(check_schema(phase, name, proved.looked.catalog)),
+            *judge_settlement(phase, proved),
+        )
         if any(f.verdict in CLOSING for f in evidence):
             return by_check(evidence, facts)
+        if not told:
+            rows = tuple(judge_row(name, proved.looked.state, each) for each in ours)
+            return by_check((*evidence, *rows), replace(facts, already=True))
         if not apply:
-            would = would_record(name, migration, command, failed=failed)
-            return by_check((*evidence, would), facts)
-        allowed = judge_writing(phase, sessions, state, plan)
+            return by_check((*evidence, *would_be_recorded(phase, proved.settlement)), facts)
+        allowed = judge_writing(phase, sessions, proved, plan)
         if any(f.verdict in CLOSING for f in allowed):
             return by_check((*evidence, *allowed), facts)
-        return _record(phase, sessions, prisma, (*evidence, *allowed), facts, failed=failed)
+        return _write(phase, sessions, prisma, proved, (*evidence, *allowed), dump, superuser_objects)
     except RunbookError as error:
         return Answer(
-            findings=(could_not_run(Check.MIGRATION_IS_RECORDED, name, migration, error),), facts=facts
+            findings=(could_not_run(Check.MIGRATION_IS_RECORDED, name, "migrations", error),), facts=facts
         )
 
 
-def confirm(phase: Phase, sessions: Sessions, *, prisma: Prisma, apply: bool) -> Answer:
-    """Check what was recorded: the row read back, the whole history clean, and Prisma's own words.
+def _write(
+    phase: Phase,
+    sessions: Sessions,
+    prisma: Prisma,
+    proved: Proved,
+    evidence: tuple[Finding, ...],
+    dump: Path | None,
+    superuser_objects: Sequence[str],
+) -> Answer:
+    """Carry the settlement out, read back what was recorded, and compare the database once more."""
+    name, before = section(phase).target, proved.looked.state
+    facts, written = carry_out(phase, prisma, proved.settlement, creates=before.rows is None)
+    try:
+        after = _prove(phase, sessions, prisma, None, dump, superuser_objects)
+    except RunbookError as error:
+        failed = could_not_run(Check.MIGRATION_IS_RECORDED, name, "migrations", error)
+        return Answer(findings=(*evidence, failed), facts=facts)
+    state, settlement = after.looked.state, proved.settlement
+    done = {each for each in settlement.with_action(*ACTED) if state.recorded(each) == "applied"}
+    findings = (
+        *evidence,
+        *judge_recorded(phase, settlement, state, written.said),
+        *(judge_row(name, state, each) for each in settlement.with_action(*ACTED) if each in done),
+        *(f for f in judge_settlement(phase, after) if f.verdict in CLOSING),
+    )
+    facts = replace(
+        facts,
+        settled=tuple(each for each in settlement.with_action(Action.RESOLVE_APPLIED) if each in done),
+        taken_back=tuple(
+            each for each in settlement.with_action(Action.ROLL_BACK_AND_DEPLOY) if each in written.done
+        ),
+        deployed=tuple(each for each in settlement.with_action(*DEPLOYED) if each in done),
+    )
+    return Answer(findings=findings, facts=facts, rows=prismas_lines(*written.said))
 
-    Reads the table and runs `prisma migrate status`; writes nothing. Facts: Prisma's words and the row.
+
+def _prove(
+    phase: Phase,
+    sessions: Sessions,
+    prisma: Prisma,
+    planned: Plan | None,
+    dump: Path | None,
+    superuser_objects: Sequence[str],
+) -> Proved:
+    looked = look_at_all(phase, sessions, prisma)
+    pending = _pending(phase, sessions, planned)
+    return prove_target(phase, sessions, looked, dump, superuser_objects, pending.objects)
+
+
+def _pending(phase: Phase, sessions: Sessions, planned: Plan | None) -> Pending:
+    return pending_at(phase, sessions, section(phase).target, planned) if planned else NOTHING_PENDING
+
+
+def confirm(phase: Phase, sessions: Sessions, *, prisma: Prisma | None, apply: bool) -> Answer:
+    """Check what was recorded: the rows read back, the whole history clean, and Prisma's own words.
+
+    Reads the table and runs `prisma migrate status`; writes nothing. Migrations that the phase does not name may be
+    pending still: OPEN. Facts: Prisma's words and the rows.
     """
-    name, migration = phase.migration.target, phase.migration.name
+    if phase.prisma is None or prisma is None:
+        return not_asked(phase, Check.PRISMA_IS_UP_TO_DATE)
+    name = section(phase).target
     try:
         state = look_at(phase, sessions, prisma)
-        if not apply and migration not in state.history.applied:
+        ours = named(phase, state)
+        if not apply and not set(ours) <= set(state.history.applied):
             skipped = Finding(
                 check=Check.PRISMA_IS_UP_TO_DATE,
                 target=name,
-                object=migration,
+                object=ours[0] if len(ours) == 1 else "migrations",
                 have=PLAN_ONLY,
                 want=UP_TO_DATE,
                 verdict=Verdict.SKIP,
@@ -283,9 +302,10 @@ def confirm(phase: Phase, sessions: Sessions, *, prisma: Prisma, apply: bool) ->
             return Answer(findings=(skipped,))
         said = prisma.status(state=state.digest)
     except RunbookError as error:
-        return Answer(findings=(could_not_run(Check.PRISMA_IS_UP_TO_DATE, name, migration, error),))
+        return Answer(findings=(could_not_run(Check.PRISMA_IS_UP_TO_DATE, name, "migrations", error),))
+    others_only = _is_clean_but_for_others(phase, state, ours)
     findings = (
-        judge_row(phase, state),
+        *(judge_row(name, state, each) for each in ours),
         judge(
             Check.HISTORY_IS_CLEAN,
             name,
@@ -293,6 +313,7 @@ def confirm(phase: Phase, sessions: Sessions, *, prisma: Prisma, apply: bool) ->
             have=state.history.summary,
             want=CLEAN,
             hint="See the first question of this step: which migration, and what to do.",
+            blocking=not others_only,
         ),
         judge(
             Check.PRISMA_IS_UP_TO_DATE,
@@ -301,90 +322,23 @@ def confirm(phase: Phase, sessions: Sessions, *, prisma: Prisma, apply: bool) ->
             have=UP_TO_DATE if said.up_to_date else said.last_words,
             want=UP_TO_DATE,
             hint="Prisma sees it otherwise: read its words above.",
+            blocking=not others_only,
         ),
         *judge_agreement(name, prisma, state, said),
     )
-    row = state.row(migration)
-    found = RecordedRow(checksum=row.checksum, finished_at=str(row.finished_at)) if row else None
-    facts = PrismaConfirmed(said=said, row=found)
+    rows = tuple(
+        RecordedRow(checksum=row.checksum, finished_at=str(row.finished_at), migration=each)
+        for each in ours
+        if (row := state.row(each))
+    )
+    facts = PrismaConfirmed(said=said, row=rows[-1] if rows else None, rows=rows)
     return Answer(findings=findings, facts=facts, rows=prismas_lines(said))
 
 
-def _record(
-    phase: Phase,
-    sessions: Sessions,
-    prisma: Prisma,
-    evidence: tuple[Finding, ...],
-    facts: Resolved,
-    *,
-    failed: bool,
-) -> Answer:
-    """Let Prisma record the migration as applied, and read the row back: P3008 is success only for this very file."""
-    name, migration = phase.migration.target, phase.migration.name
-    said = prisma.resolve_applied(migration)
-    facts = replace(facts, recorded=said.exit_code == 0, said=said)
-    try:
-        state = look_at(phase, sessions, prisma)
-    except RunbookError as error:
-        return Answer(
-            findings=(could_not_run(Check.MIGRATION_IS_RECORDED, name, migration, error),), facts=facts
-        )
-    recorded = said.exit_code == 0 or said.code == ALREADY_APPLIED
-    wanted = "recorded; its failed attempt is marked as rolled back" if failed else "recorded"
-    finding = judge(
-        Check.MIGRATION_IS_RECORDED,
-        name,
-        migration,
-        have=wanted if recorded else f"exit code {said.exit_code}: {said.last_words}",
-        want=wanted,
-        hint="Read what Prisma says above; nothing was recorded.",
-    )
-    read_back = (judge_row(phase, state),) if recorded else ()
-    return Answer(findings=(*evidence, finding, *read_back), facts=facts, rows=prismas_lines(said))
-
-
-def _settle(
-    phase: Phase,
-    sessions: Sessions,
-    prisma: Prisma,
-    state: State,
-    own: tuple[ObjectState, ...],
-    evidence: tuple[Finding, ...],
-    *,
-    plan: Plan | None,
-    apply: bool,
-) -> Answer:
-    """Settle a failed migration whose objects do not all stand: take it back when none does, else run nothing.
-
-    The answer is FAIL in any case: what the phase wants is not there.
-    """
-    name, migration = phase.migration.target, phase.migration.name
-    command = f"prisma migrate resolve --rolled-back {migration}"
-    facts = Resolved(command=command, recorded=False, already=False, rolled_back=False)
-
-    def failed(have: str, hint: str) -> Finding:
-        return judge(Check.MIGRATION_IS_RECORDED, name, migration, have=have, want="recorded", hint=hint)
-
-    if not all(made.untouched for made in own):
-        stand = ", ".join(made.label for made in own if made.stands) or "none"
-        others = ", ".join(made.label for made in own if not made.stands)
-        words = f"failed half-way; as after it: {stand}; not so: {others}"
-        hint = "Nothing was run. Finish what is missing or undo what is there, by hand; then run this step again."
-        return by_check((*evidence, failed(words, hint)), facts)
-    deploy = "then deploy it (prisma migrate deploy) and run this step again"
-    if not apply:
-        words = "failed, and the database has nothing of it"
-        return by_check((*evidence, failed(words, f"With --apply this runs: {command}; {deploy}.")), facts)
-    allowed = judge_writing(phase, sessions, state, plan)
-    if any(f.verdict in CLOSING for f in allowed):
-        return by_check((*evidence, *allowed), facts)
-    said = prisma.resolve_rolled_back(migration)
-    taken_back = look_at(phase, sessions, prisma).recorded(migration) == "rolled back"
-    words = (
-        "failed, and now marked as rolled back by Prisma; the database has nothing of it"
-        if taken_back
-        else f"failed; exit code {said.exit_code}: {said.last_words}"
-    )
-    finding = failed(words, f"Mend what made it fail, {deploy}.")
-    facts = replace(facts, rolled_back=taken_back, said=said)
-    return Answer(findings=(*evidence, *allowed, finding), facts=facts, rows=prismas_lines(said))
+def _is_clean_but_for_others(phase: Phase, state: State, ours: Sequence[str]) -> bool:
+    """Return whether nothing is wrong with a history but that others are pending, or are accepted."""
+    found = state.history
+    accepted = {each.migration for each in section(phase).accept}
+    pending = set(found.pending) | set(found.rolled_back)
+    blemished = found.edited or found.failed or found.lost or set(found.extra) - accepted
+    return found.table_exists and not blemished and not pending & set(ours)

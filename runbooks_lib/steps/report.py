@@ -61,7 +61,7 @@ def last_look(
     rehearsed (`planned`) is to change.
     Facts: per target what inspection.describe returns, and per standby its Lag.
     """
-    schema = evidence.facts(RecordedHistory).schema
+    history = evidence.facts(RecordedHistory)
     findings: list[Finding] = []
     facts: dict[str, Held] = {}
     lags: dict[str, Lag] = {}
@@ -74,7 +74,7 @@ def last_look(
                 name,
                 target,
                 applied=evidence.applied,
-                schema=schema,
+                history=history,
                 facts=facts,
                 lags=lags,
                 own=own,
@@ -97,7 +97,7 @@ def _look_at(
     target: Target,
     *,
     applied: bool,
-    schema: str,
+    history: RecordedHistory,
     facts: dict[str, Held],
     lags: dict[str, Lag],
     own: Collection[Key],
@@ -109,29 +109,37 @@ def _look_at(
     found, facts[name] = inspect(phase, sessions, name, target, created_by=pending, own=own)
     yield from (_not_created(f) if f.note is Note.ABSENT else f for f in found)
     if phase.prisma and target.database == phase.targets[phase.prisma.target].database:
-        yield _recorded(phase, sessions, name, schema=schema, applied=applied)
+        yield from _recorded(phase, sessions, name, history=history, applied=applied)
 
 
 def _not_created(finding: Finding) -> Finding:
     return replace(finding, have=PLAN_ONLY, verdict=Verdict.SKIP, note=Note.NOTHING)
 
 
-def _recorded(phase: Phase, sessions: Sessions, name: str, *, schema: str, applied: bool) -> Finding:
+def _recorded(
+    phase: Phase, sessions: Sessions, name: str, *, history: RecordedHistory, applied: bool
+) -> Iterator[Finding]:
+    """Judge of each migration that the phase settles whether it is recorded; all that are, in one finding."""
     try:
         with sessions.snapshot(name) as conn:
-            rows = read_rows(conn, schema=schema)
+            rows = read_rows(conn, schema=history.schema)
     except RunbookError as error:
-        return could_not_run(Check.MIGRATION_IS_RECORDED, name, phase.migration.name, error)
-    there = any(row.name == phase.migration.name and row.applied for row in rows or ())
-    finding = judge(
-        Check.MIGRATION_IS_RECORDED,
-        name,
-        phase.migration.name,
-        have="recorded" if there else "not recorded",
-        want="recorded",
-        hint="Step prisma_resolve recorded it and it is gone, or the standby has not replayed it.",
-    )
-    return finding if there or applied else replace(finding, have=PLAN_ONLY, verdict=Verdict.SKIP)
+        yield could_not_run(Check.MIGRATION_IS_RECORDED, name, "migrations", error)
+        return
+    found = history.history
+    there = {row.name for row in rows or () if row.applied}
+    every = (*found.applied, *(each for each in found.pending if each not in found.applied)) if found else ()
+    for migration in (phase.prisma.settle if phase.prisma else None) or every:
+        finding = judge(
+            Check.MIGRATION_IS_RECORDED,
+            name,
+            migration,
+            have="recorded" if migration in there else "not recorded",
+            want="recorded",
+            hint="Step prisma_resolve recorded it and it is gone, or the standby has not replayed it.",
+        )
+        skips = migration not in there and not applied
+        yield replace(finding, have=PLAN_ONLY, verdict=Verdict.SKIP) if skips else finding
 
 
 def sign_off(

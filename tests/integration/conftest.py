@@ -13,15 +13,18 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from runbooks_lib.errors import RunbookError
 from runbooks_lib.facts.writing import Plan
 from runbooks_lib.findings import CLOSING, Answer
 from runbooks_lib.lab.lab import Lab, running
-from runbooks_lib.phase import Phase, load_phase
+from runbooks_lib.phase import Ignored, Phase, Schema, load_phase
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.prisma.command import CliResult, Prisma
 from runbooks_lib.prisma.history import folder_digest, read_folder
 from runbooks_lib.prisma.url import DatabaseUrl, aim
 from runbooks_lib.steps import prisma_resolve
+from runbooks_lib.steps.prisma_look import look_at_all, prove_target
+from runbooks_lib.steps.settlement_findings import to_be_done
 
 from . import prisma7 as prisma7_packages
 
@@ -48,6 +51,7 @@ class Place:
     project: Path
     service: str = "keybuzz_leader"
     migration: str = PHASE.migration.name
+    ignored: tuple[Ignored, ...] = ()
     declared: bool = True  # False: the phase declares no object, so that only the migrations are judged
     wrong: dict[str, Any] = field(default_factory=dict)  # what of the address is wrong
 
@@ -59,6 +63,7 @@ class Place:
             PHASE,
             **nothing,
             targets={**PHASE.targets, "leader": leader},
+            schema=Schema(ignore=self.ignored),
             prisma=replace(PHASE.prisma, settle=(self.migration,)),
         )
 
@@ -113,9 +118,9 @@ class Place:
 
     def ask(self, question: str, prisma: Prisma, *, apply: bool = False) -> Answer:
         options: dict[str, Any] = {"apply": apply} if question in ("resolve", "confirm") else {}
-        if question == "resolve":
-            options["plan"] = Plan(parts={"prisma": folder_digest(read_folder(prisma.project.folder))})
         with Sessions(self.phase.targets, application_name="runbooks test") as sessions:
+            if question == "resolve":
+                options["plan"] = confirmed(self.phase, sessions, prisma)
             answer: Answer = getattr(prisma_resolve, question)(self.phase, sessions, prisma=prisma, **options)
         return answer
 
@@ -128,6 +133,16 @@ class Place:
             if answer.verdict in CLOSING:
                 break
         return question, answer
+
+
+def confirmed(phase: Phase, sessions: Sessions, prisma: Prisma) -> Plan:
+    """The part that matters to step 4 of a plan that the run has confirmed and applied."""
+    try:
+        looked = look_at_all(phase, sessions, prisma)
+        settlement = prove_target(phase, sessions, looked, None, ()).settlement
+    except RunbookError:
+        return Plan(parts={"prisma": "", "settlement": {}})
+    return Plan(parts={"prisma": folder_digest(looked.state.files), "settlement": to_be_done(settlement)})
 
 
 @pytest.fixture(scope="session")

@@ -19,10 +19,12 @@ from runbooks_lib.findings import Answer, Finding, Verdict, gate
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Enum, Index, Phase, Table, load_phase
 from runbooks_lib.postgres.session.connect import Sessions
-from runbooks_lib.prisma.command import CliResult, Prisma, aim, find_project
-from runbooks_lib.prisma.history import folder_digest, read_folder, read_rows
+from runbooks_lib.prisma.command import Prisma, Written, aim, find_project
+from runbooks_lib.prisma.history import read_folder, read_rows
 from runbooks_lib.steps import prisma_resolve
 from runbooks_lib.typed import plain
+
+from .conftest import confirmed
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 FIRST = "20251210093000_init_amazon_inbound"
@@ -37,13 +39,10 @@ def ask(name: str, phase: Phase = PHASE, *, prisma: Prisma | None = None, **opti
     with Sessions(phase.targets) as sessions:
         prisma = prisma or prisma_resolve.command_line(phase, sessions)
         if name == "resolve":
-            options.setdefault("plan", confirmed(prisma))
+            assert prisma is not None
+            if "plan" not in options:
+                options["plan"] = confirmed(phase, sessions, prisma)
         return question(phase, sessions, prisma=prisma, **{**OPTIONS.get(name, {}), **options})
-
-
-def confirmed(prisma: Prisma) -> Plan:
-    """The part that matters here of a plan that the run has confirmed and applied."""
-    return Plan(parts={"prisma": folder_digest(read_folder(prisma.project.folder))})
 
 
 def of(answer: Answer, check: str) -> Finding:
@@ -96,6 +95,20 @@ def test_without_a_confirmed_plan_prisma_is_not_started(plan: Plan | None, words
     assert answer.facts.said is None
     assert recorded() == before
     assert bad(ask("resolve", plan=plan, apply=False)) == []  # a plan only needs none
+
+
+@pytest.mark.usefixtures("lab")
+def test_a_migration_that_is_to_be_settled_otherwise_than_planned_is_not() -> None:
+    with Sessions(PHASE.targets) as sessions:
+        prisma = prisma_resolve.command_line(PHASE, sessions)
+        assert prisma is not None
+        planned = confirmed(PHASE, sessions, prisma)
+    other = Plan(parts={**planned.parts, "settlement": {NAME: "prisma migrate deploy"}})
+    answer = ask("resolve", plan=other)
+    assert bad(answer) == [("plan_is_confirmed", "confirmation", "FAIL")]
+    assert (
+        f"this has changed: {NAME} (prisma migrate resolve --applied)" in of(answer, "plan_is_confirmed").have
+    )
 
 
 @pytest.mark.usefixtures("lab")
@@ -201,11 +214,7 @@ def test_resolve_is_refused_without_the_objects(
     phase = replace(PHASE, **{"indexes": (), **change}) if "tables" in change else replace(PHASE, **change)
     answer = ask("resolve", phase)
     assert (check, object, "FAIL") in bad(answer)
-    assert plain(answer.facts) == {
-        "command": f"prisma migrate resolve --applied {NAME}",
-        "recorded": False,
-        "already": False,
-    }
+    assert (answer.facts.recorded, answer.facts.already, answer.facts.said) == (False, False, None)
     assert recorded() == [FIRST]
 
 
@@ -213,19 +222,18 @@ def test_resolve_is_refused_without_the_objects(
 def test_a_folder_without_the_phases_migration() -> None:
     phase = replace(PHASE, prisma=replace(PHASE.prisma, settle=("20260101000000_not_there",)))
     answer = ask("history", phase)
-    assert bad(answer) == [
-        ("migration_is_in_folder", "20260101000000_not_there", "FAIL"),
-        ("no_other_migration_is_pending", "migrations", "FAIL"),
-    ]
-    assert of(answer, "no_other_migration_is_pending").have == NAME
+    assert bad(answer) == [("migration_is_in_folder", "20260101000000_not_there", "FAIL")]
+    other = of(answer, "no_other_migration_is_pending")
+    assert (other.verdict, other.have) == (Verdict.OPEN, NAME)
 
 
 @pytest.mark.usefixtures("lab")
 def test_a_database_that_prisma_never_managed() -> None:
     phase = aimed_at("keybuzz_legacy", "keybuzz")
-    answer = ask("history", phase)
-    assert ("has_table", "public._prisma_migrations", "FAIL") in bad(answer)
-    assert ("has_table", "public.MarketplaceConnection", "FAIL") in bad(ask("resolve", phase))
+    assert of(ask("history", phase), "has_table").verdict is Verdict.SKIP  # Prisma would make it
+    closing = bad(ask("resolve", phase))
+    assert ("has_table", "public._prisma_migrations", "FAIL") in closing  # and nothing says that it may
+    assert ("has_table", "public.MarketplaceConnection", "FAIL") in closing
 
 
 # --- what cannot be asked ---------------------------------------------------------------------------------------
@@ -328,10 +336,10 @@ class Raced(Prisma):
 
     admin: psycopg.Connection[Any]
 
-    def resolve_applied(self, name: str) -> CliResult:
-        script = next(f for f in read_folder(self.project.folder) if f.name == name)
-        insert(self.admin, name, checksum=script.checksum or "")
-        return super().resolve_applied(name)
+    def resolve(self, *names: Any, **options: Any) -> Written:
+        script = next(f for f in read_folder(self.project.folder) if f.name == NAME)
+        insert(self.admin, NAME, checksum=script.checksum or "")
+        return super().resolve(*names, **options)
 
 
 def insert(
@@ -386,7 +394,7 @@ def test_recorded_by_prisma_and_confirmed_then_every_way_it_can_go_wrong(
 
     script.unlink()
     assert bad(ask("history")) == [("no_migration_is_lost", "migrations", "FAIL")]
-    assert "lost" in of(ask("resolve"), "migration_is_applied").have
+    assert f"no migration.sql of {NAME}" in of(ask("resolve"), "migration_is_recorded").have
     script.write_text(original)
     assert bad(ask("history")) == []
 
@@ -404,13 +412,17 @@ def test_recorded_by_prisma_and_confirmed_then_every_way_it_can_go_wrong(
     assert bad(ask("history")) == [("no_migration_has_failed", "migrations", "FAIL")]
     admin.execute("UPDATE _prisma_migrations SET finished_at = now(), rolled_back_at = now()")
     answer = ask("history")
-    assert bad(answer) == [("no_other_migration_is_pending", "migrations", "FAIL")]
+    assert bad(answer) == []
+    assert of(answer, "no_other_migration_is_pending").have == FIRST
     assert [row["recorded"] for row in answer.rows] == ["rolled back", "rolled back"]
     admin.execute("UPDATE _prisma_migrations SET rolled_back_at = NULL")
 
     admin.execute("DROP INDEX oauth_states_state_idx")
     answer = ask("resolve")
-    assert bad(answer) == [("has_index", "public.oauth_states_state_idx", "FAIL")]
+    assert set(bad(answer)) == {
+        ("has_index", "public.oauth_states_state_idx", "FAIL"),
+        ("migration_objects_stand", "index public.oauth_states_state_idx", "FAIL"),
+    }
     admin.execute('DROP TABLE "OAuthState"')
     answer = ask("resolve")
     assert ("has_table", "public.OAuthState", "FAIL") in bad(answer)
@@ -434,10 +446,10 @@ def test_recorded_with_another_checksum(admin: psycopg.Connection[Any]) -> None:
 @pytest.mark.usefixtures("lab")
 def test_a_prisma_that_aims_elsewhere_is_an_error_finding() -> None:
     class Elsewhere(Prisma):
-        def resolve_applied(self, name: str) -> CliResult:
+        def resolve(self, *names: Any, **options: Any) -> Written:
             raise PrismaError("Prisma talks to another database.", "Mend its configuration.")
 
     with psycopg.connect("service=keybuzz_leader") as conn:
         prisma = Elsewhere(find_project(), aim(conn))
     answer = ask("resolve", prisma=prisma)
-    assert bad(answer) == [("migration_is_recorded", NAME, "ERROR")]
+    assert bad(answer) == [("migration_is_recorded", "migrations", "ERROR")]

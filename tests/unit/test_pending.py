@@ -9,10 +9,7 @@ import pytest
 
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import load_phase
-from runbooks_lib.postgres.catalog.catalog import Value
-from runbooks_lib.prisma.proof import ObjectState
 from runbooks_lib.steps.pending import JUDGED_LATER, Pending, filled_and_added
-from runbooks_lib.steps.prisma_findings import judge_objects
 
 MADE = (("kind", "r"), ("owner", "o"))
 PENDING = Pending(
@@ -57,24 +54,11 @@ def test_what_it_does_not_explain_stays_as_it_is(check: str, name: str, verdict:
     assert PENDING.later([found]) == (found,)
 
 
-@pytest.mark.parametrize(
-    ("have", "want", "verdict"),
-    [
-        (None, MADE, Verdict.SKIP),
-        (None, (("kind", "r"), ("owner", "another")), Verdict.FAIL),  # the baseline makes it otherwise
-        (MADE, MADE, Verdict.PASS),
-        (MADE, None, Verdict.FAIL),  # the migration drops it
-    ],
-)
-def test_a_migrations_object_is_planned_only_as_the_migration_makes_it(
-    have: Value, want: Value, verdict: Verdict
-) -> None:
-    made = ObjectState(kind="relation", name="public.a", have=have, want=want)
-    (judged,) = judge_objects("t", [made], PENDING)
-    assert judged.verdict is verdict
-    assert (JUDGED_LATER in judged.have) is (verdict is Verdict.SKIP)
-    (strict,) = judge_objects("t", [made])
-    assert strict.verdict is (Verdict.PASS if made.stands else Verdict.FAIL)
+def test_what_is_to_be_deployed_is_skipped_too() -> None:
+    pending = Pending(empty=frozenset({"public.new"})).with_deployed([("relation", "public.new")])
+    found = [finding("has_table", "public.new"), finding("row_count_is", "public.new", want="0")]
+    assert {each.verdict for each in pending.later(found)} == {Verdict.SKIP}
+    assert pending.later([finding("has_table", "public.b")])[0].verdict is Verdict.FAIL
 
 
 def test_what_a_baseline_fills(tmp_path: Path) -> None:

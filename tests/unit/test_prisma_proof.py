@@ -1,7 +1,8 @@
-"""Which objects count as standing, and which scripts are replayed: the rules, without a database."""
+"""What is replayed, what of that is not judged, and how a settlement is told: the rules, without a database."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,38 +10,22 @@ import pytest
 
 from runbooks_lib.errors import PrismaError
 from runbooks_lib.findings import Verdict
-from runbooks_lib.postgres.catalog.catalog import Value
-from runbooks_lib.postgres.catalog.differences import both_in_words
-from runbooks_lib.postgres.scratch.replayed import Ran, StatementRan
+from runbooks_lib.phase import AcceptedMigration, Prisma, load_phase
+from runbooks_lib.postgres.rows.done import Done, Judged
+from runbooks_lib.postgres.scratch.replayed import Ran, Replayed, StatementRan
+from runbooks_lib.postgres.script.data_statements import DataStatement
 from runbooks_lib.postgres.script.effects import Unjudged
+from runbooks_lib.prisma.effects import Origin
 from runbooks_lib.prisma.history import CLEAN, MigrationFile, MigrationRow, diagnose
-from runbooks_lib.prisma.proof import ObjectState, Proof, scripts_that_count
+from runbooks_lib.prisma.settlement import Action, Settled, Settlement, StatementStands
 from runbooks_lib.prisma.state import State
-from runbooks_lib.steps.prisma_findings import judge_statements, not_judged
+from runbooks_lib.prisma.timeline import Stands
+from runbooks_lib.steps.prisma_findings import judge_replay, not_judged
+from runbooks_lib.steps.prisma_look import Looked, Proved, scripts_to_run
+from runbooks_lib.steps.settlement_findings import judge_migrations, shown, what_stands
 
 NOW = datetime(2026, 1, 7, tzinfo=UTC)
 CHECKSUM = MigrationFile(name="", script="SELECT 1").checksum or ""
-
-
-def relation(**fields: Value) -> Value:
-    plain = {"kind": "r", "owner": "kb_backend", "persistence": "p", "options": (), "partition": ""}
-    return tuple({**plain, **fields}.items())
-
-
-def column(name: str, type_: str, default: str | None = None) -> Value:
-    return (("name", name), ("type", type_), ("not_null", False), ("default", default))
-
-
-def grants(*said: str, grantable: bool = False) -> Value:
-    triples = ((*each.rsplit(" ", 1), grantable) for each in said)
-    return (("privileges", tuple(sorted(triples))),)
-
-
-PLAIN, ID, B = relation(), column("id", "text"), column("b", "integer")
-
-
-def made(kind: str, have: Value, want: Value, before: Value = None) -> ObjectState:
-    return ObjectState(kind=kind, name="public.orders", have=have, want=want, before=before)
 
 
 def row(
@@ -63,106 +48,25 @@ def state(*rows: MigrationRow, files: tuple[str, ...] = ("1", "2", "3"), lost: s
     return State(files=folder, rows=rows, history=diagnose(folder, rows, rolled_back_is_pending=True))
 
 
-@pytest.mark.parametrize(
-    ("kind", "have", "want"),
-    [
-        ("relation", PLAIN, PLAIN),
-        ("relation", relation(options=(("fillfactor", "90"),)), PLAIN),
-        ("relation", relation(options=(("autovacuum_enabled", "off"), ("fillfactor", "90"))), PLAIN),
-        ("relation", relation(options=(("fillfactor", "90"),), partition="LIST (id)"), relation(partition="LIST (id)")),
-        ("columns", (ID, B), (B, ID)),
-        ("extension", (("version", "1.5"),), (("version", "1.6"),)),
-        ("privileges", grants("app INSERT", "app SELECT", "reports SELECT"), grants("app SELECT")),
-        ("view", None, None),
-    ],
-)  # fmt: skip
-def test_what_stands(kind: str, have: Value, want: Value) -> None:
-    found = made(kind, have, want)
-    assert found.stands
-    assert not found.untouched
-    assert found.words()[0] == found.words()[1]
+PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 
 
-@pytest.mark.parametrize(
-    ("kind", "have", "want", "words"),
-    [
-        ("relation", None, PLAIN, ("missing", "kind r owner kb_backend persistence p")),
-        ("relation", PLAIN, None, ("kind r owner kb_backend persistence p", "absent")),
-        ("relation", relation(owner="postgres"), PLAIN, None),
-        ("relation", PLAIN, relation(options=(("fillfactor", "90"),)), None),
-        ("relation", relation(options=(("fillfactor", "70"),)), relation(options=(("fillfactor", "90"),)), None),
-        ("relation", relation(options=(("fillfactor", "90"),), partition="RANGE (id)"), PLAIN, None),
-        ("columns", (ID, B), (ID, column("b", "bigint")), ("b integer", "b bigint")),
-        ("columns", (ID, B), (ID,), ("b integer", "nothing else")),
-        ("columns", (ID,), (ID, B), ("nothing else", "b integer")),
-        ("enum", (("labels", ("A", "B")),), (("labels", ("B", "A")),), ("A, B", "B, A")),
-        ("extension", None, (("version", "1.6"),), ("missing", "version 1.6")),
-        ("privileges", grants("app INSERT"), grants("app INSERT", "app SELECT"), None),
-        ("privileges", grants("app SELECT"), grants("app SELECT", grantable=True), None),
-        ("privileges", None, grants("app SELECT"), ("missing", "app SELECT")),
-        ("index", (("definition", "x"), ("is_unique", True)), (("definition", "x"), ("is_valid", True)),
-         ("x is_unique", "x is_valid")),
-        # What a text that is split at its commas takes for equal.
-        ("columns", (column("a", "text[]", "ARRAY['DE', 'FR']"),), (column("a", "text[]", "ARRAY['FR', 'DE']"),), None),
-        ("columns", (column("a", "text", "'x'"), column("b", "text", "'y'")),
-         (column("a", "text", "'y'"), column("b", "text", "'x'")), None),
-        ("columns", (column("a, b", "text"),), (column("a", "text"), column("b", "text")), None),
-        ("columns", (column("a", "text", "'p, q text'"),), (column("a", "text", "'p"), column("q", "text")), None),
-        ("enum", (("labels", ("A, B",)),), (("labels", ("A", "B")),), None),
-        ("privileges", grants("app SELECT, app INSERT"), grants("app SELECT", "app INSERT"), None),
-    ],
-)  # fmt: skip
-def test_what_does_not_stand(kind: str, have: Value, want: Value, words: tuple[str, str] | None) -> None:
-    found = made(kind, have, want)
-    assert not found.stands
-    assert found.words() == (words or both_in_words(kind, have, want))
-    assert found.label == f"{kind} public.orders"
+def run(found: State, *accepted: str) -> list[str]:
+    """Return the names of the scripts that are replayed for a phase that accepts these."""
+    section = Prisma(target="leader", accept=tuple(AcceptedMigration(migration=a, why="") for a in accepted))
+    return [name for name, _ in scripts_to_run(replace(PHASE, prisma=section), found)]
 
 
-@pytest.mark.parametrize(
-    ("have", "want", "before", "untouched"),
-    [
-        (None, "x", None, True),
-        ("x", "x", None, False),
-        ("y", "x", None, False),
-        ("y", "x", "y", True),
-        (None, "x", "y", False),
-        ("y", None, "y", True),
-        (None, None, "y", False),
-    ],
-)
-def test_an_object_is_as_before_as_after_or_neither(
-    have: str | None, want: str | None, before: str | None, untouched: bool
-) -> None:
-    described = [None if text is None else (("definition", text),) for text in (have, want, before)]
-    assert made("index", *described).untouched is untouched
+def test_every_script_of_the_folder_is_replayed_whatever_is_recorded() -> None:
+    assert run(state(row("2"), row("1", finished=False))) == ["1", "2", "3"]
+    assert run(state(row("1"), lost="2")) == ["1", "3"]  # not applied, so not needed
+    assert run(state(row("elsewhere", finished=False))) == ["1", "2", "3"]
 
 
-@pytest.mark.parametrize(
-    ("rows", "names"),
-    [
-        ((), ["3"]),
-        ((row("1"), row("2")), ["1", "2", "3"]),
-        ((row("2"), row("1")), ["1", "2", "3"]),
-        ((row("1"), row("3")), ["1", "3"]),
-        ((row("1"), row("2", finished=False)), ["1", "3"]),
-        ((row("1"), row("2", rolled_back=True)), ["1", "3"]),
-        ((row("1"), row("2", finished=False, rolled_back=True), row("2")), ["1", "2", "3"]),
-        ((row("1"), row("elsewhere", finished=False)), ["1", "3"]),
-    ],
-)
-def test_applied_ones_and_the_phases_own_count_in_the_folders_order(
-    rows: tuple[MigrationRow, ...], names: list[str]
-) -> None:
-    assert [name for name, _ in scripts_that_count(state(*rows), "3")] == names
-
-
-def test_a_script_that_counts_and_is_not_there_is_an_error() -> None:
+def test_a_script_that_was_applied_and_is_not_there_is_an_error_unless_it_is_accepted() -> None:
     with pytest.raises(PrismaError, match=r"no migration.sql of 1, elsewhere:"):
-        scripts_that_count(state(row("1"), row("elsewhere"), lost="1"), "3")
-    with pytest.raises(PrismaError, match=r"no migration.sql of nowhere:"):
-        scripts_that_count(state(row("1")), "nowhere")
-    assert scripts_that_count(state(row("1"), lost="2"), "3")  # not applied, so not needed
+        run(state(row("1"), row("elsewhere"), lost="1"))
+    assert run(state(row("1"), row("elsewhere")), "elsewhere") == ["1", "2", "3"]
 
 
 def test_how_a_migration_is_recorded() -> None:
@@ -189,24 +93,42 @@ def statement(line: int, unjudged: Unjudged | None = None) -> StatementRan:
     return StatementRan(line=line, words="INSERT a", tag="InsertStmt", unjudged=unjudged)
 
 
-def proof(**changes: Any) -> Proof:
-    nothing: dict[str, Any] = {
-        "ran": {"1": Ran(name="1", statements=(statement(1), statement(2)))},
-        "borrowed": (),
-        "lacking": (),
-        "own": (),
-        "others": (),
-    }
-    return Proof(migrations=("1",), server_version="18.6", **{**nothing, **changes})
+def proved(*unjudged: Unjudged, judged: tuple[int, ...] = (), **changes: Any) -> Proved:
+    """What a replay of one script found; `judged` are the lines of statements that are asked for their rows."""
+    lines = [StatementRan(line=one.line, words=one.what, tag="", unjudged=one) for one in unjudged]
+    plain = [StatementRan(line=100 + n, words="CREATE TABLE", tag="CreateStmt") for n in range(10)]
+    replayed = Replayed(
+        scripts=(Ran(name="1", statements=(*lines, *plain)),),
+        start={},
+        end={},
+        server_version="18.6",
+        look=lambda _: {},
+        look_inside=lambda _: {},
+        **changes,
+    )
+    data = tuple(
+        Judged(
+            statement=DataStatement(line=n, tag="", words="", text="", table=None, at=0, script=""),
+            done=Done.ALL,
+            why="",
+            rows=None,
+        )
+        for n in judged
+    )
+    looked = Looked(state=state(), catalog=None, like=None, data={"1": data})  # type: ignore[arg-type]
+    return Proved(looked=looked, replayed=replayed, settlement=Settlement(migrations=()))
 
 
 def test_what_runs_as_a_whole_and_is_compared_as_a_whole_needs_no_finding() -> None:
-    assert judge_statements("leader", proof(), ["1"]) == ()
+    assert list(judge_replay("leader", proved())) == []
+    rows = Unjudged(line=3, what="INSERT a", why="rows")
+    assert list(judge_replay("leader", proved(rows, judged=(3,)))) == []  # it is judged by its rows
+    assert len(list(judge_replay("leader", proved(rows)))) == 1
 
 
 def test_what_is_borrowed_is_open_and_what_cannot_be_had_is_said() -> None:
-    found = judge_statements(
-        "leader", proof(borrowed=(("relation", "auth.users"),), lacking=("the locale UTF8, icu fr",)), ["1"]
+    found = judge_replay(
+        "leader", proved(borrowed=(("relation", "auth.users"),), lacking=("the locale UTF8, icu fr",))
     )
     assert [(f.object, f.verdict, f.have) for f in found] == [
         ("what the migrations need", Verdict.OPEN, "from a copy of the target: relation auth.users"),
@@ -215,11 +137,62 @@ def test_what_is_borrowed_is_open_and_what_cannot_be_had_is_said() -> None:
 
 
 def test_a_long_list_is_cut_for_people_and_whole_in_the_facts() -> None:
-    unjudged = tuple(
-        statement(n, Unjudged(line=n, what="INSERT a", why="rows") if n < 31 else None) for n in range(1, 41)
-    )
-    told = proof(ran={"1": Ran(name="1", statements=unjudged)})
-    (finding,) = judge_statements("leader", told, ["1"])
-    assert finding.have.startswith("10 of 40 statements judged; not judged: line 1 INSERT a (rows), ")
-    assert finding.have.endswith("line 12 INSERT a (rows) and 18 more")
+    told = proved(*(Unjudged(line=n, what="CREATE ROLE a", why="a role") for n in range(1, 31)))
+    (finding,) = judge_replay("leader", told)
+    assert finding.have.startswith("10 of 40 statements judged; not judged: line 1 CREATE ROLE a (a role), ")
+    assert finding.have.endswith("line 12 CREATE ROLE a (a role) and 18 more")
     assert len(not_judged(told)["1"]) == 30
+
+
+# --- in words ------------------------------------------------------------------------------------------------------
+
+
+def settled(**changes: Any) -> Settled:
+    given: dict[str, Any] = {"migration": "1", "recorded": "no", "stands": Stands.PART, "whole": Stands.PART}
+    return Settled(**{**given, "action": Action.REFUSE, "of": 7, **changes})
+
+
+def statements(**stand: Stands) -> tuple[StatementStands, ...]:
+    return tuple(
+        StatementStands(index=n, line=n + 1, words=words, stands=stands)
+        for n, (words, stands) in enumerate(stand.items())
+    )
+
+
+def test_what_stands_of_a_migration_is_said_statement_by_statement() -> None:
+    a, n, p, o = Stands.ALL, Stands.NONE, Stands.PART, Stands.OTHER
+    assert what_stands(settled(statements=statements(a=a, b=a, c=a, d=n, e=a, f=p, g=o))) == (
+        "statements 1-3, 5 of 7 stand; not: line 4 d, line 6 f (a part of it), line 7 g (something else stands there)"
+    )
+    assert (
+        what_stands(settled(statements=statements(a=a, b=n), of=2)) == "statement 1 of 2 stand; not: line 2 b"
+    )
+    assert what_stands(settled(statements=statements(a=p), of=1)).startswith(
+        "of 1 statements none stands as a whole"
+    )
+    assert (
+        what_stands(settled(stands=a, completed=True))
+        == "all that it makes stands; the baseline makes the rest"
+    )
+
+
+def test_what_a_deploy_would_run_besides_is_named() -> None:
+    (finding,) = judge_migrations("t", Settlement(migrations=(settled(hindered=("2", "3")),)))
+    assert (finding.verdict, "runs all that is pending, 2, 3 too" in finding.hint) == (Verdict.FAIL, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_shown"),
+    [
+        ("CREATE INDEX a ON b (c)", True),
+        ("alter table a add b int", True),
+        ("CREATE USER MAPPING FOR a SERVER b OPTIONS (password 'x')", False),
+        ("ALTER ROLE a PASSWORD 'x'", False),
+        ("INSERT INTO a VALUES ('secret')", False),
+        ("CREATE TABLE a (\n" + "x int,\n" * 30 + "y int)", True),
+    ],
+)
+def test_a_statement_that_may_hold_a_secret_is_not_shown(text: str, is_shown: bool) -> None:
+    origin = Origin(migration="1", statement=StatementRan(line=1, words="", tag="", text=text))
+    assert bool(shown(origin)) is is_shown
+    assert len(shown(origin).splitlines()) <= 12

@@ -1,0 +1,230 @@
+"""Where in the history that migrations make is a database? Object by object, against one replay. Nothing is judged."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+
+from runbooks_lib.names import parts as parts_of_name
+from runbooks_lib.postgres.catalog.catalog import Key, Value
+from runbooks_lib.postgres.scratch.replayed import Replayed, StatementRan, Step
+from runbooks_lib.prisma.parts import Part, Parts, in_words, parts_of
+from runbooks_lib.prisma.timeline import START, Stands, Timeline
+
+_TAKES_AWAY = re.compile(r"\b(?:drop|rename|set\s+schema|revoke|reset)\b")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The statement of a migration that made a part of an object as it is wanted; None: only the script is known."""
+
+    migration: str
+    statement: StatementRan | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectState:
+    """An object that the migrations make, change or remove: what differs of it in the database, and on both sides.
+
+    `there` and `wanted`: whether it is in the database at all, and is to be. `origins` made it as it is wanted, and
+    `to_come` are migrations that have not been run and change it further. `recorded`: a migration that counts as run
+    has made what differs. `planned`: the baseline is still to make it so.
+    """
+
+    kind: str
+    name: str
+    have: tuple[Value, ...] = ()
+    want: tuple[Value, ...] = ()
+    there: bool = True
+    wanted: bool = True
+    origins: tuple[Origin, ...] = ()
+    to_come: tuple[str, ...] = ()
+    recorded: bool = True
+    stands: bool = True
+    planned: bool = False
+
+    @property
+    def label(self) -> str:
+        """Return kind and name, such as `index public.orders_number_key`."""
+        return f"{self.kind} {self.name}"
+
+    def words(self) -> tuple[str, str]:
+        """Say both sides for a person: of what differs only."""
+        return in_words(self.kind, self.have, self.want, there=self.there, wanted=self.wanted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """What one statement does to one part; `statement` is its number in its script, None: only the script is known."""
+
+    part: Part
+    position: int
+    statement: int | None
+
+
+class Effects:
+    """The history of all objects that need one, and what is known by now of which migrations were run.
+
+    Those are the objects that a migration of `todo` changes, and those that are not as at the end of the replay.
+    """
+
+    def __init__(
+        self,
+        replayed: Replayed,
+        live: Mapping[Key, Value],
+        todo: Sequence[str],
+        *,
+        server_major: int,
+        owned: bool = True,
+    ) -> None:
+        def parts(described: Mapping[Key, Value]) -> Parts:
+            return parts_of(described, server_major=server_major, owned=owned)
+
+        self._replayed, self._parts = replayed, parts
+        self._live, self._end, start = parts(live), parts(replayed.end), parts(replayed.start)
+        self._live_of: dict[Key, list[Part]] = {}
+        for part in self._live:
+            self._live_of.setdefault(part.key, []).append(part)
+        self.made = {part.key for part in {*start, *self._end} if start.get(part) != self._end.get(part)}
+        lengths = [max(len(ran.statements), 1) for ran in replayed.scripts]
+        self._offsets = list(accumulate(lengths, initial=0))[:-1]
+        self._numbers = {ran.name: number for number, ran in enumerate(replayed.scripts)}
+        self._as_whole: set[str] = set()  # scripts of which no statement can be told
+        self.timelines: dict[Part, Timeline] = {}
+        self._by_key: dict[Key, list[Part]] = {}
+        self._by_script: dict[str, list[Effect]] = {name: [] for name in self._numbers}
+        self._read(todo)
+
+    def of(self, migration: str) -> Sequence[Effect]:
+        """Return the effects of a migration on objects that have a history here: of one of `todo` all of them."""
+        return self._by_script[migration]
+
+    def stands(self, effect: Effect) -> Stands | None:
+        """Return whether an effect stands; None when it may or may not."""
+        return self.timelines[effect.part].stands(effect.position)
+
+    def was_run(self, migration: str) -> None:
+        """Note that a migration was run: what it touches is nowhere before it."""
+        for effect in self.of(migration):
+            line = self.timelines[effect.part]
+            line.run_until = max(line.run_until, effect.position)
+
+    def was_not_run(self, migration: str) -> None:
+        """Note that a migration was not run: what it touches is nowhere behind it."""
+        for effect in self.of(migration):
+            line = self.timelines[effect.part]
+            line.not_run_from = min(line.not_run_from, effect.position)
+
+    def objects(self) -> Iterator[ObjectState]:
+        """Yield each object that the migrations make, change or remove, in the order of kinds and names."""
+        for key in sorted({*self.made, *self._by_key}):
+            yield self._object(key)
+
+    def _object(self, key: Key) -> ObjectState:
+        lines = {part: self.timelines[part] for part in self._by_key.get(key, ())}
+        wrong = {part: line for part, line in lines.items() if not line.is_as_known}
+        if not wrong:
+            later = {name for line in lines.values() for name in self._to_come(line)}
+            ahead = tuple(name for name in self._numbers if name in later)
+            same = tuple(self._live[part] for part in self._live_of.get(key, ()))
+            return ObjectState(kind=key[0], name=key[1], have=same, want=same, to_come=ahead)
+        made = sorted({line.made_at for line in wrong.values()} - {START})
+        return ObjectState(
+            kind=key[0],
+            name=key[1],
+            have=tuple(line.live for line in wrong.values()),
+            want=tuple(line.wanted for line in wrong.values()),
+            there=key in self._live_of,
+            wanted=any(line.wanted is not None for line in lines.values()),
+            origins=tuple(map(self._origin, made)),
+            recorded=not made or any(line.run_until > START for line in wrong.values()),
+            stands=False,
+        )
+
+    def _to_come(self, line: Timeline) -> Iterator[str]:
+        if line.live != line.values[-1]:
+            yield from (self._script_at(at) for at in line.positions[line.places[-1] + 1 :])
+
+    def _origin(self, position: int) -> Origin:
+        name = self._script_at(position)
+        number = self._statement_at(position)
+        statements = self._replayed.scripts[self._numbers[name]].statements
+        return Origin(migration=name, statement=None if number is None else statements[number])
+
+    def _script_at(self, position: int) -> str:
+        return self._replayed.scripts[bisect_right(self._offsets, position) - 1].name
+
+    def _statement_at(self, position: int) -> int | None:
+        name = self._script_at(position)
+        return None if name in self._as_whole else position - self._offsets[self._numbers[name]]
+
+    def _read(self, todo: Sequence[str]) -> None:
+        self._replayed.look_into(todo)
+        keys = {key for name in todo for key in self._changed_by(name)} | self._differing() | self._gone()
+        for key, steps in (self._replayed.history(keys) if keys else {}).items():
+            self._add(key, steps)
+        for part, line in self.timelines.items():
+            for position in line.positions[1:]:
+                effect = Effect(part=part, position=position, statement=self._statement_at(position))
+                self._by_script[self._script_at(position)].append(effect)
+
+    def _changed_by(self, name: str) -> set[Key]:
+        inside = self._replayed.statements(name)
+        whole = () if inside else self._replayed.changes(name)
+        return {change.key for change in (*(each for _, found in inside for each in found), *whole)}
+
+    def _differing(self) -> set[Key]:
+        """Return the objects that stand at the end of the replay, and in the database in another way, or not at all."""
+        lacking = {part.key for part, value in self._end.items() if self._live.get(part) != value}
+        more = {
+            part.key
+            for part in self._live
+            if part not in self._end
+            and part.key in self.made
+            and (part.kind == "columns" or self._may_be_taken_away(part))
+        }
+        return (lacking | more) & self.made
+
+    def _gone(self) -> set[Key]:
+        """Return what the database has and the end of the replay has not, if a script may have dropped it."""
+        beyond = {part for part in self._live if part not in self._end and part.key not in self.made}
+        return {part.key for part in beyond if self._may_be_taken_away(part)}
+
+    def _may_be_taken_away(self, part: Part) -> bool:
+        if part.kind.endswith("privileges") and "revoke" not in self._words:
+            return False
+        return parts_of_name(part.name)[-1].partition("(")[0].lower() in self._words
+
+    @cached_property
+    def _words(self) -> str:
+        """Return all scripts that take something away, and those that make what they do, as one text."""
+        texts = [one.text.lower() for ran in self._replayed.scripts for one in ran.statements]
+        return "\n".join(texts) if any(map(_TAKES_AWAY.search, texts)) else ""
+
+    def _add(self, key: Key, steps: Sequence[Step]) -> None:
+        seen = [(self._position(step), self._parts({key: step.value})) for step in steps]
+        names = {part for _, found in seen for part in found}
+        if key[0] == "columns":  # one that no migration has made is a difference
+            names |= set(self._live_of.get(key, ()))
+        for part in sorted(names):
+            line = Timeline(positions=[], values=[], live=self._live.get(part))
+            for position, found in seen:
+                if not line.values or line.values[-1] != found.get(part):
+                    line.positions.append(position)
+                    line.values.append(found.get(part))
+            if len(line.values) > 1 or key in self.made:
+                self.timelines[part] = line
+                self._by_key.setdefault(key, []).append(part)
+
+    def _position(self, step: Step) -> int:
+        if step.script is None:
+            return START
+        number = self._numbers[step.script]
+        if step.statement is None:
+            self._as_whole.add(step.script)
+            return self._offsets[number] + max(len(self._replayed.scripts[number].statements), 1) - 1
+        return self._offsets[number] + step.statement

@@ -1,0 +1,259 @@
+"""How does each migration stand in a database, and what is to become of it? Values only: nothing is read or written.
+
+What the migrations make is a history for each object (see `timeline`); where in it a database is says, statement by
+statement, what stands of each migration. From that, and from what is recorded, follows what Prisma is to be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from runbooks_lib.postgres.catalog.catalog import Key, Value
+from runbooks_lib.postgres.rows.done import Done, Judged
+from runbooks_lib.postgres.scratch.replayed import Ran, Replayed
+from runbooks_lib.prisma.effects import Effect, Effects, ObjectState
+from runbooks_lib.prisma.extras import extras
+from runbooks_lib.prisma.state import State
+from runbooks_lib.prisma.timeline import Stands, together
+
+INSERTS = ("InsertStmt", "CopyStmt")
+
+
+class Action(StrEnum):
+    """What is to become of a migration; everything that is written is written by Prisma."""
+
+    NOTHING = "nothing"
+    RESOLVE_APPLIED = "prisma migrate resolve --applied"
+    DEPLOY = "prisma migrate deploy"
+    ROLL_BACK_AND_DEPLOY = "prisma migrate resolve --rolled-back, prisma migrate deploy"
+    REFUSE = "refused"
+    LEFT = "left as it is"  # the phase does not name it
+
+
+DEPLOYED = frozenset({Action.DEPLOY, Action.ROLL_BACK_AND_DEPLOY})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatementStands:
+    """A statement that leaves something in the catalogue, by its number from 0 and its line, and what of it stands.
+
+    Without a number it is the script as a whole, whose statements can't be told apart.
+    """
+
+    index: int | None
+    line: int
+    words: str
+    stands: Stands
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """A migration: how it is recorded, what of it stands, and what is to become of it.
+
+    `recorded` is "no", "applied", "failed" or "rolled back"; `edited`: its file is not what was recorded. `stands` is
+    what of the catalogue shows, `whole` takes the statements that change rows into account. `statements` are those
+    that leave something, of an applied migration only those that do not stand; `of` is their number in its script.
+    `completed`: part of it is made by the phase's baseline. `hindered` names others that a deploy would run, too.
+    """
+
+    migration: str
+    recorded: str
+    edited: bool = False
+    stands: Stands
+    whole: Stands
+    action: Action
+    statements: tuple[StatementStands, ...] = ()
+    of: int = 0
+    data: tuple[Judged, ...] = ()
+    completed: bool = False
+    hindered: tuple[str, ...] = ()
+
+    @property
+    def standing(self) -> tuple[int, ...]:
+        """Return the numbers, from 1, of the statements whose effects stand."""
+        stand = [each for each in self.statements if each.stands is Stands.ALL]
+        return tuple(each.index + 1 for each in stand if each.index is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """All migrations in the folder's order, each object that they make or remove, and what else is in the database."""
+
+    migrations: tuple[Settled, ...]
+    objects: tuple[ObjectState, ...] = ()
+    extras: tuple[Key, ...] = ()
+
+    def with_action(self, *actions: Action) -> tuple[str, ...]:
+        """Return the names of the migrations with one of these actions, in order."""
+        return tuple(each.migration for each in self.migrations if each.action in actions)
+
+
+def settle(
+    state: State,
+    replayed: Replayed,
+    live: Mapping[Key, Value],
+    *,
+    which: tuple[str, ...] | None,
+    data: Mapping[str, tuple[Judged, ...]],
+    server_major: int = 18,
+    owned: bool = True,
+    planned: Mapping[Key, Value] | None = None,
+) -> Settlement:
+    """Settle every replayed migration against a live catalogue, as `describe` says it.
+
+    `which` names those that the phase settles, None all; `data` are the statements that change rows, as judged in the
+    target. `owned`: owners are compared, too. `planned` is what a baseline is still to make: what of a migration it
+    makes counts as standing then.
+    """
+
+    def against(described: Mapping[Key, Value]) -> Settlement:
+        todo = [ran.name for ran in replayed.scripts if state.recorded(ran.name) != "applied"]
+        effects = Effects(replayed, described, todo, server_major=server_major, owned=owned)
+        _narrow(effects, todo, [ran.name for ran in replayed.scripts if ran.name not in set(todo)])
+        found = [_settled(state, effects, ran, data.get(ran.name, ())) for ran in replayed.scripts]
+        return Settlement(
+            migrations=tuple(_decided(found, which)),
+            objects=tuple(effects.objects()),
+            extras=tuple(extras(replayed, described, state.schema)),
+        )
+
+    now = against(live)
+    return _completed(now, against({**live, **planned})) if planned else now
+
+
+def _completed(now: Settlement, then: Settlement) -> Settlement:
+    """Return what is to become of all when the baseline has been applied, and what stands now."""
+    stood = {each.migration: each for each in now.migrations}
+    standing = {each.label for each in then.objects if each.stands and not each.to_come}
+    return Settlement(
+        migrations=tuple(
+            replace(each, stands=stood[each.migration].stands, completed=True)
+            if each.stands is not stood[each.migration].stands
+            else each
+            for each in then.migrations
+        ),
+        objects=tuple(
+            replace(each, planned=True)
+            if each.label in standing and (each.to_come or not each.stands)
+            else each
+            for each in now.objects
+        ),
+        extras=now.extras,
+    )
+
+
+def _narrow(effects: Effects, todo: Sequence[str], applied: Sequence[str]) -> None:
+    """Find out which migrations were run: from what is recorded, then from each that is clear by itself.
+
+    What says nothing by itself is told by the rest of its migration; where all of it says nothing, by what is
+    recorded: that it was not run.
+    """
+    for name in applied:
+        effects.was_run(name)
+    waiting = [name for name in todo if effects.of(name)]
+    while waiting:
+        clear = [name for name in waiting if None not in map(effects.stands, effects.of(name))]
+        for name in clear or waiting[:1]:
+            told = together(each for each in map(effects.stands, effects.of(name)) if each is not None)
+            if told is Stands.ALL:
+                effects.was_run(name)
+            elif told in (Stands.NONE, Stands.NOTHING):
+                effects.was_not_run(name)
+            waiting.remove(name)
+
+
+def _settled(state: State, effects: Effects, ran: Ran, data: tuple[Judged, ...]) -> Settled:
+    """Say how one migration stands; what is to become of it is decided among all."""
+    recorded = state.recorded(ran.name)
+    statements = tuple(_statements(effects, ran))
+    stands = together(each.stands for each in statements)
+    if recorded == "applied":  # only what differs has a history here
+        statements = tuple(each for each in statements if each.stands is not Stands.ALL)
+        stands = Stands.ALL if not statements else stands
+    return Settled(
+        migration=ran.name,
+        recorded=recorded,
+        edited=ran.name in state.history.edited,
+        stands=stands,
+        whole=_with_data(stands, data),
+        action=Action.NOTHING,
+        statements=statements,
+        of=len(ran.statements),
+        data=data,
+    )
+
+
+def _statements(effects: Effects, ran: Ran) -> Iterator[StatementStands]:
+    found: dict[int | None, list[Effect]] = {}
+    for effect in effects.of(ran.name):
+        found.setdefault(effect.statement, []).append(effect)
+    for number, these in sorted(found.items(), key=lambda item: (item[0] is not None, item[0] or 0)):
+        statement = None if number is None else ran.statements[number]
+        yield StatementStands(
+            index=number,
+            line=statement.line if statement else 1,
+            words=statement.words if statement else "the script as a whole",
+            stands=together(effects.stands(effect) or Stands.NONE for effect in these),
+        )
+
+
+def _with_data(stands: Stands, data: Sequence[Judged]) -> Stands:
+    """Return what of a migration stands when its rows are looked at, too.
+
+    Rows that are not changed yet may have come later; so where nothing of the catalogue stands, only inserted rows
+    that are there count as done.
+    """
+    done = [each for each in data if each.done is Done.ALL]
+    undone = [each for each in data if each.done in (Done.NONE, Done.PART)]
+    if any(each.done is Done.PART for each in data):
+        return Stands.PART
+    match stands:
+        case Stands.ALL:
+            return Stands.PART if undone else Stands.ALL
+        case Stands.NONE:
+            inserted = any(each.statement.tag in INSERTS for each in done)
+            return Stands.PART if inserted else Stands.NONE
+        case Stands.NOTHING if done or undone:
+            return Stands.PART if done and undone else Stands.ALL if done else Stands.NONE
+        case _:
+            return stands
+
+
+def _decided(found: Sequence[Settled], which: tuple[str, ...] | None) -> Iterator[Settled]:
+    """Yield each migration with what is to become of it.
+
+    A deploy runs all that is pending: where the phase does not settle another that is, nothing is deployed.
+    """
+    others = tuple(
+        each.migration
+        for each in found
+        if which is not None and each.migration not in which and each.recorded != "applied"
+    )
+    deploys = False
+    for each in found:
+        action = _action(each, others, after_deployed=deploys)
+        deploys = deploys or action in DEPLOYED
+        hindered = action in DEPLOYED and others
+        yield replace(each, action=Action.REFUSE if hindered else action, hindered=others if hindered else ())
+
+
+def _action(each: Settled, others: tuple[str, ...], *, after_deployed: bool) -> Action:
+    failed = each.recorded == "failed"
+    deploy = Action.ROLL_BACK_AND_DEPLOY if failed else Action.DEPLOY
+    if each.recorded == "applied":
+        return Action.NOTHING
+    if each.migration in others:
+        return Action.LEFT
+    match each.whole:
+        case Stands.ALL:
+            return Action.RESOLVE_APPLIED
+        case Stands.NONE:
+            return deploy
+        case Stands.NOTHING if failed:
+            return Action.REFUSE
+        case Stands.NOTHING:  # nothing tells: it is as the ones before it
+            return deploy if after_deployed else Action.RESOLVE_APPLIED
+        case _:
+            return Action.REFUSE
