@@ -91,7 +91,7 @@ def _altered(node: Node) -> Iterator[Key]:
         elif "ColumnDef" in added:
             column = added["ColumnDef"]
             yield from _constraints(
-                table, every(column.get("constraints", ()), "Constraint"), column["colname"]
+                table, every(column.get("constraints", ()), "Constraint"), column.get("colname", "")
             )
 
 

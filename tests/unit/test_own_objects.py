@@ -29,6 +29,7 @@ T = "public.t"
         ("CREATE TABLE t (a int, b int, UNIQUE (a, b))", {("constraint", f"{T}.t_a_b_key"), ("index", "public.t_a_b_key")}),
         ("CREATE TABLE t (a int, FOREIGN KEY (a) REFERENCES u)", {("constraint", f"{T}.t_a_fkey"), ("index", "public.t_a_fkey")}),
         ("CREATE TABLE t (a int CHECK (a > 0))", {("constraint", f"{T}.t_a_check"), ("index", "public.t_a_check")}),
+        ("ALTER TABLE t ALTER COLUMN a SET DATA TYPE bigint, ALTER b DROP DEFAULT", set()),
         ("CREATE TABLE t () INHERITS (u)", {("inherits", T)}),
         ("GRANT INSERT, UPDATE ON t TO a", {(k, f"{T}.a.{p}") for k in ("privileges", "column privileges") for p in ("INSERT", "UPDATE")}),
         ("GRANT ALL ON t TO PUBLIC", {(k, f"{T}.public.ALL") for k in ("privileges", "column privileges")}),

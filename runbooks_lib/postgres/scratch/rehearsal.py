@@ -288,9 +288,8 @@ def _all_in_transactions(found: Sequence[Piece]) -> bool:
     for piece in found:
         if piece.tag != "TransactionStmt" and not inside:
             return False
-        inside = (
-            piece.node.get("kind", "") == "TRANS_STMT_BEGIN" if piece.tag == "TransactionStmt" else inside
-        )
+        if piece.tag == "TransactionStmt":
+            inside = piece.node["kind"] in ("TRANS_STMT_BEGIN", "TRANS_STMT_START")
     return not inside
 
 
