@@ -24,7 +24,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test bench lab notebooks schemas faults lint clean
+.PHONY: help install demo test bench lab notebooks schemas projects faults lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,9 @@ bench: $(INSTALLED) ## measure against what one would use otherwise (half an hou
 
 lab: $(INSTALLED) ## start a lab, and JupyterLab on the notebooks
 	@$(BIN)/runbooks lab up --jupyter
+
+projects: $(INSTALLED) ## a real project with 220 migrations, in every disorder: to green or to a refusal (minutes)
+	@RUNBOOKS_TEST_PROJECTS=1 $(BIN)/python -m pytest --durations=0 tests/projects
 
 faults: $(INSTALLED) ## kill a demo twenty times, two operators at once, and the doors that somebody hostile would try
 	@RUNBOOKS_FAULT_KILLS=20 $(BIN)/python -m pytest tests/faults

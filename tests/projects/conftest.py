@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from runbooks_lib.lab.lab import Lab
@@ -99,7 +98,13 @@ class Project:
         return self._run("apply", "--apply", "--confirm", str(plan.result["plan"]["confirmation"]))
 
     def _run(self, what: str, *options: str) -> Told:
-        command = [str(Path(sys.executable).with_name("runbooks")), "run", str(self.phase), "--json", *options]
+        command = [
+            str(Path(sys.executable).with_name("runbooks")),
+            "run",
+            str(self.phase),
+            "--json",
+            *options,
+        ]
         begun = time.perf_counter()
         done = subprocess.run(
             command, env=self.env, cwd=self.folder.parent, capture_output=True, text=True, timeout=500
@@ -123,7 +128,9 @@ def service(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str
     folder = tmp_path_factory.mktemp("litellm")
     password = secrets.token_urlsafe(18)
     with lab.admin("postgres") as conn:
-        conn.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{password}'".encode())
+        conn.execute(
+            f"CREATE ROLE {ROLE} LOGIN PASSWORD '{password}'; GRANT pg_read_all_stats TO {ROLE}".encode()
+        )
     port = lab.leader.port
     (folder / "pg_service.conf").write_text(f"[litellm]\nhost=127.0.0.1\nport={port}\nuser={ROLE}\n")
     passfile = folder / "pgpass"

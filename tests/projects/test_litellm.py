@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from .conftest import Make, Project, Told
 
 ALL = 220
-
-
-@pytest.fixture(autouse=True)
-def measured(project: Make, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Write down how long plan and apply took, where RUNBOOKS_TIMES names a file."""
-    yield
+pytestmark = pytest.mark.skipif(
+    not os.environ.get("RUNBOOKS_TEST_PROJECTS"),
+    reason="takes minutes: RUNBOOKS_TEST_PROJECTS=1, or make projects",
+)
 
 
 def green(project: Project) -> None:
