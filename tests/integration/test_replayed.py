@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import pytest
+
+from runbooks_lib.postgres.catalog.catalog import read_catalog
+from runbooks_lib.postgres.catalog.differences import describe
+from runbooks_lib.postgres.catalog.watched import Watched
+from runbooks_lib.postgres.scratch import replay as replaying
+from runbooks_lib.postgres.scratch.kept_replay import Shelf
 from runbooks_lib.postgres.scratch.programs import find_server
 from runbooks_lib.postgres.scratch.replay import replay
 from runbooks_lib.postgres.scratch.replayed import Change, Replayed
 from runbooks_lib.postgres.scratch.surroundings import Surroundings
 
+from .test_watched import MORE
+
 MAJOR = find_server().major
+LIKE = Surroundings(database="shop", roles=("app",))
 TABLE, COLUMNS, INDEX = ("relation", "public.a"), ("columns", "public.a"), ("index", "public.i")
 
 
 def replayed(*scripts: str) -> Replayed:
     named = [(str(number), script) for number, script in enumerate(scripts, start=1)]
-    return replay(named, owner="shop_owner", server_major=MAJOR, like=Surroundings(database="shop"))
+    return replay(named, owner="shop_owner", server_major=MAJOR, like=LIKE)
 
 
 def keys(changes: tuple[Change, ...]) -> set[tuple[str, str]]:
@@ -100,3 +110,21 @@ def test_a_script_with_transactions_of_its_own_is_one_query_all_the_same() -> No
     assert found.statements("1") == ()
     assert [one.line for one in found.scripts[1].unjudged] == [1]
     assert [len(made) for _, made in found.statements("2")] == [0, 1, 0, 0, 1]
+
+
+def test_what_is_read_quickly_is_what_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Renames, drops, what comes back as it was, blocks, enums, views, triggers, policies, grants, partitions."""
+    scripts = [f"{script};" for script in MORE.strip().removesuffix(";").split(";\n")]
+    quick = replayed(*scripts)
+    names = [ran.name for ran in quick.scripts]
+    quick.look_into(names)
+    monkeypatch.setattr(Watched, "read", lambda self: describe(read_catalog(self._conn)))
+    replaying._replay.cache_clear()
+    monkeypatch.setattr(Shelf, "read", lambda self: None)
+    slow = replayed(*scripts)
+    slow.look_into(names)
+    assert slow is not quick
+    assert (slow.end, slow.stood, slow.inside) == (quick.end, quick.stood, quick.inside)
+    keys = {*quick.end, *(change.key for name in names for change in quick.changes(name))}
+    assert slow.history(keys) == quick.history(keys)
+    assert sum(bool(inside) for inside in quick.inside.values()) > 9

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -209,6 +209,31 @@ def read_catalog(conn: Connection) -> Catalog:
             enums={enum.name: enum for enum in map(_enum, rows("enums"))},
             definitions=read_definitions(conn),
         )
+
+
+def read_parts(conn: Connection, names: Sequence[tuple[str, str]], *, apart: bool) -> Catalog:
+    """Read the columns, constraints and indexes of these relations (schema, name) and of few others, as `read_catalog`.
+
+    All relations are in it; enums and definitions are, if they are asked for (`apart`).
+    """
+    major = conn.info.server_version // 10000
+    schemas, relations = ([*{*part}] for part in zip(*names, strict=True)) if names else ([], [])
+
+    def rows(name: str, *, some: bool = False) -> list[tuple[Any, ...]]:
+        text = query(name, major)
+        if some:
+            text = f"SELECT * FROM ({text}) AS found WHERE schema = ANY(%s) AND relation = ANY(%s)"
+        cursor = conn.cursor(row_factory=tuple_row)
+        return cursor.execute(text, [schemas, relations] if some else None).fetchall()
+
+    return Catalog(
+        relations={relation.name: relation for relation in map(_relation, rows("relations"))},
+        columns=_columns(rows("columns", some=True)),
+        constraints=_constraints(rows("constraints", some=True)),
+        indexes={index.name: index for index in map(_index, rows("indexes", some=True))},
+        enums={enum.name: enum for enum in map(_enum, rows("enums"))} if apart else {},
+        definitions=read_definitions(conn) if apart else {},
+    )
 
 
 @contextmanager

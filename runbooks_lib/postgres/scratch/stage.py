@@ -15,6 +15,7 @@ from psycopg import sql
 from runbooks_lib.errors import MigrationError
 from runbooks_lib.postgres.catalog.catalog import Key, read_catalog
 from runbooks_lib.postgres.catalog.differences import Described, describe
+from runbooks_lib.postgres.catalog.watched import Watched
 from runbooks_lib.postgres.scratch.extensions import MadeBefore, available, how_to_have, make_extensions
 from runbooks_lib.postgres.scratch.lent import Served
 from runbooks_lib.postgres.scratch.restore import restore_into
@@ -55,14 +56,14 @@ class Stage:
     copy: Scratch | Served
     asked: Question
     session: Replay
-    reader: Connection
+    read: Callable[[], Described]
     start: Described
     lacking: tuple[str, ...]
     beforehand: Mapping[Key, MadeBefore]
 
     def stands(self) -> Described:
         """Return what stands now, as far as the statements that ran make it."""
-        found = describe(read_catalog(self.reader))
+        found = self.read()
         for key, statements in self.beforehand.items():
             if not statements & self.session.passed:
                 found.pop(key, None)
@@ -90,7 +91,9 @@ def staged(asked: Question, place: Place) -> Iterator[Stage]:
                     copy=copy,
                     asked=asked,
                     session=session,
-                    reader=reader,
+                    read=Watched(reader).read
+                    if isinstance(copy, Scratch)
+                    else lambda: describe(read_catalog(reader)),
                     start=start,
                     lacking=lacking,
                     beforehand=beforehand,
