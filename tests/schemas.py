@@ -12,6 +12,7 @@ import msgspec
 from runbooks_lib.archive.changes import Summary
 from runbooks_lib.archive.manifest import Manifest
 from runbooks_lib.archive.store.listing import InList
+from runbooks_lib.drafting.diagnosis import Diagnosis
 from runbooks_lib.evidence import Answered, Header, Record
 from runbooks_lib.facts import FACTS
 from runbooks_lib.facts.writing import KeptPlan
@@ -37,6 +38,7 @@ def schemas() -> dict[str, Json]:
         "manifest.json": schema(Manifest, "manifest.json: the seal of a run"),
         "run-output.json": all_of([Header, Told], "what `runbooks run --json` prints of a run"),
         "diff-output.json": schema(Difference, "what `runbooks runs diff --json` prints"),
+        "diagnosis.json": schema(Diagnosis, "what `runbooks diagnose --json` prints"),
         "list-output.json": each_of(InList, "what `runbooks runs list --json` prints"),
     }
 

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from runbooks_lib.cli.archive import runs
+from runbooks_lib.cli.diagnose import diagnose
 from runbooks_lib.cli.doctor import doctor
 from runbooks_lib.cli.explain import explain
 from runbooks_lib.cli.jupyter import jupyter
@@ -44,7 +45,7 @@ def commands() -> None:
     """
 
 
-for command in (demo, run, jupyter, lab, runs, report, verify, keygen, phase, doctor, explain):
+for command in (demo, run, jupyter, lab, runs, report, verify, keygen, phase, doctor, diagnose, explain):
     commands.add_command(command)
 
 

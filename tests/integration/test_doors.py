@@ -1,35 +1,46 @@
-"""Every door in its very state: the state is made, the real Prisma says that code, and what the page says to look at is
-there. A start of Prisma takes a second, so all states are made at once, each in a database of its own.
+"""Every door in its very state: the state is made, the real Prisma says that code, what the page says to look at is
+there, and `diagnose` says which state it is. A start of Prisma takes a second, so all states are made at once, each in
+a database of its own.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import psycopg
 import pytest
+from click.testing import CliRunner
+from jsonschema import Draft202012Validator
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from runbooks_lib.cli import commands
+from runbooks_lib.cli.diagnose import lines
 from runbooks_lib.doors import doors, find_doors
-from runbooks_lib.errors import ConnectionFailed
+from runbooks_lib.drafting.diagnose import diagnose
+from runbooks_lib.drafting.diagnosis import Condition, Diagnosis
+from runbooks_lib.errors import ConnectionFailed, PreconditionFailed
 from runbooks_lib.lab.lab import Lab
-from runbooks_lib.phase import Role, Target
-from runbooks_lib.postgres.session.connect import connect
+from runbooks_lib.postgres.session.service_file import parameters_of
 from runbooks_lib.prisma.command import CliResult, Prisma
 from runbooks_lib.prisma.history import read_migrations
-from runbooks_lib.prisma.url import DatabaseUrl, aim
+from runbooks_lib.prisma.url import aim
+from runbooks_lib.typed import plain
+from runbooks_lib.visible import visible_json
 
+ROOT = Path(__file__).resolve().parents[2]
 FIRST, SECOND, THIRD = "20260101000000_shop", "20260102000000_orders", "20260103000000_more"
 SHOP = 'CREATE TABLE "Shop" ("id" INTEGER PRIMARY KEY, "name" TEXT NOT NULL);\n'
 ORDERS = (
@@ -42,24 +53,15 @@ PAGES = {door.id: door.page for door in doors()}
 
 
 @dataclass(slots=True, kw_only=True)
-class Ground:
-    """The lab, the addresses of its roles, and its project, read once: every state has migrations of its own."""
+class State:
+    """A database and a project; what Prisma said in it, and what was seen when it had."""
 
     lab: Lab
-    project: Prisma
-    folder: Path
-    addresses: Mapping[str, DatabaseUrl]
-
-
-@dataclass(slots=True, kw_only=True)
-class State:
-    """A database and a folder of migrations; what Prisma said in it, and what was seen when it had."""
-
-    ground: Ground
     database: str
-    migrations: Path
+    project: Path
     said: list[CliResult] = field(default_factory=list)
     seen: list[dict[str, Any]] = field(default_factory=list)
+    found: Diagnosis | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     services: ClassVar = {
@@ -67,6 +69,10 @@ class State:
         "admin": "keybuzz_admin",
         "replica": "keybuzz_replica",
     }
+
+    @property
+    def migrations(self) -> Path:
+        return self.project / "prisma" / "migrations"
 
     def connect(self, role: str = "operator") -> psycopg.Connection[dict[str, Any]]:
         where = f"service={self.services[role]} dbname={self.database}"
@@ -82,15 +88,17 @@ class State:
         (self.migrations / name / "migration.sql").write_text(script)
 
     def prisma(self, *arguments: str, role: str = "operator", **address: Any) -> CliResult:
-        url = replace(
-            self.ground.addresses[role], **{"dbname": self.database, "system_identifier": None, **address}
-        )
-        prisma = Prisma(self.ground.folder, url)
-        found = replace(prisma.project.configuration, migrations=self.migrations)
-        prisma.project = replace(prisma.project, configuration=found)
-        said = prisma._run("migrate", *arguments)
+        with psycopg.connect(f"service={self.services[role]}") as conn:
+            url = replace(aim(conn), **{"dbname": self.database, "system_identifier": None, **address})
+        said = Prisma(self.project, url)._run("migrate", *arguments)
         self.said.append(said)
         return said
+
+    def diagnose(self, role: str = "operator") -> None:
+        self.found = diagnose(self.service(role), self.project)
+
+    def service(self, role: str = "operator") -> str:
+        return f"{self.database}_{role}"
 
     def look(self, page: str, role: str = "operator") -> None:
         """Run what the page says to look at, as it stands there."""
@@ -125,24 +133,24 @@ def nobody_answers(s: State) -> None:
 
 
 def refused(s: State, **wrong: str) -> str:
-    """What our own session says at a service with something wrong."""
+    """What `runbooks diagnose` says at a service with something wrong."""
     with psycopg.connect("service=keybuzz_leader") as conn:
         given = {"host": conn.info.host, "port": str(conn.info.port), "user": conn.info.user, **wrong}
     service = f"wrong_{secrets.token_hex(4)}"
-    path = Path(s.ground.lab.env()["PGSERVICEFILE"])
-    with path.open("a") as services:
+    with Path(os.environ["PGSERVICEFILE"]).open("a") as services:
         services.write(f"\n[{service}]\n" + "".join(f"{key}={value}\n" for key, value in given.items()))
-    target = Target(name="it", service=service, role=Role.PRIMARY, database=s.database)
-    with pytest.raises(ConnectionFailed) as caught:
-        connect(target, application_name="test")
-    return str(caught.value)
+    done = CliRunner().invoke(commands, ["diagnose", "--service", service])
+    assert isinstance(done.exception, ConnectionFailed)
+    return str(done.exception)
 
 
 def lock_is_held(s: State) -> None:
     s.write(THIRD, COLUMN)
     with holding(s, "SELECT pg_advisory_lock(72707369)") as other:
+        other.commit()
         s.prisma("deploy")
         s.look("P1002")
+        s.diagnose()
         (line,) = re.findall(r"`(SELECT pg_terminate_backend\(PID\);)`", PAGES["P1002"])
         s.execute(line.replace("PID", str(s.seen[0]["pid"])))
         with pytest.raises(psycopg.OperationalError):
@@ -157,6 +165,7 @@ def no_database(s: State) -> None:
     there, s.database = s.database, f"{s.database}_elsewhere"
     s.prisma("status")
     s.prisma("deploy")
+    s.extra["ours"] = refused(s, dbname=s.database)
     s.database = there
     s.look("P1003")
 
@@ -165,34 +174,40 @@ def no_such_table(s: State) -> None:
     s.write(THIRD, 'ALTER TABLE "Nowhere" ADD COLUMN "x" INTEGER;\n')
     s.prisma("deploy")
     s.look("P1014")
+    s.diagnose()
 
 
 def no_history(s: State) -> None:
     s.execute("DROP TABLE _prisma_migrations")
     s.prisma("deploy")
     s.look("P3005")
+    s.diagnose()
 
 
 def does_not_replay(s: State) -> None:
     s.execute('CREATE TABLE "ByHand" ("id" INTEGER)')
     s.write(THIRD, 'ALTER TABLE "ByHand" ADD COLUMN "x" INTEGER;\n')
     s.prisma("dev", "--name", "x", role="admin")
+    s.diagnose()
 
 
 def recorded_already(s: State) -> None:
     s.prisma("resolve", "--applied", SECOND)
     s.look("P3008")
     s.extra["files"] = {file.name: file.checksum for file in read_migrations(s.migrations)}
+    s.diagnose()
 
 
 def there_already(s: State) -> None:
-    """P3018, and then P3009."""
-    s.write(THIRD, f'CREATE TABLE "Before" ("id" INTEGER);\n{SHOP}')
+    """P3018, and then P3009: one of two tables was made by hand."""
+    s.execute('CREATE TABLE "More" ("id" INTEGER)')
+    s.write(THIRD, 'CREATE TABLE "Before" ("id" INTEGER);\nCREATE TABLE "More" ("id" INTEGER);\n')
     s.prisma("deploy")
     s.prisma("deploy")
     s.look("P3009")
     with s.connect() as conn:
         s.extra["before"] = conn.execute("SELECT to_regclass('\"Before\"') AS it").fetchall()
+    s.diagnose()
 
 
 def resolved_wrongly(s: State) -> None:
@@ -201,6 +216,7 @@ def resolved_wrongly(s: State) -> None:
     s.prisma("resolve", "--rolled-back", SECOND)
     s.prisma("resolve", "--applied", "20260104000000_nowhere")
     s.look("P3011")
+    s.diagnose()
 
 
 def no_shadow(s: State) -> None:
@@ -211,11 +227,13 @@ def no_shadow(s: State) -> None:
 def script_is_lost(s: State) -> None:
     (s.migrations / SECOND / "migration.sql").unlink()
     s.prisma("status")
+    s.diagnose()
 
 
 def other_provider(s: State) -> None:
     (s.migrations / "migration_lock.toml").write_text('provider = "mysql"\n')
     s.prisma("status")
+    s.diagnose()
 
 
 def no_such_column(s: State) -> None:
@@ -229,6 +247,7 @@ def not_the_owner(s: State) -> None:
     s.write(THIRD, COLUMN)
     s.prisma("deploy")
     s.look("42501")
+    s.diagnose()
 
 
 def duplicates(s: State) -> None:
@@ -236,12 +255,14 @@ def duplicates(s: State) -> None:
     s.write(THIRD, 'CREATE UNIQUE INDEX "Shop_name_key" ON "Shop" ("name");\n')
     s.prisma("deploy")
     s.look("23505")
+    s.diagnose()
 
 
 def changed_by_hand(s: State) -> None:
     s.execute('ALTER TABLE "Shop" ADD COLUMN "extra" TEXT')
     s.prisma("status")
     s.prisma("dev", "--name", "x", role="admin")
+    s.diagnose()
 
 
 def file_is_edited(s: State) -> None:
@@ -250,6 +271,7 @@ def file_is_edited(s: State) -> None:
     s.prisma("dev", "--name", "x", role="admin")
     s.look("edited")
     s.extra["files"] = {file.name: file.checksum for file in read_migrations(s.migrations)}
+    s.diagnose()
 
 
 def folder_is_behind(s: State) -> None:
@@ -257,6 +279,7 @@ def folder_is_behind(s: State) -> None:
     s.prisma("status")
     s.prisma("dev", "--name", "x", role="admin")
     s.look("extra")
+    s.diagnose()
 
 
 def table_is_in_use(s: State) -> None:
@@ -295,8 +318,43 @@ def at_the_standby(s: State) -> None:
         except psycopg.OperationalError:  # the database is not there yet
             time.sleep(0.05)
     s.prisma("deploy", role="replica")
+    s.diagnose("replica")
 
 
+def beside_the_migrations(s: State) -> None:
+    s.execute('CREATE TABLE "ByHand" ("id" INTEGER)')
+    s.diagnose()
+
+
+def done_by_hand(s: State) -> None:
+    s.write(THIRD, COLUMN)
+    s.execute(COLUMN)
+    s.diagnose()
+
+
+def done_by_hand_in_part(s: State) -> None:
+    s.write(THIRD, COLUMN + 'CREATE INDEX "Shop_city_idx" ON "Shop" ("city");\n')
+    s.execute(COLUMN)
+    s.diagnose()
+
+
+def rows_not_filled(s: State) -> None:
+    """Recorded, its column is there, and the rows are as before."""
+    s.write(THIRD, COLUMN + """UPDATE "Shop" SET "city" = 'Lyon';\n""")
+    s.execute("""INSERT INTO "Shop" VALUES (1, 'a')""", COLUMN)
+    checksum = {file.name: file.checksum for file in read_migrations(s.migrations)}[THIRD]
+    row = f"gen_random_uuid(), '{checksum}', '{THIRD}', now(), 1"
+    columns = "id, checksum, migration_name, finished_at, applied_steps_count"
+    s.execute(f"INSERT INTO _prisma_migrations ({columns}) VALUES ({row})")
+    s.diagnose()
+
+
+def may_only_read(s: State) -> None:
+    s.execute(f'ALTER DATABASE "{s.database}" SET default_transaction_read_only = on', role="admin")
+    s.diagnose()
+
+
+OTHERS = (beside_the_migrations, done_by_hand, done_by_hand_in_part, rows_not_filled, may_only_read)
 STATES: dict[str, tuple[Callable[[State], None], tuple[str | None, ...]]] = {
     "P1000": (wrong_password, ("P1000",)),
     "P1001": (nobody_answers, ("P1001",)),
@@ -326,69 +384,145 @@ STATES: dict[str, tuple[Callable[[State], None], tuple[str | None, ...]]] = {
 
 @pytest.fixture(scope="module")
 def states(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, State]]:
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        services = tmp_path_factory.mktemp("services") / "pg_service.conf"
+        services.write_text(Path(lab.env()["PGSERVICEFILE"]).read_text())
+        patch.setenv("PGSERVICEFILE", str(services))
+        patch.setenv("RUNBOOKS_PRISMA_PROJECT", lab.env()["RUNBOOKS_PRISMA_PROJECT"])
         patch.setenv("PRISMA_SCHEMA_ENGINE_LOCK_TIMEOUT", "500")
-        ground = _ground(lab)
-        with _database(ground, tmp_path_factory.mktemp("deployed")) as deployed:
-            assert deployed.prisma("deploy").exit_code == 0, deployed.output
-            made: dict[Callable[[State], None], State] = {}
-            for make in dict.fromkeys(make for make, _ in STATES.values()):
-                made[make] = _copy(deployed, tmp_path_factory.mktemp("state"))
-            with ThreadPoolExecutor(4) as pool:
-                list(pool.map(lambda make: make(made[make]), made))
-            try:
-                yield {page: made[make] for page, (make, _) in STATES.items()}
-            finally:
-                for state in made.values():
-                    _drop(state)
-
-
-def _ground(lab: Lab) -> Ground:
-    addresses = {}
-    for role, service in State.services.items():
-        with psycopg.connect(f"service={service}") as conn:
-            addresses[role] = aim(conn)
-    folder = Path(lab.env()["RUNBOOKS_PRISMA_PROJECT"])
-    return Ground(lab=lab, folder=folder, addresses=addresses, project=Prisma(folder, addresses["operator"]))
+        deployed = stack.enter_context(_state(lab, tmp_path_factory.mktemp("deployed")))
+        deployed.write(FIRST, SHOP)
+        deployed.write(SECOND, ORDERS)
+        assert deployed.prisma("deploy").exit_code == 0, deployed.output
+        made: dict[Callable[[State], None], State] = {}
+        for make in dict.fromkeys([*(make for make, _ in STATES.values()), *OTHERS]):
+            made[make] = stack.enter_context(_state(lab, tmp_path_factory.mktemp("state"), like=deployed))
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda make: make(made[make]), made))
+        yield {
+            **{page: made[make] for page, (make, _) in STATES.items()},
+            **{make.__name__: made[make] for make in OTHERS},
+        }
 
 
 @contextmanager
-def _database(ground: Ground, folder: Path) -> Iterator[State]:
-    state = State(ground=ground, database=f"door_{secrets.token_hex(4)}", migrations=folder)
-    (folder / "migration_lock.toml").write_text('provider = "postgresql"\n')
-    state.write(FIRST, SHOP)
-    state.write(SECOND, ORDERS)
-    _create(state, "template1")
-    try:
-        yield state
-    finally:
-        _drop(state)
-
-
-def _copy(of: State, folder: Path) -> State:
-    shutil.copytree(of.migrations, folder, dirs_exist_ok=True)
-    state = State(ground=of.ground, database=f"door_{secrets.token_hex(4)}", migrations=folder)
-    _create(state, of.database)
-    return state
-
-
-def _create(state: State, template: str) -> None:
-    owner = state.ground.addresses["operator"].user
+def _state(lab: Lab, folder: Path, *, like: State | None = None) -> Iterator[State]:
+    """A database of its own, its services and a project: as the given ones are, or without any migration."""
+    state = State(lab=lab, database=f"door_{secrets.token_hex(4)}", project=folder / "project")
+    own = Path(lab.env()["RUNBOOKS_PRISMA_PROJECT"])
+    shutil.copytree(like.project if like else own, state.project, symlinks=True)
+    if like is None:
+        for migration in state.migrations.glob("*/"):
+            shutil.rmtree(migration)
     create = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}")
-    with state.ground.lab.admin("postgres") as conn:
-        conn.execute(create.format(*map(sql.Identifier, (state.database, template, owner))))
-
-
-def _drop(state: State) -> None:
-    with state.ground.lab.admin("postgres") as conn:
-        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(state.database)))
+    with Path(os.environ["PGSERVICEFILE"]).open("a") as services:
+        for role, service in State.services.items():
+            found = {**parameters_of(service), "dbname": state.database}
+            lines = [f"{key}={found[key]}\n" for key in ("host", "port", "user", "dbname")]
+            services.write(f"\n[{state.service(role)}]\n{''.join(lines)}")
+    names = (state.database, like.database if like else "template1", parameters_of("keybuzz_leader")["user"])
+    with lab.admin("postgres") as conn:
+        conn.execute(create.format(*map(sql.Identifier, names)))
+        try:
+            yield state
+        finally:
+            conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(state.database)))
 
 
 # --- what is said and seen --------------------------------------------------------------------------------------
 
 
+DRAFT = "runbooks phase draft --prisma-project {project} --service {service} --out phase-{service}"
+GIT = "git -C {migrations} log"
+# What `diagnose` says in each state: the condition, words of its sentence, and how the next command begins.
+SAYS: dict[str, tuple[Condition, str, str]] = {
+    "P1002": (Condition.LOCKED, "end in P1002", 'psql "service={service}" -c "SELECT pg_terminate_backend('),
+    "P1014": (Condition.NOT_REPLAYED, "(P3009)", GIT),
+    "P3005": (Condition.NO_HISTORY, "Of 2 migrations 2 stand as a whole, 0 in part", DRAFT),
+    "P3006": (Condition.NEEDS_MORE, "relation public.ByHand", DRAFT),
+    "P3008": (Condition.FINE, "nothing to do", ""),
+    "P3009": (Condition.FAILED, "statement 2 of 2 stand", DRAFT),
+    "P3011": (Condition.PENDING, f"1 migration pending, nothing of which stands: {THIRD}", DRAFT),
+    "P3015": (Condition.SCRIPT_LOST, f"The folder of {SECOND} has no migration.sql", GIT),
+    "P3019": (Condition.OTHER_PROVIDER, "mysql", GIT),
+    "42P07": (Condition.FAILED, "statement 2 of 2 stand", DRAFT),
+    "42501": (Condition.FAILED, "nothing of it stands", DRAFT),
+    "23505": (Condition.FAILED, "nothing of it stands", DRAFT),
+    "drift": (Condition.NOT_AS_RECORDED, "columns public.Shop", DRAFT),
+    "edited": (Condition.EDITED, f"{SECOND} was modified after it was applied", GIT),
+    "extra": (Condition.UNKNOWN_MIGRATIONS, SECOND, GIT),
+    "25006": (Condition.STANDBY, "25006", "runbooks diagnose --service {service} --prisma-project {project}"),
+    "beside_the_migrations": (Condition.BEYOND, "relation public.ByHand", DRAFT),
+    "done_by_hand": (Condition.UNRECORDED, f"All that {THIRD} makes stands", DRAFT),
+    "done_by_hand_in_part": (Condition.IN_PART, "statement 1 of 2 stand", DRAFT),
+    "rows_not_filled": (Condition.ROWS, THIRD, DRAFT),
+    "may_only_read": (
+        Condition.READ_ONLY,
+        "default_transaction_read_only",
+        'psql "service={service}" -c "SELECT',
+    ),
+}
+
+
+def shown(state: State) -> str:
+    """What `runbooks diagnose` prints of a state, with the names of a shop."""
+    assert state.found is not None
+    text = "\n".join(lines(state.found))
+    for real, told in (
+        (str(state.project), "/srv/shop"),
+        (state.service(), "shop"),
+        (state.database, "shop"),
+    ):
+        text = text.replace(real, told)
+    return the_same("\n".join(line.rstrip() for line in text.splitlines())).replace(
+        "keybuzz_operator", "operator"
+    )
+
+
+def the_same(text: str) -> str:
+    """A text without what differs between machines: ports, versions, lags."""
+    text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:5432", text)
+    text = re.sub(r"\b(PostgreSQL|Prisma) \d[\d.]*\d", r"\1 1", text)
+    return re.sub(r"\d+ bytes behind", "0 bytes behind", text)
+
+
+def test_the_page_shows_what_is_printed(states: dict[str, State]) -> None:
+    page = (ROOT / "docs" / "diagnose.md").read_text("utf-8")
+    _, *blocks = re.findall(r"^```\n(.*?)\n```", page, re.MULTILINE | re.DOTALL)
+    assert [the_same(block) for block in blocks] == [
+        shown(states[name]) for name in ("P3005", "done_by_hand_in_part", "P3008")
+    ]
+
+
+@pytest.mark.parametrize("name", ["P3005", "P3008", "P3009", "P1014", "25006", "rows_not_filled"])
+def test_the_json_is_as_its_schema_says(name: str, states: dict[str, State]) -> None:
+    schema = json.loads((ROOT / "runbooks_lib" / "schemas" / "diagnosis.json").read_text("utf-8"))
+    content = json.loads(visible_json(plain(states[name].found)))
+    assert list(Draft202012Validator(schema).iter_errors(content)) == []
+
+
+def test_a_service_that_nobody_defines_is_named() -> None:
+    done = CliRunner().invoke(commands, ["diagnose", "--service", "nowhere"])
+    assert isinstance(done.exception, PreconditionFailed)
+    assert "does not define 'nowhere'" in str(done.exception)
+
+
 def test_every_door_has_its_state() -> None:
     assert STATES.keys() == PAGES.keys()
+    nobody_lets_us_in, as_another = {"P1000", "P1001", "P1003"}, {"P3014", "42703", "55P03", "40P01"}
+    assert STATES.keys() - SAYS.keys() == nobody_lets_us_in | as_another
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_diagnose_says_which_state_it_is_and_the_next_command(name: str, states: dict[str, State]) -> None:
+    state, (condition, words, command) = states[name], SAYS[name]
+    found = state.found
+    assert found is not None
+    assert (found.condition, words in found.says) == (condition, True), found.says
+    given = {"project": state.project, "service": state.service(), "migrations": state.migrations}
+    assert found.next.startswith(command.format(**given)), found.next
+    assert bool(found.next) is bool(found.exit_code) is (condition is not Condition.FINE)
+    assert found.door in PAGES or condition in (Condition.FINE, Condition.PENDING, Condition.ROWS)
 
 
 @pytest.mark.parametrize("page", STATES)
@@ -404,17 +538,24 @@ def test_what_the_page_says_to_look_at_is_there(page: str, states: dict[str, Sta
 
 
 @pytest.mark.parametrize(
-    ("page", "words"), [("P1000", "password authentication failed"), ("P1001", "onnection refused")]
+    ("page", "words"),
+    [
+        ("P1000", "password authentication failed"),
+        ("P1001", "onnection refused"),
+        ("P1003", "does not exist"),
+    ],
 )
-def test_our_session_repeats_the_words_of_libpq(page: str, words: str, states: dict[str, State]) -> None:
+def test_where_nobody_lets_us_in_libpqs_words_are_repeated(
+    page: str, words: str, states: dict[str, State]
+) -> None:
     assert words in states[page].extra["ours"]
-    assert page in [door.id for door in find_doors(states[page].extra["ours"])]
+    assert f"`runbooks explain {page}` says more." in states[page].extra["ours"]
 
 
 def test_the_lock_s_holder_is_named_and_ended_by_the_line_of_the_page(states: dict[str, State]) -> None:
     state = states["P1002"]
     (holder,) = state.seen
-    assert (holder["application_name"], holder["state"]) == ("worker", "idle in transaction")
+    assert (holder["application_name"], holder["state"]) == ("worker", "idle")
     assert state.extra["left"] == []
 
 

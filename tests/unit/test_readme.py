@@ -23,6 +23,7 @@ DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     ROOT / ".github" / "ARCHITECTURE.md",
     *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "runbooks_lib" / "doors").glob("*.md")),
 ]
 VARIABLE = re.compile(r"\b(?:RUNBOOKS|PG[A-Z]|KEYBUZZ|PRISMA|XDG)[A-Z_]*\b")
 
@@ -97,6 +98,7 @@ def test_the_readme_names_the_commands_that_an_operator_needs() -> None:
         "lab down",
         "doctor",
         "explain",
+        "diagnose",
         "runs list",
         "runs show",
         "phase check",
@@ -188,9 +190,9 @@ def test_the_architecture_page_names_every_part_of_the_package_and_only_what_exi
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-def test_the_architecture_page_answers_twelve_questions_with_files_that_exist() -> None:
+def test_the_architecture_page_answers_questions_with_files_that_exist() -> None:
     rows = re.findall(r"^\| (?:Where|Who|What|How|Which) [^|]+\? \| (.+) \|$", ARCHITECTURE, re.MULTILINE)
-    assert len(rows) == 12
+    assert len(rows) >= 12
     for answer in rows:
         files = re.findall(r"`([\w/]+\.py)`", answer)
         assert files
