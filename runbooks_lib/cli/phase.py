@@ -79,3 +79,55 @@ def baseline(prisma_project: str | None, only: tuple[str, ...]) -> None:
             f"left over: {left.migration}, line {left.line}, {left.words}: {left.why}. {left.by_hand}",
             err=True,
         )
+
+
+@phase.command()
+@click.option("--service", metavar="NAME", required=True, help="The libpq service of the database.")
+@click.option("--prisma-project", metavar="DIR", help="The Prisma project [RUNBOOKS_PRISMA_PROJECT].")
+@click.option(
+    "--seed",
+    metavar="TABLE[:COLUMN=VALUE]",
+    multiple=True,
+    help="Rows that must be there: a table's, or a tenant's of it; may be given several times.",
+)
+@click.option(
+    "--out", metavar="DIR", required=True, help="The folder that is made; its name is the phase's id."
+)
+def draft(service: str, prisma_project: str | None, seed: tuple[str, ...], out: str) -> None:
+    """Write a phase for a database: phase.toml, baseline.sql where something is missing, seed rows as CSV.
+
+    What is expected is what the project's migrations make; the database is only looked at, and nothing is written to
+    it. REVIEW marks in the file what a person has to decide.
+    """
+    import os
+    from pathlib import Path
+
+    from runbooks_lib.drafting.phase_draft import draft_phase
+    from runbooks_lib.drafting.seed_rows import read_wish
+    from runbooks_lib.prisma.project import PROJECT_VARIABLE
+
+    if prisma_project:
+        os.environ[PROJECT_VARIABLE] = prisma_project
+    drafted = draft_phase(service, Path(out), [read_wish(each) for each in seed])
+    for action, count in sorted(drafted.actions.items()):
+        say(f"{count} migrations: {action}")
+    say(f"{out}: {drafted.lines} lines. Look for REVIEW in it, then:")
+    say(f"runbooks phase check {out}")
+    say(f"runbooks run {out}")
+
+
+@phase.command(name="list")
+@click.argument("folder", required=False)
+def list_(folder: str | None) -> None:
+    """Name the phases that are shipped, and those in FOLDER."""
+    from pathlib import Path
+
+    from runbooks_lib.errors import SpecError
+    from runbooks_lib.phase import load_phase, shipped_ids
+
+    beside = sorted(each.parent for each in Path(folder).glob("*/phase.toml")) if folder else []
+    for ref in (*shipped_ids(), *map(str, beside)):
+        try:
+            say(f"{ref}: {load_phase(ref).title.in_('en')}")
+        except SpecError as error:
+            say(f"{ref}: {error.what_happened.splitlines()[0]}")

@@ -6,7 +6,7 @@ tell whether it is still due.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pglast import ast
@@ -53,9 +53,26 @@ class _Written:
     left: LeftOver | None = None
 
 
-def write_baseline(scripts: Scripts, only: Collection[str] | None = None) -> Baseline:
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Which statements are to be written."""
+
+    migrations: Collection[str]
+    lines: Mapping[str, Collection[int]] | None
+
+    def has(self, unit: Unit) -> bool:
+        if unit.migration not in self.migrations:
+            return False
+        lines = None if self.lines is None else self.lines.get(unit.migration)
+        return lines is None or any(unit.line <= line <= unit.last_line for line in lines)
+
+
+def write_baseline(
+    scripts: Scripts, only: Collection[str] | None = None, lines: Mapping[str, Collection[int]] | None = None
+) -> Baseline:
     """Write the migrations named by `only` (None: all) as one script; `scripts` is the whole history, in its order.
 
+    `lines` names those of each migration's statements that are to be written, where it is not all of them.
     Raises MigrationError when one cannot be parsed, or `only` names none of them.
     """
     names = [name for name, _ in scripts]
@@ -64,17 +81,17 @@ def write_baseline(scripts: Scripts, only: Collection[str] | None = None) -> Bas
         raise MigrationError(
             f"There is no migration {', '.join(unknown)}.", "Name migrations as their folders are named."
         )
-    chosen = set(names if only is None else only)
+    chosen = _Chosen(set(names if only is None else only), lines)
     units = _informed([unit for name, script in scripts for unit in units_of(name, script)])
     spoilt = {unit.migration for unit in units if unit.spoils}
     timeline = Timeline([unit.marks for unit in units])
     written = [
         _write(unit, [(units[at], place) for at, place in timeline.undoing(number)], chosen, spoilt)
         for number, unit in enumerate(units)
-        if unit.migration in chosen and not unit.silent
+        if chosen.has(unit) and not unit.silent
     ]
     left = tuple({(one.left.migration, one.left.line): one.left for one in written if one.left}.values())
-    places = {(unit.migration, unit.line) for unit in units if unit.migration in chosen}
+    places = {(unit.migration, unit.line) for unit in units if chosen.has(unit)}
     return Baseline(sql=_script(written), left=left, statements=len(places))
 
 
@@ -99,7 +116,7 @@ def _shape_that_comes_back(unit: Unit, number: int, timeline: Timeline) -> tuple
 
 
 def _write(
-    unit: Unit, undoing: Sequence[tuple[Unit, Place]], chosen: Collection[str], spoilt: Collection[str]
+    unit: Unit, undoing: Sequence[tuple[Unit, Place]], chosen: _Chosen, spoilt: Collection[str]
 ) -> _Written:
     try:
         if unit.migration in spoilt:
@@ -114,10 +131,10 @@ def _write(
         return _Written(unit=unit, left=left)
 
 
-def _makes_needless(unit: Unit, other: Unit, place: Place, chosen: Collection[str]) -> bool:
+def _makes_needless(unit: Unit, other: Unit, place: Place, chosen: _Chosen) -> bool:
     """Return True: a later statement of the baseline makes this one needless. Raises NotWritten where that isn't so."""
     where = f"{other.migration}, line {other.line} ({other.words})"
-    if other.migration not in chosen:
+    if not chosen.has(other):
         raise NotWritten(f"undone later, by {where}", _BY_HAND)
     if isinstance(other.statements[0], ast.RenameStmt):
         raise NotWritten(f"renamed later, by {where}", _BY_HAND)

@@ -92,7 +92,8 @@ def _twice(node: Any) -> Any:
     return node
 
 
-_PASSING_OVER = (Alter.AT_AddColumn, Alter.AT_DropColumn, Alter.AT_DropConstraint)
+_DROPS = (Alter.AT_DropColumn, Alter.AT_DropConstraint)
+_PASSING_OVER = (Alter.AT_AddColumn, *_DROPS)
 _ROWS = frozenset(
     {
         "InsertStmt",
@@ -128,7 +129,10 @@ def in_passes(node: Any) -> tuple[Any, ...]:
         groups.setdefault(key, []).append(command)
     return tuple(
         ast.AlterTableStmt(
-            relation=node.relation, cmds=tuple(group), objtype=node.objtype, missing_ok=node.missing_ok
+            relation=node.relation,
+            cmds=tuple(group),
+            objtype=node.objtype,
+            missing_ok=node.missing_ok or group[0].subtype in _DROPS,  # the table may go later
         )
         for group in groups.values()
     )

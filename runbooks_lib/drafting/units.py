@@ -29,7 +29,7 @@ _ADDS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """One thing that a migration does: on which line of it, in words, as trees, with the comment before it.
+    """One thing that a migration does: from and to which line, in words, as trees, with the comment before it.
 
     `marks` is what it leaves behind. `silent` says that it leaves nothing: a setting, BEGIN and COMMIT; `spoils` that
     what comes after it in its migration is not what it says: after another search_path, or before a ROLLBACK.
@@ -37,6 +37,7 @@ class Unit:
 
     migration: str
     line: int
+    last_line: int
     words: str
     statements: tuple[Any, ...]
     comment: str
@@ -91,6 +92,7 @@ def _units(
             yield Unit(
                 migration=name,
                 line=found[at].line,
+                last_line=found[at + length - 1].line,
                 words=in_words(found[at]),
                 statements=part,
                 comment="" if silent else comment,

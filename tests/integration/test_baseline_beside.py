@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from runbooks_lib.drafting.baseline import write_baseline
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Phase, load_phase
@@ -283,3 +284,67 @@ def test_what_takes_a_value_of_a_sequence_is_applied_and_never_rehearsed_on_the_
     assert second.facts.rows == {}
     assert second.facts.sequences == ("public.numbered_id_seq",)
     assert stands_at() > moved
+
+
+GUARDED = write_baseline(
+    [
+        ("before", BEFORE),
+        (
+            "it",
+            "DROP VIEW open_shops; ALTER TABLE items RENAME COLUMN shop TO shop_id;"
+            "ALTER TABLE shops DROP COLUMN city, ALTER COLUMN grade SET DEFAULT 'low', ALTER COLUMN id TYPE bigint;"
+            "ALTER TABLE items ADD CONSTRAINT items_positive CHECK (id > 0);"
+            "CREATE POLICY mine ON items USING (true);",
+        ),
+    ],
+    only={"it"},
+).sql
+
+
+def would(answer: Answer) -> dict[str, list[str]]:
+    states: dict[str, list[str]] = {}
+    for row in answer.rows:
+        states.setdefault(row["object"], []).append(row["would"])
+    return states
+
+
+def test_what_stands_behind_a_guard_is_planned_as_what_it_is(
+    db: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    operator = Operator(tmp_path, GUARDED)
+    plan = operator.plan()
+    assert would(plan) == {
+        "public.items": ["would change", "would change"],
+        "public.shops": ["would drop", "would change", "would change"],
+        "public.items.mine": ["would create"],
+        "public.open_shops": ["would drop"],
+    }
+    assert {(f.object, f.verdict) for f in plan.findings if f.verdict is not Verdict.PASS} == {
+        ("public.shops", Verdict.OPEN),
+        ("public.open_shops", Verdict.OPEN),
+    }
+    assert plan.facts.where == IN_COPY
+    rehearsal = operator.rehearse(plan)
+    assert {f.verdict for f in rehearsal.findings} == {Verdict.PASS}
+
+
+def test_what_stands_behind_a_guard_and_is_done_is_the_same(
+    db: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    db.execute("SET search_path = public")
+    db.execute(GUARDED.encode())
+    operator = Operator(tmp_path, GUARDED)
+    plan = operator.plan()
+    assert {state for states in would(plan).values() for state in states} == {"exists, same"}
+    assert {f.verdict for f in plan.findings} == {Verdict.PASS}
+    assert {f.verdict for f in operator.rehearse(plan).findings} == {Verdict.PASS}
+
+
+def test_a_guard_hides_no_constraint_of_another_shape(db: psycopg.Connection[Any], tmp_path: Path) -> None:
+    db.execute("ALTER TABLE items ADD CONSTRAINT items_positive CHECK (id > 7)")
+    operator = Operator(tmp_path, GUARDED)
+    plan = operator.plan()
+    rehearsal = operator.rehearse(plan)
+    closing = [f for f in (*plan.findings, *rehearsal.findings) if f.verdict in CLOSING]
+    assert any("items_positive" in f.have for f in closing)
+    assert {f.verdict for f in closing} == {Verdict.FAIL}

@@ -68,6 +68,7 @@ MIGRATIONS = (
     'ALTER TYPE "Status" RENAME TO "Status_old"; ALTER TYPE "Status_new" RENAME TO "Status"; DROP TYPE "Status_old"; '
     "ALTER TABLE \"Order\" ALTER COLUMN status SET DEFAULT 'OLD'; COMMIT;",
     'ALTER TABLE "Order" DROP CONSTRAINT "Order_userId_fkey"; DROP VIEW names; DROP TABLE "User";',
+    'ALTER TABLE "Order" DROP CONSTRAINT "Order_userId_fkey"; DROP VIEW names; DROP TABLE "User"; DROP TABLE "Order";',
     'DROP TRIGGER touched ON "User"; DROP FUNCTION touch(); DROP SEQUENCE counter; DROP POLICY mine ON "User";',
     'CREATE OR REPLACE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN OLD; END $$; '
     'DROP TRIGGER IF EXISTS touched ON "User"; '

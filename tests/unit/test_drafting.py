@@ -64,7 +64,7 @@ def one(baseline: Baseline) -> str:
         ("ALTER TYPE e ADD VALUE 'x' BEFORE 'y'", "ALTER TYPE e ADD VALUE IF NOT EXISTS 'x' BEFORE 'y'"),
         ("DROP TABLE t", "DROP TABLE IF EXISTS t"),
         ("DROP INDEX CONCURRENTLY i", "DROP INDEX IF EXISTS i"),
-        ("ALTER TABLE t DROP CONSTRAINT k", "ALTER TABLE t DROP CONSTRAINT IF EXISTS k"),
+        ("ALTER TABLE t DROP CONSTRAINT k", "ALTER TABLE IF EXISTS t DROP CONSTRAINT IF EXISTS k"),
         ("ALTER TABLE t ALTER c SET NOT NULL", "ALTER TABLE t ALTER COLUMN c SET NOT NULL"),
         ("ALTER TABLE t ENABLE ROW LEVEL SECURITY", "ALTER TABLE t ENABLE ROW LEVEL SECURITY"),
         ("ALTER SEQUENCE q OWNED BY t.c", "ALTER SEQUENCE q OWNED BY t.c"),
@@ -259,3 +259,12 @@ def test_the_command_prints_the_same_each_time(tmp_path: Path) -> None:
 def test_the_command_needs_a_project(tmp_path: Path) -> None:
     done = CliRunner().invoke(commands, ["phase", "baseline", "--prisma-project", str(tmp_path / "none")])
     assert isinstance(done.exception, PreconditionFailed)
+
+
+def test_the_phases_that_are_shipped_and_those_in_a_folder_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "BROKEN").mkdir()
+    (tmp_path / "BROKEN" / "phase.toml").write_text("spec_version = 3")
+    done = CliRunner().invoke(commands, ["phase", "list", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "PH15-AMAZON-DB-FOUNDATION-01: Amazon database foundation" in done.stdout
+    assert f"{tmp_path}/BROKEN: The phase file" in done.stdout

@@ -144,6 +144,8 @@ def test_an_enum_is_not_exchanged_for_one_that_has_the_label_still() -> None:
         ("ALTER TABLE t DROP COLUMN IF EXISTS c", "ALTER TABLE t ADD COLUMN IF NOT EXISTS c int"),
         ("CREATE INDEX IF NOT EXISTS i ON t (c)", "ALTER TABLE t DROP COLUMN IF EXISTS c"),
         ("CREATE INDEX IF NOT EXISTS i ON t (c)", "DROP INDEX IF EXISTS i"),
+        ("ALTER TABLE t DROP CONSTRAINT IF EXISTS k", "DROP TABLE IF EXISTS t"),
+        ("ALTER TABLE IF EXISTS t ADD COLUMN IF NOT EXISTS c int", "DROP TABLE IF EXISTS t"),
         ("CREATE INDEX IF NOT EXISTS i ON t (c)", written("ALTER INDEX i RENAME TO j", ())),
         ("CREATE TABLE IF NOT EXISTS t (a int)", written("ALTER TABLE t RENAME TO u", ())),
         ("ALTER TABLE t ALTER c SET DEFAULT 1", "ALTER TABLE t ALTER c SET DEFAULT 2"),
@@ -185,6 +187,7 @@ def test_what_a_later_statement_undoes_is_refused(earlier: str, later: str) -> N
         ("ALTER TYPE \"E\" ADD VALUE IF NOT EXISTS 'a'", written(EXCHANGE, ("c",))),
         (written("ALTER TABLE t RENAME TO u", ()), "DROP TABLE IF EXISTS u"),
         ("DROP INDEX IF EXISTS i", "DROP TABLE IF EXISTS t"),
+        ("ALTER TABLE IF EXISTS t DROP CONSTRAINT IF EXISTS k", "DROP TABLE IF EXISTS t"),
     ],
 )  # fmt: skip
 def test_what_no_later_statement_undoes_is_not(earlier: str, later: str) -> None:

@@ -61,17 +61,20 @@ class Timeline:
         for place in mine.lasts:
             for length in range(1, len(place) + 1):
                 at = place[:length]
-                found += [(other, at) for other in self._after(number, at) if self._undoes(mine, other, at)]
+                found += [
+                    (other, at) for other in self._after(number, at) if self._undoes(mine, other, place, at)
+                ]
         return sorted(set(found))
 
     def _after(self, number: int, place: Place) -> list[int]:
         setting = self._setting.get(place, [])
         return setting[bisect_right(setting, number) :]
 
-    def _undoes(self, mine: Marks, other: int, at: Place) -> bool:
+    def _undoes(self, mine: Marks, other: int, place: Place, at: Place) -> bool:
+        """Return whether what is set at a place, or at one that it is within, is not what has to last there."""
         theirs = self._marks[other]
-        if at not in mine.lasts:
-            return theirs.sets[at] is ABSENT
+        if at != place:
+            return theirs.sets[at] is ABSENT and mine.lasts[place] is not ABSENT
         passed_over = at in mine.unless and mine.unless[at] == theirs.shapes.get(at)
         return theirs.sets[at] != mine.lasts[at] and not passed_over
 
@@ -264,7 +267,7 @@ def _needs(node: Any, *, guarded: bool) -> Iterator[Place]:
             for element in node.indexParams or ():
                 if element.name:
                     yield (*table, "column", element.name)
-        case "AlterTableStmt":
+        case "AlterTableStmt" if not node.missing_ok:
             yield _relation(node.relation)
             for command in node.cmds:
                 yield from _needed_by(_relation(node.relation), command)

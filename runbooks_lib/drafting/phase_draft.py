@@ -1,0 +1,180 @@
+"""A phase out of a project and a database: what the migrations make is expected, what stands is only looked at."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psycopg
+
+from runbooks_lib.drafting.baseline import LeftOver, write_baseline
+from runbooks_lib.drafting.phase_file import BASELINE, PhaseDraft, SeedDraft, phase_file
+from runbooks_lib.drafting.seed_rows import SeedWish, write_seeds
+from runbooks_lib.errors import ConnectionFailed, PreconditionFailed
+from runbooks_lib.phase import Phase, Prisma, Role, Target, load_phase
+from runbooks_lib.phase.libpq_services import is_service_name
+from runbooks_lib.phase.model import AcceptedMigration
+from runbooks_lib.phase.text import Text
+from runbooks_lib.postgres.catalog.differences import describe, field
+from runbooks_lib.postgres.rows.done import Done
+from runbooks_lib.postgres.session.connect import Sessions
+from runbooks_lib.postgres.session.service_file import parameters_of
+from runbooks_lib.prisma.effects import ObjectState
+from runbooks_lib.prisma.settlement import Action, Settled
+from runbooks_lib.prisma.timeline import Stands
+from runbooks_lib.steps.prisma_look import Proved, command_line, look_at_all, prove_target, scripts_to_run
+
+LEADER = "leader"
+PHASE_FILE = "phase.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drafted:
+    """A drafted phase: how its migrations stand, and the lines of its file."""
+
+    phase: Phase
+    actions: Mapping[str, int]
+    lines: int
+
+
+def draft_phase(service: str, out: Path, seeds: Sequence[SeedWish]) -> Drafted:
+    """Write a phase for the database of a service into the folder `out`, which is made.
+
+    The project is the one that RUNBOOKS_PRISMA_PROJECT names. Reads the database in one snapshot, replays the
+    migrations in a scratch server, and writes phase.toml, baseline.sql where something is missing, and seeds as CSV.
+    Raises PreconditionFailed when `out` is there already, ConnectionFailed, MigrationError, and whatever a plan raises.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", out.name):
+        raise PreconditionFailed(
+            f"{out.name!r} can't be the id of a phase.", "Name the folder by letters, digits, - and _."
+        )
+    if out.exists():
+        raise PreconditionFailed(
+            f"{out} is there already.", "Name a folder that is not: nothing is written over."
+        )
+    if len({wish.table for wish in seeds}) < len(seeds):
+        raise PreconditionFailed("A table is named twice for its seed rows.", "Name each once.")
+    phase = _probing(service, out)
+    with Sessions(phase.targets, application_name="runbooks phase draft") as sessions, _made(out) as folder:
+        looked = look_at_all(phase, sessions, command_line(phase, sessions))
+        phase = replace(phase, prisma=_accepting(looked.state.history.extra))
+        proved = prove_target(phase, sessions, looked, None, ())
+        with sessions.snapshot(LEADER) as conn:
+            rows = [write_seeds(conn, looked.catalog, wish, folder) for wish in seeds]
+            standbys = conn.execute("SELECT count(*) AS n FROM pg_stat_replication").fetchone()
+        text = _text(phase, proved, rows, folder, standbys["n"] if standbys else 0)
+        (folder / PHASE_FILE).write_text(text, encoding="utf-8")
+        load_phase(str(folder))
+    actions = Counter(each.action.value for each in proved.settlement.migrations)
+    return Drafted(phase=load_phase(str(out)), actions=actions, lines=len(text.splitlines()))
+
+
+@contextmanager
+def _made(out: Path) -> Iterator[Path]:
+    """Make a folder at the end of the block: what is written there in between lies beside it, under the same name."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as beside:
+        folder = Path(beside) / out.name
+        folder.mkdir()
+        yield folder
+        folder.rename(out)
+
+
+def _accepting(migrations: Sequence[str]) -> Prisma:
+    """Return the section that settles all, and passes over migrations that only the database has."""
+    accept = tuple(AcceptedMigration(migration=name, why="drafted") for name in migrations)
+    return Prisma(target=LEADER, accept=accept)
+
+
+def _probing(service: str, out: Path) -> Phase:
+    """Return the phase that only looks: one target, all migrations."""
+    if not is_service_name(service):
+        raise PreconditionFailed(
+            "What is given as the service is no service's name.", "Name a service of pg_service.conf."
+        )
+    try:
+        database = parameters_of(service).get("dbname", "")
+    except psycopg.Error as error:
+        raise ConnectionFailed(
+            f"There is no service {service}: {' '.join(str(error).split())}", "Look into pg_service.conf."
+        ) from error
+    target = Target(name=LEADER, service=service, role=Role.PRIMARY, database=database)
+    return Phase(
+        spec_version=3,
+        id=out.name,
+        title=Text(by_language={"en": out.name}),
+        folder=out,
+        digest="",
+        targets={LEADER: target},
+        prisma=_accepting(()),
+    )
+
+
+def _text(phase: Phase, proved: Proved, seeds: Sequence[SeedDraft], folder: Path, standbys: int) -> str:
+    """Return the text of phase.toml; what is missing in part goes into the folder as baseline.sql."""
+    settlement, state = proved.settlement, proved.looked.state
+    lines = {each.migration: found for each in settlement.migrations if (found := _missing(each))}
+    scripts = scripts_to_run(phase, state)
+    baseline = write_baseline(scripts, set(lines), lines)
+    if baseline.sql:
+        (folder / BASELINE).write_text(baseline.sql, encoding="utf-8")
+    by_hand = [_by_hand(left) for left in baseline.left]
+    for each in settlement.migrations:
+        if each.migration in lines or each.action is Action.REFUSE:
+            by_hand += _not_drafted(each)
+    target = phase.targets[LEADER]
+    return phase_file(
+        PhaseDraft(
+            id=phase.id,
+            service=target.service,
+            database=target.database,
+            owners=_owners(proved),
+            standbys=standbys,
+            extras=settlement.extras,
+            differing=[_words(each) for each in settlement.objects if not each.stands and not each.to_come],
+            only_there=state.history.extra,
+            completes=list(lines) if baseline.sql else [],
+            left=by_hand,
+            seeds=seeds,
+        )
+    )
+
+
+def _missing(each: Settled) -> frozenset[int]:
+    """Return the lines of the statements that a baseline is to make: of a migration that stands in part, or did."""
+    recorded = each.action is Action.NOTHING
+    if not (recorded or each.whole is Stands.PART or each.stands is Stands.PART):
+        return frozenset()
+    return frozenset(one.line for one in each.statements if one.stands in (Stands.NONE, Stands.PART))
+
+
+def _not_drafted(each: Settled) -> Iterator[str]:
+    """Yield what of a migration no baseline makes: where something else stands, and rows."""
+    for one in each.statements:
+        if one.stands is Stands.OTHER:
+            yield f"{each.migration}, line {one.line}, {one.words}: something else stands there"
+    for judged in each.data:
+        if judged.done in (Done.NONE, Done.PART):
+            yield f"{each.migration}, line {judged.statement.line}, {judged.statement.words}: {judged.why}"
+
+
+def _by_hand(left: LeftOver) -> str:
+    return f"{left.migration}, line {left.line}, {left.words}: {left.why}"
+
+
+def _words(each: ObjectState) -> str:
+    have, want = each.words()
+    return f"{each.label}: {have}; the migrations: {want}"
+
+
+def _owners(proved: Proved) -> Mapping[str, int]:
+    """Return how many relations and enums that the migrations make belong to whom."""
+    live = describe(proved.looked.catalog)
+    made = [key for key in proved.replayed.end if key not in proved.replayed.start and key in live]
+    found = [field(live[key], "owner") for key in made if key[0] in ("relation", "enum")]
+    return Counter(str(owner) for owner in found if owner)

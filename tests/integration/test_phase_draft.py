@@ -1,0 +1,173 @@
+"""A phase that is drafted from a project and a database: short, the same each time, and what it says is so."""
+
+from __future__ import annotations
+
+import configparser
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from runbooks_lib.cli import commands
+from runbooks_lib.drafting.phase_draft import Drafted, draft_phase
+from runbooks_lib.drafting.seed_rows import read_wish
+from runbooks_lib.errors import ConnectionFailed, PreconditionFailed
+from runbooks_lib.phase import load_phase
+from runbooks_lib.postgres.script.script import parse_script
+
+from .conftest import Place
+
+NAME = "20260201000000_orders"
+MIGRATION = """
+-- CreateTable
+CREATE TABLE "Order" (id text PRIMARY KEY, total integer);
+-- CreateIndex
+CREATE INDEX "Order_total_idx" ON "Order"(total);
+ALTER TABLE "Order" ADD COLUMN note text;
+UPDATE "Order" SET note = 'none' WHERE note IS NULL;
+"""
+
+
+@pytest.fixture
+def shop(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A place whose database has a service of its own, `shop`, and `shop_standby` that leads to its standby."""
+    services = configparser.ConfigParser(interpolation=None)
+    services.read(os.environ["PGSERVICEFILE"])
+    services["shop"] = {**services["keybuzz_leader"], "dbname": place.database}
+    services["shop_standby"] = dict(services["keybuzz_replica"])
+    file = tmp_path / "services.conf"
+    with file.open("w") as written:
+        services.write(written, space_around_delimiters=False)
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+    return place
+
+
+def drafted(folder: Path, *seeds: str) -> tuple[Drafted, str]:
+    found = draft_phase("shop", folder, [read_wish(each) for each in seeds])
+    return found, (folder / "phase.toml").read_text()
+
+
+def uncommented(text: str, *begins: str) -> str:
+    """The file with these commented lines put in force."""
+    lines = text.splitlines()
+    return "\n".join(
+        line.replace("# {", "{", 1).replace("…", "it is known") if line.strip().startswith(begins) else line
+        for line in lines
+    )
+
+
+def test_what_stands_as_the_migrations_make_it_needs_no_baseline(shop: Place, tmp_path: Path) -> None:
+    found, text = drafted(tmp_path / "SHOP")
+    assert 15 <= found.lines <= 60
+    assert sorted(each.name for each in (tmp_path / "SHOP").iterdir()) == ["phase.toml"]
+    assert (found.phase.id, found.phase.targets["leader"].database) == ("SHOP", shop.database)
+    assert found.phase.prisma is not None
+    assert found.phase.prisma.settle is None
+    assert found.phase.owner == "kb_backend"
+    assert found.phase.baseline is None
+    assert "standbys that stream from it: 1" in text
+    drafted(tmp_path / "again" / "SHOP")
+    assert (tmp_path / "again" / "SHOP" / "phase.toml").read_text() == text
+
+
+def test_what_is_missing_of_a_migration_that_stands_in_part_is_in_the_baseline(
+    shop: Place, tmp_path: Path
+) -> None:
+    shop.migrate(NAME, MIGRATION, run=False, record=False)
+    shop.execute("SET ROLE kb_backend", 'CREATE TABLE "Order" (id text PRIMARY KEY, total integer)')
+    found, text = drafted(tmp_path / "SHOP")
+    script = (tmp_path / "SHOP" / "baseline.sql").read_text()
+    statements = parse_script(script)
+    assert [(s.kind, s.object, s.refused) for s in statements] == [
+        ("index", "public.Order_total_idx", ""),
+        ("table", "public.Order", ""),
+    ]
+    assert "-- CreateIndex\nCREATE INDEX IF NOT EXISTS" in script
+    assert found.phase.baseline is not None
+    assert found.phase.baseline.target == "leader"
+    assert f"it makes what is missing of {NAME}" in text
+    shop.execute("SET ROLE kb_backend", *(s.text for s in statements))
+    again, _ = drafted(tmp_path / "AGAIN")
+    assert again.phase.baseline is None
+
+
+def test_what_is_dropped_of_an_applied_migration_is_brought_back(shop: Place, tmp_path: Path) -> None:
+    shop.migrate(NAME, MIGRATION)
+    shop.execute('DROP INDEX "Order_total_idx"')
+    _, text = drafted(tmp_path / "SHOP")
+    (statement,) = parse_script((tmp_path / "SHOP" / "baseline.sql").read_text())
+    assert statement.object == "public.Order_total_idx"
+    assert "index public.Order_total_idx" in text
+
+
+def test_what_only_the_database_has_is_there_to_decide_on(shop: Place, tmp_path: Path) -> None:
+    shop.execute('CREATE TABLE "pg*hero\nx = 1" (id int)', "CREATE TABLE spare (id int PRIMARY KEY)")
+    shop.record("20250101000000_elsewhere")
+    found, text = drafted(tmp_path / "SHOP")
+    assert found.phase.schema.ignore == ()
+    assert found.phase.prisma is not None
+    assert found.phase.prisma.accept == ()
+    (tmp_path / "SHOP" / "phase.toml").write_text(uncommented(text, "# { object", "# { migration"))
+    phase = load_phase(str(tmp_path / "SHOP"))
+    assert {each.object for each in phase.schema.ignore} == {
+        "relation public.pg[*]hero\nx = 1",
+        "relation public.spare",
+    }
+    assert phase.ignored("relation", "public.pg*hero\nx = 1")
+    assert phase.prisma is not None
+    assert [each.migration for each in phase.prisma.accept] == ["20250101000000_elsewhere"]
+
+
+def test_seed_rows_are_written_as_a_file_that_the_phase_reads(shop: Place, tmp_path: Path) -> None:
+    shop.migrate(NAME, MIGRATION)
+    shop.execute("INSERT INTO \"Order\" VALUES ('b', 1, 'x'), ('a', NULL, ''), ('c', 2, 'é\"')")
+    found, text = drafted(tmp_path / "SHOP", "Order")
+    (whole,) = found.phase.seeds
+    assert (whole.table, whole.key, whole.tenant, whole.exact) == ("public.Order", ("id",), None, False)
+    assert "REVIEW: 3 rows" in text
+    (of_one,) = drafted(tmp_path / "ONE", "public.Order:note=x")[0].phase.seeds
+    assert (of_one.tenant, of_one.exact) == ("note", True)
+    assert (tmp_path / "ONE" / "public.Order.csv").read_text() == "id,total,note\nb,1,x\n"
+    assert (tmp_path / "SHOP" / "public.Order.csv").read_text() == 'id,total,note\na,,""\nb,1,x\nc,2,"é"""\n'
+
+
+@pytest.mark.parametrize(
+    ("service", "seed", "error", "words"),
+    [
+        ("none_such", "", ConnectionFailed, "none_such"),
+        ("host=x password=y", "", PreconditionFailed, "no service's name"),
+        ("shop_standby", "", ConnectionFailed, "primary"),
+        ("shop", "nowhere", PreconditionFailed, "no table of public.nowhere"),
+        ("shop", "MarketplaceConnection:none=1", PreconditionFailed, "no column none"),
+        ("shop", "MarketplaceConnection:id=none", PreconditionFailed, "no such row"),
+    ],
+)
+def test_what_cannot_be_drafted_leaves_nothing_behind(
+    shop: Place, tmp_path: Path, service: str, seed: str, error: type[Exception], words: str
+) -> None:
+    out = tmp_path / "out" / "SHOP"
+    with pytest.raises(error, match=words):
+        draft_phase(service, out, [read_wish(seed)] if seed else [])
+    assert not out.exists()
+    assert list(out.parent.glob("*")) == []
+
+
+def test_nothing_is_written_over(shop: Place, tmp_path: Path) -> None:
+    (tmp_path / "SHOP").mkdir()
+    with pytest.raises(PreconditionFailed, match="there already"):
+        draft_phase("shop", tmp_path / "SHOP", [])
+    with pytest.raises(PreconditionFailed, match="id of a phase"):
+        draft_phase("shop", tmp_path / "SHOP 1", [])
+    with pytest.raises(PreconditionFailed, match="named twice"):
+        draft_phase("shop", tmp_path / "TWICE", [read_wish("Order"), read_wish("public.Order:id=1")])
+
+
+def test_the_command_says_how_the_migrations_stand_and_what_is_next(shop: Place, tmp_path: Path) -> None:
+    out = str(tmp_path / "SHOP")
+    command = ["phase", "draft", "--service", "shop", "--prisma-project", str(shop.project), "--out", out]
+    done = CliRunner().invoke(commands, command)
+    assert done.exit_code == 0, done.output
+    assert f"runbooks phase check {out}" in done.stdout
+    assert "migrations: nothing" in done.stdout or "migrations: prisma migrate resolve" in done.stdout
+    assert CliRunner().invoke(commands, ["phase", "check", out]).exit_code == 0
