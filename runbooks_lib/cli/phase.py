@@ -44,7 +44,7 @@ def upgrade(file: Path, write: bool) -> None:
     old = file.read_bytes().decode("utf-8")
     new = upgraded(old)
     if not write:
-        click.echo(new, nl=False)
+        say_lines("\n".join(new.splitlines()) + "\n")
     elif new == old:
         say(f"{file} is of today's version already.")
     else:

@@ -106,11 +106,15 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Index:
-    """An index, `definition` exactly as pg_get_indexdef() prints it. Its owner is its table's. None: not declared."""
+    """An index, `definition` exactly as pg_get_indexdef() prints it. Its owner is its table's. None: not declared.
+
+    Where its definition is not known, its table may be, and whether it is `unique`.
+    """
 
     name: QualifiedName
     table: QualifiedName | None = None
     definition: str | None = None
+    unique: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +123,8 @@ class Seeds:
 
     They stand in `rows`, or in a `file` beside phase.toml (CSV or TSV, see `seed_file`) where they are many.
     `exact` True: other rows, of the declared tenants where there is a tenant, are unexpected. Where it is not said,
-    it is so with a tenant only.
+    it is so with a tenant only. `anywhere` are columns whose values are known and whose names are not: each is the
+    column of the table that holds most of them.
     """
 
     table: QualifiedName
@@ -128,6 +133,7 @@ class Seeds:
     file: FileName | None = None
     tenant: str | None = None
     exact: bool | None = None
+    anywhere: tuple[str, ...] = ()
 
     @property
     def allows_others(self) -> bool:

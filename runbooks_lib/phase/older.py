@@ -53,10 +53,11 @@ def as_today(phase: Phase, raw: Mapping[str, Any], reader: Reader, mistakes: Mis
         mistakes.add(key, "is missing", f"only from spec_version {SPEC_VERSION} on it may be left out")
     for key in (key for key in _NEW if raw.get(key)):
         mistakes.add(key, f"is a key of spec_version {SPEC_VERSION}", f"say spec_version = {SPEC_VERSION}")
-    for number, seeds in enumerate(phase.seeds):
-        if seeds.exact is not None:
-            path = f"seeds[{number}].exact"
+    for number, each in enumerate(phase.seeds):
+        if each.exact is not None or each.anywhere:
+            path = f"seeds[{number}].{'anywhere' if each.anywhere else 'exact'}"
             mistakes.add(
                 path, f"is a key of spec_version {SPEC_VERSION}", f"say spec_version = {SPEC_VERSION}"
             )
-    return replace(phase, seeds=tuple(replace(each, exact=True) for each in phase.seeds))
+    seeds = (replace(each, exact=True) if each.tenant is None else each for each in phase.seeds)
+    return replace(phase, seeds=tuple(seeds))

@@ -97,6 +97,9 @@ def _references_to_tables(phase: Phase) -> Iterator[tuple[str, str, Collection[s
     for n, seeds in enumerate(phase.seeds):
         if must_be_declared:
             yield f"seeds[{n}].table", seeds.table, tables, "table"
+        named = {column for row in seeds.rows for column in row}.difference(seeds.key, (seeds.tenant,))
+        for k, column in enumerate(seeds.anywhere):
+            yield f"seeds[{n}].anywhere[{k}]", column, named, "column of the rows beside key and tenant"
         if (columns := tables.get(seeds.table)) is not None:
             for path, column in _seed_columns(seeds, f"seeds[{n}]"):
                 yield path, column, columns, f"column of {seeds.table}"
@@ -112,7 +115,7 @@ def _seed_columns(seeds: Seeds, path: str) -> Iterator[tuple[str, str]]:
     if seeds.tenant:
         yield f"{path}.tenant", seeds.tenant
     for k, row in enumerate(seeds.rows):
-        for column in row:
+        for column in set(row).difference(seeds.anywhere):
             yield below(f"{path}.rows[{k}]", column), column
 
 

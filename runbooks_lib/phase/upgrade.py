@@ -7,7 +7,7 @@ from typing import Any
 
 import tomlkit
 from tomlkit.container import Container
-from tomlkit.items import DottedKey, InlineTable, SingleKey, Table
+from tomlkit.items import DottedKey, InlineTable, Item, SingleKey, Table
 
 from runbooks_lib.phase.model import SPEC_VERSION
 
@@ -18,7 +18,8 @@ def upgraded(text: str) -> str:
     if document["spec_version"] < SPEC_VERSION:
         document["spec_version"] = SPEC_VERSION
         for seeds in document.get("seeds", ()):
-            seeds["exact"] = True  # until then it was so
+            if "tenant" not in seeds:
+                _append(seeds.value, "exact", tomlkit.item(True))  # until then it was so
     if "migration" in document:
         migration = document["migration"]
         if isinstance(migration, Table | InlineTable):
@@ -47,6 +48,13 @@ def _replace(container: Container, old: str, new: str, value: object = None) -> 
             item.trivia.comment_ws, item.trivia.comment = trivia.comment_ws, trivia.comment
             item.trivia.indent, item.trivia.trail = trivia.indent, trivia.trail
         container.body[place] = (_key(new), item)
+
+
+def _append(container: Container, key: str, item: Item) -> None:
+    """Add an entry after the last one; comments below that speak of what follows the table."""
+    last = max(place for place, (known, _) in enumerate(container.body) if known is not None)
+    item.trivia.trail = "\n"
+    container.body.insert(last + 1, (_key(key), item))
 
 
 def _key(name: str) -> SingleKey | DottedKey:

@@ -86,7 +86,7 @@ ASKED: Mapping[Check, tuple[str, Declares]] = {
     Check.HAS_INDEX: _INDEXES,
     Check.INDEX_IS: (
         "definitions of indexes",
-        lambda phase: [index for index in phase.indexes if index.definition or index.table],
+        lambda phase: [i for i in phase.indexes if i.definition or i.table or i.unique is not None],
     ),
     Check.INDEX_OWNER_IS: (
         "indexes of tables with an owner",

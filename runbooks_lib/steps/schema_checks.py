@@ -15,6 +15,7 @@ from runbooks_lib.findings import Finding, Note, Verdict, judge
 from runbooks_lib.phase import Column, Enum, Index, Phase, Table
 from runbooks_lib.postgres.catalog.catalog import Catalog
 from runbooks_lib.postgres.catalog.catalog import Column as LiveColumn
+from runbooks_lib.postgres.catalog.catalog import Index as LiveIndex
 
 Adds = Mapping[str, Collection[str]]
 NO_ADDITION: Adds = {}
@@ -147,13 +148,14 @@ def check_index(
         yield _lacks(Check.HAS_INDEX, target, index.name, catalog, created_by)
         return
     yield _holds(Check.HAS_INDEX, target, index.name, created_by)
-    if index.definition is not None or index.table is not None:
+    have, want = _definitions(live, index)
+    if want:
         yield judge(
             Check.INDEX_IS,
             target,
             index.name,
-            have=live.relation if index.definition is None else live.definition,
-            want=index.table if index.definition is None else index.definition,
+            have=have,
+            want=want,
             hint="An index of the same name on other columns: drop and create it (CONCURRENTLY on a busy table).",
         )
     owner = owners.get(index.table or live.relation)
@@ -174,6 +176,22 @@ def check_index(
         want="valid",
         hint="A CREATE INDEX CONCURRENTLY failed half-way: DROP INDEX and create it again, or REINDEX.",
     )
+
+
+def _definitions(live: LiveIndex, index: Index) -> tuple[str, str]:
+    """Return both sides in words, as far as the index is declared: its definition, or its table and uniqueness."""
+    if index.definition is not None:
+        return live.definition, index.definition
+    sides = [
+        (f"on {live.relation}", f"on {index.table}") if index.table is not None else None,
+        (_uniqueness(live.is_unique), _uniqueness(index.unique)) if index.unique is not None else None,
+    ]
+    declared = [each for each in sides if each]
+    return ", ".join(have for have, _ in declared), ", ".join(want for _, want in declared)
+
+
+def _uniqueness(unique: bool) -> str:
+    return "unique" if unique else "not unique"
 
 
 def check_row_counts(

@@ -7,6 +7,7 @@ one (`seed_rows`), those of a file beside it together (`seed_sets`).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from runbooks_lib.checks import Check
@@ -22,6 +23,7 @@ from runbooks_lib.steps import seed_declared, seed_files
 from runbooks_lib.steps.declared import or_not_declared
 from runbooks_lib.steps.pending import judged_later, pending_at
 from runbooks_lib.steps.schema_checks import check_row_counts
+from runbooks_lib.steps.seed_columns import real_names, renamed
 from runbooks_lib.steps.seed_declared import Compared, compare_declared, judge_row
 from runbooks_lib.steps.standby_reads import read_again
 
@@ -63,6 +65,8 @@ def _ask_rows(
         pending = pending_at(phase, sessions, name, planned)
         with sessions.snapshot(name) as conn:
             to_come = pending.makes_table(seeds.table) and not tables_there(conn, [seeds.table])
+            names = real_names(conn, seeds)
+            seeds = replace(seeds, rows=tuple(renamed(row, names) for row in seeds.rows))
             compared = [Compared(row=row) for row in seeds.rows] if to_come else compare_declared(conn, seeds)
     except RunbookError as error:
         yield could_not_run(Check.SEED_ROW_IS, name, seeds.table, error)
@@ -71,7 +75,9 @@ def _ask_rows(
         finding = judge_row(name, seeds, each)
         later = not each.stands and seeds.table in pending.filled
         tenant = as_text(each.row[seeds.tenant]) if seeds.tenant else None
-        facts.append(SeedFact(target=name, table=seeds.table, tenant=tenant, row=each.found))
+        declared = {real: name for name, real in names.items()}
+        found = None if each.found is None else renamed(each.found, declared)
+        facts.append(SeedFact(target=name, table=seeds.table, tenant=tenant, row=found))
         yield judged_later(finding) if later else finding
 
 

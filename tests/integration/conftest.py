@@ -28,7 +28,7 @@ from runbooks_lib.steps.settlement_findings import to_be_done
 
 from . import prisma7 as prisma7_packages
 
-PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
+PHASE = load_phase(str(Path(__file__).parents[1] / "phases" / "PH15-AMAZON-DB-FOUNDATION-01"))
 QUESTIONS = ("history", "status", "live_schema", "resolve", "confirm")
 
 

@@ -21,7 +21,7 @@ from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import backup
 from runbooks_lib.steps import baseline_migration as step
 
-SHIPPED = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
+SHIPPED = load_phase(str(Path(__file__).parents[1] / "phases" / "PH15-AMAZON-DB-FOUNDATION-01"))
 DATABASE = "beside_test"
 BEFORE = """
 CREATE TYPE grade AS ENUM ('low', 'high');

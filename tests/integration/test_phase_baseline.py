@@ -46,7 +46,7 @@ def catalogue(connection: Connection[Any]) -> dict[str, list[tuple[Any, ...]]]:
 
 @pytest.fixture(scope="module")
 def phase() -> Phase:
-    return load_phase("PH15-AMAZON-DB-FOUNDATION-01")
+    return load_phase(str(Path(__file__).parents[1] / "phases" / "PH15-AMAZON-DB-FOUNDATION-01"))
 
 
 @pytest.fixture

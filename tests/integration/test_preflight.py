@@ -27,7 +27,7 @@ from runbooks_lib.postgres.session.connect import Identity, Sessions
 from runbooks_lib.steps import preflight, servers
 from runbooks_lib.steps import readiness as readiness_module
 
-PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
+PHASE = load_phase(str(Path(__file__).parents[1] / "phases" / "PH15-AMAZON-DB-FOUNDATION-01"))
 Point = Callable[..., None]
 
 

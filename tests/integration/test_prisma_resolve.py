@@ -26,7 +26,7 @@ from runbooks_lib.typed import plain
 
 from .conftest import confirmed
 
-PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
+PHASE = load_phase(str(Path(__file__).parents[1] / "phases" / "PH15-AMAZON-DB-FOUNDATION-01"))
 FIRST = "20251210093000_init_amazon_inbound"
 NAME = PHASE.migration.name
 QUESTIONS = ("history", "status", "resolve", "confirm")

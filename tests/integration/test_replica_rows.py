@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from runbooks_lib.postgres.session.connect import Connection, Sessions
 from runbooks_lib.postgres.session.replication import Lag, measure_lag
 from runbooks_lib.steps import replica_rows
 
-PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
+PHASE = load_phase(str(Path(__file__).parents[1] / "phases" / "PH15-AMAZON-DB-FOUNDATION-01"))
 TABLE = "public.OAuthState"
 
 

@@ -18,7 +18,7 @@ from runbooks_lib.postgres.session import replication
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import report
 
-PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
+PHASE = load_phase(str(Path(__file__).parents[1] / "phases" / "PH15-AMAZON-DB-FOUNDATION-01"))
 STORED = Path(__file__).parents[1] / "unit" / "evidence" / "applied"
 HEADER, RECORD = (
     json.loads((STORED / name).read_text("utf-8")) for name in ("run.json", "03_baseline_migration.json")

@@ -17,7 +17,7 @@ from runbooks_lib.phase.seed_file import SeedFile
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import seed_verification
 
-PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
+PHASE = load_phase(str(Path(__file__).parents[1] / "phases" / "PH15-AMAZON-DB-FOUNDATION-01"))
 DATABASE = "scratch_of_seed_equality"
 # What an ordinary role, the owner of the tables, may make: whatever calls one of these functions ends in an error.
 OTHERS_CODE = r"""
@@ -87,12 +87,12 @@ def ask(request: pytest.FixtureRequest, tmp_path: Path) -> Ask:
 
     def _ask(*rows: dict[str, object], key: tuple[str, ...] = ("k",), tenant: str | None = None) -> Any:
         if request.param == "rows":
-            seeds = Seeds(table="public.things", key=key, rows=rows, tenant=tenant)
+            seeds = Seeds(table="public.things", key=key, rows=rows, tenant=tenant, exact=True)
         else:
             file = SeedFile(tmp_path / "rows.csv")
             fields = [list(rows[0]), *(list(row.values()) for row in rows)]
             file.path.write_bytes(b"".join(file.record(line) for line in fields))  # type: ignore[arg-type]
-            seeds = Seeds(table="public.things", key=key, file=file.path.name, tenant=tenant)
+            seeds = Seeds(table="public.things", key=key, file=file.path.name, tenant=tenant, exact=True)
         return [
             (answer.verdict, "; ".join(f.have for f in answer.findings if f.verdict is answer.verdict))
             for answer in answers(phase_of(seeds, tmp_path))
@@ -296,8 +296,8 @@ def test_a_standby_is_asked_in_the_same_way(
     with lab.admin("postgres") as admin:
         admin.execute("SELECT pg_switch_wal()")
     for seeds in (
-        Seeds(table="public.things", key=("k",), rows=({"k": "a", "v": "a.b"},)),
-        Seeds(table="public.things", key=("k",), file="rows.csv"),
+        Seeds(table="public.things", key=("k",), rows=({"k": "a", "v": "a.b"},), exact=True),
+        Seeds(table="public.things", key=("k",), file="rows.csv", exact=True),
     ):
         (tmp_path / "rows.csv").write_text("k,v\na,a.b\n")
         phase = phase_of(seeds, tmp_path, "keybuzz_replica", Role.STANDBY)

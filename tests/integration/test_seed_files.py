@@ -85,7 +85,7 @@ def phase_of(folder: Path, key: tuple[str, ...], tenant: str | None, columns: di
         primary_key=key,
         columns=tuple(Column(name=name, type=type_) for name, type_ in columns.items()),
     )
-    seeds = Seeds(table="public.items", key=key, file="items.csv", tenant=tenant)
+    seeds = Seeds(table="public.items", key=key, file="items.csv", tenant=tenant, exact=True)
     return replace(PHASE, folder=folder, targets={"leader": target}, tables=(table,), seeds=(seeds,))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -20,7 +21,7 @@ from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.postgres.session.replication import measure_lag
 from runbooks_lib.steps import seed_verification
 
-PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
+PHASE = load_phase(str(Path(__file__).parents[1] / "phases" / "PH15-AMAZON-DB-FOUNDATION-01"))
 ADDRESSES = "public.inbound_addresses"
 SCRATCH = "scratch_of_seed_verification"
 ODD = 'O\'Brien "q" \\ % {x} é 漢字 🐘 $1 --'
@@ -131,7 +132,7 @@ def test_rows_of_tenants_that_are_not_declared_are_not_judged() -> None:
 
     phase = with_seeds(ADDRESSES, only_one_tenant)
     assert judged(ask(seed_verification.unexpected, phase)) == {Verdict.PASS}
-    everything = replace(phase, seeds=(replace(phase.seeds[0], tenant=None),))
+    everything = replace(phase, seeds=(replace(phase.seeds[0], tenant=None, exact=True),))
     answer = ask(seed_verification.unexpected, everything)
     assert judged(answer) == {Verdict.FAIL}
     assert answer.findings[0].have.count("tenant_test_dev") == 3
@@ -267,7 +268,7 @@ def scratch_phase(
     *rows: Mapping[str, object], key: tuple[str, ...] = ("k",), tenant: str | None = None
 ) -> Phase:
     target = Target(name="leader", service="keybuzz_leader", role=Role.PRIMARY, database=SCRATCH)
-    seeds = Seeds(table='public."Odd ""name"', key=key, rows=rows, tenant=tenant)
+    seeds = Seeds(table='public."Odd ""name"', key=key, rows=rows, tenant=tenant, exact=True)
     return replace(PHASE, targets={"leader": target}, seeds=(seeds,))
 
 
@@ -396,3 +397,42 @@ def test_it_leaves_no_session_behind(lab: Lab) -> None:
         while (found := admin.execute(query).fetchone()) != (0,) and time.monotonic() < deadline:
             time.sleep(0.02)
     assert found == (0,)
+
+
+# --- columns whose values are known, and whose names are not -----------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["email", "Address of it", "emailAddress"])
+def test_a_column_may_be_found_by_its_values(table: Callable[..., None], name: str) -> None:
+    table(
+        f'id integer, other text, "{name}" varchar(80)',
+        (1, "y@x", "a@x"),
+        (2, "b@x", "b@x"),
+        (3, None, "d@x"),
+    )
+    declared = (
+        {"id": 1, "emailAddress": "a@x"},
+        {"id": 2, "emailAddress": "b@x"},
+        {"id": 3, "emailAddress": "c@x"},
+    )
+    phase = scratch_phase(*declared, key=("id",))
+    phase = replace(phase, seeds=(replace(phase.seeds[0], anywhere=("emailAddress",)),))
+    answer = ask(seed_verification.rows, phase)
+    assert [(f.verdict, f.have) for f in answer.findings] == [
+        (Verdict.PASS, f"{name} a@x"),
+        (Verdict.PASS, f"{name} b@x"),
+        (Verdict.FAIL, f"{name} d@x"),
+    ]
+    assert [fact.row for fact in answer.facts.rows] == [
+        {"id": "1", "emailAddress": "a@x"},
+        {"id": "2", "emailAddress": "b@x"},
+        {"id": "3", "emailAddress": "d@x"},
+    ]
+
+
+def test_values_that_stand_nowhere_are_no_column(table: Callable[..., None]) -> None:
+    table("id integer, email text", (1, "z@x"))
+    phase = scratch_phase({"id": 1, "emailAddress": "a@x"}, key=("id",))
+    phase = replace(phase, seeds=(replace(phase.seeds[0], anywhere=("emailAddress",)),))
+    (finding,) = ask(seed_verification.rows, phase).findings
+    assert (finding.verdict, "emailAddress" in finding.have) == (Verdict.ERROR, True)

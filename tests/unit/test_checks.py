@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from runbooks_lib.postgres.catalog.catalog import Catalog, Column, Constraint, E
 from runbooks_lib.steps.inspection import by_object, describe
 from runbooks_lib.steps.schema_checks import check_row_counts, check_schema
 
-PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
+PHASE = load_phase(str(Path(__file__).parents[1] / "phases" / "PH15-AMAZON-DB-FOUNDATION-01"))
 TABLES = [table.name for table in PHASE.tables]
 ENUMS = [enum.name for enum in PHASE.enums]
 INDEXES = [index.name for index in PHASE.indexes]

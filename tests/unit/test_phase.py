@@ -681,7 +681,7 @@ def test_the_phase_is_shipped(ph15: Phase) -> None:
     assert PH15 in shipped_ids()
     assert ph15.id == ph15.folder.name == PH15
     used = {field.name for field in fields(ph15) if getattr(ph15, field.name)}
-    assert {field.name for field in fields(ph15)} - used == set()
+    assert {field.name for field in fields(ph15)} == used
 
 
 def test_ph15_is_read_from_any_place(ph15: Phase, tmp_path: Path) -> None:
@@ -731,8 +731,7 @@ def test_ph15_indexes(ph15: Phase) -> None:
         "oauth_states_connectionId_idx",
         "oauth_states_expiresAt_idx",
     ]
-    unique = {index.name for index in ph15.indexes if index.definition.startswith("CREATE UNIQUE ")}
-    assert unique == {index.name for index in ph15.indexes if index.name.endswith("_key")}
+    assert [index.name for index in ph15.indexes if index.unique] == ["public.oauth_states_state_key"]
 
 
 def test_ph15_actions(ph15: Phase) -> None:
@@ -759,9 +758,46 @@ def test_ph15_seed_rows(ph15: Phase) -> None:
             ("mpc_amazon_tenant_test_dev", test_dev, "AMAZON", "CONNECTED"),
             ("cmjecdiqj0000p0fvgljq171d", kbz, "AMAZON", "CONNECTED"),
         ],
-        "public.inbound_connections": [(test_dev, "AMAZON"), (kbz, "AMAZON")],
     }
     assert {seeds.tenant for seeds in ph15.seeds} == {"tenantId"}
+    assert not any(seeds.allows_others for seeds in ph15.seeds)
+
+
+def test_ph15_asserts_nothing_that_its_report_does_not_say(ph15: Phase) -> None:
+    assert ph15.spec_version == 3
+    assert not any(table.columns or table.primary_key for table in ph15.tables)
+    assert not any(index.definition or index.table for index in ph15.indexes)
+    assert {target.max_lag_bytes for target in ph15.targets.values()} == {None}
+    assert ph15.schema.source == "migrations"
+    assert [seeds.anywhere for seeds in ph15.seeds] == [("emailAddress",), ()]
+
+
+def test_ph15_of_version_1_means_what_it_meant(ph15: Phase) -> None:
+    """The file as it was before: all of today's, and columns that were guessed."""
+    old = load_phase(str(Path(__file__).parents[1] / "phases" / PH15))
+    assert old.spec_version == 1
+    assert (old.folder / "baseline.sql").read_bytes() == (ph15.folder / "baseline.sql").read_bytes()
+    assert [(t.name, t.owner, t.rows) for t in old.tables] == [(t.name, t.owner, t.rows) for t in ph15.tables]
+    assert [index.name for index in old.indexes] == [index.name for index in ph15.indexes]
+    assert old.indexes[0].definition == (
+        'CREATE INDEX "marketplace_connections_tenantId_type_idx" ON public."MarketplaceConnection" '
+        'USING btree ("tenantId", type)'
+    )
+    same = (
+        "id",
+        "title",
+        "objective",
+        "owner",
+        "enums",
+        "backup",
+        "baseline",
+        "prisma",
+        "routes",
+        "services",
+        "files",
+    )
+    for name in (*same, "background", "next_steps", "route_options", "schema"):
+        assert getattr(old, name) == getattr(ph15, name), name
 
 
 def test_ph15_routes(ph15: Phase) -> None:
