@@ -22,6 +22,7 @@ import curves
 import headless
 import lab_start
 import preflight
+import replays
 import seeds
 import targets
 from measure import Figure
@@ -37,6 +38,7 @@ PARTS = {
         if quick
         else seeds.measure(pairs, (1_000, 100_000, 1_000_000), (10_000_000,))
     ),
+    "replay": lambda pairs, quick: replays.measure(pairs, 30 if quick else 820),
     "archive": lambda pairs, quick: archive.measure(pairs, (2, 4) if quick else (10, 100, 1_000)),
 }
 SIZES = ("tables", "preflight_tables", "cells", "rows", "runs")

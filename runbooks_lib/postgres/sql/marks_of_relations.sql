@@ -25,6 +25,5 @@ WITH own AS MATERIALIZED (
     SELECT x.indrelid, i.xmin::text::bigint
     FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid WHERE x.indrelid >= 16384
 )
-SELECT own.oid, own.schema, own.name, max(part.written), count(*)
-FROM own JOIN part USING (oid)
-GROUP BY own.oid, own.schema, own.name
+SELECT own.oid, own.schema, own.name, parts.written, parts.number
+FROM own JOIN (SELECT oid, max(written) AS written, count(*) AS number FROM part GROUP BY oid) AS parts USING (oid)
