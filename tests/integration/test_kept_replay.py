@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +120,12 @@ def test_a_file_that_is_damaged_or_not_ours_is_not_used(starts: list[str], tmp_p
 def test_what_nobody_uses_is_removed(
     starts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runbooks_lib.postgres.scratch.kept_replay.MOST_FILES", 2)
-    for owner in ("a", "b", "c"):
+    replayed("CREATE TABLE a ()", owner="a")
+    (first,) = files(tmp_path)
+    monkeypatch.setattr(
+        "runbooks_lib.postgres.scratch.kept_replay.MOST_BYTES", 2 * first.stat().st_size + 100
+    )
+    for owner in ("b", "c"):
         replayed("CREATE TABLE a ()", owner=owner)
     assert len(files(tmp_path)) == 2
     assert [replayed("CREATE TABLE a ()", owner=owner).kept for owner in ("c", "b", "a")] == [
@@ -128,3 +133,7 @@ def test_what_nobody_uses_is_removed(
         True,
         False,
     ]
+    for file in files(tmp_path):
+        os.utime(file, (0, 0))
+    replayed("CREATE TABLE a ()", owner="d")
+    assert len(files(tmp_path)) == 1

@@ -77,7 +77,7 @@ def relations(server: Scratch) -> set[str]:
         ("CREATE TABLE a (x int);\nSET LOCAL search_path = other;\nCREATE SCHEMA other;\nCREATE TABLE b ();\nVACUUM a",
          {"public.a"}, None),
         ("BEGIN; CREATE TABLE a (); COMMIT; BEGIN; CREATE TABLE b (); ROLLBACK; CREATE TABLE c (); BEGIN; "
-         "CREATE TABLE d ();", {"public.a", "public.c"}, ""),
+         "CREATE TABLE d ();", {"public.a"}, ""),  # the last BEGIN takes c into its transaction
         ("\ufeff-- with a byte order mark\nCREATE TABLE a ()", {"public.a"}, ""),
         ("REINDEX TABLE CONCURRENTLY pg_class_oid_index", None, None),
     ],
@@ -114,6 +114,28 @@ def test_a_script_begins_afresh(database: Scratch, run: Callable[..., Ran]) -> N
     run("CREATE INDEX i ON a (x)")
     run("CREATE TEMP TABLE t ()")
     assert relations(database) >= {"public.a", "public.i"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("SET search_path = pg_catalog", "CREATE TABLE a ()"),
+        ("INSERT INTO t SELECT set_config('search_path', 'pg_catalog', false)", "CREATE TABLE a ()"),
+        ("CREATE TEMPORARY TABLE a ()", "CREATE TABLE a (); CREATE TABLE public.b (); DROP TABLE public.a"),
+        ("CREATE TABLE pg_temp.a ()", "CREATE TABLE a (); DROP TABLE public.a"),
+        ("BEGIN; CREATE TABLE b ()", "CREATE TABLE b ()"),
+        ("CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$SELECT set_config('search_path', 'pg_catalog', false)$$; "
+         "CREATE TABLE u (x text DEFAULT f())", "INSERT INTO u DEFAULT VALUES"),
+    ],
+)  # fmt: skip
+def test_what_a_script_does_to_its_session_ends_with_it(database: Scratch, before: str, after: str) -> None:
+    """Also where scripts that do nothing to it leave the session as it is."""
+    with closing(Replay(database, DATABASE, owner=OWNER, schema="public", code=False)) as session:
+        session.run("CREATE TABLE t (x text)")
+        session.run(before)
+        session.run(after)
+        session.run("ALTER TABLE t ADD y int; CREATE TABLE last ()")
+        assert "public.last" in relations(database)
 
 
 def test_a_failure_is_postgres_own_and_the_next_script_runs(

@@ -105,6 +105,7 @@ def test_of_every_kind_of_statement(server: Scratch) -> None:
     with server.connect("shop") as conn:
         before = Watched(conn)
         before.read()
+        before.read()
         for statement in filter(None, SHOWN.splitlines()):
             watched = copy.copy(before)
             watched._names, watched._parts = {**before._names}, {**before._parts}

@@ -15,6 +15,7 @@ _LEFT_TO_THE_KEY = frozenset({"name", "settings"})
 _SAID_BY_VALUE = frozenset({"name", "type", "definition", "labels", "privileges"})
 _FLAGS: dict[Value, str] = {True: "with grant option"}
 NOTHING_ELSE = "nothing else"
+_LISTS = (list, tuple)
 # As what an extension has an object of a kind, of those that have an owner.
 _MEMBER_AS = {"relation": "relation", "index": "relation", "type": "type", "enum": "type"}
 
@@ -147,7 +148,10 @@ def from_plain(rows: Iterable[Sequence[Any]]) -> Described:
 
 
 def _frozen(value: Any) -> Value:
-    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
+    """Return a value with tuples for lists; leaves are not called for, of which there are hundreds of thousands."""
+    if type(value) not in _LISTS:
+        return value  # type: ignore[no-any-return]
+    return tuple([_frozen(part) if type(part) in _LISTS else part for part in value])
 
 
 def in_words(difference: Difference) -> str:

@@ -31,6 +31,7 @@ class Watched:
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
         self._major = conn.info.server_version // 10000
+        self._looked = False
         self._since = 0
         self._names: dict[Any, Any] = {}
         self._of_relations: Marks = {}
@@ -39,6 +40,9 @@ class Watched:
 
     def read(self) -> Described:
         """Return what `describe(read_catalog(...))` returns."""
+        if not self._looked:  # whoever looks once needs no marks
+            self._looked = True
+            return describe(read_catalog(self._conn))
         (since,) = self._rows(_NEXT)[0]
         renamed = self._read_names()
         relations = {row[0]: row[1:] for row in self._rows(query("marks_of_relations"))}

@@ -34,7 +34,7 @@ from runbooks_lib.postgres.scratch.storage import write_private
 from runbooks_lib.postgres.script.effects import Unjudged
 
 UNUSED_S = 30 * 24 * 3600.0
-MOST_FILES = 40
+MOST_BYTES = 256 << 20
 LARGEST_BYTES = 64 << 20
 
 
@@ -236,8 +236,12 @@ def _change(state: Described, rows: Iterable[Sequence[Any]]) -> tuple[Change, ..
 
 
 def _remove_unused(folder: Path) -> None:
-    """Remove the files that nobody has used for thirty days, and of many those that were used longest ago."""
-    used = sorted(((entry.stat().st_mtime, entry) for entry in folder.glob("*.json")), reverse=True)
-    for number, (moment, entry) in enumerate(used):
-        if number >= MOST_FILES or moment < time.time() - UNUSED_S:
+    """Remove the files that nobody has used for thirty days, and of too many those that were used longest ago."""
+    found = sorted(
+        ((entry.stat(), entry) for entry in folder.glob("*.json")), key=lambda each: -each[0].st_mtime
+    )
+    bytes_kept = 0
+    for state, entry in found:
+        bytes_kept += state.st_size
+        if bytes_kept > MOST_BYTES or state.st_mtime < time.time() - UNUSED_S:
             entry.unlink(missing_ok=True)

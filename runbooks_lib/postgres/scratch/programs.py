@@ -23,6 +23,7 @@ from runbooks_lib.postgres.scratch.extensions import CONTRIB
 
 PROGRAMS = ("initdb", "postgres")
 _SHARE = "share_path="
+_said_before: dict[tuple[object, ...], str] = {}
 MANY_PROGRAMS = 100  # a bin folder with more is shared with other software, and not copied
 NOT_NEEDED = shutil.ignore_patterns("include", "doc", "man", "*.a", "pgxs", "__pycache__", "*.py")
 
@@ -168,7 +169,21 @@ def _extensions(programs: ServerPrograms) -> frozenset[str]:
 
 
 def _said(command: list[str], account: Account) -> str | None:
-    """Run one of the programs as `account`, and return what it prints; None when it does not run."""
+    """Return what one of the programs prints when `account` runs it, the same file once; None when it does not run."""
+    try:
+        found = os.stat(command[0])
+    except OSError:
+        return None
+    asked = (*command, account, found.st_dev, found.st_ino, found.st_mtime_ns)
+    if asked not in _said_before:
+        said = _run(command, account)
+        if said is None:
+            return None
+        _said_before[asked] = said
+    return _said_before[asked]
+
+
+def _run(command: list[str], account: Account) -> str | None:
     environment = binaries.clean_environment()
     try:
         ran = subprocess.run(

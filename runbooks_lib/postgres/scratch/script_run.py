@@ -7,6 +7,7 @@ nobody here has a superuser's rights while a script runs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 
@@ -32,6 +33,12 @@ _NOT_TOGETHER = {
     "25001": "a statement of it runs in no transaction",
     "55P04": "it uses a label that it adds to an enum",
 }
+# Statements that make no code and change nothing of a session; what an expression in them calls is PostgreSQL's own.
+_NO_CODE = """
+    AlterEnumStmt AlterTableStmt CommentStmt CreateEnumStmt CreateStmt DeleteStmt DropStmt GrantStmt IndexStmt
+    InsertStmt RenameStmt TransactionStmt UpdateStmt
+"""
+_OF_SESSION = re.compile(r"set_config|advisory|setseed|currval|lastval|temp", re.IGNORECASE)
 _NO_DATABASE = "3D000"  # a server that is lent has no database of the target's name
 _NOT_GRANTED = {"01006", "01007"}
 _NOT_THEIRS = "a privilege of the script is a superuser's to give or take"
@@ -56,7 +63,8 @@ class Replay:
     """The session in which scripts run one after another, each as if it were the first: it forgets all in between.
 
     `made_before` names what stands in the database already although a script is to make it: extensions and schemas;
-    `passed` are those whose statements were reached.
+    `passed` are those whose statements were reached. `code`: there may be functions of somebody's, which statements
+    call that do not say so.
     """
 
     def __init__(
@@ -67,6 +75,7 @@ class Replay:
         owner: str,
         schema: str,
         made_before: MadeBefore = frozenset(),
+        code: bool = True,
     ) -> None:
         self._open: Callable[[], Session] = lambda: copy.session(database, owner=owner, schema=schema)
         self._admin: Callable[[], Connection] = lambda: copy.connect(database)
@@ -78,6 +87,7 @@ class Replay:
         self._schema = schema
         self._is_ordinary = copy.is_ordinary
         self._not_granted = False
+        self._code = code
 
     def close(self) -> None:
         """Close the session."""
@@ -94,6 +104,7 @@ class Replay:
         script = script.removeprefix(BOM)  # as psql does; Prisma's checksum has it
         found = pieces(script)
         if found is None:
+            self._code = True
             self._send(script)
             whole = "the whole script"
             lost = Unjudged(line=1, what=whole, why="it can't be parsed")
@@ -105,7 +116,9 @@ class Replay:
         alone = _alone(found)
         if not (alone or apart):
             try:
-                self._send(without(found, done) if done else script)
+                self._send(
+                    without(found, done) if done else script, forget=not self._leaves_no_trace(found, script)
+                )
                 self.passed |= {_makes(piece) for piece in done}
                 return Ran(name=name, statements=self._ran(found, {}))
             except psycopg.Error as error:
@@ -118,6 +131,12 @@ class Replay:
         for _ in self._one_by_one(found, done, left_out):
             continue
         return Ran(name=name, statements=self._ran(found, left_out), one_by_one=alone)
+
+    def _leaves_no_trace(self, found: Sequence[Piece], script: str) -> bool:
+        """Return whether a script changes nothing of the session: no statement of it does, and nobody's code ran."""
+        tags = {piece.tag for piece in found}
+        self._code |= not tags <= set(_NO_CODE.split())
+        return not (self._code or "TransactionStmt" in tags or _OF_SESSION.search(script))
 
     def step(self, script: str) -> Iterator[None]:
         """Run a script statement by statement, each in its own transaction; stop after each.

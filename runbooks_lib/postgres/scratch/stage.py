@@ -84,7 +84,12 @@ def staged(asked: Question, place: Place) -> Iterator[Stage]:
             start = describe(read_catalog(reader))
             made, beforehand = make_beforehand(reader, copy, asked, start)
             session = Replay(
-                copy, asked.like.database, owner=asked.owner, schema=asked.schema, made_before=made
+                copy,
+                asked.like.database,
+                owner=asked.owner,
+                schema=asked.schema,
+                made_before=made,
+                code=asked.dump is not None or bool(asked.like.extensions),
             )
             with closing(session):
                 yield Stage(

@@ -6,12 +6,12 @@ hundreds of migrations.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 from pglast.parser import ParseError, parse_sql_json
 
 Node = Mapping[str, Any]
@@ -47,8 +47,8 @@ class Piece:
 def pieces(script: str) -> tuple[Piece, ...] | None:
     """Return the statements of a script; None when this parser does not understand it, though a server might."""
     try:
-        statements = json.loads(parse_sql_json(script)).get("stmts", ())
-    except (ParseError, ValueError, RecursionError):
+        statements = msgspec.json.decode(parse_sql_json(script)).get("stmts", ())
+    except (ParseError, msgspec.DecodeError, ValueError, RecursionError):
         return None
     return tuple(_pieces(script.encode(), statements))
 
