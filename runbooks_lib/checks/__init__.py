@@ -18,6 +18,7 @@ class Check(StrEnum):
     CONNECTIONS_ARE_FREE = "connections_are_free"
     DATA_RESTORES = "data_restores"
     DATA_STATEMENT_IS_DONE = "data_statement_is_done"
+    DEPLOY_IS_REHEARSED = "deploy_is_rehearsed"
     DEPLOYMENT_IS_READY = "deployment_is_ready"
     DISK_IS_FREE = "disk_is_free"
     DUMP_HASH_IS = "dump_hash_is"

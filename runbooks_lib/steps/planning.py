@@ -79,7 +79,7 @@ def make_plan(
     )
     baseline = (not_declared(Check.OBJECT_IS_ABSENT_OR_EQUAL, name, "baseline"),)
     found = judge_plan(name, planned, made.where) if phase.baseline else baseline
-    settling = _settle(phase, sessions, facts, dumps, folder, superuser_objects)
+    settling = _settle(phase, sessions, facts, dumps, folder, superuser_objects, rehearse=True)
     return _hashed(facts, who, found, settling)
 
 
@@ -114,7 +114,7 @@ def still_settled(
     dumps = evidence.facts(Dumps).dumps if evidence else {}
     allowed = evidence.facts(Proof).superuser_objects if evidence else ()
     try:
-        settling = _settle(phase, sessions, plan, dumps, folder, list(allowed))
+        settling = _settle(phase, sessions, plan, dumps, folder, list(allowed), rehearse=False)
         lock = judge_lock(phase, sessions)
     except RunbookError as error:
         return (could_not_run(Check.MIGRATION_IS_SETTLED, phase.prisma.target, "migrations", error),)
@@ -138,10 +138,20 @@ def _settle(
     dumps: Mapping[str, Dump],
     folder: Path | None,
     superuser_objects: Sequence[str],
+    *,
+    rehearse: bool,
 ) -> Settling:
     target = phase.prisma.target if phase.prisma else ""
-    dump = _dump_of(target, dumps, folder)
-    return settle_all(phase, sessions, plan=plan, dump=dump, superuser_objects=superuser_objects)
+    rows = dumps[target].data if target in dumps else None
+    return settle_all(
+        phase,
+        sessions,
+        plan=plan,
+        dump=_dump_of(target, dumps, folder),
+        data=folder / rows.path if folder and rows else None,
+        superuser_objects=superuser_objects,
+        rehearse=rehearse,
+    )
 
 
 def _settled_row(each: SettledMigration) -> dict[str, Any]:

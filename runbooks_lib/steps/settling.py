@@ -17,6 +17,7 @@ from runbooks_lib.prisma.command import Prisma
 from runbooks_lib.prisma.history import TABLE
 from runbooks_lib.prisma.settlement import DEPLOYED, Action
 from runbooks_lib.prisma.timeline import Stands
+from runbooks_lib.steps.deploy_rehearsal import rehearse_deploys
 from runbooks_lib.steps.pending import pending_at
 from runbooks_lib.steps.prisma_agreement import judge_agreement, judge_answer
 from runbooks_lib.steps.prisma_history import NEVER_MANAGED, judge_history
@@ -48,11 +49,14 @@ def settle_all(
     *,
     plan: Plan,
     dump: Path | None,
+    data: Path | None = None,
     superuser_objects: Sequence[str],
+    rehearse: bool = True,
 ) -> Settling:
     """Ask how each migration stands, and everything that Prisma or we could refuse when they are settled.
 
-    `plan` says what the baseline is still to make. Reads history, catalogue and rows of the target, replays the
+    `plan` says what the baseline is still to make. `dump` and `data` are this run's backup of the target, in a copy
+    of which what is to be deployed is rehearsed. Reads history, catalogue and rows of the target, replays the
     migrations in a scratch database and starts `prisma migrate status`; writes nothing. Nothing without [prisma].
     """
     if phase.prisma is None:
@@ -63,6 +67,12 @@ def settle_all(
         looked = look_at_all(phase, sessions, prisma)
         pending = pending_at(phase, sessions, target, plan)
         proved = prove_target(phase, sessions, looked, dump, superuser_objects, pending.objects)
+        rehearsed: tuple[Finding, ...] = ()
+        deploys: tuple[DeployRehearsed, ...] = ()
+        if rehearse:
+            rehearsed, deploys = rehearse_deploys(
+                phase, sessions, proved, to_come(proved), dump=dump, data=data, allowed=superuser_objects
+            )
         said = prisma.status(state=looked.state.digest)
         findings = (
             *judge_history(phase, looked.state, prisma.project.migrations),
@@ -75,9 +85,14 @@ def settle_all(
     except RunbookError as error:
         return Settling(findings=(could_not_run(Check.MIGRATION_IS_SETTLED, target, "migrations", error),))
     return Settling(
-        findings=(_in_short(target, proved), *(f for f in findings if f.verdict is not Verdict.PASS)),
+        findings=(
+            _in_short(target, proved),
+            *rehearsed,
+            *(f for f in findings if f.verdict is not Verdict.PASS),
+        ),
         settlement=settled_facts(proved.settlement),
         to_come=to_come(proved),
+        deploys=deploys,
         to_be_done=to_be_done(proved.settlement),
     )
 

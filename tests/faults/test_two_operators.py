@@ -233,7 +233,7 @@ def waited_for(operators: Lab) -> Iterator[Phase]:
         try:
             shipped = load_phase(PHASE)
             target = replace(shipped.targets["legacy"], database="waited_for")
-            yield replace(shipped, targets={"legacy": target})
+            yield replace(shipped, targets={"legacy": target}, prisma=None)
         finally:
             postgres.execute("DROP DATABASE waited_for WITH (FORCE)")
 

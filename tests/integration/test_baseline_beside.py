@@ -67,6 +67,7 @@ class Operator:
             folder=folder,
             targets={"legacy": target},
             backup=replace(SHIPPED.backup, targets=("legacy",)),
+            prisma=None,
             tables=(),
             enums=(),
             indexes=(),

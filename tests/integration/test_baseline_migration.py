@@ -32,7 +32,8 @@ from runbooks_lib.postgres.script.apply import LOCK_KEY, take_lock
 from runbooks_lib.postgres.session import locks
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import baseline_migration as step
-from runbooks_lib.steps import baseline_runs
+from runbooks_lib.steps import baseline_runs, planning
+from runbooks_lib.steps.settling import Settling
 
 SHIPPED = load_phase(str(Path(__file__).parents[1] / "phases" / "PH15-AMAZON-DB-FOUNDATION-01"))
 DATABASE = "baseline_test"
@@ -60,6 +61,15 @@ def phase_for(database: str) -> Phase:
 PHASE = phase_for(DATABASE)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def baseline_alone() -> Iterator[None]:
+    """The migrations are of another database, and settled in test_settling."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(planning, "settle_all", lambda *_, **__: Settling())
+        monkeypatch.setattr(step, "still_settled", lambda *_: ())
+        yield
+
+
 def with_sql(folder: Path, text: str | bytes, **baseline: Any) -> Phase:
     """Return the phase with another SQL file."""
     (folder / "baseline.sql").write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -85,8 +95,10 @@ def rehearse(phase: Phase = PHASE, plan: Answer | None = None) -> Answer:
 
 
 def make(phase: Phase = PHASE, plan: Answer | None = None, confirm: str | None = None) -> Answer:
-    """Apply a plan, by default a new one, as confirmed."""
+    """Apply a plan, by default a new one, as confirmed: a red one too, which nobody could confirm."""
     facts = (plan or make_plan(phase)).facts
+    if not facts.confirmation:
+        facts = structs.replace(facts, confirmation=f"{DATABASE}:{facts.hash[:8]}")
     return ask(step.apply, phase, plan=facts, planned=None,
                confirm=facts.confirmation if confirm is None else confirm,
                apply=True)  # fmt: skip

@@ -81,6 +81,7 @@ def phase(db: psycopg.Connection[Any], tmp_path: Path) -> Phase:
         folder=tmp_path,
         targets={"legacy": replace(SHIPPED.targets["legacy"], database=DATABASE)},
         backup=replace(SHIPPED.backup, targets=("legacy",)),
+        prisma=None,
         baseline=replace(SHIPPED.baseline, lock_timeout_ms=LOCK_TIMEOUT_MS),
         tables=(),
         enums=(),

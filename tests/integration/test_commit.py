@@ -116,6 +116,7 @@ def phase(tmp_path: Path) -> Phase:
         folder=tmp_path,
         targets={"legacy": replace(SHIPPED.targets["legacy"], database=DATABASE)},
         backup=replace(SHIPPED.backup, targets=("legacy",)),
+        prisma=None,
         tables=(),
         enums=(),
         indexes=(),
