@@ -63,7 +63,10 @@ def _json(content: Any, *, indent: int) -> str:
 
 
 def _indented(value: Any, step: str, end: str) -> str:
-    """Return a value of JSON as json.dumps prints it with an indent, which is slow there."""
+    """Return a value of JSON as json.dumps prints it with an indent, which is slow there; one line for a flat entry.
+
+    A finding is such an entry of a list: on lines of its own each of its fields would take more room than what it says.
+    """
     if isinstance(value, str):
         return encode_basestring(value)
     begin = end + step
@@ -71,8 +74,13 @@ def _indented(value: Any, step: str, end: str) -> str:
         fields = [f"{encode_basestring(key)}: {_indented(each, step, begin)}" for key, each in value.items()]
         return f"{{{begin}{f',{begin}'.join(fields)}{end}}}"
     if isinstance(value, list) and value:
-        return f"[{begin}{f',{begin}'.join(_indented(each, step, begin) for each in value)}{end}]"
+        entries = (_encode(each) if _is_flat(each) else _indented(each, step, begin) for each in value)
+        return f"[{begin}{f',{begin}'.join(entries)}{end}]"
     return _encode(value)
+
+
+def _is_flat(value: Any) -> bool:
+    return isinstance(value, dict) and not any(isinstance(each, dict | list) for each in value.values())
 
 
 def _write(path: Path, content: str | bytes) -> str:

@@ -80,16 +80,31 @@ def figures(text: str, left_out: Sequence[str]) -> Counter[str]:
 
     `left_out` are the passages that each language words for itself, once for each time that they were printed.
     """
+    lines = list(_lines(text))
     for passage in sorted(left_out, key=len, reverse=True):
-        text = text.replace(passage, " ", 1)
+        _leave_out(lines, passage)
     found: Counter[str] = Counter()
-    for fenced, line in _lines(text):
+    for fenced, line in lines:
         if fenced:
             found[line] += 1
         else:
             found.update(_CODE_SPAN.findall(line))
             found.update(_NUMBER.findall(_CODE_SPAN.sub(" ", line)))
     return found
+
+
+def _leave_out(lines: list[tuple[bool, str]], passage: str) -> None:
+    """Take a passage out where it first stands by itself: in no code, and in no longer word or number."""
+    first, last = (r"(?<!\w)" if passage[:1].isalnum() else ""), (r"(?!\w)" if passage[-1:].isalnum() else "")
+    alone = re.compile(f"{first}{re.escape(passage)}{last}")
+    for number, (fenced, line) in enumerate(lines):
+        if fenced or passage not in line:
+            continue
+        spans = [span.span() for span in _CODE_SPAN.finditer(line)]
+        for found in alone.finditer(line):
+            if not any(begin < found.start() < end for begin, end in spans):
+                lines[number] = fenced, f"{line[: found.start()]} {line[found.end() :]}"
+                return
 
 
 def _lines(text: str) -> Iterator[tuple[bool, str]]:

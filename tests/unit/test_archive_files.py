@@ -119,12 +119,32 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(small_disk: Path) -> N
 
 def test_json_is_written_as_the_standard_library_indents_it(tmp_path: Path) -> None:
     content = {
-        'é "q"': ["", [], {}, [[]], [{"a": None}], -0.5, 10**20, True],
-        "deep": {"a": {"b": [1, {"c": "\u2028\n"}]}},
+        'é "q"': ["", [], {}, [[]], [{"a": [None]}], -0.5, 10**20, True],
+        "deep": {"a": {"b": [1, {"c": ["\u2028\n"]}]}},
     }
     path = tmp_path / "a.json"
     write_json(path, content)
     assert path.read_text(encoding="utf-8") == json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def test_a_flat_entry_of_a_list_is_one_line_of_json(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"findings": [{"check": "é", "n": 1}, {"deep": {"er": None}}], "one": {"a": 1}})
+    assert path.read_text(encoding="utf-8").splitlines() == [
+        "{",
+        '  "findings": [',
+        '    {"check": "é", "n": 1},',
+        "    {",
+        '      "deep": {',
+        '        "er": null',
+        "      }",
+        "    }",
+        "  ],",
+        '  "one": {',
+        '    "a": 1',
+        "  }",
+        "}",
+    ]
 
 
 def test_json_keeps_what_it_can_and_makes_texts_of_the_rest(tmp_path: Path) -> None:

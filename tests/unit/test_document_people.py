@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from runbooks_lib.archive.run import Run
 from runbooks_lib.evidence import Evidence
-from runbooks_lib.phase import STEPS, Phase, load_phase
+from runbooks_lib.phase import STEPS, Phase, Text, load_phase
 from runbooks_lib.report import document, markdown
 from runbooks_lib.report.html.pages import write_pages
 
@@ -127,6 +128,31 @@ def test_both_languages_say_the_same_figures() -> None:
     header = stored("applied")["run"]
     en, fr = (document.render(PHASE, recorded(header, evidence), lang) for lang in ("en", "fr"))
     assert markdown.figures(en.text, en.worded) == markdown.figures(fr.text, fr.worded)
+
+
+@pytest.mark.parametrize(
+    ("why", "pourquoi"),
+    [
+        ("health", "santé"),  # it stands in the code of the route, too
+        ("1", "un"),  # and in longer numbers
+        ("GET", "lire"),
+        ("v1 `code` of it", "`code` de v1"),
+        ("`/api/v1/health` says so", "selon `/api/v1/health`"),
+    ],
+)
+def test_a_text_that_also_stands_in_code_fools_no_comparison(why: str, pourquoi: str) -> None:
+    said = Text(by_language={"en": why, "fr": pourquoi})
+    routes = tuple(
+        replace(route, path=f"/api/v1/health/{n}", why=said) for n, route in enumerate(PHASE.routes)
+    )
+    phase = replace(PHASE, routes=routes)
+    header = stored("applied")["run"]
+    en, fr = (document.render(phase, recorded(header, evidence_of()), lang) for lang in ("en", "fr"))
+    assert why in en.worded
+    assert pourquoi in fr.worded
+    assert markdown.figures(en.text, en.worded) == markdown.figures(fr.text, fr.worded)
+    longer = fr.text.replace("/api/v1/health/0", "/api/v1/other/0")
+    assert markdown.figures(en.text, en.worded) != markdown.figures(longer, fr.worded)
 
 
 # A run that did not come to a good end says so at its head, and claims no more than it did.
