@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -29,6 +29,8 @@ class Note(StrEnum):
     ABSENT = "absent"  # nothing is there, and for now that is allowed
 
 
+MANY = 40  # findings of a check that passed, from which on a table has one line for them
+NAMED = 12  # of their objects are named in it
 _SEVERITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
 CLOSING = frozenset({Verdict.FAIL, Verdict.ERROR})
 
@@ -117,6 +119,37 @@ def not_declared(check: Check, target: str, what: str) -> Finding:
         have=f"the phase declares no {what}",
         want="asked where declared",
         verdict=Verdict.SKIP,
+    )
+
+
+def in_short(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return findings for a table: where more than MANY of a check passed, one line stands for these.
+
+    The record keeps each of them; what did not pass is never folded.
+    """
+    rows = tuple(findings)
+    passed: dict[str, list[Finding]] = {}
+    for finding in rows:
+        if finding.verdict is Verdict.PASS:
+            passed.setdefault(finding.check, []).append(finding)
+    shown: list[Finding] = []
+    for finding in rows:
+        if finding.verdict is not Verdict.PASS or len(passed[finding.check]) <= MANY:
+            shown.append(finding)
+        elif finding is passed[finding.check][0]:
+            shown.append(_line(passed[finding.check]))
+    return tuple(shown)
+
+
+def _line(passed: list[Finding]) -> Finding:
+    targets, objects = dict.fromkeys(f.target for f in passed), list(dict.fromkeys(f.object for f in passed))
+    more = f" and {len(objects) - NAMED} more" if len(objects) > NAMED else ""
+    return replace(
+        passed[0],
+        target=", ".join(targets),
+        object=f"{len(objects)}: {', '.join(objects[:NAMED])}{more}",
+        have=f"passed {len(passed)} times",
+        want="each is in the record",
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from runbooks_lib.archive.masking.mask import Masker, redact, redact_notebook
 from runbooks_lib.errors import EvidenceError
 
+FIELDS_OF_A_LINE = 10
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 _HALF = re.compile("[\ud800-\udfff]")
 
@@ -63,24 +64,26 @@ def _json(content: Any, *, indent: int) -> str:
 
 
 def _indented(value: Any, step: str, end: str) -> str:
-    """Return a value of JSON as json.dumps prints it with an indent, which is slow there; one line for a flat entry.
+    """Return a value of JSON as json.dumps prints it with an indent, which is slow there; one line for a record.
 
-    A finding is such an entry of a list: on lines of its own each of its fields would take more room than what it says.
+    A finding is such a record: on lines of its own each of its fields would take more room than what it says.
     """
     if isinstance(value, str):
         return encode_basestring(value)
     begin = end + step
     if isinstance(value, dict) and value:
-        fields = [f"{encode_basestring(key)}: {_indented(each, step, begin)}" for key, each in value.items()]
+        fields = [f"{encode_basestring(key)}: {_within(each, step, begin)}" for key, each in value.items()]
         return f"{{{begin}{f',{begin}'.join(fields)}{end}}}"
     if isinstance(value, list) and value:
-        entries = (_encode(each) if _is_flat(each) else _indented(each, step, begin) for each in value)
-        return f"[{begin}{f',{begin}'.join(entries)}{end}]"
+        return f"[{begin}{f',{begin}'.join(_within(each, step, begin) for each in value)}{end}]"
     return _encode(value)
 
 
-def _is_flat(value: Any) -> bool:
-    return isinstance(value, dict) and not any(isinstance(each, dict | list) for each in value.values())
+def _within(value: Any, step: str, end: str) -> str:
+    is_record = isinstance(value, dict) and len(value) <= FIELDS_OF_A_LINE
+    if is_record and not any(isinstance(each, dict | list) for each in value.values()):
+        return _encode(value)
+    return _indented(value, step, end)
 
 
 def _write(path: Path, content: str | bytes) -> str:

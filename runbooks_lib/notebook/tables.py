@@ -10,7 +10,7 @@ import pandas as pd
 from IPython.display import display
 from pandas.io.formats.style import Styler
 
-from runbooks_lib.findings import Answer, Finding, Verdict
+from runbooks_lib.findings import Answer, Finding, Verdict, in_short
 from runbooks_lib.findings import gate as close_or_pass
 from runbooks_lib.notebook.front_end import front_end
 from runbooks_lib.notebook.verdicts import COLOURS, SYMBOLS
@@ -31,7 +31,8 @@ class Shows(Protocol):
 def show(answer: Answer | Shows) -> None:
     """Display an answer: the count of its verdicts, its one table, and below it every finding that is not PASS.
 
-    At a front end all findings can be searched below.
+    Where there is no such table every finding is shown, of a check with very many that passed one line for these. At a
+    front end all findings can be searched below.
     """
     if not isinstance(answer, Answer):
         answer.show()
@@ -41,7 +42,7 @@ def show(answer: Answer | Shows) -> None:
         table(answer.rows)
     others = [f for f in answer.findings if f.verdict is not Verdict.PASS] if answer.rows else answer.findings
     if others:
-        table(finding_rows(others))
+        table(finding_rows(in_short(others)))
     if front_end() and len(answer.findings) > MANY:
         from runbooks_lib.notebook.explorer import explorer  # ipywidgets, of no use where nobody searches
 

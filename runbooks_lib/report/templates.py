@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from runbooks_lib.findings import Verdict
+from runbooks_lib.findings import Verdict, in_short
 from runbooks_lib.phase import text_in
 from runbooks_lib.report.language import languages, texts, translations
 from runbooks_lib.report.template_cache import compiled
@@ -128,6 +128,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["clip"] = clipped
+    environment.filters["in_short"] = in_short
     environment.filters["breakable"] = breakable
     environment.filters["with_code"] = with_code
     environment.globals.update(

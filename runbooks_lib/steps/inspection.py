@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 from runbooks_lib.facts.databases import Held, HeldEnum, HeldIndex, HeldTable
 from runbooks_lib.findings import CLOSING, Finding, Note, Verdict
@@ -11,6 +13,10 @@ from runbooks_lib.postgres.catalog.catalog import Catalog, Key, count_rows, read
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps.extras import check_extras
 from runbooks_lib.steps.schema_checks import NO_ADDITION, Adds, check_row_counts, check_schema
+
+NOTHING_SEEN: Mapping[str, Held] = MappingProxyType({})
+AS_DECLARED = "as declared"
+MANY_OBJECTS = 60  # from which on a row for each index would be most of the table
 
 
 def inspect(
@@ -65,19 +71,27 @@ def describe(phase: Phase, catalog: Catalog, counts: dict[str, int]) -> Held:
     )
 
 
-def by_object(findings: Sequence[Finding]) -> tuple[dict[str, str], ...]:
+def by_object(
+    findings: Sequence[Finding], facts: Mapping[str, Held] = NOTHING_SEEN
+) -> tuple[dict[str, str], ...]:
     """Return one row per object with what is to be said of it at each target, for a table that a person reads.
 
     Says "as declared", or "absent" where that is allowed, or why it was not judged; else the checks that it fails
-    with what was seen.
+    with what was seen. Where the objects are many, an index that is as declared everywhere has no row of its own: its
+    table's row counts it.
     """
     targets = tuple(dict.fromkeys(f.target for f in findings))
     seen: dict[str, dict[str, list[Finding]]] = {}
     for finding in findings:
         seen.setdefault(finding.object, {}).setdefault(finding.target, []).append(finding)
+    rows = {name: {t: _in_short(found.get(t, ())) for t in targets} for name, found in seen.items()}
+    of = {index: held.table for look in facts.values() for index, held in look.indexes.items()}
+    well = {name for name in of if name in rows and set(rows[name].values()) == {AS_DECLARED}}
+    folded = Counter(of[name] for name in well if of[name] in rows) if len(rows) > MANY_OBJECTS else Counter()
     return tuple(
-        {"object": name, **{target: _in_short(found.get(target, ())) for target in targets}}
-        for name, found in seen.items()
+        {"object": name, **said, **({"indexes as declared": str(folded[name])} if folded else {})}
+        for name, said in rows.items()
+        if not (name in well and folded[of[name]])
     )
 
 
@@ -88,4 +102,4 @@ def _in_short(findings: Sequence[Finding]) -> str:
         return "-"
     first = findings[0]
     untold = first.verdict is Verdict.SKIP or first.note is Note.ABSENT
-    return first.have if untold else "as declared"
+    return first.have if untold else AS_DECLARED

@@ -6,7 +6,7 @@ Each function answers one question of `01_preflight.ipynb`.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.session.connect import Sessions, lost
 from runbooks_lib.postgres.session.replication import measure_lag
 from runbooks_lib.steps.declared import nothing_declared, objects_asked, or_not_declared
+from runbooks_lib.steps.finder_rows import by_database
 from runbooks_lib.steps.inspection import by_object, inspect
 from runbooks_lib.steps.own_objects import own_objects
 from runbooks_lib.steps.pending import Pending, filled_and_added, shows_baseline
@@ -117,9 +118,11 @@ def find_objects(phase: Phase, sessions: Sessions) -> Answer:
     findings: list[Finding] = []
     places: dict[str, dict[str, Sight]] = {name: {} for name in names}
     seen: set[tuple[str, str | None, str]] = set()
-    for target in phase.targets:
+    own: set[str] = set()
+    for target, declared in phase.targets.items():
         try:
             who = sessions.identity(target)
+            own.add(f"{who.server} {declared.database}")
             if (who.server, who.system_identifier, who.role_name) in seen:
                 continue
             seen.add((who.server, who.system_identifier, who.role_name))
@@ -133,7 +136,7 @@ def find_objects(phase: Phase, sessions: Sessions) -> Answer:
         except ConnectionFailed as error:
             findings.append(could_not_run(Check.OBJECT_IS_FOUND, target, "every database", error))
         except psycopg.Error as error:
-            failed = lost(phase.targets[target], error)
+            failed = lost(declared, error)
             findings.append(could_not_run(Check.OBJECT_IS_FOUND, target, "every database", failed))
     for name in names:
         findings.extend(_judge_places(phase, sessions, name, places[name]))
@@ -147,23 +150,7 @@ def find_objects(phase: Phase, sessions: Sessions) -> Answer:
         for name, kind in names.items()
     )
     judged = or_not_declared(phase, findings, Check.OBJECT_IS_FOUND)
-    return Answer(findings=judged, facts=Matrix(matrix=matrix), rows=_worth_a_column(matrix))
-
-
-def _worth_a_column(matrix: Sequence[Sought]) -> tuple[dict[str, str], ...]:
-    """Return the matrix without the databases that hold nothing of all this: how many these are is one column."""
-    places = dict.fromkeys(place for row in matrix for place in row.places)
-    held = [p for p in places if any(row.states.get(p, State.ABSENT) != State.ABSENT for row in matrix)]
-    rest = len(places) - len(held)
-    return tuple(
-        {
-            "object": row.object,
-            "kind": row.kind,
-            **{place: row.places.get(place, ABSENT.words) for place in held},
-            "elsewhere": f"absent in {rest} databases" if rest else "",
-        }
-        for row in matrix
-    )
+    return Answer(findings=judged, facts=Matrix(matrix=matrix), rows=by_database(matrix, own))
 
 
 def _judge_places(phase: Phase, sessions: Sessions, name: str, places: dict[str, Sight]) -> Iterator[Finding]:
@@ -217,7 +204,7 @@ def schema(phase: Phase, sessions: Sessions) -> Answer:
         except RunbookError as error:
             findings.append(could_not_run(Check.HAS_TABLE, name, "every object", error))
     judged = (*findings, *nothing_declared(phase, objects_asked(phase)))
-    return Answer(findings=judged, facts=Schema(targets=facts), rows=by_object(findings))
+    return Answer(findings=judged, facts=Schema(targets=facts), rows=by_object(findings, facts))
 
 
 @read_again

@@ -86,7 +86,7 @@ def last_look(
     return Answer(
         findings=(*findings, *way_back(phase, folder, evidence)),
         facts=LastLook(targets=facts, lag=lags),
-        rows=by_object(findings),
+        rows=by_object(findings, facts),
     )
 
 

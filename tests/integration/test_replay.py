@@ -14,6 +14,7 @@ from runbooks_lib.names import parts
 from runbooks_lib.postgres.catalog.catalog import Value, read_catalog
 from runbooks_lib.postgres.catalog.differences import Described, describe, field
 from runbooks_lib.postgres.dump.clients import choose, find_clients
+from runbooks_lib.postgres.scratch import from_npm
 from runbooks_lib.postgres.scratch.expected import Expected, expect
 from runbooks_lib.postgres.scratch.programs import find_server, find_servers
 from runbooks_lib.postgres.scratch.scratch import SUPERUSER, scratch
@@ -273,7 +274,10 @@ def test_what_the_target_has_installed_is_there() -> None:
 
 
 @pytest.mark.parametrize(("name", "comes_from"), [("uuid-ossp", "contrib"), ("pgmq", "own packages")])
-def test_an_extension_that_is_not_here_is_named_with_what_provides_it(name: str, comes_from: str) -> None:
+def test_an_extension_that_is_not_here_is_named_with_what_provides_it(
+    name: str, comes_from: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(from_npm, "cached", lambda project, room: tmp_path)  # where npm has installed nothing
     with pytest.raises(MigrationError, match=rf"2 does not run here: it makes {name}") as caught:
         made_by(FIRST, f'CREATE EXTENSION IF NOT EXISTS "{name}"')
     assert comes_from in caught.value.what_to_do

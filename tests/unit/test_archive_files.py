@@ -121,28 +121,25 @@ def test_json_is_written_as_the_standard_library_indents_it(tmp_path: Path) -> N
     content = {
         'é "q"': ["", [], {}, [[]], [{"a": [None]}], -0.5, 10**20, True],
         "deep": {"a": {"b": [1, {"c": ["\u2028\n"]}]}},
+        "wide": {str(number): number for number in range(11)},
     }
     path = tmp_path / "a.json"
     write_json(path, content)
     assert path.read_text(encoding="utf-8") == json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def test_a_flat_entry_of_a_list_is_one_line_of_json(tmp_path: Path) -> None:
+def test_a_record_is_one_line_of_json(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    write_json(path, {"findings": [{"check": "é", "n": 1}, {"deep": {"er": None}}], "one": {"a": 1}})
+    write_json(path, {"findings": [{"check": "é", "n": 1}, {"deep": {"er": None}}], "one": {"a": "x\n"}})
     assert path.read_text(encoding="utf-8").splitlines() == [
         "{",
         '  "findings": [',
         '    {"check": "é", "n": 1},',
         "    {",
-        '      "deep": {',
-        '        "er": null',
-        "      }",
+        '      "deep": {"er": null}',
         "    }",
         "  ],",
-        '  "one": {',
-        '    "a": 1',
-        "  }",
+        '  "one": {"a": "x\\n"}',
         "}",
     ]
 

@@ -14,6 +14,7 @@ from runbooks_lib.facts.databases import HeldTable
 from runbooks_lib.findings import CLOSING, Finding, Verdict
 from runbooks_lib.phase import Phase, load_phase
 from runbooks_lib.postgres.catalog.catalog import Catalog, Column, Constraint, Enum, Index, Relation
+from runbooks_lib.steps import inspection
 from runbooks_lib.steps.inspection import by_object, describe
 from runbooks_lib.steps.schema_checks import check_row_counts, check_schema
 
@@ -288,6 +289,24 @@ def test_by_object_and_describe() -> None:
     assert said.indexes[INDEXES[0]].valid is False
     assert said.enums[ENUMS[0]].labels == PHASE.enums[0].labels
     assert describe(PHASE, EMPTY, {}).tables == {}
+
+
+def test_where_objects_are_many_an_index_as_declared_is_counted_with_its_table(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bad = changed("indexes", INDEXES[0], CATALOG.indexes[INDEXES[0]]._replace(is_valid=False))
+    findings = [*check_schema(PHASE, "leader", CATALOG), *check_schema(PHASE, "replica", bad)]
+    facts = {"leader": describe(PHASE, CATALOG, {})}
+    assert by_object(findings, facts) == by_object(findings)
+    monkeypatch.setattr(inspection, "MANY_OBJECTS", 10)
+    rows = {row["object"]: row for row in by_object(findings, facts)}
+    assert set(rows) == {*TABLES, *ENUMS, INDEXES[0]}  # which is not as declared at one of the targets
+    assert rows[INDEXES[0]]["replica"] == "FAIL index_is_valid: INVALID"
+    assert sum(int(row["indexes as declared"]) for row in rows.values()) == len(INDEXES) - 1
+    lost = [finding for finding in findings if finding.object != CATALOG.indexes[INDEXES[1]].relation]
+    assert INDEXES[1] in {
+        row["object"] for row in by_object(lost, facts)
+    }  # without its table it has its own line
 
 
 def test_what_is_still_to_be_added_may_be_missing_and_nothing_else() -> None:

@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 
 from runbooks_lib import errors
 from runbooks_lib.errors import GateClosed, PrismaError, RunbookError, SpecError
-from runbooks_lib.findings import Answer, Finding, Note, Verdict, could_not_run, gate, judge, worst
+from runbooks_lib.findings import (
+    MANY,
+    NAMED,
+    Answer,
+    Finding,
+    Note,
+    Verdict,
+    could_not_run,
+    gate,
+    in_short,
+    judge,
+    worst,
+)
 from runbooks_lib.typed import typed
 
 
@@ -141,3 +153,17 @@ def test_a_note_is_kept_and_said_only_where_there_is_one() -> None:
     noted = replace(plain, note=Note.ABSENT)
     assert noted.to_dict()["note"] == "absent"
     assert [typed(f.to_dict(), Finding, Path("x")) for f in (plain, noted)] == [plain, noted]
+
+
+def test_what_passed_many_times_is_one_line_and_nothing_else_is() -> None:
+    one = finding(Verdict.PASS)
+    passed = [replace(one, target=t, object=f"public.a{n}") for n in range(MANY) for t in ("x", "y")]
+    few = [replace(one, check="has_enum", object=f"public.e{n}") for n in range(MANY)]
+    failed = [replace(each, verdict=verdict) for each in passed for verdict in (Verdict.FAIL, Verdict.OPEN)]
+    line, *rest = in_short([*passed, *few, *failed])
+    assert rest == [*few, *failed]
+    assert (line.verdict, line.check, line.target) == (Verdict.PASS, "has_table", "x, y")
+    assert line.object.startswith(f"{MANY}: public.a0, public.a1,")
+    assert line.object.endswith(f"and {MANY - NAMED} more")
+    assert line.have == f"passed {2 * MANY} times"
+    assert in_short([]) == ()

@@ -69,8 +69,11 @@ def _search_database(conn: Connection, names: Mapping[str, str]) -> dict[str, Si
     found_rows = conn.execute(query("finder"), {"names": wanted}).fetchall()
     rows = [row | {"name": qualified(row["schema"], row["name"])} for row in found_rows]
     found: dict[str, Sight] = {}
+    alikes: dict[str, list[Row]] = {}
+    for row in rows:
+        alikes.setdefault(_bare(row["name"]), []).append(row)
     for name, kind in names.items():
-        alike = [row for row in rows if _bare(row["name"]) == _bare(name)]
+        alike = alikes.get(_bare(name), [])
         exact = [row for row in alike if row["name"] == name and row["kind"] == kind]
         if exact:
             found[name] = Sight(State.THERE, f"there ({exact[0]['owner']})")
