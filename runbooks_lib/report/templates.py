@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import unicodedata
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -87,6 +88,33 @@ def clipped(text: object, length: int) -> str:
     return said if len(said) <= length else said[: length - 1] + "…"
 
 
+def fitting(text: object, room: float, size: float = 12.5) -> str:
+    """Return a text that takes no more than `room` pixels in a picture, cut where it must be; `size` is its font's.
+
+    The font is the reader's, so widths are those of a wide one (DejaVu Sans); a bold one is an eighth wider.
+    """
+    said = text.unescape() if isinstance(text, Markup) else str(text)
+    if sum(map(_width, said)) * size <= room:
+        return said
+    left = room / size - _width("…")
+    kept = ""
+    for character in said:
+        left -= _width(character)
+        if left < 0:
+            break
+        kept += character
+    return f"{kept}…"
+
+
+def _width(character: str) -> float:
+    """Return how wide a character is at most, in units of the font's size."""
+    if unicodedata.east_asian_width(character) in "WF" or character in "mwMW@%…—":
+        return 1.0
+    if character in "fijlrtI.,:;'|!()[]- ":
+        return 0.42
+    return 0.74 if character.isupper() else 0.635
+
+
 def breakable(text: object) -> Markup:
     """Return a text whose long names may be broken where a reader would: after a dot, an underscore, a slash."""
     return Markup("<wbr>").join(escape(part) for part in _BREAKS.split(visible_lines(str(text))))
@@ -128,6 +156,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["clip"] = clipped
+    environment.filters["fit"] = fitting
     environment.filters["in_short"] = in_short
     environment.filters["breakable"] = breakable
     environment.filters["with_code"] = with_code
