@@ -16,6 +16,7 @@ from runbooks_lib.prisma.parts import Part, Parts, in_words, parts_of
 from runbooks_lib.prisma.timeline import START, Stands, Timeline
 
 _TAKES_AWAY = re.compile(r"\b(?:drop|rename|set\s+schema|revoke|reset)\b")
+_REVOKES = re.compile(r"\brevoke\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +196,7 @@ class Effects:
         return {part.key for part in beyond if self._may_be_taken_away(part)}
 
     def _may_be_taken_away(self, part: Part) -> bool:
-        if part.kind.endswith("privileges") and "revoke" not in self._words:
+        if part.kind.endswith("privileges") and not _REVOKES.search(self._words):
             return False
         return parts_of_name(part.name)[-1].partition("(")[0].lower() in self._words
 

@@ -186,8 +186,6 @@ def templates(lab: Lab, source: Path) -> Callable[[int], str]:
 
 def _migrate(lab: Lab, database: str, migrations: Sequence[MigrationFile], *, first: bool) -> None:
     with lab.admin(database) as conn:
-        if first:
-            conn.execute(f"GRANT ALL ON SCHEMA public TO {ROLE}".encode())
         conn.execute(f"SET ROLE {ROLE}; SET search_path = public".encode())
         if first:
             conn.execute(
@@ -200,7 +198,7 @@ def _migrate(lab: Lab, database: str, migrations: Sequence[MigrationFile], *, fi
             conn.execute(migration.script.encode())
             conn.execute(
                 "INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at, started_at,"
-                " applied_steps_count) VALUES (gen_random_uuid(), %s, %s, clock_timestamp(), clock_timestamp(), 1)",
+                " applied_steps_count) VALUES (gen_random_uuid(), %s, %s, now(), now() - interval '1 s', 1)",
                 (migration.checksum, migration.name),
             )
 
