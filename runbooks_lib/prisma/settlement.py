@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import compress
 
 from runbooks_lib.postgres.catalog.catalog import Key, Value
 from runbooks_lib.postgres.rows.done import Done, Judged
@@ -109,9 +110,10 @@ def settle(
     """
 
     def against(described: Mapping[Key, Value]) -> Settlement:
-        todo = [ran.name for ran in replayed.scripts if state.recorded(ran.name) != "applied"]
+        names = [ran.name for ran in replayed.scripts]
+        todo = [name for name in names if state.recorded(name) != "applied"]
         effects = Effects(replayed, described, todo, server_major=server_major, owned=owned)
-        _narrow(effects, todo, [ran.name for ran in replayed.scripts if ran.name not in set(todo)])
+        _narrow(effects, names, todo)
         found = [_settled(state, effects, ran, data.get(ran.name, ())) for ran in replayed.scripts]
         return Settlement(
             migrations=tuple(_decided(found, which)),
@@ -144,21 +146,26 @@ def _completed(now: Settlement, then: Settlement) -> Settlement:
     )
 
 
-def _narrow(effects: Effects, todo: Sequence[str], applied: Sequence[str]) -> None:
+def _narrow(effects: Effects, names: Sequence[str], todo: Sequence[str]) -> None:
     """Find out which migrations were run: from what is recorded, then from each that is clear by itself.
 
-    What says nothing by itself is told by the rest of its migration; where all of it says nothing, by what is
-    recorded: that it was not run.
+    `names` are all, in their order; those that are not in `todo` are recorded as applied. What says nothing by itself
+    is told by the rest of its migration; where all of it says nothing, by whether one after it was run.
     """
-    for name in applied:
+    unrecorded = set(todo)
+    run = [name not in unrecorded for name in names]
+    for name in compress(names, run):
         effects.was_run(name)
     waiting = [name for name in todo if effects.of(name)]
     while waiting:
-        clear = [name for name in waiting if None not in map(effects.stands, effects.of(name))]
-        for name in clear or waiting[:1]:
+        telling = [name for name in waiting if any(map(effects.stands, effects.of(name)))]
+        clear = [name for name in telling if None not in map(effects.stands, effects.of(name))]
+        for name in clear or telling[:1] or waiting[:1]:
+            number = names.index(name)
             told = together(each for each in map(effects.stands, effects.of(name)) if each is not None)
-            if told is Stands.ALL:
+            if told is Stands.ALL or (told is Stands.NOTHING and any(run[number:])):
                 effects.was_run(name)
+                run[number] = True
             elif told in (Stands.NONE, Stands.NOTHING):
                 effects.was_not_run(name)
             waiting.remove(name)
