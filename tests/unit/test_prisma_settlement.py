@@ -57,14 +57,24 @@ def replayed(migrations: Migrations, start: Described | None = None) -> Replayed
         inside[number] = tuple(found)
     end = {key: value for key, value in now.items() if value is not None}
     made = Replayed(
-        scripts=tuple(scripts), start=began, end=end, server_version="18", look=_no, look_inside=_no
+        scripts=tuple(scripts),
+        start=began,
+        end=end,
+        server_version="18",
+        look=_no,
+        look_inside=_no,
+        keep=_kept,
     )
-    made._inside |= inside
+    made.inside |= inside
     return made
 
 
 def _no(numbers: object) -> dict[int, object]:
     raise AssertionError("a hand-made replay knows all")
+
+
+def _kept(replayed: Replayed) -> None:
+    """Keep nothing."""
 
 
 def row(name: str, *, finished: bool = True, rolled_back: bool = False) -> MigrationRow:
@@ -219,6 +229,28 @@ def test_the_rest_of_a_migration_tells_what_its_object_alone_does_not() -> None:
     assert (actions(found)["b"], actions(found)["c"]) == (Action.RESOLVE_APPLIED, Action.RESOLVE_APPLIED)
     found = settled(comes, MAKES_T, "a")
     assert (actions(found)["b"], actions(found)["c"]) == (Action.DEPLOY, Action.DEPLOY)
+
+
+def test_what_is_made_again_as_it_was_is_told_by_the_rest_and_by_what_came_after() -> None:
+    """b changes an index, c makes it again as a made it, and a second one."""
+    again: Migrations = {
+        "a": [{**MAKES_T, INDEX: index()}],
+        "b": [{INDEX: None}, {INDEX: index("y")}],
+        "c": [{INDEX: None}, {INDEX: index()}, {J: index()}],
+    }
+    found = settled(again, {**MAKES_T, INDEX: index(), J: index()})
+    assert actions(found) == dict.fromkeys("abc", Action.RESOLVE_APPLIED)
+    found = settled(again, {**MAKES_T, INDEX: index()})
+    assert actions(found) == {"a": Action.RESOLVE_APPLIED, "b": Action.DEPLOY, "c": Action.DEPLOY}
+
+
+def test_what_a_later_migration_renames_was_made_by_one_that_was_run() -> None:
+    renames: Migrations = {"a": [MAKES_T], "b": [{INDEX: index()}], "c": [{INDEX: None, J: index()}]}
+    found = settled(renames, {**MAKES_T, J: index()})
+    assert actions(found) == dict.fromkeys("abc", Action.RESOLVE_APPLIED)
+    assert actions(settled(renames, MAKES_T)) == {
+        "a": Action.RESOLVE_APPLIED, "b": Action.DEPLOY, "c": Action.DEPLOY
+    }  # fmt: skip
 
 
 def test_a_type_that_a_later_migration_changes() -> None:
