@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runbooks_lib.drafting.diagnosis import Diagnosis
+
+LISTED = 40  # of one check
 
 
 @click.command()
@@ -73,17 +76,24 @@ def lines(found: Diagnosis) -> Iterator[str]:
         f"PostgreSQL {server.server_version}, role {server.role_name}{', through a pooler' if server.pooled else ''}"
     )
     for standby in found.standbys:
-        behind = "lag not to be seen" if standby.lag_bytes is None else f"{standby.lag_bytes} bytes behind"
-        yield f"standby {standby.name} at {standby.address or 'a socket'}: {behind}"
+        where = f" at {standby.address or 'a socket'}: {standby.lag_bytes} bytes behind"
+        yield f"standby {standby.name}{where if standby.lag_bytes is not None else ', not to be seen by this role'}"
     if found.project:
         project = found.project
         yield f"Prisma {project.prisma}, {project.migrations} migrations in {project.folder}"
     if found.findings:
         yield ""
+    shown = Counter[str]()
     for finding in found.findings:
+        shown[finding.check] += 1
+        if shown[finding.check] > LISTED:
+            continue
         yield f"{finding.verdict:5} {finding.check}: {finding.object}: {finding.have}"
         if finding.verdict is not Verdict.SKIP:  # what a run would do, which is not one
             yield from (f"      {line}" for line in finding.hint.splitlines())
+    for check, count in shown.items():
+        if count > LISTED:
+            yield f"{count - LISTED} more of {check}: --json has them all"
     yield ""
     yield found.says
     if found.next:

@@ -7,10 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from runbooks_lib.checks import Check
 from runbooks_lib.drafting.diagnosis import Condition
 from runbooks_lib.errors import MigrationError, RunbookError
-from runbooks_lib.findings import CLOSING, Finding
 from runbooks_lib.postgres.catalog.catalog import Key
 from runbooks_lib.postgres.rows.done import Done
 from runbooks_lib.postgres.session.locks import Holder
@@ -27,8 +25,9 @@ class Seen:
     """What was seen of a database and, where there is one, of its project.
 
     `upstream` is the service that leads to the server which feeds this one. `relations` are how many tables and views
-    there are, `rows` those of `_prisma_migrations`. `settlement` is None where the migrations were not replayed;
-    `refused` then says why. `borrowed` is what the migrations need and none of them makes.
+    there are, `rows` those of `_prisma_migrations`; `unreadable` says why they can't be read. `settlement` is None
+    where the migrations were not replayed; `refused` then says why. `borrowed` is what the migrations need and none of
+    them makes.
     """
 
     service: str
@@ -42,10 +41,10 @@ class Seen:
     state: State | None = None
     relations: int = 0
     rows: tuple[MigrationRow, ...] | None = None
+    unreadable: RunbookError | None = None
     settlement: Settlement | None = None
     borrowed: tuple[Key, ...] = ()
     refused: RunbookError | None = None
-    findings: tuple[Finding, ...] = ()
 
     def not_applied(self, *stands: Stands) -> tuple[Settled, ...]:
         """Return the migrations that are not recorded as applied and of which this much stands, rows included."""
@@ -116,6 +115,16 @@ def _locked(seen: Seen) -> Conclusion | None:
         f"Prisma's advisory lock {MIGRATION_LOCK} is held by {seen.holder}: until it is given back, deploy and resolve "
         f"end in P1002. {'Its session does nothing: end it when no deployment runs.' if idle else 'Wait for it.'}",
         ends if idle else _diagnose(seen),
+    )
+
+
+def _not_allowed(seen: Seen) -> Conclusion | None:
+    if seen.unreadable is None:
+        return None
+    return (
+        Condition.NOT_ALLOWED,
+        f"{seen.unreadable.what_happened} (42501) {seen.unreadable.what_to_do}",
+        _diagnose(seen),
     )
 
 
@@ -197,17 +206,17 @@ def _no_history(seen: Seen) -> Conclusion | None:
     if seen.state is None or seen.state.rows is not None or not seen.relations:
         return None
     whole, part = len(seen.not_applied(Stands.ALL)), len(seen.not_applied(Stands.PART, Stands.OTHER))
-    stand = (
-        f"{whole} stand{'s' if whole == 1 else ''} as a whole, {part} in part"
-        if whole + part
-        else "none stands: is it the right database?"
-    )
-    return (
-        Condition.NO_HISTORY,
+    says = (
         f"The database has {_count(seen.relations, 'table', 'tables')} and no history of migrations, so that `prisma "
-        f"migrate deploy` ends in P3005. Of {_count(len(seen.state.files), 'migration', 'migrations')} {stand}.",
-        _draft(seen),
+        f"migrate deploy` ends in P3005. Of {_count(len(seen.state.files), 'migration', 'migrations')} "
     )
+    if not whole + part:
+        return (
+            Condition.NO_HISTORY,
+            f"{says}nothing stands: is it the right database?",
+            f'psql "service={seen.service}" -l',
+        )
+    return Condition.NO_HISTORY, f"{says}{whole} stand as a whole, {part} in part.", _draft(seen)
 
 
 def _edited(seen: Seen) -> Conclusion | None:
@@ -283,17 +292,6 @@ def _pending(seen: Seen) -> Conclusion | None:
     )
 
 
-def _not_allowed(seen: Seen) -> Conclusion | None:
-    lacking = [each for each in seen.findings if each.check == Check.ROLE_MAY and each.verdict in CLOSING]
-    if not lacking:
-        return None
-    return (
-        Condition.NOT_ALLOWED,
-        f"Every migration is recorded and stands. The role may not: {some([each.object for each in lacking])} (42501).",
-        _diagnose(seen),
-    )
-
-
 def _rows(seen: Seen) -> Conclusion | None:
     undone = [
         each.migration
@@ -325,6 +323,7 @@ _RULES: tuple[Callable[[Seen], Conclusion | None], ...] = (
     _standby,
     _read_only,
     _locked,
+    _not_allowed,
     _no_project,
     _other_provider,
     _script_lost,
@@ -338,7 +337,6 @@ _RULES: tuple[Callable[[Seen], Conclusion | None], ...] = (
     _unrecorded,
     _needs_more,
     _pending,
-    _not_allowed,
     _rows,
     _beyond,
 )

@@ -25,14 +25,14 @@ from runbooks_lib.postgres.session.connect import Connection, Sessions
 from runbooks_lib.postgres.session.locks import Holder
 from runbooks_lib.postgres.session.service_file import parameters_of, require_services, service_names
 from runbooks_lib.prisma.command import Prisma, aim
-from runbooks_lib.prisma.history import MigrationRow, read_rows
+from runbooks_lib.prisma.history import MigrationRow, read_migrations, read_rows
 from runbooks_lib.prisma.lock import holder_of_lock
 from runbooks_lib.prisma.oddities import read_tables
 from runbooks_lib.prisma.settlement import Action, Settlement
 from runbooks_lib.steps import backup
 from runbooks_lib.steps.prisma_history import judge_history
 from runbooks_lib.steps.prisma_look import Looked, Proved, look_at_all, prove_target
-from runbooks_lib.steps.privileges import check_privileges
+from runbooks_lib.steps.privileges import EVERY_ONE, check_privileges
 from runbooks_lib.steps.readiness import check_blockers
 from runbooks_lib.steps.scratch_servers import check_extensions
 from runbooks_lib.steps.settlement_findings import (
@@ -66,15 +66,17 @@ def diagnose(service: str, project: Path | None) -> Diagnosis:
     with _sessions(service) as sessions:
         prisma = Prisma(project, lambda: aim(sessions.read(DATABASE))) if project else None
         seen = _look(service, sessions)
+        findings: tuple[Finding, ...] = ()
         if prisma is not None:
             seen = _compare(seen, sessions, prisma)
+            findings = tuple(_findings(_phase(sessions), sessions, seen))
         condition, says, next_ = conclude(seen)
         return Diagnosis(
             server=_server(service, sessions),
-            project=None if prisma is None else _project(prisma, seen),
+            project=None if prisma is None else _project(prisma),
             standbys=tuple(_standbys(sessions)),
             migrations=settled_facts(seen.settlement) if seen.settlement else (),
-            findings=seen.findings,
+            findings=findings,
             condition=condition,
             says=says,
             next=next_,
@@ -120,15 +122,19 @@ def _look(service: str, sessions: Sessions) -> Seen:
     with sessions.snapshot(DATABASE) as conn:
         row = conn.execute(_SEEN).fetchone()
         assert row is not None
-        return Seen(
+        seen = Seen(
             service=service,
             in_recovery=who.in_recovery,
             upstream=_upstream(conn) if who.in_recovery else None,
             read_only=row["read_only"],
             holder=_holder(conn),
             relations=row["relations"],
-            rows=_rows(conn),
         )
+    try:
+        with sessions.snapshot(DATABASE) as conn:
+            return replace(seen, rows=_rows(conn))
+    except PrismaError as error:
+        return replace(seen, unreadable=error)
 
 
 def _holder(conn: Connection) -> Holder | None:
@@ -158,11 +164,13 @@ def _upstream(conn: Connection) -> str | None:
 
 
 def _rows(conn: Connection) -> tuple[MigrationRow, ...] | None:
-    """Return the rows of `_prisma_migrations`, in whatever schema it is; None without one that may be read."""
-    with suppress(PrismaError):
-        for table in read_tables(conn):
-            if table.holds_rows:
-                return read_rows(conn, schema=table.schema)
+    """Return the rows of `_prisma_migrations`, in whatever schema it is; None without one.
+
+    Raises PrismaError when the role may not read it.
+    """
+    for table in read_tables(conn):
+        if table.holds_rows:
+            return read_rows(conn, schema=table.schema)
     return None
 
 
@@ -178,7 +186,7 @@ def _compare(seen: Seen, sessions: Sessions, prisma: Prisma) -> Seen:
             seen = replace(seen, settlement=proved.settlement, borrowed=proved.replayed.borrowed)
     except RunbookError as error:
         seen = replace(seen, refused=error)
-    return replace(seen, findings=tuple(_findings(phase, sessions, seen)))
+    return seen
 
 
 def _proved(phase: Phase, sessions: Sessions, looked: Looked) -> Proved:
@@ -211,13 +219,19 @@ def _findings(phase: Phase, sessions: Sessions, seen: Seen) -> Iterator[Finding]
         found += judge_extras(DATABASE, seen.settlement.extras, phase)
     if not seen.in_recovery:
         found += check_extensions(phase, sessions)
-        with sessions.snapshot(DATABASE) as conn:
-            found += check_privileges(phase, DATABASE, conn)
-            blocked = [
-                each for each in check_blockers(phase, DATABASE, conn) if each.verdict is not Verdict.PASS
-            ]
-        found += (replace(each, verdict=Verdict.OPEN) for each in blocked)  # it says nothing of the state
+        found += _for_a_run(phase, sessions)
     return (each for each in found if each.verdict is not Verdict.PASS)
+
+
+def _for_a_run(phase: Phase, sessions: Sessions) -> Iterator[Finding]:
+    """Yield what a run would stumble over: OPEN, since it says nothing of the state."""
+    with sessions.snapshot(DATABASE) as conn:
+        found = [*check_privileges(phase, DATABASE, conn), *check_blockers(phase, DATABASE, conn)]
+    in_one = any(each.object == EVERY_ONE for each in found)
+    for each in found:
+        one_of_them = in_one and each.check == Check.ROLE_MAY and each.object != EVERY_ONE
+        if each.verdict is not Verdict.PASS and not one_of_them:
+            yield replace(each, verdict=Verdict.OPEN)
 
 
 def _of_migrations(settlement: Settlement) -> Iterator[Finding]:
@@ -269,9 +283,9 @@ def _standbys(sessions: Sessions) -> Iterator[Standby]:
             yield Standby(**row)
 
 
-def _project(prisma: Prisma, seen: Seen) -> Project:
+def _project(prisma: Prisma) -> Project:
     return Project(
         folder=str(prisma.project.folder),
         prisma=prisma.version(),
-        migrations=len(seen.state.files) if seen.state else 0,
+        migrations=len(read_migrations(prisma.project.migrations)),
     )

@@ -68,6 +68,7 @@ class State:
         "operator": "keybuzz_leader",
         "admin": "keybuzz_admin",
         "replica": "keybuzz_replica",
+        "reader": "keybuzz_readonly",
     }
 
     @property
@@ -354,7 +355,18 @@ def may_only_read(s: State) -> None:
     s.diagnose()
 
 
-OTHERS = (beside_the_migrations, done_by_hand, done_by_hand_in_part, rows_not_filled, may_only_read)
+def may_not_read_the_history(s: State) -> None:
+    s.diagnose("reader")
+
+
+OTHERS = (
+    may_not_read_the_history,
+    beside_the_migrations,
+    done_by_hand,
+    done_by_hand_in_part,
+    rows_not_filled,
+    may_only_read,
+)
 STATES: dict[str, tuple[Callable[[State], None], tuple[str | None, ...]]] = {
     "P1000": (wrong_password, ("P1000",)),
     "P1001": (nobody_answers, ("P1001",)),
@@ -456,6 +468,11 @@ SAYS: dict[str, tuple[Condition, str, str]] = {
     "done_by_hand": (Condition.UNRECORDED, f"All that {THIRD} makes stands", DRAFT),
     "done_by_hand_in_part": (Condition.IN_PART, "statement 1 of 2 stand", DRAFT),
     "rows_not_filled": (Condition.ROWS, THIRD, DRAFT),
+    "may_not_read_the_history": (
+        Condition.NOT_ALLOWED,
+        "permission denied for table _prisma_migrations",
+        "runbooks diagnose --service {service}",
+    ),
     "may_only_read": (
         Condition.READ_ONLY,
         "default_transaction_read_only",
@@ -519,7 +536,9 @@ def test_diagnose_says_which_state_it_is_and_the_next_command(name: str, states:
     found = state.found
     assert found is not None
     assert (found.condition, words in found.says) == (condition, True), found.says
-    given = {"project": state.project, "service": state.service(), "migrations": state.migrations}
+    reader = condition is Condition.NOT_ALLOWED
+    service = state.service("reader" if reader else "operator")
+    given = {"project": state.project, "service": service, "migrations": state.migrations}
     assert found.next.startswith(command.format(**given)), found.next
     assert bool(found.next) is bool(found.exit_code) is (condition is not Condition.FINE)
     assert found.door in PAGES or condition in (Condition.FINE, Condition.PENDING, Condition.ROWS)

@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 
-from runbooks_lib.checks import Check
 from runbooks_lib.doors import doors
 from runbooks_lib.drafting.conclusion import Seen, conclude
 from runbooks_lib.drafting.diagnosis import Condition
-from runbooks_lib.errors import MigrationError
-from runbooks_lib.findings import Finding, Verdict
+from runbooks_lib.errors import MigrationError, PrismaError
 from runbooks_lib.postgres.rows.done import Done, Judged
 from runbooks_lib.postgres.script.data_statements import data_statements
 from runbooks_lib.postgres.session.locks import Holder
@@ -93,10 +91,14 @@ def test_no_history_says_how_many_stand_and_whether_any_does() -> None:
     condition, says, command = conclude(seen(stands={"2_orders": Stands.PART}))
     assert condition is Condition.NO_HISTORY
     assert "2 tables and no history" in says
-    assert "Of 2 migrations 1 stands as a whole, 1 in part." in says
+    assert "Of 2 migrations 1 stand as a whole, 1 in part." in says
     assert "'/srv/my shop'" in command
     nothing = dict.fromkeys(NAMES, Stands.NONE)
-    assert "is it the right database?" in conclude(seen(stands=nothing))[1]
+    assert conclude(seen(stands=nothing))[1:] == (
+        "The database has 2 tables and no history of migrations, so that `prisma migrate deploy` ends in P3005. Of 2 "
+        "migrations nothing stands: is it the right database?",
+        'psql "service=shop" -l',
+    )
     assert conclude(seen(stands=nothing, relations=0))[0] is Condition.PENDING  # a new database
 
 
@@ -139,13 +141,15 @@ def test_the_standby_leads_to_a_service_of_its_primary_or_asks_for_it() -> None:
     assert "pg_stat_wal_receiver" in conclude(seen(*ALL, in_recovery=True))[2]
 
 
-def test_a_missing_privilege_is_a_state_of_its_own() -> None:
-    lacks = Finding(
-        check=Check.ROLE_MAY, target="it", object="write", have="no", want="yes", verdict=Verdict.FAIL
+def test_a_history_that_the_role_may_not_read_is_not_taken_for_none() -> None:
+    hidden = PrismaError(
+        "The table public._prisma_migrations cannot be read: permission denied.", "Grant SELECT."
     )
-    assert conclude(seen(*ALL, findings=(lacks,)))[0] is Condition.NOT_ALLOWED
-    pending = seen(row("1_shop"), stands={"2_orders": Stands.NONE}, findings=(lacks,))
-    assert conclude(pending)[0] is Condition.PENDING
+    for found in (seen(unreadable=hidden, state=None), Seen(service="shop", relations=2, unreadable=hidden)):
+        condition, says, _ = conclude(found)
+        assert condition is Condition.NOT_ALLOWED
+        assert "no history" not in says
+        assert "Grant SELECT." in says
 
 
 def test_what_stops_everything_comes_before_what_is_behind_it() -> None:
