@@ -85,7 +85,7 @@ def pending_at(phase: Phase, sessions: Sessions, name: str, plan: Plan | None) -
             filled=frozenset(each.object for each in plan.statements if each.kind == "row"),
             empty=empty,
         )
-    if plan.to_come and phase.prisma and _shows(phase, sessions, name, phase.prisma.target):
+    if plan.to_come and phase.prisma and shows(phase, sessions, name, phase.prisma.target):
         pending = pending.with_deployed((kind, made) for kind, made in plan.to_come)
     return pending
 
@@ -95,10 +95,14 @@ def shows_baseline(phase: Phase, sessions: Sessions, name: str) -> bool:
 
     Raises ConnectionFailed when one of the two does not answer.
     """
-    return phase.baseline is not None and _shows(phase, sessions, name, phase.baseline.target)
+    return phase.baseline is not None and shows(phase, sessions, name, phase.baseline.target)
 
 
-def _shows(phase: Phase, sessions: Sessions, name: str, written: str) -> bool:
+def shows(phase: Phase, sessions: Sessions, name: str, written: str) -> bool:
+    """Return whether a target shows the database of another one: by any service, or as a standby's copy.
+
+    Raises ConnectionFailed when one of the two does not answer.
+    """
     target, baseline = phase.targets[name], phase.targets.get(written)
     if baseline is None or target.database != baseline.database:
         return False

@@ -78,6 +78,17 @@ def look_at_all(phase: Phase, sessions: Sessions, prisma: Prisma) -> Looked:
     return Looked(state=state, catalog=catalog, like=like, data=data)
 
 
+def look_at_objects(phase: Phase, sessions: Sessions, prisma: Prisma, name: str) -> Looked:
+    """Read history and catalogue of any target that shows the database, a standby too; no rows are asked for."""
+    with sessions.snapshot(name) as conn:
+        return Looked(
+            state=look(conn, prisma.project.folder),
+            catalog=read_catalog(conn),
+            like=read_surroundings(conn),
+            data={},
+        )
+
+
 def _judged(conn: Connection, state: State) -> Iterator[tuple[str, tuple[Judged, ...]]]:
     """Yield, of each migration with statements that change rows, how they stand in the session's database."""
     scripts = [(file.name, file.script) for file in state.files if file.script is not None]

@@ -27,6 +27,7 @@ from runbooks_lib.postgres.session.replication import measure_lag
 from runbooks_lib.prisma.history import read_rows
 from runbooks_lib.report.document import Document, expected_sections, languages, render
 from runbooks_lib.report.markdown import figures, headings
+from runbooks_lib.steps.as_migrated import judge_as_migrated
 from runbooks_lib.steps.declared import nothing_declared, objects_asked, or_not_declared
 from runbooks_lib.steps.inspection import by_object, inspect
 from runbooks_lib.steps.own_objects import own_objects
@@ -53,7 +54,7 @@ def last_look(
     planned: Plan | None = None,
     folder: Path | None = None,
 ) -> Answer:
-    """Look at every target once more: does it hold what the phase declares, replica included?
+    """Look at every target once more: does it hold what phase and migrations say, replica included?
 
     The dumps of this run are read again, too, in `folder`.
     Waits until each standby has replayed, then reads catalogues, row counts and Prisma's table; writes nothing.
@@ -80,6 +81,9 @@ def last_look(
                 own=own,
             )
             findings.extend(pending_at(phase, sessions, name, planned).later(found))
+            findings.extend(
+                judge_as_migrated(phase, sessions, name, evidence=evidence, folder=folder, planned=planned)
+            )
         except RunbookError as error:
             findings.append(could_not_run(Check.HAS_TABLE, name, "every object", error))
     findings += nothing_declared(phase, objects_asked(phase))
