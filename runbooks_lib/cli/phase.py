@@ -109,8 +109,8 @@ def draft(service: str, prisma_project: str | None, seed: tuple[str, ...], out: 
     if prisma_project:
         os.environ[PROJECT_VARIABLE] = prisma_project
     drafted = draft_phase(service, Path(out), [read_wish(each) for each in seed])
-    for action, count in sorted(drafted.actions.items()):
-        say(f"{count} migrations: {action}")
+    for what, count in sorted(drafted.becomes.items()):
+        say(f"migrations: {count}: {what}")
     say(f"{out}: {drafted.lines} lines. Look for REVIEW in it, then:")
     say(f"runbooks phase check {out}")
     say(f"runbooks run {out}")

@@ -35,10 +35,10 @@ PHASE_FILE = "phase.toml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drafted:
-    """A drafted phase: how its migrations stand, and the lines of its file."""
+    """A drafted phase: what becomes of how many migrations, and the lines of its file."""
 
     phase: Phase
-    actions: Mapping[str, int]
+    becomes: Mapping[str, int]
     lines: int
 
 
@@ -70,8 +70,17 @@ def draft_phase(service: str, out: Path, seeds: Sequence[SeedWish]) -> Drafted:
         text = _text(phase, proved, rows, folder, standbys["n"] if standbys else 0)
         (folder / PHASE_FILE).write_text(text, encoding="utf-8")
         load_phase(str(folder))
-    actions = Counter(each.action.value for each in proved.settlement.migrations)
-    return Drafted(phase=load_phase(str(out)), actions=actions, lines=len(text.splitlines()))
+    becomes = Counter(map(_becomes, proved.settlement.migrations))
+    return Drafted(phase=load_phase(str(out)), becomes=becomes, lines=len(text.splitlines()))
+
+
+def _becomes(each: Settled) -> str:
+    """Say what becomes of a migration."""
+    if each.action is Action.NOTHING:
+        return "recorded, with something missing" if each.statements else "recorded, and all of it stands"
+    if each.action is Action.REFUSE and _missing(each):
+        return "in part: baseline.sql makes what is missing, or phase.toml says what is to be done by hand"
+    return each.action.value
 
 
 @contextmanager

@@ -90,7 +90,7 @@ def _schema(draft: PhaseDraft) -> Iterator[str]:
     yield "[schema]"
     yield 'from = "migrations"'
     if draft.extras:
-        yield f"# REVIEW: {len(draft.extras)} objects that no migration makes. Drop each, or uncomment it and say why."
+        yield f"# REVIEW: objects that no migration makes: {len(draft.extras)}. Drop each, or uncomment it and say why."
         yield "ignore = ["
         for kind, name in draft.extras[:LISTED]:
             yield f'  # {{ object = {_text(glob.escape(f"{kind} {name}"))}, why = "…" }},'

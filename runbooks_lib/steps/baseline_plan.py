@@ -6,7 +6,7 @@ there is compared with what the target has.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -65,11 +65,9 @@ def plan_statements(
     live = describe(catalog)
     created = {s.object for s in statements if not s.alters}
     lacking = {s.object for s in statements if _brings_in_line(s, catalog, live)}
-    names = {name for _, name in live} | {
-        qualified(*parts(table), column.name) for table, found in catalog.columns.items() for column in found
-    }
+    shapes = dict(_shapes(catalog, live))
     return tuple(
-        _plan_away(s, names)
+        _plan_away(s, shapes)
         if s.touched.drops or s.touched.moves
         else _plan(s, made, live, created=s.object in created, lacking=s.object in lacking)
         for s in statements
@@ -83,14 +81,31 @@ def _brings_in_line(statement: Statement, catalog: Catalog, live: Described) -> 
     return touched.changes or bool(adds) or any(each.key not in live for each in touched.hangs)
 
 
-def _plan_away(statement: Statement, names: Collection[str]) -> Planned:
+def _shapes(catalog: Catalog, live: Described) -> Iterator[tuple[str, str]]:
+    """Yield the name of everything that is there; of what may come back in another shape, how it is printed."""
+    yield from ((name, "") for _, name in live)
+    for table, columns in catalog.columns.items():
+        yield from ((qualified(*parts(table), column.name), column.type) for column in columns)
+        constraints = catalog.constraints.get(table, ())
+        yield from ((qualified(*each.key), each.definition) for each in constraints)
+    yield from ((index.name, index.definition) for index in catalog.indexes.values())
+
+
+def _plan_away(statement: Statement, shapes: Mapping[str, str]) -> Planned:
     """Plan a statement that drops or renames: it is due as long as the object is there under its old name."""
     touched = statement.touched
-    if any(name in names for name in touched.drops):
-        there = ", ".join(name for name in touched.drops if name in names)
-        return Planned(statement=statement, state=State.DROP, difference=there)
-    moves = any(name in names for name in touched.moves)
+    there = [
+        name for name in touched.drops if name in shapes and not _passed_over(shapes[name], touched.unless)
+    ]
+    if there:
+        return Planned(statement=statement, state=State.DROP, difference=", ".join(there))
+    moves = any(name in shapes for name in touched.moves)
     return Planned(statement=statement, state=State.CHANGE if moves else State.SAME)
+
+
+def _passed_over(shape: str, unless: str | None) -> bool:
+    """Return whether an object has the shape already that it is to have; a script sees public's without schema."""
+    return unless is not None and shape.replace("public.", "") == unless.replace("public.", "")
 
 
 def _parts(catalog: Catalog, name: str) -> set[str]:
@@ -184,11 +199,10 @@ _JUDGED = {
 def judge_made(target: str, made: Described, live: Described, where: str) -> Finding:
     """Judge script_makes_what_it_says: after the script, the target holds what the script makes on its own.
 
-    Others' privileges may be more than it grants: those come from the target's default privileges, or from others.
+    Others' privileges may be more than it grants: those come from the target's default privileges, or from others. The
+    order of columns tells how a table came to be: what is renamed keeps its place, what comes back is the last.
     """
-    have = {
-        key: made[key] if _grants(key, made[key], live[key]) else live[key] for key in made if key in live
-    }
+    have = {key: made[key] if _is_as(key, made[key], live[key]) else live[key] for key in made if key in live}
     differing = tuple(compare(have, made))
     more = f" and {len(differing) - MAX_NAMED} more" if len(differing) > MAX_NAMED else ""
     said = f"; {'; '.join(map(in_words, differing[:MAX_NAMED]))}{more}" if differing else ""
@@ -202,7 +216,9 @@ def judge_made(target: str, made: Described, live: Described, where: str) -> Fin
     )
 
 
-def _grants(key: Key, made: Value, live: Value) -> bool:
+def _is_as(key: Key, made: Value, live: Value) -> bool:
+    if key[0] == "columns" and isinstance(made, tuple) and isinstance(live, tuple):
+        return len(made) == len(live) and frozenset(made) == frozenset(live)
     return key[0].endswith("privileges") and granted(made) <= granted(live)
 
 

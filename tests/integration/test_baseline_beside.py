@@ -294,6 +294,7 @@ GUARDED = write_baseline(
             "it",
             "DROP VIEW open_shops; ALTER TABLE items RENAME COLUMN shop TO shop_id;"
             "ALTER TABLE shops DROP COLUMN city, ALTER COLUMN grade SET DEFAULT 'low', ALTER COLUMN id TYPE bigint;"
+            "ALTER TABLE shops DROP COLUMN name, ADD COLUMN name int;"
             "ALTER TABLE items ADD CONSTRAINT items_positive CHECK (id > 0);"
             "CREATE POLICY mine ON items USING (true);",
         ),
@@ -316,7 +317,7 @@ def test_what_stands_behind_a_guard_is_planned_as_what_it_is(
     plan = operator.plan()
     assert would(plan) == {
         "public.items": ["would change", "would change"],
-        "public.shops": ["would drop", "would change", "would change"],
+        "public.shops": ["would drop", "would change", "would change", "would drop", "would change"],
         "public.items.mine": ["would create"],
         "public.open_shops": ["would drop"],
     }

@@ -34,9 +34,9 @@ class Touched(NamedTuple):
     """What a statement does to objects that may be there before.
 
     `alters` tells a statement that changes its object from one that creates it. `adds` names the columns or labels
-    that it adds, `hangs` what it makes that hangs on a table. `drops` and `moves` name what it takes
-    away or gives another name. `changes` says that it makes another thing of what is there, and `due` that what it
-    does depends on what is there.
+    that it adds, `hangs` what it makes that hangs on a table. `drops` and `moves` name what it takes away or gives
+    another name; what is as `unless` says, as PostgreSQL prints it, is not taken away. `changes` says that it makes
+    another thing of what is there, and `due` that what it does depends on what is there.
     """
 
     alters: bool = False
@@ -44,6 +44,7 @@ class Touched(NamedTuple):
     hangs: tuple[Hanging, ...] = ()
     drops: tuple[str, ...] = ()
     moves: tuple[str, ...] = ()
+    unless: str | None = None
     changes: bool = False
     due: bool = False
 
@@ -65,6 +66,7 @@ def touched_by(held: Held) -> Touched:
         moves=tuple(name for each in found for name in each.moves),
         changes=any(each.changes for each in found),
         due=any(each.due for each in found),
+        unless=held.literals[0] if held.literals else None,
     )
 
 
