@@ -19,6 +19,13 @@ DIRECTORY = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     help="The lab's folder; default: in the cache.",
 )
+PRISMA = click.option(
+    "--prisma",
+    type=click.Choice(["7", "6"]),
+    default="7",
+    show_default=True,
+    help="The version of Prisma that the lab's project has.",
+)
 
 
 @click.group()
@@ -28,12 +35,13 @@ def lab() -> None:
 
 @lab.command()
 @DIRECTORY
+@PRISMA
 @click.option("--jupyter", is_flag=True, help="Then run JupyterLab on the notebooks, until Ctrl-C.")
-def up(directory: Path | None, jupyter: bool) -> None:
+def up(directory: Path | None, prisma: str, jupyter: bool) -> None:
     """Start the lab, or find it running; labs whose owner was killed are cleaned up."""
     from runbooks_lib.lab.lab import up as start
 
-    started = start(directory)
+    started = start(directory, prisma=int(prisma))
     say(f"the lab is up in {started.directory}", err=True)
     _print_rows(started.status())
     if jupyter:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runbooks_lib.cli.lab import PRISMA
 from runbooks_lib.cli.terminal import say, say_json
 from runbooks_lib.errors import RunbookError
 
@@ -131,7 +132,8 @@ def run(
 @KEY
 @LANG
 @JSON
-def demo(runs: str | None, key: str | None, lang: str, as_json: bool) -> None:
+@PRISMA
+def demo(runs: str | None, key: str | None, lang: str, as_json: bool, prisma: str) -> None:
     """Start a lab, carry the whole reference phase out in it, write the report, and stop the lab.
 
     Needs no server, no credentials and no configuration. The plan is confirmed on your behalf, since the lab is
@@ -149,7 +151,7 @@ def demo(runs: str | None, key: str | None, lang: str, as_json: bool) -> None:
     from runbooks_lib.phase import STEPS
 
     say("starting the lab: a PostgreSQL leader, a streaming standby, Prisma, an API", err=True)
-    with running() as lab:
+    with running(prisma=int(prisma)) as lab:
         os.environ.update(lab.env())
         with _told(as_json) as made:
             loaded = require(DEMO_PHASE)

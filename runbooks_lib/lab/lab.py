@@ -24,12 +24,13 @@ from runbooks_lib.lab.initial_state import PROJECT, leader_template
 from runbooks_lib.lab.interrupts import termination_raises, uninterrupted
 from runbooks_lib.lab.pair import Pair
 from runbooks_lib.lab.registry import STATE_FILE, State, load, locked, registered
+from runbooks_lib.npm.install import copy_listed, install_project
 from runbooks_lib.postgres.scratch.cluster import Cluster, PortTaken, free_ports
 from runbooks_lib.postgres.scratch.homes import end_leftovers, sweep_homes
 from runbooks_lib.postgres.scratch.processes import Process
 from runbooks_lib.postgres.scratch.programs import find_server
 from runbooks_lib.postgres.scratch.storage import choose_home, create_home, is_home, remove_home
-from runbooks_lib.prisma.command import STAND_IN_PACKAGES, install_project
+from runbooks_lib.prisma.engine import NEWEST, PACKAGES
 
 ATTEMPTS = 3  # a port chosen free may be taken a moment later
 OURS = (services.SERVICE_FILE, services.PASS_FILE, services.API_LOG, PROJECT.name, STATE_FILE)
@@ -128,8 +129,10 @@ class Lab:
         return str(row[0]) if row else "ready, not streaming"
 
 
-def up(directory: Path | None = None, *, owner_pid: int | None = None) -> Lab:
+def up(directory: Path | None = None, *, owner_pid: int | None = None, prisma: int = NEWEST) -> Lab:
     """Start a lab in `directory`, by default `lab` in the cache; return the one already running there.
+
+    Its project has Prisma of the major version `prisma`.
 
     First ends the labs whose owner was killed. A lab with an owner is ended that way
     when the process `owner_pid` is gone; one without lives until it is taken down.
@@ -150,8 +153,8 @@ def up(directory: Path | None = None, *, owner_pid: int | None = None) -> Lab:
         owner = None if owner_pid is None else Process.of(owner_pid)
         for _ in range(ATTEMPTS - 1):
             with suppress(PortTaken):
-                return Lab(_start(target, owner))
-        return Lab(_start(target, owner))
+                return Lab(_start(target, owner, prisma))
+        return Lab(_start(target, owner, prisma))
 
 
 def find(directory: Path | None = None) -> Lab | None:
@@ -161,7 +164,7 @@ def find(directory: Path | None = None) -> Lab | None:
 
 
 @contextmanager
-def running(directory: Path | None = None) -> Iterator[Lab]:
+def running(directory: Path | None = None, *, prisma: int = NEWEST) -> Iterator[Lab]:
     """Run a lab for the length of the block: also an error, Ctrl-C or SIGTERM takes it down.
 
     Without `directory` it is a fresh one in a temporary folder. A lab that was
@@ -171,7 +174,7 @@ def running(directory: Path | None = None) -> Iterator[Lab]:
     target = _resolved(directory or fresh)
     with termination_raises():
         before = load(target)
-        lab = up(target, owner_pid=os.getpid())
+        lab = up(target, owner_pid=os.getpid(), prisma=prisma)
         ours = before is None or before.home != lab.leader.home
         try:
             yield lab
@@ -241,7 +244,7 @@ def _plan(directory: Path, *, in_memory: bool) -> State:
     )
 
 
-def _start(directory: Path, owner: Process | None) -> State:
+def _start(directory: Path, owner: Process | None, prisma: int) -> State:
     """Start a lab; on failure and interruption nothing of it remains."""
     state = _plan(directory, in_memory=owner is not None)
     template = leader_template(state.programs)
@@ -256,7 +259,7 @@ def _start(directory: Path, owner: Process | None) -> State:
         services.write_service_file(state)
         services.write_pass_file(state, template.passwords())
         with ThreadPoolExecutor(max_workers=1) as pool:
-            project = pool.submit(make_project, directory / PROJECT.name)
+            project = pool.submit(make_project, directory / PROJECT.name, prisma)
             _pair(state).start(template)
             project.result()
         assert state.api is not None
@@ -282,11 +285,15 @@ def _check_directory(directory: Path) -> bool:
     )
 
 
-def make_project(project: Path) -> None:
-    """Copy the stand-in for the keybuzz-backend repository and install its packages."""
+def make_project(project: Path, prisma: int = NEWEST) -> None:
+    """Copy the stand-in for the keybuzz-backend repository and install Prisma of that major version in it."""
     shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns("__pycache__"))
-    for listed in STAND_IN_PACKAGES.iterdir():
-        shutil.copy(listed, project)
+    copy_listed(PACKAGES[prisma], project)
+    if prisma < NEWEST:  # the database's address stands in the schema
+        (project / "prisma.config.ts").unlink()
+        schema = project / "prisma" / "schema.prisma"
+        with_address = 'provider = "postgresql"\n  url      = env("DATABASE_URL")'
+        schema.write_text(schema.read_text("utf-8").replace('provider = "postgresql"', with_address), "utf-8")
     install_project(project)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -83,8 +84,7 @@ def _install(project: Path, folder: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
-        for name in ("package.json", "package-lock.json"):
-            shutil.copyfile(project / name, partial / name)
+        copy_listed(project, partial)
         _npm_ci(partial)
         partial.rename(folder)
     except OSError as error:
@@ -94,6 +94,15 @@ def _install(project: Path, folder: Path) -> None:
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def copy_listed(project: Path, folder: Path) -> None:
+    """Copy what `npm ci` works from: package.json, the lock file, and the folders that the lock file links to."""
+    for name in ("package.json", "package-lock.json"):
+        shutil.copyfile(project / name, folder / name)
+    packages = json.loads((project / "package-lock.json").read_text("utf-8")).get("packages", {})
+    for linked in {each["resolved"] for each in packages.values() if each.get("link")}:
+        shutil.copytree(project / linked, folder / linked)
 
 
 def _npm_ci(folder: Path) -> None:

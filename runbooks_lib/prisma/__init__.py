@@ -5,6 +5,7 @@ configuration.py   what a project's configuration says, read by Prisma itself (r
              observing-engine.cjs): schema, migrations, in which PostgreSQL schema `_prisma_migrations` stands
 project.py   the user's Prisma project: where its parts are, and what is installed
 command.py   drives the real command line of that project, with a configuration of ours
+engine.py    which engine that starts, and the packages of our stand-in, for Prisma 6 and 7
 many.py      several migrations recorded by one start of it (repeating-engine.cjs)
 output.py    what that command line said, and what of it can be compared
 history.py   `_prisma_migrations` against the migrations folder; reads only

@@ -18,7 +18,6 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 
 from msgspec.structs import replace as replace_struct
@@ -27,18 +26,21 @@ from runbooks_lib.cache import cache_directory
 from runbooks_lib.errors import PreconditionFailed, PrismaError
 from runbooks_lib.given import read_given_text
 from runbooks_lib.npm.child import clean_environment, run_child
-from runbooks_lib.npm.install import install_packages, install_project
+from runbooks_lib.npm.install import install_project
 from runbooks_lib.npm.node import find_node
 from runbooks_lib.prisma import ahead
+from runbooks_lib.prisma.engine import (
+    ENGINE_VARIABLE,
+    ROLLED_BACK_IS_PENDING,
+    STAND_IN,
+    Engine,
+    engine_of,
+    engine_version,
+    stand_in_packages,
+)
 from runbooks_lib.prisma.many import EACH_S, Names, Written, check_names
 from runbooks_lib.prisma.output import UP_TO_DATE, CliResult, Datasource, datasource, error_code, plain
-from runbooks_lib.prisma.project import (
-    PrismaProject,
-    find_package,
-    find_project,
-    package_version,
-    read_project,
-)
+from runbooks_lib.prisma.project import PrismaProject, find_project, read_project
 from runbooks_lib.prisma.url import DatabaseUrl, aim, database_url
 from runbooks_lib.temporary import temporary_folder
 
@@ -57,22 +59,9 @@ __all__ = [
 
 TIMEOUT_S = 90.0
 DEPLOY_TIMEOUT_S = 3600.0
-ENGINE_VARIABLE = "PRISMA_SCHEMA_ENGINE_BINARY"
-STAND_IN = Path(__file__).with_name("schema-engine.cjs")
-STAND_IN_PACKAGES = Path(__file__).with_name("packages")  # what the stand-in needs, with hashes
 ADDRESS_VARIABLE = "RUNBOOKS_PRISMA_URL"
-_WEBASSEMBLY = "@prisma/schema-engine-wasm"
-_ENGINE_PACKAGES = (_WEBASSEMBLY, "@prisma/adapter-pg", "@prisma/driver-adapter-utils")
 _CONFIGURED_FROM = (6, 18)  # the first version whose configuration may hold the address
 _SCHEMA_VARIABLE = re.compile(r'\benv\(\s*"([^"]+)"')
-
-
-class Engine(StrEnum):
-    """Which schema engine Prisma starts."""
-
-    NATIVE = "native"
-    WEBASSEMBLY = "webassembly"
-    NAMED = "named by PRISMA_SCHEMA_ENGINE_BINARY"
 
 
 class Prisma:
@@ -95,18 +84,12 @@ class Prisma:
     @property
     def engine(self) -> Engine:
         """Return which engine Prisma starts: Prisma's own where it is installed."""
-        if os.environ.get(ENGINE_VARIABLE):
-            return Engine.NAMED
-        return Engine.NATIVE if self.project.native_engine else Engine.WEBASSEMBLY
+        return engine_of(self.project)
 
     @property
     def rolled_back_is_pending(self) -> bool:
         """Return whether this engine takes a rolled-back migration as pending: from 7.9 on."""
-        version: tuple[int, ...] = self.project.version
-        if self.engine is Engine.WEBASSEMBLY:
-            package = find_package(self._engine_packages(), _WEBASSEMBLY)
-            version = tuple(map(int, re.findall(r"\d+", package_version(package))[:2])) if package else ()
-        return version[:2] >= (7, 9)
+        return engine_version(self.project) >= ROLLED_BACK_IS_PENDING
 
     def version(self) -> str:
         """Return the version of the project's Prisma, such as 6.19.3."""
@@ -335,7 +318,7 @@ class Prisma:
             env |= {
                 ENGINE_VARIABLE: str(STAND_IN),
                 "PRISMA_QUERY_ENGINE_LIBRARY": str(STAND_IN),  # never loaded; else early versions download it
-                "RUNBOOKS_PRISMA_PACKAGES": str(self._engine_packages()),
+                "RUNBOOKS_PRISMA_PACKAGES": str(stand_in_packages(self.project)),
                 "RUNBOOKS_PRISMA_PASSWORD": url.password or "",
                 "RUNBOOKS_PRISMA_EXPECTED": url.expected(),
             }
@@ -345,13 +328,6 @@ class Prisma:
             env |= many.around(env.get(ENGINE_VARIABLE) or str(self.project.native_engine))
         names = [ADDRESS_VARIABLE, *_schema_variables(self.project)]
         return env | dict.fromkeys(names, address)
-
-    def _engine_packages(self) -> Path:
-        """Return the folder whose node_modules has the stand-in's packages: the project, else our own."""
-        folder = self.project.folder
-        if all(find_package(folder, name) for name in _ENGINE_PACKAGES):
-            return folder
-        return install_packages(STAND_IN_PACKAGES)
 
 
 def _settings(role: str | None) -> dict[str, str]:

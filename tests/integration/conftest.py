@@ -16,19 +16,20 @@ from psycopg import sql
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.facts.writing import Plan
 from runbooks_lib.findings import CLOSING, Answer
-from runbooks_lib.lab.lab import Lab, running
+from runbooks_lib.lab.lab import Lab, make_project, running
+from runbooks_lib.npm.install import install_packages
 from runbooks_lib.phase import Ignored, Phase, Schema, load_phase
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.prisma.command import CliResult, Prisma
+from runbooks_lib.prisma.engine import ENGINE_VARIABLE, NEWEST, PACKAGES, STAND_IN
 from runbooks_lib.prisma.history import folder_digest, read_folder
 from runbooks_lib.prisma.url import DatabaseUrl, aim
 from runbooks_lib.steps import prisma_resolve
 from runbooks_lib.steps.prisma_look import look_at_all, prove_target
 from runbooks_lib.steps.settlement_findings import to_be_done
 
-from . import prisma7 as prisma7_packages
-
 PHASE = load_phase(str(Path(__file__).parents[1] / "phases" / "PH15-AMAZON-DB-FOUNDATION-01"))
+BOTH = pytest.mark.parametrize("major", [6, 7], ids=["Prisma 6", "Prisma 7"])
 QUESTIONS = ("history", "status", "live_schema", "resolve", "confirm")
 
 
@@ -145,6 +146,15 @@ def confirmed(phase: Phase, sessions: Sessions, prisma: Prisma) -> Plan:
     return Plan(parts={"prisma": folder_digest(looked.state.files), "settlement": to_be_done(settlement)})
 
 
+def name_the_engine(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Have PRISMA_SCHEMA_ENGINE_BINARY name an engine: our stand-in, since Prisma's own can't be had everywhere."""
+    engine = folder / "engine"
+    packages = install_packages(PACKAGES[NEWEST])
+    engine.write_text(f"#!/bin/sh\nexport RUNBOOKS_PRISMA_PACKAGES='{packages}'\nexec '{STAND_IN}' \"$@\"\n")
+    engine.chmod(0o755)
+    monkeypatch.setenv(ENGINE_VARIABLE, str(engine))
+
+
 @pytest.fixture(scope="session")
 def prisma_lab() -> Iterator[Lab]:
     """A lab for tests that make databases of their own in it; nobody connects to its keybuzz_backend."""
@@ -152,19 +162,24 @@ def prisma_lab() -> Iterator[Lab]:
         yield lab
 
 
-@pytest.fixture(scope="session")
-def prisma7(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the packages of Prisma 7."""
-    return prisma7_packages.install(tmp_path_factory.mktemp("prisma7"))
+@pytest.fixture
+def major() -> int:
+    """Which major version of Prisma the place's project has: the newest, unless the test has another as parameter."""
+    return NEWEST
 
 
 @pytest.fixture
-def place(lab: Lab, prisma_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def place(
+    lab: Lab, prisma_lab: Lab, major: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
     """A database and a project that the test may break."""
     for name, value in prisma_lab.env().items():
         monkeypatch.setenv(name, value)
     project = tmp_path / "project"
-    shutil.copytree(prisma_lab.env()["RUNBOOKS_PRISMA_PROJECT"], project, symlinks=True)
+    if major == NEWEST:
+        shutil.copytree(prisma_lab.env()["RUNBOOKS_PRISMA_PROJECT"], project, symlinks=True)
+    else:
+        make_project(project, major)
     monkeypatch.setenv("RUNBOOKS_PRISMA_PROJECT", str(project))
     database = f"place_{secrets.token_hex(4)}"
     create = sql.SQL("CREATE DATABASE {} TEMPLATE keybuzz_backend OWNER kb_backend")

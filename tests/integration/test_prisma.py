@@ -22,7 +22,8 @@ from runbooks_lib.lab.lab import Lab, make_project
 from runbooks_lib.npm.install import install_project
 from runbooks_lib.npm.node import find_node, search_path
 from runbooks_lib.prisma import history
-from runbooks_lib.prisma.command import STAND_IN, STAND_IN_PACKAGES, Engine, Prisma
+from runbooks_lib.prisma.command import STAND_IN, Engine, Prisma
+from runbooks_lib.prisma.engine import PACKAGES
 from runbooks_lib.prisma.history import CLEAN, Relation, diagnose, read_folder, read_rows
 from runbooks_lib.prisma.project import find_project
 from runbooks_lib.prisma.url import DatabaseUrl, aim
@@ -85,7 +86,7 @@ def command_lines() -> Iterator[set[str]]:
 def test_before_the_phase_one_migration_is_pending() -> None:
     prisma = prisma_of()
     status = prisma.status()
-    assert prisma.version() == "6.19.3"
+    assert prisma.version() == "7.10.0"
     assert prisma.engine is Engine.WEBASSEMBLY
     assert status.exit_code == 1
     assert f"not yet been applied:\n{SECOND}" in status.output
@@ -130,7 +131,7 @@ def test_a_registry_that_cannot_be_reached_is_one_paragraph(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = tmp_path / "project"
-    shutil.copytree(STAND_IN_PACKAGES, project)
+    shutil.copytree(PACKAGES[7], project)
     monkeypatch.setenv("RUNBOOKS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("npm_config_cache", str(tmp_path / "npm"))
     monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:1/")
@@ -195,8 +196,7 @@ def test_prisma_that_aims_at_another_database_is_not_let_to_write(fresh_lab: Lab
     admin = address_of("keybuzz_admin")
     elsewhere = replace(admin, dbname="keybuzz", password=None).reveal()
     (project / "prisma.config.ts").write_text(
-        "export default { schema: 'prisma/schema.prisma', engine: 'classic',"
-        f" datasource: {{ url: '{elsewhere}' }} }}\n"
+        f"export default {{ schema: 'prisma/schema.prisma', datasource: {{ url: '{elsewhere}' }} }}\n"
     )
     with pytest.raises(
         PrismaError, match=r"talks to the database keybuzz,.*not to keybuzz_backend"
@@ -254,11 +254,12 @@ def test_the_migrations_make_exactly_the_schema(without: str, exit_code: int) ->
     lines = schema.read_text().splitlines(keepends=True)
     schema.write_text("".join(line for line in lines if not without or without not in line))
     admin = address_of("keybuzz_admin")
+    where = "{ url: process.env.DATABASE_URL, shadowDatabaseUrl: process.env.DATABASE_URL }"
+    (prisma.project.folder / "prisma.config.ts").write_text(f"export default {{ datasource: {where} }}")
     difference = subprocess.run(
         [
             *(find_node(), prisma.project.command, "migrate", "diff", "--exit-code"),
-            *("--from-migrations", prisma.project.migrations, "--to-schema-datamodel", schema),
-            *("--shadow-database-url", admin.without_password()),
+            *("--from-migrations", prisma.project.migrations, "--to-schema", schema),
         ],
         cwd=prisma.project.folder,
         env=os.environ

@@ -13,12 +13,10 @@ import pytest
 from runbooks_lib.errors import PreconditionFailed, PrismaError
 from runbooks_lib.npm.install import install_packages
 from runbooks_lib.prisma import configuration
-from runbooks_lib.prisma.command import STAND_IN_PACKAGES
 from runbooks_lib.prisma.configuration import Address
+from runbooks_lib.prisma.engine import PACKAGES
 from runbooks_lib.prisma.history import read_folder
 from runbooks_lib.prisma.project import PrismaProject, read_project
-
-from .prisma7 import wanted
 
 MODEL = "model Trail {\n  id Int @id\n}\n"
 SECRET = "a-secret-of-the-operator"
@@ -44,19 +42,13 @@ def config(major: int, *, url: str | None, before: str = "", **parts: str) -> st
 
 @pytest.fixture(params=[6, 7])
 def major(request: pytest.FixtureRequest) -> int:
-    if request.param == 7 and not wanted():
-        pytest.skip("Prisma 7 is not asked for")
     return int(request.param)
 
 
 @pytest.fixture
-def packages(major: int, request: pytest.FixtureRequest) -> Path:
-    return install_packages(STAND_IN_PACKAGES) if major == 6 else request.getfixturevalue("prisma7")
-
-
-@pytest.fixture
-def make(tmp_path: Path, major: int, packages: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+def make(tmp_path: Path, major: int, monkeypatch: pytest.MonkeyPatch) -> Make:
     """Make a project of some files; prisma/schema.prisma and one migration are there unless said otherwise."""
+    packages = install_packages(PACKAGES[major])
     monkeypatch.setenv("RUNBOOKS_CACHE", str(tmp_path / "cache"))
     for name in [name for name, value in os.environ.items() if "://" in value]:
         monkeypatch.delenv(name)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from runbooks_lib.findings import Verdict
 from runbooks_lib.postgres.session.connect import Sessions
-from runbooks_lib.prisma.command import STAND_IN, CliResult, Prisma
+from runbooks_lib.prisma.command import CliResult, Prisma
 from runbooks_lib.prisma.lock import MIGRATION_LOCK
 from runbooks_lib.prisma.oddities import HistoryTable, read_tables
 from runbooks_lib.prisma.state import look
@@ -22,7 +22,7 @@ from runbooks_lib.prisma.url import DatabaseUrl, aim
 from runbooks_lib.steps.prisma_agreement import judge_agreement, judge_answer
 from runbooks_lib.steps.prisma_findings import judge_lock
 
-from .conftest import PHASE, Place
+from .conftest import PHASE, Place, name_the_engine
 
 NAME = PHASE.migration.name
 CONFIG = """
@@ -30,16 +30,32 @@ import fs from "node:fs"
 const own = "{canary}"
 fs.appendFileSync(own, process.argv.slice(2).join(" ") + "\\n")
 const url = process.argv.includes("resolve") ? "{elsewhere}" : process.env.DATABASE_URL
-export default {{ schema: "prisma/schema.prisma", engine: "classic", datasource: {{ url }} }}
+export default {{ schema: "prisma/schema.prisma", {classic}datasource: {{ url }} }}
+"""
+WITH_ENV_FILE = """
+import "dotenv/config"
+import { defineConfig, env } from "prisma/config"
+export default defineConfig({ schema: "prisma/schema.prisma", datasource: { url: env("DATABASE_URL") } })
 """
 
 
 def leads_elsewhere(project: Path, canary: Path, elsewhere: str) -> None:
-    (project / "prisma.config.ts").write_text(CONFIG.format(canary=canary, elsewhere=elsewhere))
+    is_6 = "url" in (project / "prisma" / "schema.prisma").read_text()
+    classic = 'engine: "classic", ' if is_6 else ""
+    (project / "prisma.config.ts").write_text(
+        CONFIG.format(canary=canary, elsewhere=elsewhere, classic=classic)
+    )
 
 
 def names_it_in_env(project: Path, canary: Path, elsewhere: str) -> None:
     (project / ".env").write_text(f'DATABASE_URL="{elsewhere}"\nNODE_OPTIONS="--require {canary}.cjs"\n')
+    if (project / "prisma.config.ts").exists():  # Prisma 7 leaves .env to the configuration
+        (project / "prisma.config.ts").write_text(WITH_ENV_FILE)
+
+
+def names_it_in_its_configuration(project: Path, canary: Path, elsewhere: str) -> None:
+    del canary
+    (project / "prisma.config.ts").write_text(f'export default {{ datasource: {{ url: "{elsewhere}" }} }}')
 
 
 def names_it_in_package_json(project: Path, canary: Path, elsewhere: str) -> None:
@@ -68,13 +84,23 @@ def has_programs_of_its_own(project: Path, canary: Path, elsewhere: str) -> None
 
 
 @pytest.mark.parametrize(
-    "does", [leads_elsewhere, names_it_in_env, names_it_in_package_json, has_programs_of_its_own]
+    ("major", "does", "fixed"),
+    [
+        (6, leads_elsewhere, False),
+        (7, leads_elsewhere, False),
+        (6, names_it_in_env, False),
+        (7, names_it_in_env, False),
+        (6, names_it_in_package_json, True),
+        (7, names_it_in_its_configuration, True),
+        (7, has_programs_of_its_own, False),
+    ],
 )
 def test_a_project_that_leads_elsewhere_has_nothing_written_there(
     place: Place,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     does: Callable[[Path, Path, str], None],
+    fixed: bool,
 ) -> None:
     """The other database has the same objects and the same history, and its superuser's address leads there."""
     with place.lab.admin("postgres") as conn:
@@ -95,7 +121,7 @@ def test_a_project_that_leads_elsewhere_has_nothing_written_there(
     monkeypatch.delenv("DATABASE_URL", raising=False)
     try:
         question, answer = place.notebook(place.prisma(), apply=True)
-        fixed = does is names_it_in_package_json  # an address that no environment can change is refused
+        # an address that no environment can change is refused
         assert (question, answer.verdict) == (("status", "ERROR") if fixed else ("confirm", "PASS")), answer
         assert place.rows(NAME) == ([] if fixed else [(True, False)])
         with place.lab.admin(f"{place.database}_other") as conn:
@@ -147,10 +173,9 @@ class Expecting(DatabaseUrl):
 
 
 def test_before_prismas_own_engine_writes_a_status_is_asked_for(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The engine is named, as Prisma's own is; it is our stand-in, since that one can't be had everywhere."""
-    monkeypatch.setenv("PRISMA_SCHEMA_ENGINE_BINARY", str(STAND_IN))
+    name_the_engine(monkeypatch, tmp_path)
     prisma = place.prisma()
     assert prisma.status().code is None
     assert prisma.resolve_applied(NAME).exit_code == 0
@@ -170,6 +195,7 @@ def test_a_history_in_the_schema_of_the_address(place: Place) -> None:
         "GRANT SELECT ON public._prisma_migrations TO PUBLIC",
     )
     (place.project / ".env").write_text("DATABASE_URL=postgresql://somebody@db/d?schema=app\n")
+    (place.project / "prisma.config.ts").write_text(WITH_ENV_FILE)
     place.declared = False
     prisma = place.prisma()
     question, answer = place.notebook(prisma, apply=True)

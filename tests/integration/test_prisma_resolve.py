@@ -142,7 +142,7 @@ def test_prisma_answers_that_one_is_pending() -> None:
     answer = ask("status")
     finding = of(answer, "prisma_answers")
     assert (finding.verdict, finding.have) == (Verdict.PASS, "exit code 1")
-    assert answer.facts.version == "6.19.3"
+    assert answer.facts.version == "7.10.0"
     assert any(NAME in row["Prisma says"] for row in answer.rows)
     json.dumps(plain(answer.facts))
 

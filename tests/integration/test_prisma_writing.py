@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -18,7 +19,7 @@ from runbooks_lib.prisma.command import STAND_IN, Written
 from runbooks_lib.prisma.history import read_folder
 from runbooks_lib.prisma.lock import MIGRATION_LOCK
 
-from .conftest import PHASE, Place
+from .conftest import PHASE, Place, name_the_engine
 from .test_prisma import ODD_PASSWORD, command_lines
 
 NAME = PHASE.migration.name
@@ -63,11 +64,10 @@ def test_nothing_to_record_starts_nothing(place: Place) -> None:
 
 @pytest.mark.parametrize("named", [False, True], ids=["stand-in", "named engine"])
 def test_two_are_taken_back_and_two_recorded_in_the_order_that_is_given(
-    place: Place, monkeypatch: pytest.MonkeyPatch, named: bool
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
 ) -> None:
-    """The engine that is named is our stand-in, since Prisma's own one can't be had everywhere."""
     if named:
-        monkeypatch.setenv("PRISMA_SCHEMA_ENGINE_BINARY", str(STAND_IN))
+        name_the_engine(monkeypatch, tmp_path)
     names = many(place, 4)
     for name in names[2:]:
         place.record(name, finished=False)

@@ -186,7 +186,10 @@ def test_the_wheel_ships_the_notebooks(wheel: list[str]) -> None:
     [
         "phases/PH15-AMAZON-DB-FOUNDATION-01/phase.toml",
         "lab/keybuzz-backend/prisma/schema.prisma",
-        "prisma/packages/package-lock.json",
+        "prisma/packages/6/package-lock.json",
+        "prisma/packages/7/package-lock.json",
+        "prisma/packages/7/left-out/nothing.js",
+        "lab/keybuzz-backend/prisma.config.ts",
         "lab/keybuzz-backend/src/routes/amazon.routes.ts",
     ],
 )
