@@ -10,7 +10,9 @@ from runbooks_lib.cli.terminal import say
 
 @click.command()
 @click.option(
-    "--prisma-project", metavar="DIR", help="The folder of the Prisma project; else RUNBOOKS_PRISMA_PROJECT."
+    "--prisma-project",
+    metavar="PATH",
+    help="The Prisma project: its folder or its schema; else RUNBOOKS_PRISMA_PROJECT.",
 )
 def doctor(prisma_project: str | None) -> None:
     """Say which tools are found, their versions, what is missing and how to get it.
@@ -94,7 +96,12 @@ def _project(named: str | None) -> str:
     from runbooks_lib.prisma.project import find_project, read_project
 
     project = read_project(find_project(named))
-    return f"Prisma {'.'.join(map(str, project.version))} in {project.folder}"
+    found = f"Prisma {'.'.join(map(str, project.version))} in {project.folder}"
+    if project.installed is None:
+        return f"{found} (ours: none is installed there)"
+    if project.is_too_new:
+        return f"{found} (ours, and only to read: {project.installed} is installed there)"
+    return found
 
 
 def _extensions(named: str | None) -> str:

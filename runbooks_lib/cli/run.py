@@ -63,7 +63,9 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as
     help="Have a superuser of the sandbox make this object, and compare it; may be repeated.",
 )
 @click.option(
-    "--prisma-project", metavar="DIR", help="The Prisma project; default: $RUNBOOKS_PRISMA_PROJECT."
+    "--prisma-project",
+    metavar="PATH",
+    help="The Prisma project, its folder or its schema; default: $RUNBOOKS_PRISMA_PROJECT.",
 )
 @click.option("--runs", metavar="DIR|URL", help=RUNS_HELP)
 @KEY

@@ -30,7 +30,7 @@ from runbooks_lib.postgres.scratch.homes import end_leftovers, sweep_homes
 from runbooks_lib.postgres.scratch.processes import Process
 from runbooks_lib.postgres.scratch.programs import find_server
 from runbooks_lib.postgres.scratch.storage import choose_home, create_home, is_home, remove_home
-from runbooks_lib.prisma.engine import NEWEST, PACKAGES
+from runbooks_lib.prisma.project import NEWEST, PACKAGES
 
 ATTEMPTS = 3  # a port chosen free may be taken a moment later
 OURS = (services.SERVICE_FILE, services.PASS_FILE, services.API_LOG, PROJECT.name, STATE_FILE)

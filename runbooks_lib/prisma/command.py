@@ -91,8 +91,23 @@ class Prisma:
         """Return whether this engine takes a rolled-back migration as pending: from 7.9 on."""
         return engine_version(self.project) >= ROLLED_BACK_IS_PENDING
 
+    @property
+    def can_write(self) -> bool:
+        """Return whether Prisma can record or deploy here; `writing_refused` says why not."""
+        return not self.writing_refused
+
+    @property
+    def writing_refused(self) -> str:
+        """Return, as a sentence, why nothing is written through Prisma in this project; empty where it is."""
+        if not self.project.is_too_new:
+            return ""
+        return (
+            f"The project has Prisma {self.project.installed}, which has no `migrate resolve`: nothing is recorded or "
+            f"deployed. Its migrations and the history are read, by Prisma {self.version()} of ours, and compared."
+        )
+
     def version(self) -> str:
-        """Return the version of the project's Prisma, such as 6.19.3."""
+        """Return the version of the Prisma that is run, such as 6.19.3."""
         return ".".join(map(str, self.project.version))
 
     def redact(self, text: str) -> str:
@@ -219,6 +234,10 @@ class Prisma:
         Our stand-in for the engine looks once more, before its first statement, at what it is connected to. Prisma's
         own engine can't, and so the status is asked for directly before.
         """
+        if self.writing_refused:
+            raise PreconditionFailed(
+                self.writing_refused, "Record and deploy with Prisma 6 or 7, or by hand as its makers say."
+            )
         if self.engine is not Engine.WEBASSEMBLY:
             self._aimed_well = False
         if not self._aimed_well:

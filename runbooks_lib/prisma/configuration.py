@@ -13,7 +13,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,17 +66,21 @@ class Configuration:
     digest: str
 
 
-def read_configuration(folder: Path, command: Path) -> Configuration:
+def read_configuration(folder: Path, command: Path, *, schema: Path | None = None) -> Configuration:
     """Let the Prisma whose `command` (build/index.js) this is read the configuration of the project in `folder`.
+
+    `schema` is what its people give as --schema, if they do.
 
     Runs Node.js where the files have changed since the last time; then it costs milliseconds.
     Raises PreconditionFailed with Prisma's own words when Prisma cannot read it; PrismaError when it does not end.
     """
     addresses = _placeholders(os.environ)
-    kept = cache_directory() / "prisma-configurations" / f"{_first_digest(folder, command, addresses)}.json"
+    options = ("--schema", str(schema)) if schema else ()
+    first = _first_digest(folder, command, addresses, options)
+    kept = cache_directory() / "prisma-configurations" / f"{first}.json"
     known = _recall(kept, folder)
     if known is None:
-        known = _ask(folder, command, addresses)
+        known = _ask(folder, command, addresses, options)
         if known["files"] is not None:
             _keep(kept, known)
     return _configuration(folder, known)
@@ -98,7 +102,7 @@ def _configuration(folder: Path, known: Mapping[str, Any]) -> Configuration:
     )
 
 
-def _ask(folder: Path, command: Path, addresses: dict[str, str]) -> dict[str, Any]:
+def _ask(folder: Path, command: Path, addresses: dict[str, str], options: Sequence[str]) -> dict[str, Any]:
     """Run Prisma with the engine that observes; every path in the answer is relative to the project's folder."""
     if not os.access(_ENGINE, os.X_OK):
         raise PreconditionFailed(f"{_ENGINE} is not executable.", f"Run `chmod +x {_ENGINE}`.")
@@ -114,7 +118,7 @@ def _ask(folder: Path, command: Path, addresses: dict[str, str]) -> dict[str, An
             "RUNBOOKS_PRISMA_SEEN": str(seen),
         }
         exit_code, raw = run_child(
-            (str(node), str(_READER), str(command), "migrate", "status"),
+            (str(node), str(_READER), str(command), "migrate", "status", *options),
             name="prisma migrate status",
             cwd=folder,
             env=env,
@@ -167,7 +171,7 @@ def _placeholder(address: str) -> str:
 # --- what was read, kept ------------------------------------------------------------------------------------------
 
 
-def _first_digest(folder: Path, command: Path, addresses: Mapping[str, str]) -> str:
+def _first_digest(folder: Path, command: Path, addresses: Mapping[str, str], options: Sequence[str]) -> str:
     """Return a digest of what is known before Prisma is asked: Prisma, our scripts, the folder's own names."""
     package = command.parent.parent / "package.json"
     try:
@@ -177,7 +181,9 @@ def _first_digest(folder: Path, command: Path, addresses: Mapping[str, str]) -> 
             f"The folder {folder} cannot be read: {error.strerror}.", "Check its permissions."
         ) from error
     scripts = [_digest(path) for path in (_READER, _ENGINE, Path(__file__), package)]
-    return hashlib.sha256(json.dumps([scripts, names, sorted(addresses.items())]).encode()).hexdigest()[:32]
+    return hashlib.sha256(
+        json.dumps([scripts, names, sorted(addresses.items()), options]).encode()
+    ).hexdigest()[:32]
 
 
 def _read_files(folder: Path, files: Iterable[str], relative: Mapping[str, Any]) -> Files | None:

@@ -8,13 +8,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from runbooks_lib.npm.install import install_packages
-from runbooks_lib.prisma.project import PrismaProject, find_package, package_version
+from runbooks_lib.prisma.project import PACKAGES, PrismaProject, find_package, package_version
 
 ENGINE_VARIABLE = "PRISMA_SCHEMA_ENGINE_BINARY"
 STAND_IN = Path(__file__).with_name("schema-engine.cjs")
-# Of each major version of Prisma, one with what the stand-in needs: exact versions, with hashes.
-PACKAGES = {major: Path(__file__).with_name("packages") / str(major) for major in (6, 7)}
-NEWEST = max(PACKAGES)
 ROLLED_BACK_IS_PENDING = (7, 9)  # the first version whose engine takes a rolled-back migration as pending
 _WEBASSEMBLY = "@prisma/schema-engine-wasm"
 _NEEDED = (_WEBASSEMBLY, "@prisma/adapter-pg", "@prisma/driver-adapter-utils")

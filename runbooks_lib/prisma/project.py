@@ -5,25 +5,35 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runbooks_lib.errors import PreconditionFailed
+from runbooks_lib.given import read_given_text
+from runbooks_lib.npm.install import install_packages
 from runbooks_lib.prisma.configuration import Configuration, read_configuration
 
 PROJECT_VARIABLE = "RUNBOOKS_PRISMA_PROJECT"
-SUPPORTED_MAJORS = (6, 7)  # version 8 is another product, without `migrate resolve`
+# Of each major version that we work with: Prisma, and what the engine's stand-in needs, exact versions with hashes.
+PACKAGES = {major: Path(__file__).with_name("packages") / str(major) for major in (6, 7)}
+NEWEST = max(PACKAGES)
+_ADDRESS = re.compile(r"^\s*datasource\s+\w+\s*\{[^}]*^\s*url\s*=", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrismaProject:
-    """A project with a schema, migrations and Prisma installed.
+    """A project with a schema and migrations, and the Prisma that works in it.
 
-    `command` is Prisma's command line, a script. `native_engine` is Prisma's own schema engine, where it is installed.
+    `named` is what the operator named: the project's `folder`, or a schema in it. `command` is Prisma's command line, a
+    script, and `version` its version: the project's own, or ours where it has none (`installed` is None), or one that
+    we cannot work with. `native_engine` is Prisma's own schema engine, where it is installed.
     """
 
+    named: Path
     folder: Path
+    installed: str | None
     version: tuple[int, int, int]
     command: Path
     native_engine: Path | None
@@ -34,9 +44,14 @@ class PrismaProject:
         """Return the folder that Prisma takes the migrations from."""
         return self.configuration.migrations
 
+    @property
+    def is_too_new(self) -> bool:
+        """Return whether the project's own Prisma is a later one, which has no `migrate resolve`."""
+        return self.installed is not None and _numbers(self.installed)[0] > NEWEST
+
 
 def find_project(explicit: str | None = None) -> Path:
-    """Return the Prisma project's folder: `explicit`, else what RUNBOOKS_PRISMA_PROJECT names.
+    """Return the Prisma project, its folder or its schema: `explicit`, else what RUNBOOKS_PRISMA_PROJECT names.
 
     Reads nothing. Raises PreconditionFailed when neither is given.
     """
@@ -44,35 +59,43 @@ def find_project(explicit: str | None = None) -> Path:
     if not named:
         raise PreconditionFailed(
             "No Prisma project is named.",
-            f"Let {PROJECT_VARIABLE} name the folder that holds its package.json and its prisma folder.",
+            f"Let {PROJECT_VARIABLE} name the folder that holds its package.json and its prisma folder, "
+            "or the schema that its people give to Prisma as --schema.",
         )
     return Path(named).expanduser().absolute()
 
 
-def read_project(folder: Path) -> PrismaProject:
-    """Read where the parts of the project in `folder` are, as Prisma itself says.
+def read_project(named: Path) -> PrismaProject:
+    """Read where the parts of a project are, as Prisma itself says: of the one in a folder, or with this schema.
 
-    Raises PreconditionFailed when one is missing, Prisma's version is neither 6 nor 7, or Prisma cannot read the
-    configuration.
+    Where no Prisma is installed and no package.json asks for one, and where it is later than 7, ours reads it.
+    Raises PreconditionFailed when a part is missing, Prisma is older than 6, or cannot read the configuration.
     """
-    if not folder.is_dir():
-        raise PreconditionFailed(f"There is no folder {folder}.", "Name the folder of the Prisma project.")
+    if not named.exists():
+        raise PreconditionFailed(f"There is no folder {named}.", "Name the folder of the Prisma project.")
+    folder, schema = _folder_and_schema(named)
     package = find_package(folder, "prisma")
-    if package is None:
-        raise PreconditionFailed(f"Prisma is not installed in {folder}.", f"Run `npm ci` in {folder}.")
-    version = _version(package)
-    if version[0] not in SUPPORTED_MAJORS:
+    installed = package_version(package) if package else None
+    if package is None or _numbers(installed)[0] > NEWEST:
+        if package is None and (asking := _asks_for_prisma(folder)):
+            raise PreconditionFailed(f"Prisma is not installed in {asking}.", f"Run `npm ci` in {asking}.")
+        ours = install_packages(PACKAGES[6 if _has_address(schema or folder) else 7])
+        package = ours / "node_modules" / "prisma"
+    version = _numbers(package_version(package))
+    if version[0] not in PACKAGES:
         raise PreconditionFailed(
             f"The project {folder} has Prisma {'.'.join(map(str, version))}, which was never tried here.",
             "Install Prisma 6 or 7 in it: `npm install prisma@6`.",
         )
     command = package / "build" / "index.js"
     project = PrismaProject(
+        named=named,
         folder=folder,
+        installed=installed,
         version=version,
         command=command,
         native_engine=_native_engine(package),
-        configuration=read_configuration(folder, command),
+        configuration=read_configuration(folder, command, schema=schema),
     )
     if not project.migrations.is_dir():
         raise PreconditionFailed(
@@ -80,6 +103,46 @@ def read_project(folder: Path) -> PrismaProject:
             "Name the folder of the Prisma project, not its prisma folder, and check it out whole.",
         )
     return project
+
+
+def _folder_and_schema(named: Path) -> tuple[Path, Path | None]:
+    """Return where Prisma is to be started, and the schema when one was named: a file, or a folder of several.
+
+    Whoever gives Prisma a --schema stands where the package.json is.
+    """
+    if named.suffix == ".prisma" or _is_schema_folder(named):
+        above = (parent for parent in named.parents if (parent / "package.json").is_file())
+        return next(above, named.parent), named
+    return named, None
+
+
+def _is_schema_folder(named: Path) -> bool:
+    names = {path.name for path in named.iterdir()} if named.is_dir() else set()
+    is_project = names & {"package.json", "prisma"} or any(
+        name.startswith("prisma.config.") for name in names
+    )
+    schemas = {name for name in names if name.endswith(".prisma")}
+    return not is_project and bool(schemas) and schemas != {"schema.prisma"}
+
+
+def _has_address(place: Path) -> bool:
+    """Return whether a schema has the database's address, as Prisma 6 wants it and Prisma 7 refuses it."""
+    if place.is_file():
+        found: Iterable[Path] = [place]
+    elif _is_schema_folder(place):
+        found = place.rglob("*.prisma")
+    else:
+        found = [place / "schema.prisma", *(place / "prisma").rglob("*.prisma")]
+    return any(_ADDRESS.search(read_given_text(p.resolve(), errors="replace")) for p in found if p.is_file())
+
+
+def _asks_for_prisma(folder: Path) -> Path | None:
+    """Return the nearest folder, here or above, whose package.json asks for Prisma."""
+    for parent in (folder, *folder.parents):
+        package = _json(parent / "package.json")
+        if any("prisma" in package.get(part, {}) for part in ("dependencies", "devDependencies")):
+            return parent
+    return None
 
 
 def find_package(folder: Path, name: str) -> Path | None:
@@ -93,8 +156,8 @@ def package_version(package: Path) -> str:
     return str(_json(package / "package.json").get("version", ""))
 
 
-def _version(package: Path) -> tuple[int, int, int]:
-    found = re.match(r"(\d+)\.(\d+)\.(\d+)", package_version(package))
+def _numbers(version: str | None) -> tuple[int, int, int]:
+    found = re.match(r"(\d+)\.(\d+)\.(\d+)", version or "")
     return (int(found[1]), int(found[2]), int(found[3])) if found else (0, 0, 0)
 
 

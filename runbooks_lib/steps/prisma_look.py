@@ -66,13 +66,13 @@ def named(phase: Phase, state: State) -> tuple[str, ...]:
 def look_at(phase: Phase, sessions: Sessions, prisma: Prisma) -> State:
     """Read the migrations folder and the history, in one snapshot."""
     with sessions.snapshot(section(phase).target) as conn:
-        return look(conn, prisma.project.folder)
+        return look(conn, prisma.project.named)
 
 
 def look_at_all(phase: Phase, sessions: Sessions, prisma: Prisma) -> Looked:
     """Read history, catalogue and what the database stands in, and ask which rows are as the migrations make them."""
     with sessions.snapshot(section(phase).target) as conn:
-        state = look(conn, prisma.project.folder)
+        state = look(conn, prisma.project.named)
         catalog, like = read_catalog(conn), read_surroundings(conn)
         data = dict(_judged(conn, state))
     return Looked(state=state, catalog=catalog, like=like, data=data)

@@ -21,8 +21,9 @@ from runbooks_lib.npm.install import install_packages
 from runbooks_lib.phase import Ignored, Phase, Schema, load_phase
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.prisma.command import CliResult, Prisma
-from runbooks_lib.prisma.engine import ENGINE_VARIABLE, NEWEST, PACKAGES, STAND_IN
+from runbooks_lib.prisma.engine import ENGINE_VARIABLE, STAND_IN
 from runbooks_lib.prisma.history import folder_digest, read_folder
+from runbooks_lib.prisma.project import NEWEST, PACKAGES
 from runbooks_lib.prisma.url import DatabaseUrl, aim
 from runbooks_lib.steps import prisma_resolve
 from runbooks_lib.steps.prisma_look import look_at_all, prove_target

@@ -17,7 +17,7 @@ import pytest
 
 from runbooks_lib.findings import CLOSING, Verdict
 from runbooks_lib.prisma.command import CliResult, Prisma
-from runbooks_lib.prisma.engine import NEWEST
+from runbooks_lib.prisma.project import NEWEST
 
 from .conftest import PHASE, Place
 

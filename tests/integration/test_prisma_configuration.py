@@ -14,9 +14,8 @@ from runbooks_lib.errors import PreconditionFailed, PrismaError
 from runbooks_lib.npm.install import install_packages
 from runbooks_lib.prisma import configuration
 from runbooks_lib.prisma.configuration import Address
-from runbooks_lib.prisma.engine import PACKAGES
 from runbooks_lib.prisma.history import read_folder
-from runbooks_lib.prisma.project import PrismaProject, read_project
+from runbooks_lib.prisma.project import PACKAGES, PrismaProject, read_project
 
 MODEL = "model Trail {\n  id Int @id\n}\n"
 SECRET = "a-secret-of-the-operator"
@@ -129,7 +128,7 @@ def test_a_schema_of_many_files_named_in_package_json(make: Make, major: int) ->
     found = read(project).configuration
     assert found.schema == project / "data"
     assert {path.name for path in found.schema_files} == {"base.prisma", "trail.prisma"}
-    assert found.migrations == project / ("data/migrations" if major == 6 else "prisma/migrations")
+    assert found.migrations == project / "data" / "migrations"
 
 
 def test_a_workspace_whose_packages_lie_above_and_whose_schema_lies_beside(make: Make, major: int) -> None:

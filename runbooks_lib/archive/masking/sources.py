@@ -75,8 +75,7 @@ def _all(names: set[str]) -> Iterator[tuple[str, str]]:
     yield from _of_libpq(names)
     yield from _of_variables(os.environ, "environment variable")
     project = os.environ.get("RUNBOOKS_PRISMA_PROJECT")
-    if project:
-        path = Path(project) / ".env"
+    for path in _env_files(Path(project)) if project else ():
         lines = (_ENV_LINE.match(line) for line in _lines(path))
         variables = {m[1]: next((v for v in m.groups()[1:] if v is not None), "") for m in lines if m}
         yield from _of_variables(variables, f"{path}, variable")
@@ -88,6 +87,11 @@ def _all(names: set[str]) -> Iterator[tuple[str, str]]:
         yield from (
             (line.strip(), f"the signing key {key}") for line in _lines(Path(key)) if "-----" not in line
         )
+
+
+def _env_files(project: Path) -> tuple[Path, ...]:
+    """Return where Prisma looks for an .env file: in the folder, or beside and above the schema that is named."""
+    return tuple(folder / ".env" for folder in ([project] if project.is_dir() else project.parents[:2]))
 
 
 def _of_libpq(names: set[str]) -> Iterator[tuple[str, str]]:
