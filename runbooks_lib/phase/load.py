@@ -14,6 +14,7 @@ from typing import Any
 
 from runbooks_lib.errors import SpecError
 from runbooks_lib.given import read_given
+from runbooks_lib.phase.checklist import derived
 from runbooks_lib.phase.mistakes import Mistakes, below, nearest, shown, suggestion
 from runbooks_lib.phase.model import (
     OLDEST_SPEC_VERSION,
@@ -152,14 +153,15 @@ def _build(raw: Mapping[str, Any], folder: Path, mistakes: Mistakes) -> Phase:
 
 
 def _with_defaults(phase: Phase) -> Phase:
-    """Fill in what follows from the rest: whose dump is made, and that Prisma's migrations say what must stand."""
+    """Fill in what follows from the rest: whose dump is made, what must stand, which boxes there are to tick."""
     schema, backup = phase.schema, phase.backup
     if phase.prisma and not schema.file:
         schema = replace(schema, source=SchemaSource.MIGRATIONS)
     if not backup.targets:
         written = (section.target for section in (phase.prisma, phase.baseline) if section)
         backup = replace(backup, targets=tuple(dict.fromkeys(n for n in written if n in phase.targets)))
-    return replace(phase, schema=schema, backup=backup)
+    phase = replace(phase, schema=schema, backup=backup)
+    return phase if phase.checklist else replace(phase, checklist=derived(phase))
 
 
 def _own(entries: object, owner: str) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 
 from runbooks_lib.errors import SpecError
@@ -12,12 +13,15 @@ from runbooks_lib.errors import SpecError
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 # A URL, or libpq's keyword/value form: either may carry a password, so neither is ever printed.
 _CONNECTION_STRING = re.compile(
-    r"\w+://|\b(password|passwd|host|hostaddr|port|user|dbname|service|sslpassword)\s*=", re.IGNORECASE
+    r"\w://|\b(password|passwd|host|hostaddr|port|user|dbname|service|sslpassword)\s*=", re.IGNORECASE
 )
 _CONNECTION_KEY = re.compile(
     r"dsn|ur[il]|.*pass.*|.*secret.*|host|hostaddr|port|user|conninfo", re.IGNORECASE
 )
 _LONGEST_SHOWN = 80
+_LONGEST_MEANT = 200  # characters: what is longer than any name is no misspelt one
+_MOST_COMPARED = 1000
+_MOST_NAMED = 20
 
 
 class Mistakes:
@@ -68,7 +72,7 @@ class Mistakes:
 
 def below(path: str, key: str) -> str:
     """Return the path of `key` in the table at `path`."""
-    step = key if _BARE_KEY.fullmatch(key) else shown(key)
+    step = key if len(key) <= _LONGEST_MEANT and _BARE_KEY.fullmatch(key) else shown(key)
     return f"{path}.{step}" if path else step
 
 
@@ -81,8 +85,15 @@ def shown(value: object) -> str:
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:
-    """Return which of `known` was probably meant by `name`; upper and lower case count alike."""
-    folded = {candidate.casefold(): candidate for candidate in known}
+    """Return which of `known` was probably meant by `name`; upper and lower case count alike.
+
+    Names that are longer than any, and more candidates than anybody would look through, are not compared: that would
+    take as long as somebody who wrote them wants.
+    """
+    if len(name) > _LONGEST_MEANT:
+        return None
+    some = (candidate for candidate in islice(known, _MOST_COMPARED) if len(candidate) <= _LONGEST_MEANT)
+    folded = {candidate.casefold(): candidate for candidate in some}
     near = get_close_matches(name.casefold(), folded, n=1)
     return folded[near[0]] if near else None
 
@@ -91,8 +102,9 @@ def suggestion(name: str, known: Collection[str]) -> str:
     """Return 'did you mean …?' or, where nothing is near, which names there are."""
     if near := nearest(name, known):
         return f"did you mean {shown(near)}?"
-    names = ", ".join(shown(candidate).strip('"') for candidate in known)
-    return f"accepted: {names}" if known else "there is none to name"
+    names = ", ".join(shown(candidate).strip('"') for candidate in islice(known, _MOST_NAMED))
+    more = f" and {len(known) - _MOST_NAMED} more" if len(known) > _MOST_NAMED else ""
+    return f"accepted: {names}{more}" if known else "there is none to name"
 
 
 def _strings(value: object, path: str, key: str = "") -> Iterator[tuple[str, str, str]]:

@@ -276,10 +276,9 @@ class Route:
 class ChecklistItem:
     """A box of the checklist: ticked when each finding that it selects is PASS.
 
-    Selected are the findings of `steps` whose check is in `checks`, whose target is in
-    `targets` and whose object matches one of the fnmatch patterns in `objects`; an empty
-    `targets` or `objects` selects all. A `manual` item is never ticked by the software;
-    `reason` says why.
+    Selected are the findings of `steps` whose check is in `checks`, whose target is in `targets` and whose object
+    matches one of the fnmatch patterns in `objects`; an empty `targets` or `objects` selects all. Each check, target
+    and pattern has to select one. A `manual` item is never ticked by the software; `reason` says why.
     """
 
     text: Text

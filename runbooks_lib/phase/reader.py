@@ -28,6 +28,7 @@ _WORDS: dict[Any, str] = {
     bool: "true or false",
     object: "a string, a number, a date or time, true or false",
 }
+_LONGEST_WITH_FORM = 2000  # characters; a pattern may take the square of the time
 LANGUAGE = r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*"
 _SCALARS = (str, int, Decimal, bool, date, time)  # a datetime is a date, too
 
@@ -141,7 +142,7 @@ class Reader:
         if len(self._mistakes) > before:
             return value
         for constraint in constraints:
-            if isinstance(constraint, Form) and not re.fullmatch(constraint.pattern, value):
+            if isinstance(constraint, Form) and not _has_form(value, constraint):
                 self._mistakes.add(path, f"is {shown(value)}", f"accepted is {constraint.accepted}")
                 return _empty(hint)
             if isinstance(constraint, Form):
@@ -152,6 +153,10 @@ class Reader:
                     what = f"is {value}" if isinstance(value, int) else "is empty"
                     self._mistakes.add(path, what, f"accepted is {_words(hint)}, at least {constraint.least}")
         return value
+
+
+def _has_form(value: str, form: Form) -> bool:
+    return len(value) <= _LONGEST_WITH_FORM and re.fullmatch(form.pattern, value) is not None
 
 
 def _key(field: Field[Any]) -> str:

@@ -164,8 +164,8 @@ def sign_off(
 def checklist(phase: Phase, sessions: Sessions, *, evidence: Evidence) -> Answer:
     """Tick the phase's checklist from the findings of this run; `sessions` is not used.
 
-    A box is ticked when each finding that it selects is PASS, and there is at least one of each check and of each
-    target that it names. Manual items are OPEN unless this run has them signed off.
+    A box is ticked when each finding that it selects is PASS, and there is at least one of each check, of each
+    target and of each pattern of objects that it names. Manual items are OPEN unless this run has them signed off.
     Facts: `items`, each with its text in both languages, verdict and reason, how many findings it was `judged` by
     and how many of them `passed`, those that did not, and the checks and targets that no finding is of (`unseen`).
     """
@@ -256,9 +256,12 @@ def _tick(item: ChecklistItem, selected: tuple[Finding, ...], signature: Signatu
 
 
 def _unseen(item: ChecklistItem, selected: tuple[Finding, ...]) -> tuple[str, ...]:
-    """Return the checks and targets that the item names and that no finding is of: they were not looked at."""
+    """Return the checks, targets and patterns that the item names and no finding is of: they were not looked at."""
     seen = {f.check for f in selected} | {f.target for f in selected}
-    return tuple(name for name in (*item.checks, *item.targets) if name not in seen)
+    names = (name for name in (*item.checks, *item.targets) if name not in seen)
+    objects = {f.object for f in selected}
+    idle = (each for each in item.objects if not any(fnmatchcase(name, each) for name in objects))
+    return (*names, *idle)
 
 
 def _item(item: ChecklistItem, verdict: Verdict, *, have: str, hint: str) -> Finding:

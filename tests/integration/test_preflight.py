@@ -545,7 +545,8 @@ def test_a_receiver_that_the_role_may_not_see_is_not_streaming(fresh_lab: Lab) -
     with replica_admin(fresh_lab) as standby:
         wait_until(standby, "SELECT NOT pg_has_role('keybuzz_operator', 'pg_read_all_stats', 'USAGE')")
     assert_closed(ask(preflight.replication), "it needs pg_read_all_stats")
-    alone = replace(targeting(replica=None, legacy=None), baseline=None)
+    backup = replace(PHASE.backup, targets=("leader",))
+    alone = replace(targeting(replica=None, legacy=None), baseline=None, backup=backup)
     ready = ask(preflight.readiness, alone, folder=Path("/"))
     assert failed(ready, Verdict.ERROR) == {
         ("nothing_blocks", "leader", "sessions and locks"),

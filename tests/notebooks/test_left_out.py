@@ -58,7 +58,7 @@ def told(*arguments: str) -> dict[str, Any]:
 
 def test_a_phase_that_leaves_everything_out_is_planned(lab: Lab, bare: Path, tmp_path: Path) -> None:
     phase = load_phase(str(bare))
-    optional = (phase.enums, phase.indexes, phase.seeds, phase.services, phase.routes, phase.checklist)
+    optional = (phase.enums, phase.indexes, phase.seeds, phase.services, phase.routes)
     texts = (phase.files, phase.next_steps, phase.route_options, phase.background)
     assert not any((*optional, *texts, *(table.rows for table in phase.tables)))
     run = told("run", str(bare), "--runs", str(tmp_path / "runs"))

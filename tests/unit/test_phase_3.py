@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -210,3 +211,58 @@ def test_a_mistake_of_an_older_file(tmp_path: Path, old: str, new: str, expected
     with pytest.raises(SpecError) as caught:
         read(tmp_path, OLD.replace(old, new))
     assert any(each.startswith(expected) for each in caught.value.mistakes), caught.value.mistakes
+
+
+# --- a checklist of its own ----------------------------------------------------------------------------------------
+
+
+def test_a_phase_without_a_checklist_has_a_box_for_what_it_declares(tmp_path: Path) -> None:
+    boxes = read(tmp_path, HEAD + PRISMA + BASELINE + '[[tables]]\nname = "a.b"\nrows = 1\n').checklist
+    assert [(box.text.in_("en"), box.steps, box.checks) for box in boxes] == [
+        ("The declared tables exist", ("report",), ("has_table",)),
+        ("The baseline is applied", ("baseline_migration",), ("baseline_is_applied",)),
+        ("Prisma migrate status: up to date", ("prisma_resolve",), ("prisma_is_up_to_date",)),
+        ("The tables hold as many rows as declared", ("seed_verification",), ("row_count_is",)),
+    ]
+    assert boxes[0].text.in_("fr") == "Les tables déclarées existent"
+    assert read(tmp_path, HEAD).checklist == ()
+
+
+def test_a_declared_checklist_is_the_only_one(tmp_path: Path) -> None:
+    box = '[[checklist]]\ntext = "Seen"\nmanual = true\nreason = "by hand"\n'
+    assert [item.text.in_("en") for item in read(tmp_path, HEAD + PRISMA + box).checklist] == ["Seen"]
+
+
+# --- long and many -------------------------------------------------------------------------------------------------
+
+
+ROUTE = '[[routes]]\nmethod = "GET"\npath = "/"\nwhy = "w"\n'
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        f'[prisma]\ntarget = "{"x" * 2**20}"\n',
+        f'[services.lead]\nurl_env = "A"\n{ROUTE}services = ["{"lead" * 2**18}"]\n',
+        f'[[tables]]\nname = "public.{"x." * 2**19}"\n',
+        f"{'y' * 2**20} = 1\n",
+    ],
+    ids=["target", "service", "table", "key"],
+)
+def test_a_name_of_a_megabyte_keeps_nobody_waiting(tmp_path: Path, more: str) -> None:
+    began = time.monotonic()
+    content = more + HEAD if more.startswith("y") else HEAD + more
+    with pytest.raises(SpecError) as caught:
+        read(tmp_path, content)
+    assert time.monotonic() - began < 5
+    assert all(len(mistake) < 1000 for mistake in caught.value.mistakes)
+
+
+def test_not_every_name_of_thousands_is_printed(tmp_path: Path) -> None:
+    targets = "".join(
+        f'[targets.t{n}]\nservice = "s"\nrole = "primary"\ndatabase = "d"\n' for n in range(3000)
+    )
+    with pytest.raises(SpecError) as caught:
+        read(tmp_path, HEAD + targets + '[prisma]\ntarget = "zzz"\n')
+    (mistake,) = caught.value.mistakes
+    assert mistake.endswith(" and 2982 more")

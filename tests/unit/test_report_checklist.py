@@ -149,7 +149,8 @@ def test_only_what_the_item_selects_counts() -> None:
         finding(Verdict.FAIL, object="public.addresses[other]"),
         finding(Verdict.FAIL, check="has_index", object=there.object),
     ):
-        assert tick(box, evidence(there, other))[0].verdict is Verdict.PASS
+        ours = finding(Verdict.PASS, object="public.connections[kbz_test]")
+        assert tick(box, evidence(there, ours, other))[0].verdict is Verdict.PASS
     second = finding(Verdict.FAIL, object="public.connections[kbz_test]")
     assert tick(box, evidence(there, second))[0].verdict is Verdict.FAIL
 
@@ -185,3 +186,17 @@ def test_a_manual_item_is_open_whatever_was_found(reason: Text | None) -> None:
 )
 def test_whether_the_run_applied_the_baseline(record: dict[str, Any], applied: bool) -> None:
     assert recorded(record).applied is applied
+
+
+@pytest.mark.parametrize("patterns", [("public.a", "public.b*"), ("public.b*", "public.a"), ("nothing",)])
+def test_a_pattern_that_matches_nothing_is_not_ticked_by_another(patterns: tuple[str, ...]) -> None:
+    judged, said = tick(item(objects=patterns), evidence(finding(Verdict.PASS)))
+    assert judged.verdict is Verdict.ERROR
+    if "public.a" in patterns:
+        assert said.unseen == ("public.b*",)
+        assert judged.have == "no finding of public.b*"
+
+
+def test_patterns_that_all_match_tick_a_box() -> None:
+    found = evidence(finding(Verdict.PASS), finding(Verdict.PASS, object="public.bc"))
+    assert tick(item(objects=("public.a", "public.b*")), found)[0].verdict is Verdict.PASS
