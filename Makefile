@@ -44,7 +44,7 @@ lab: $(INSTALLED) ## start a lab, and JupyterLab on the notebooks
 	@$(BIN)/runbooks lab up --jupyter
 
 projects: $(INSTALLED) ## a real project with 220 migrations, in every disorder: to green or to a refusal (minutes)
-	@RUNBOOKS_TEST_PROJECTS=1 $(BIN)/python -m pytest --durations=0 tests/projects
+	@RUNBOOKS_TEST_PROJECTS=1 $(BIN)/python -m pytest tests/projects
 
 faults: $(INSTALLED) ## kill a demo twenty times, two operators at once, and the doors that somebody hostile would try
 	@RUNBOOKS_FAULT_KILLS=20 $(BIN)/python -m pytest tests/faults

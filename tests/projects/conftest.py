@@ -21,6 +21,7 @@ from runbooks_lib.lab.lab import Lab
 from runbooks_lib.prisma.history import MigrationFile, read_folder
 
 ROLE = "litellm"
+TIMES: list[str] = []  # of each test, how long its runs took
 PHASE = """\
 spec_version = 3
 id = "LITELLM"
@@ -61,7 +62,7 @@ class Project:
     folder: Path
     database: str
     env: dict[str, str]
-    spent: dict[str, float] = field(default_factory=dict)
+    spent: list[str] = field(default_factory=list)
 
     @property
     def migrations(self) -> tuple[MigrationFile, ...]:
@@ -109,17 +110,24 @@ class Project:
         done = subprocess.run(
             command, env=self.env, cwd=self.folder.parent, capture_output=True, text=True, timeout=500
         )
-        self.spent[what] = time.perf_counter() - begun
+        wall_s = time.perf_counter() - begun
+        self.spent.append(f"{what} {wall_s:.1f} s")
         assert done.stdout, done.stderr
         return Told(
             code=done.returncode,
             result=json.loads(done.stdout),
             said=done.stderr,
-            wall_s=self.spent[what],
+            wall_s=wall_s,
         )
 
 
 Make = Callable[..., Project]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Tell how long plan and apply took."""
+    for line in TIMES:
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -205,26 +213,32 @@ def _migrate(lab: Lab, database: str, migrations: Sequence[MigrationFile], *, fi
 
 @pytest.fixture
 def project(
-    lab: Lab, source: Path, templates: Callable[[int], str], service: dict[str, str], tmp_path: Path
+    lab: Lab,
+    source: Path,
+    templates: Callable[[int], str],
+    service: dict[str, str],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Make]:
     """A function that makes a project whose database has all migrations but the last `pending`."""
-    made: list[str] = []
+    made: list[Project] = []
 
     def make(*, pending: int = 0) -> Project:
-        folder = tmp_path / "project"
+        folder = tmp_path / str(len(made)) / "project"
         shutil.copytree(source, folder, symlinks=True)
         database = f"litellm_{secrets.token_hex(4)}"
         template = templates(len(read_folder(source)) - pending)
         with lab.admin("postgres") as conn:
             conn.execute(f"CREATE DATABASE {database} OWNER {ROLE} TEMPLATE {template}".encode())
-        made.append(database)
         env = {**service, "RUNBOOKS_PRISMA_PROJECT": str(folder)}
         found = Project(lab=lab, folder=folder, database=database, env=env)
         found.phase.parent.mkdir()
         found.phase.write_text(PHASE.format(database=database))
+        made.append(found)
         return found
 
     yield make
     with lab.admin("postgres") as conn:
-        for database in made:
-            conn.execute(f"DROP DATABASE {database} WITH (FORCE)".encode())
+        for each in made:
+            conn.execute(f"DROP DATABASE {each.database} WITH (FORCE)".encode())
+    TIMES.append(f"{request.node.name}: {', '.join(spent for each in made for spent in each.spent)}")

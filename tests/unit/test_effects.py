@@ -74,6 +74,36 @@ def test_these_are_not_judged_and_named_without_their_text(script: str, words: s
     assert told(f"-- first\n\n{script};") == [f"line 3 {words}"]
 
 
+DDL = "ALTER TABLE a ADD COLUMN b int"
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (f"BEGIN {DDL}; EXCEPTION WHEN duplicate_column THEN NULL; END", True),
+        ("DECLARE x text := 'it''s'; BEGIN CREATE TYPE t AS ENUM ('a'); RAISE NOTICE '%', x; END", True),
+        (f"BEGIN IF NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conname = 'c') THEN {DDL}; END IF; END", True),
+        (f"BEGIN IF EXISTS (SELECT FROM information_schema.columns WHERE table_name = 'a') THEN {DDL}; END IF; END",
+         True),
+        (f"BEGIN IF to_regclass('public.a') IS NOT NULL THEN {DDL}; END IF; END", True),
+        ("BEGIN UPDATE a SET b = 1; END", False),
+        (f"BEGIN IF EXISTS (SELECT FROM a) THEN {DDL}; END IF; END", False),
+        (f"BEGIN IF EXISTS (SELECT FROM public.pg_class) THEN {DDL}; END IF; END", False),
+        (f"BEGIN IF EXISTS (SELECT FROM pg_roles) THEN {DDL}; END IF; END", False),
+        ("BEGIN EXECUTE 'DELETE FROM a'; END", False),
+        ("BEGIN FOR r IN EXECUTE 'SELECT 1' LOOP NULL; END LOOP; END", False),
+        ("BEGIN PERFORM f(); END", False),
+        ("BEGIN IF f() THEN NULL; END IF; END", False),
+        ("BEGIN CREATE ROLE r; END", False),
+        ("BEGIN WITH x AS (DELETE FROM a RETURNING *) SELECT 1 INTO y FROM x; END", False),
+        ("BEGIN this is no PL/pgSQL", False),
+    ],
+)  # fmt: skip
+def test_of_a_block_of_ddl_alone_the_catalogue_shows_all(body: str, shown: bool) -> None:
+    assert (told(f"DO $q$ {body} $q$") == []) is shown
+    assert told(f"DO LANGUAGE plpython3u $q$ {body} $q$") != []
+
+
 def test_lines_are_those_of_the_first_words() -> None:
     script = "/* a /* nested */\n; */ UPDATE é SET a = 'x;\ny';\n\n  -- and\nDELETE FROM b"
     assert told(script) == ["line 2 UPDATE é (rows)", "line 6 DELETE b (rows)"]
