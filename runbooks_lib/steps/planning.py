@@ -25,10 +25,12 @@ from runbooks_lib.postgres.script.script import Statement
 from runbooks_lib.postgres.session.connect import Identity, Sessions
 from runbooks_lib.prisma.history import folder_digest, read_folder
 from runbooks_lib.prisma.project import find_project
+from runbooks_lib.prisma.settlement import Action
 from runbooks_lib.steps.baseline_file import read_sql, read_statements, sql_sha256
 from runbooks_lib.steps.baseline_plan import Planned, judge_plan, plan_statements
 from runbooks_lib.steps.confirming import changed_parts, plan_hash
 from runbooks_lib.steps.declared import not_asked
+from runbooks_lib.steps.folded_rows import folded
 from runbooks_lib.steps.prisma_findings import judge_lock
 from runbooks_lib.steps.settling import Settling, settle_all
 from runbooks_lib.typed import plain
@@ -98,7 +100,8 @@ def _hashed(plan: Plan, who: Identity, found: tuple[Finding, ...], settling: Set
         to_come=list(settling.to_come),
         deploys=settling.deploys,
     )
-    rows = (*map(plain, plan.statements), *map(_settled_row, settling.settlement))
+    settled = [_settled_row(each) for each in settling.settlement]
+    rows = (*map(plain, plan.statements), *folded(settled, column="object", plain={"would": Action.NOTHING}))
     return Answer(findings=findings, facts=facts, rows=rows)
 
 

@@ -34,6 +34,7 @@ from runbooks_lib.prisma.settlement import DEPLOYED, Action
 from runbooks_lib.prisma.state import State
 from runbooks_lib.steps import prisma_look
 from runbooks_lib.steps.declared import not_asked
+from runbooks_lib.steps.folded_rows import folded
 from runbooks_lib.steps.pending import NOTHING_PENDING, Pending, pending_at
 from runbooks_lib.steps.prisma_agreement import judge_agreement, judge_answer
 from runbooks_lib.steps.prisma_findings import (
@@ -89,7 +90,8 @@ def history(phase: Phase, sessions: Sessions, *, prisma: Prisma | None) -> Answe
         for f in state.files
     )
     facts = RecordedHistory(history=state.history, relation=state.history.relation, schema=state.schema)
-    return Answer(findings=findings, facts=facts, rows=table)
+    rows = folded(table, column="migration", plain={"recorded": "applied"})
+    return Answer(findings=findings, facts=facts, rows=rows)
 
 
 def status(phase: Phase, sessions: Sessions, *, prisma: Prisma | None) -> Answer:
