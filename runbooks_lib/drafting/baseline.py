@@ -85,14 +85,15 @@ def write_baseline(
     units = _informed([unit for name, script in scripts for unit in units_of(name, script)])
     spoilt = {unit.migration for unit in units if unit.spoils}
     timeline = Timeline([unit.marks for unit in units])
-    written = [
-        _write(unit, [(units[at], place) for at, place in timeline.undoing(number)], chosen, spoilt)
-        for number, unit in enumerate(units)
-        if chosen.has(unit) and not unit.silent
-    ]
-    left = tuple({(one.left.migration, one.left.line): one.left for one in written if one.left}.values())
+    written: dict[int, _Written] = {}
+    for number in reversed(range(len(units))):  # what undoes a statement comes after it
+        if chosen.has(units[number]) and not units[number].silent:
+            undoing = [(units[at], place, written.get(at)) for at, place in timeline.undoing(number)]
+            written[number] = _write(units[number], undoing, chosen, spoilt)
+    in_order = [written[number] for number in sorted(written)]
+    left = tuple({(one.left.migration, one.left.line): one.left for one in in_order if one.left}.values())
     places = {(unit.migration, unit.line) for unit in units if chosen.has(unit)}
-    return Baseline(sql=_script(written), left=left, statements=len(places))
+    return Baseline(sql=_script(in_order), left=left, statements=len(places))
 
 
 def _informed(units: Sequence[Unit]) -> list[Unit]:
@@ -116,7 +117,10 @@ def _shape_that_comes_back(unit: Unit, number: int, timeline: Timeline) -> tuple
 
 
 def _write(
-    unit: Unit, undoing: Sequence[tuple[Unit, Place]], chosen: _Chosen, spoilt: Collection[str]
+    unit: Unit,
+    undoing: Sequence[tuple[Unit, Place, _Written | None]],
+    chosen: _Chosen,
+    spoilt: Collection[str],
 ) -> _Written:
     try:
         if unit.migration in spoilt:
@@ -131,10 +135,10 @@ def _write(
         return _Written(unit=unit, left=left)
 
 
-def _makes_needless(unit: Unit, other: Unit, place: Place, chosen: _Chosen) -> bool:
+def _makes_needless(unit: Unit, other: Unit, place: Place, written: _Written | None, chosen: _Chosen) -> bool:
     """Return True: a later statement of the baseline makes this one needless. Raises NotWritten where that isn't so."""
     where = f"{other.migration}, line {other.line} ({other.words})"
-    if not chosen.has(other):
+    if not chosen.has(other) or (written is not None and written.left is not None):
         raise NotWritten(f"undone later, by {where}", _BY_HAND)
     if isinstance(other.statements[0], ast.RenameStmt):
         raise NotWritten(f"renamed later, by {where}", _BY_HAND)

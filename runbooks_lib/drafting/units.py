@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pglast import ast, parse_sql
+from pglast import ast, parse_plpgsql, parse_sql
+from pglast.parser import ParseError
 
 from runbooks_lib.drafting.forms import in_passes
 from runbooks_lib.errors import MigrationError
 from runbooks_lib.postgres.scratch.script_run import BOM
 from runbooks_lib.postgres.script.effects import in_words, unjudged
-from runbooks_lib.postgres.script.guards import condition, exchanged, read_block
+from runbooks_lib.postgres.script.guards import condition, dollar_quoted, exchanged, read_block
 from runbooks_lib.postgres.script.idempotence import guarded_statement
 from runbooks_lib.postgres.script.marks import Marks, marks_of
-from runbooks_lib.postgres.script.pieces import Piece, pieces
+from runbooks_lib.postgres.script.pieces import Piece, every, pieces
 
 _ADDS = (
     "AlterTableStmt",
@@ -96,12 +98,38 @@ def _units(
                 words=in_words(found[at]),
                 statements=part,
                 comment="" if silent else comment,
-                marks=marks_of(part, guarded=condition(part) is not None),
+                marks=_marks(part),
                 silent=silent,
                 spoils=_spoils(found[at]),
             )
             comment = comment if silent else ""  # what stands before a BEGIN is said of what it begins
         at += length
+
+
+def _marks(part: Sequence[Any]) -> Marks:
+    """Return what statements leave; of a DO block that stays as it is, what any statement in it may."""
+    if isinstance(part[0], ast.DoStmt):
+        return Marks(sets=marks_of(tuple(_inside(part[0]))).sets, lasts={})
+    return marks_of(part, guarded=condition(part) is not None)
+
+
+def _inside(block: Any) -> Iterator[Any]:
+    """Yield the statements in a DO block, and those that stand in it as texts to be executed."""
+    body = next((option.arg.sval for option in block.args if option.defname == "as"), "")
+    try:
+        found = parse_plpgsql("DO " + dollar_quoted(body))
+    except ParseError:
+        return
+    queries = [expression["query"] for expression in every(found, "PLpgSQL_expr")]
+    for text in (*queries, *(constant for query in queries for constant in _texts(query))):
+        with suppress(ParseError):
+            yield from (raw.stmt for raw in parse_sql(text))
+
+
+def _texts(expression: str) -> list[str]:
+    found = pieces(f"SELECT {expression}") or ()
+    constants = (constant for piece in found for constant in every(piece.node, "sval"))
+    return [constant["sval"] for constant in constants if isinstance(constant, dict) and "sval" in constant]
 
 
 def _spoils(piece: Piece) -> bool:

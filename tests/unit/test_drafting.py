@@ -206,6 +206,31 @@ def test_what_is_undone_later_is_needless_together_and_left_over_alone(first: st
     assert alone.sql == ""
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        "BEGIN ALTER TABLE t RENAME TO u; IF true THEN ALTER TABLE u ADD d int; END IF; END",
+        "BEGIN IF true THEN DROP TABLE t; UPDATE u SET a = 1; END IF; END",
+        "BEGIN EXECUTE 'ALTER TABLE t RENAME TO u'; END",
+    ],
+)
+def test_what_a_block_may_undo_that_is_left_over_is_left_over_too(block: str) -> None:
+    """On a database that has all of it, it would be made a second time."""
+    baseline = write_baseline(history("CREATE TABLE t (a int);", f"DO $$ {block} $$;"))
+    assert [(left.migration, left.why.partition(",")[0]) for left in baseline.left] == [
+        ("01", "undone later"),
+        ("02", "it changes rows"),
+    ]
+
+
+def test_what_is_undone_by_what_is_left_over_is_left_over_too() -> None:
+    baseline = write_baseline(history("CREATE TABLE t (a int);", "DROP TABLE t CASCADE;"))
+    assert [left.why.partition(",")[0] for left in baseline.left] == [
+        "undone later",
+        "CASCADE drops what is not named",
+    ]
+
+
 def test_a_table_keeps_its_place_when_a_column_of_it_goes_later() -> None:
     baseline = whole(write_baseline(history("CREATE TABLE t (a int, b int)", "ALTER TABLE t DROP b")))
     assert (baseline.left, len(parse_script(baseline.sql))) == ((), 2)
