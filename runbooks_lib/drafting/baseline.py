@@ -140,12 +140,19 @@ def _makes_needless(unit: Unit, other: Unit, place: Place, written: _Written | N
     where = f"{other.migration}, line {other.line} ({other.words})"
     if not chosen.has(other) or (written is not None and written.left is not None):
         raise NotWritten(f"undone later, by {where}", _BY_HAND)
-    if isinstance(other.statements[0], ast.RenameStmt):
+    if isinstance(other.statements[0], ast.RenameStmt) or _takes_index(other, place):
         raise NotWritten(f"renamed later, by {where}", _BY_HAND)
     made_again = other.marks.sets[place] is not ABSENT and unit.marks.lasts.get(place, "") is ABSENT
     if made_again and not _replaces(other):
         raise NotWritten(f"made again later, by {where}", _BY_HAND)
     return True
+
+
+def _takes_index(unit: Unit, place: Place) -> bool:
+    """Return whether a unit makes a constraint of an index, which gets its name."""
+    return isinstance(unit.statements[0], ast.AlterTableStmt) and len(place) == len(
+        ("relation", "schema", "index")
+    )
 
 
 def _replaces(unit: Unit) -> bool:

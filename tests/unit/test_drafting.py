@@ -179,9 +179,15 @@ def test_what_comes_back_in_another_shape_goes_while_it_has_not_that_shape(
         (("DROP TABLE t; CREATE TABLE t (a int)",), "made again later, by 01, line 1 (CREATE TABLE t)"),
         (("ALTER TABLE t ADD c int", "ALTER TABLE t DROP c, ADD c int"), "made again later"),
         (("CREATE TABLE t (a int); ALTER TABLE t RENAME TO u",), "renamed later"),
+        (
+            ("CREATE UNIQUE INDEX i ON t (a); ALTER TABLE t ADD CONSTRAINT k PRIMARY KEY USING INDEX i",),
+            "renamed later",
+        ),
     ],
 )
-def test_what_comes_back_the_same_is_left_over(scripts: tuple[str, ...], why: str) -> None:
+def test_what_comes_back_the_same_or_gets_another_name_is_left_over(
+    scripts: tuple[str, ...], why: str
+) -> None:
     assert why in last(*scripts).left[0].why
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pglast import enums
+from pglast import ast, enums
 from pglast.enums import AlterTableType as Alter
 from pglast.enums import ObjectType
 from pglast.stream import RawStream
@@ -98,7 +98,7 @@ def marks_of(statements: Sequence[Any], literals: Sequence[str] = (), *, guarded
     name = exchanged(statements)
     if name is not None:
         gone: dict[Place, str | None] = {(*_type(name), "label", label): ABSENT for label in literals}
-        return Marks(sets=gone, lasts=gone)
+        return Marks(sets=gone, lasts={**gone, _type(name): THERE})
     sets: dict[Place, str | None] = {}
     needs: dict[Place, str | None] = {}
     for node in statements:
@@ -208,6 +208,8 @@ def _altered(table: Place, command: Any) -> Iterator[tuple[Place, str | None]]:
             yield (*column, "not null"), command.subtype.name
         case Alter.AT_AddConstraint:
             yield (*table, "constraint", command.def_.conname or ""), THERE
+            if command.def_.indexname and command.def_.indexname != command.def_.conname:
+                yield (*table[:2], command.def_.indexname), ABSENT  # it gets the constraint's name
         case Alter.AT_DropConstraint:
             yield constraint, ABSENT
         case Alter.AT_EnableRowSecurity | Alter.AT_DisableRowSecurity:
@@ -291,6 +293,20 @@ def _needed_by(table: Place, command: Any) -> Iterator[Place]:
             yield _relation(command.def_.pktable)
         for name in (*(command.def_.keys or ()), *(command.def_.fk_attrs or ())):
             yield (*table, "column", name.sval)
+        for name in _columns_of(command.def_.raw_expr):
+            yield (*table, "column", name)
+
+
+def _columns_of(node: Any) -> Iterator[str]:
+    """Yield the names of the columns in an expression."""
+    if isinstance(node, tuple):
+        for part in node:
+            yield from _columns_of(part)
+    elif isinstance(node, ast.ColumnRef):
+        yield from (str(part.sval) for part in (node.fields or ())[-1:] if isinstance(part, ast.String))
+    elif isinstance(node, ast.Node):
+        for slot in type(node).__slots__:  # type: ignore[attr-defined]
+            yield from _columns_of(getattr(node, slot))
 
 
 def _relation(node: Any) -> Place:
