@@ -134,7 +134,7 @@ def _view(phase: Phase, seen: Evidence) -> dict[str, Any]:
         "phase": phase,
         "header": seen.header,
         "seen": seen,
-        "stand": _stand(seen, migration, prisma),
+        "stand": _stand(phase, seen, migration, prisma),
         "whole": _whole(seen),
         "overall": worst(every),
         "verdicts": Counter(finding.verdict for finding in every),
@@ -168,8 +168,10 @@ def _whole(seen: Evidence) -> bool:
     )
 
 
-def _stand(seen: Evidence, migration: actions.Migration, prisma: actions.PrismaView) -> str:
+def _stand(phase: Phase, seen: Evidence, migration: actions.Migration, prisma: actions.PrismaView) -> str:
     """Say how far the run went: applied, unknown, plan (it could write nothing), withheld (it could, and did not)."""
+    if phase.written is None:
+        return "plan"
     if migration.applied is None:
         return "unknown"
     if migration.applied:
