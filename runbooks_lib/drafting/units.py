@@ -89,7 +89,7 @@ def _units(
             ]  # the old one goes also where only that is left
         else:
             length, parts = 1, [(node,) for node in _parts(statements[at])]
-        silent = found[at].tag in _SILENT and unjudged(found[at]) is None
+        silent = found[at].tag in _SILENT and (unjudged(found[at]) is None or _of_the_transaction(found[at]))
         for part in parts:
             yield Unit(
                 migration=name,
@@ -134,8 +134,13 @@ def _texts(expression: str) -> list[str]:
 
 def _spoils(piece: Piece) -> bool:
     if piece.tag == "VariableSetStmt":
-        return unjudged(piece) is not None
+        return unjudged(piece) is not None and not _of_the_transaction(piece)
     return piece.tag == "TransactionStmt" and piece.node.get("kind") not in _BEGIN_AND_COMMIT
+
+
+def _of_the_transaction(piece: Piece) -> bool:
+    """Return whether it is SET TRANSACTION: a baseline has a transaction of its own."""
+    return str(piece.node.get("name", "")).startswith("TRANSACTION")
 
 
 _SILENT = frozenset({"TransactionStmt", "VariableSetStmt", "SelectStmt", "LockStmt"})

@@ -130,6 +130,11 @@ def test_what_is_left_over_stands_in_the_script_where_it_was() -> None:
     assert baseline.left[0].changes_rows
 
 
+def test_what_is_said_of_the_transaction_and_of_waiting_is_passed_over() -> None:
+    script = "BEGIN; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; SET LOCAL lock_timeout = '5s'; DROP TABLE t; COMMIT;"
+    assert one(last(script)) == "DROP TABLE IF EXISTS t"
+
+
 def test_comments_are_kept() -> None:
     baseline = last(
         "-- CreateTable: é\nCREATE TABLE t (a int);\n\n/* two\n   lines */\nCREATE INDEX i ON t (a);"
