@@ -9,6 +9,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import shutil
 import threading
 import time
@@ -479,6 +480,21 @@ SAYS: dict[str, tuple[Condition, str, str]] = {
         'psql "service={service}" -c "SELECT',
     ),
 }
+
+
+@pytest.mark.parametrize("name", ["P3005", "done_by_hand_in_part"])
+def test_the_next_command_drafts_a_phase_that_is_one(
+    name: str, states: dict[str, State], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = states[name]
+    assert state.found is not None
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RUNBOOKS_PRISMA_PROJECT", "")  # the command sets it; put back afterwards
+    program, *words = shlex.split(state.found.next)
+    done = CliRunner().invoke(commands, words)
+    assert (program, done.exit_code) == ("runbooks", 0), done.output
+    checked = CliRunner().invoke(commands, ["phase", "check", f"phase-{state.service()}"])
+    assert checked.exit_code == 0, checked.output
 
 
 def shown(state: State) -> str:
