@@ -56,7 +56,8 @@ def carry_out(
     said: list[CliResult] = list(written.said)
     if deploys and written.failed is None:
         said.append(_deploy(phase, prisma))
-    facts = Resolved(commands=commands(settlement), recorded=bool(written.done), already=False)
+    deployed = bool(deploys) and bool(said) and said[-1].exit_code == 0
+    facts = Resolved(commands=commands(settlement), recorded=bool(written.done) or deployed, already=False)
     return replace(facts, command=facts.commands[0], said=said[-1] if said else None), Written(
         done=written.done, said=tuple(said), failed=written.failed
     )
