@@ -57,8 +57,6 @@ def load_phase(ref: str, *, kept: bool = False) -> Phase:
     check_references(phase, mistakes, set(raw))
     targets = {name: _follow(target, phase.targets, mistakes) for name, target in phase.targets.items()}
     digest = hashlib.sha256(content + b"\0" + _read_baseline(phase, mistakes))
-    if phase.schema.file:
-        digest.update(b"\0" + _read_beside(phase, phase.schema.file, "schema.file", mistakes))
     for seed_digest in () if kept else _read_seed_files(phase, mistakes):
         digest.update(b"\0" + seed_digest.encode())
     mistakes.raise_all(file)
@@ -155,7 +153,7 @@ def _build(raw: Mapping[str, Any], folder: Path, mistakes: Mistakes) -> Phase:
 def _with_defaults(phase: Phase) -> Phase:
     """Fill in what follows from the rest: whose dump is made, what must stand, which boxes there are to tick."""
     schema, backup = phase.schema, phase.backup
-    if phase.prisma and not schema.file:
+    if phase.prisma:
         schema = replace(schema, source=SchemaSource.MIGRATIONS)
     if not backup.targets:
         written = (section.target for section in (phase.prisma, phase.baseline) if section)
@@ -204,16 +202,12 @@ def _read_baseline(phase: Phase, mistakes: Mistakes) -> bytes:
     """Return the bytes of the baseline file, where there is one; note when it cannot be read."""
     if phase.baseline is None or not phase.baseline.file:
         return b""
-    return _read_beside(phase, phase.baseline.file, "baseline.file", mistakes)
-
-
-def _read_beside(phase: Phase, name: str, path: str, mistakes: Mistakes) -> bytes:
     try:
-        return read_given(phase.folder / name)
+        return read_given(phase.folder / phase.baseline.file)
     except OSError as error:
         mistakes.add(
-            path,
-            f"is {shown(name)}, which cannot be read: {error.strerror}",
+            "baseline.file",
+            f"is {shown(phase.baseline.file)}, which cannot be read: {error.strerror}",
             "accepted is the name of a file in the folder of phase.toml",
         )
         return b""

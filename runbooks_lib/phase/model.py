@@ -161,10 +161,9 @@ class SchemaSource(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schema:
-    """What must stand in the target: what the project's migrations make, or what a `file` beside phase.toml makes."""
+    """What must stand in the target: what the project's migrations make; and what may be there besides."""
 
     source: SchemaSource | None = field(default=None, metadata={"key": "from"})
-    file: FileName | None = None
     ignore: tuple[Ignored, ...] = ()
 
 

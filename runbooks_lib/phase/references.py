@@ -167,10 +167,8 @@ def _writing(phase: Phase, sections: Collection[str]) -> Iterator[tuple[str, str
 
 
 def _check_schema(phase: Phase, mistakes: Mistakes) -> None:
-    """What must stand comes from the migrations or from a file; a phase without Prisma has no migrations."""
-    if phase.schema.source and phase.schema.file:
-        mistakes.add("schema.file", "is given beside from", "leave out one of them")
-    elif phase.schema.source and not phase.prisma:
+    """What must stand comes from the migrations; a phase without Prisma has none."""
+    if phase.schema.source and not phase.prisma:
         mistakes.add(
             "schema.from",
             f"is {shown(str(phase.schema.source))}, and the phase has no prisma section",

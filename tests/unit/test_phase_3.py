@@ -26,7 +26,6 @@ def read(tmp_path: Path, content: str) -> Phase:
     folder = tmp_path / "SMALL"
     folder.mkdir(exist_ok=True)
     (folder / "baseline.sql").write_text("SELECT 1;\n")
-    (folder / "schema.sql").write_text("CREATE TABLE t ();\n")
     (folder / "phase.toml").write_text(content)
     return load_phase(str(folder))
 
@@ -75,14 +74,6 @@ def test_a_pattern_may_name_the_kind(tmp_path: Path) -> None:
     phase = read(tmp_path, HEAD + '[schema]\nignore = [{ object = "trigger public.*", why = "audit" }]\n')
     assert phase.ignored("trigger", "public.t.audit") is not None
     assert phase.ignored("index", "public.t.audit") is None
-
-
-def test_a_schema_file_is_of_the_digest(tmp_path: Path) -> None:
-    content = HEAD + '[schema]\nfile = "schema.sql"\n'
-    phase = read(tmp_path, content)
-    assert (phase.schema.source, phase.schema.file) == (None, "schema.sql")
-    (phase.folder / "schema.sql").write_text("CREATE TABLE u ();\n")
-    assert load_phase(str(phase.folder)).digest != phase.digest
 
 
 @pytest.mark.parametrize(
@@ -136,14 +127,9 @@ def test_seeds_say_whether_other_rows_are_allowed(
         (PRISMA + 'accept = [{ migration = "a" }]\n', "prisma.accept[0].why: is missing; accepted is a string"),
         (PRISMA + '[schema]\nfrom = "prisma"\n',
          'schema.from: is the string "prisma"; accepted is "migrations"'),
-        (PRISMA + '[schema]\nfrom = "migrations"\nfile = "schema.sql"\n',
-         "schema.file: is given beside from; leave out one of them"),
         ('[schema]\nfrom = "migrations"\n',
          'schema.from: is "migrations", and the phase has no prisma section; say [prisma] target = …, or leave it out'),
-        ('[schema]\nsource = "migrations"\n', "schema.source: is an unknown key; accepted: from, file, ignore"),
-        ('[schema]\nfile = "none.sql"\n',
-         'schema.file: is "none.sql", which cannot be read: No such file or directory; accepted is the name of a file'
-         " in the folder of phase.toml"),
+        ('[schema]\nsource = "migrations"\n', "schema.source: is an unknown key; accepted: from, ignore"),
         ('[schema]\nignore = [{ object = "a" }]\n', "schema.ignore[0].why: is missing; accepted is a string"),
         (PRISMA + '[migration]\nname = "a"\ntarget = "leader"\n',
          "migration: is given beside prisma, which says the same today; leave migration out"),
@@ -199,7 +185,7 @@ def test_what_an_older_file_accepts_is_that_very_object(tmp_path: Path) -> None:
         ('key = ["id"]', 'exact = false\nkey = ["id"]',
          "seeds[0].exact: is a key of spec_version 3; say spec_version = 3"),
         ("[owners]", "[schema]\n[owners]", ""),
-        ("[owners]", '[schema]\nfile = "schema.sql"\n[owners]', "schema: is a key of spec_version 3; say"),
+        ("[owners]", '[schema]\nignore = []\n[owners]', "schema: is a key of spec_version 3; say"),
         ('[backup]\ntargets = ["leader", "old"]\n', "", "backup: is missing; only from spec_version 3 on it may be"),
     ],
 )  # fmt: skip
