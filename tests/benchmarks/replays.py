@@ -43,10 +43,11 @@ def measure(pairs: int, migrations: int) -> list[Figure]:
             with _noting(starts):
                 return clocked(lambda: _replay(scripts))() - starts[-1]
 
-        title = f"replay of {migrations} migrations"
+        title = "replay of migrations"
         figure = in_pairs(title, "psql -f of the same files", ours, lambda: _psql(folder, scripts), pairs)
         figure.more = {
             "times_the_yardstick": round(1 / (figure.ratio or 1), 2),
+            "migrations": migrations,
             "statements": sum(len(ran.statements) for ran in _replay(scripts).scripts),
             "server_s": [round(each, 3) for each in starts],
         }

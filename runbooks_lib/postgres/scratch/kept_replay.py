@@ -20,7 +20,8 @@ import msgspec
 
 from runbooks_lib.cache import cache_directory
 from runbooks_lib.owned import our_folder, read_ours
-from runbooks_lib.postgres.catalog.differences import Described, from_plain, to_plain
+from runbooks_lib.postgres.catalog.catalog import Value
+from runbooks_lib.postgres.catalog.differences import Described, to_plain
 from runbooks_lib.postgres.scratch.replayed import (
     ByStatement,
     Change,
@@ -36,6 +37,24 @@ from runbooks_lib.postgres.script.effects import Unjudged
 UNUSED_S = 30 * 24 * 3600.0
 MOST_BYTES = 256 << 20
 LARGEST_BYTES = 64 << 20
+
+
+_DEPTH = 9  # of tuples in tuples: what is deeper is not read back, and replayed each time
+
+
+def _value_type() -> Any:
+    """Return the type of an object's description, so that its lists are read as tuples."""
+    found: Any = None | bool | int | str
+    for _ in range(_DEPTH):
+        found = None | bool | int | str | tuple[found, ...]
+    return found
+
+
+_Row = tuple[str, str, Value]
+_ROWS: msgspec.json.Decoder[list[_Row]] = msgspec.json.Decoder(list[tuple[str, str, _value_type()]])  # type: ignore[misc]
+_BY_STATEMENT: msgspec.json.Decoder[list[list[_Row]]] = msgspec.json.Decoder(
+    list[list[tuple[str, str, _value_type()]]]  # type: ignore[misc]
+)
 
 
 class _Statement(msgspec.Struct, frozen=True, array_like=True):
@@ -154,10 +173,10 @@ class Shelf:
         whole = len(known) == len(kept.scripts) == len(self.scripts)
         if not (known or whole):
             return None
-        start = from_plain(msgspec.json.decode(kept.start))
+        start = _described(kept.start)
         return Found(
             start=start,
-            end=from_plain(msgspec.json.decode(kept.end)) if whole else None,
+            end=_described(kept.end) if whole else None,
             apart=frozenset(name for name, _, script in known if script.apart),
             ran=tuple(
                 Ran(name=name, statements=tuple(_ran(script.statements, text)), one_by_one=script.one_by_one)
@@ -176,14 +195,14 @@ def _more(kept: _File, start: Described, known: int) -> More:
     for number, rows in kept.states:
         if number <= known:
             stood[number] = state = dict(state)
-            _change(state, msgspec.json.decode(rows))
+            _change(state, _ROWS.decode(rows))
     if known == len(kept.scripts):
-        stood[known] = from_plain(msgspec.json.decode(kept.end))
+        stood[known] = _described(kept.end)
     inside: dict[int, ByStatement] = {}
     for number, found in kept.inside:
         if number < known:
             state = dict(stood[number])
-            inside[number] = tuple(_change(state, rows) for rows in msgspec.json.decode(found))
+            inside[number] = tuple(_change(state, rows) for rows in _BY_STATEMENT.decode(found))
     return stood, inside
 
 
@@ -225,10 +244,15 @@ def _to_rows(found: Iterable[Change]) -> list[list[Any]]:
     return [[*change.key, change.after] for change in found]
 
 
-def _change(state: Described, rows: Iterable[Sequence[Any]]) -> tuple[Change, ...]:
+def _described(rows: msgspec.Raw) -> Described:
+    return {(kind, name): value for kind, name, value in _ROWS.decode(rows)}
+
+
+def _change(state: Described, rows: Iterable[_Row]) -> tuple[Change, ...]:
     """Change a state as `rows` say; return that as changes."""
     found = []
-    for key, value in from_plain(rows).items():
+    for kind, name, value in rows:
+        key = kind, name
         found.append(Change(key=key, before=state.pop(key, None), after=value))
         if value is not None:
             state[key] = value
