@@ -15,10 +15,11 @@ from runbooks_lib.postgres.catalog.catalog import Value, read_catalog
 from runbooks_lib.postgres.catalog.differences import Described, describe, field
 from runbooks_lib.postgres.dump.clients import choose, find_clients
 from runbooks_lib.postgres.scratch import from_npm
-from runbooks_lib.postgres.scratch.expected import Expected, expect
 from runbooks_lib.postgres.scratch.programs import find_server, find_servers
 from runbooks_lib.postgres.scratch.scratch import SUPERUSER, scratch
 from runbooks_lib.postgres.scratch.surroundings import Surroundings
+
+from .expected import Expected, expect
 
 MAJOR = find_server().major
 OWNER = "Shop Owner"

@@ -13,11 +13,12 @@ import pytest
 
 from runbooks_lib.errors import LabError, MigrationError, PreconditionFailed
 from runbooks_lib.postgres.scratch import script_run as replaying
-from runbooks_lib.postgres.scratch.expected import Expected, expect
 from runbooks_lib.postgres.scratch.lent import ENV_SERVICE, Served
 from runbooks_lib.postgres.scratch.programs import find_server
 from runbooks_lib.postgres.scratch.scratch import SUPERUSER, Scratch, scratch
 from runbooks_lib.postgres.scratch.surroundings import Surroundings
+
+from .expected import Expected, expect
 
 MAJOR = find_server().major
 LIKE = Surroundings(database="shop", roles=("shop_owner", "app"))

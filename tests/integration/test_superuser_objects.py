@@ -15,7 +15,6 @@ from runbooks_lib.phase import load_phase
 from runbooks_lib.postgres.catalog.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.scratch import scratch as scratching
 from runbooks_lib.postgres.scratch.enclosure import Enclosure
-from runbooks_lib.postgres.scratch.expected import expect
 from runbooks_lib.postgres.scratch.programs import ServerPrograms, find_servers
 from runbooks_lib.postgres.scratch.restore import Restored, Restores
 from runbooks_lib.postgres.scratch.restore_data import restore_data
@@ -25,6 +24,7 @@ from runbooks_lib.postgres.scratch.superuser_objects import object_of
 from runbooks_lib.postgres.scratch.surroundings import Surroundings
 from runbooks_lib.steps.backup_proof import allowed_names, judge_allowed
 
+from .expected import expect
 from .test_restore_doors import EVIL, dump_of, executed, make
 
 NEEDING = {

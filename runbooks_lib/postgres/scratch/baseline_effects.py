@@ -17,9 +17,8 @@ from runbooks_lib.errors import MigrationError
 from runbooks_lib.names import parts, qualified
 from runbooks_lib.postgres.catalog.catalog import Catalog, identifier, read_catalog
 from runbooks_lib.postgres.catalog.differences import Described, before_18, describe
-from runbooks_lib.postgres.scratch.expected import expect
 from runbooks_lib.postgres.scratch.programs import find_server_for
-from runbooks_lib.postgres.scratch.replay import MISSES
+from runbooks_lib.postgres.scratch.replay import MISSES, replay
 from runbooks_lib.postgres.scratch.restore import restore_into
 from runbooks_lib.postgres.scratch.scratch import Scratch, scratch
 from runbooks_lib.postgres.scratch.script_run import extensions_made
@@ -74,7 +73,7 @@ def made_by(
     name, text, statements = script
     if source.dump is None or not _needs_the_target(statements):
         try:
-            alone = expect(
+            alone = replay(
                 [(name, text)],
                 owner=owner,
                 server_major=server_major,
@@ -82,8 +81,9 @@ def made_by(
                 servers=source.servers,
                 allowed=source.allowed,
             )
+            made: Described = {each.key: each.after for each in alone.changes(name) if each.after is not None}
             return Made(
-                objects=_known(alone.made, server_major), where=IN_EMPTY, server_version=alone.server_version
+                objects=_known(made, server_major), where=IN_EMPTY, server_version=alone.server_version
             )
         except MigrationError as error:
             if error.sqlstate not in MISSES:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +12,6 @@ from runbooks_lib.postgres.scratch.replay import replay
 from runbooks_lib.postgres.scratch.replayed import Ran
 from runbooks_lib.postgres.scratch.stage import Script
 from runbooks_lib.postgres.scratch.surroundings import Surroundings
-
-_TAKES_AWAY = re.compile(r"\b(?:drop|rename|set\s+schema)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +60,10 @@ def expect(
         allowed=allowed,
     )
     of = of or (scripts[-1][0] if scripts else None)
-    taking = [name for name, script in scripts if _TAKES_AWAY.search(script)]
-    replayed.look_at([*taking, *([of] if of else [])])
+    names = [name for name, _ in scripts]
+    replayed.look_at(names)
     before, after = (replayed.before(of), replayed.after(of)) if of else (replayed.end, replayed.end)
-    seen = set(before).union(after, *(replayed.before(name) for name in taking))
+    seen = set(before).union(after, *map(replayed.before, names))
     changed = {key: value for key, value in after.items() if before.get(key) != value}
     removed = frozenset(set(before) - set(after))
     return Expected(
