@@ -21,7 +21,6 @@ from runbooks_lib.postgres import binaries
 from runbooks_lib.postgres.binaries import from_wheel
 from runbooks_lib.postgres.scratch import from_npm, programs
 from runbooks_lib.postgres.scratch.account import Account, server_account
-from runbooks_lib.postgres.scratch.expected import expect
 from runbooks_lib.postgres.scratch.extensions import CONTRIB
 from runbooks_lib.postgres.scratch.lent import ENV_SERVICE
 from runbooks_lib.postgres.scratch.programs import find_server, find_server_for, install_server_for
@@ -34,6 +33,7 @@ from runbooks_lib.steps import scratch_servers
 
 from ..fake_programs import installation
 from .conftest import Place
+from .expected import expect
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 MAJOR = 16  # neither the wheel's nor Debian's
