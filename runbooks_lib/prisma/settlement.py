@@ -239,15 +239,19 @@ def _decided(found: Sequence[Settled], which: tuple[str, ...] | None) -> Iterato
         if which is not None and each.migration not in which and each.recorded != "applied"
     )
     deploys = False
-    for each in found:
-        action = _action(each, others, after_deployed=deploys)
+    run = [each.recorded == "applied" or each.whole is Stands.ALL for each in found]
+    last_run = max(compress(range(len(found)), run), default=-1)
+    for number, each in enumerate(found):
+        action = _action(each, others, after_deployed=deploys, before_run=number < last_run)
         deploys = deploys or action in DEPLOYED
         hindered = action in DEPLOYED and others
         yield replace(each, action=Action.REFUSE if hindered else action, hindered=others if hindered else ())
 
 
-def _action(each: Settled, others: tuple[str, ...], *, after_deployed: bool) -> Action:
+def _action(each: Settled, others: tuple[str, ...], *, after_deployed: bool, before_run: bool) -> Action:
+    """Decide on one migration; of one that says nothing itself its neighbours tell, if they agree."""
     failed = each.recorded == "failed"
+    untold = any(one.done is Done.NOT_JUDGED for one in each.data)
     deploy = Action.ROLL_BACK_AND_DEPLOY if failed else Action.DEPLOY
     if each.recorded == "applied":
         return Action.NOTHING
@@ -258,9 +262,9 @@ def _action(each: Settled, others: tuple[str, ...], *, after_deployed: bool) -> 
             return Action.RESOLVE_APPLIED
         case Stands.NONE:
             return deploy
-        case Stands.NOTHING if failed:
+        case Stands.NOTHING if failed or (untold and before_run is after_deployed):
             return Action.REFUSE
-        case Stands.NOTHING:  # nothing tells: it is as the ones before it
+        case Stands.NOTHING:
             return deploy if after_deployed else Action.RESOLVE_APPLIED
         case _:
             return Action.REFUSE

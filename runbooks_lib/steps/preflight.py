@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,8 @@ from runbooks_lib.steps.declared import nothing_declared, objects_asked, or_not_
 from runbooks_lib.steps.finder_rows import by_database
 from runbooks_lib.steps.inspection import by_object, inspect
 from runbooks_lib.steps.own_objects import own_objects
-from runbooks_lib.steps.pending import Pending, filled_and_added, shows_baseline
+from runbooks_lib.steps.pending import NOTHING_PENDING, Pending, filled_and_added, shows, shows_baseline
+from runbooks_lib.steps.pending_migrations import pending_migrations
 from runbooks_lib.steps.privileges import check_privileges
 from runbooks_lib.steps.readiness import at_least, cannot_see_sessions, check_blockers
 from runbooks_lib.steps.replica_rows import check_rows, judge_replayed
@@ -138,8 +139,10 @@ def find_objects(phase: Phase, sessions: Sessions) -> Answer:
         except psycopg.Error as error:
             failed = lost(declared, error)
             findings.append(could_not_run(Check.OBJECT_IS_FOUND, target, "every database", failed))
-    for name in names:
-        findings.extend(_judge_places(phase, sessions, name, places[name]))
+    to_come = pending_migrations(phase, sessions)
+    for name, kind in names.items():
+        deployed = ("relation" if kind == "table" else kind, name) in to_come.deployed
+        findings.extend(_judge_places(phase, sessions, name, places[name], deployed=deployed))
     matrix = tuple(
         Sought(
             kind=kind,
@@ -153,20 +156,22 @@ def find_objects(phase: Phase, sessions: Sessions) -> Answer:
     return Answer(findings=judged, facts=Matrix(matrix=matrix), rows=by_database(matrix, own))
 
 
-def _judge_places(phase: Phase, sessions: Sessions, name: str, places: dict[str, Sight]) -> Iterator[Finding]:
+def _judge_places(
+    phase: Phase, sessions: Sessions, name: str, places: dict[str, Sight], *, deployed: bool
+) -> Iterator[Finding]:
     found = [place for place, sight in places.items() if sight.state in (State.THERE, State.OTHERWISE)]
     hint = f"It was found in: {', '.join(found) or 'no database that was searched'}. Is this target the right one?"
     for target_name, target in phase.targets.items():
         try:
             place = f"{sessions.identity(target_name).server} {target.database}"
-            pending = shows_baseline(phase, sessions, target_name)
+            maker = _maker(phase, sessions, target_name, deployed=deployed)
         except ConnectionFailed as error:
             yield could_not_run(Check.OBJECT_IS_FOUND, target_name, name, error)
             continue
         state, have = places.get(place, not_searched("the database is not on this server"))
         if state is State.NOT_SEARCHED:
             verdict = Verdict.ERROR
-        elif state is State.THERE or (state is State.ABSENT and pending):
+        elif state is State.THERE or (state is State.ABSENT and maker):
             verdict = Verdict.PASS
         else:
             verdict = Verdict.FAIL
@@ -175,10 +180,18 @@ def _judge_places(phase: Phase, sessions: Sessions, name: str, places: dict[str,
             target=target_name,
             object=name,
             have=have,
-            want="there, or absent: baseline_migration creates it" if pending else "there",
+            want=f"there, or absent: {maker} creates it" if maker else "there",
             verdict=verdict,
             hint="" if verdict is Verdict.PASS else hint,
         )
+
+
+def _maker(phase: Phase, sessions: Sessions, name: str, *, deployed: bool) -> str:
+    """Return the step that may make an object in a target, empty for none; `deployed`: a pending migration does."""
+    if shows_baseline(phase, sessions, name):
+        return "baseline_migration"
+    prisma = phase.prisma
+    return "prisma_resolve" if prisma and deployed and shows(phase, sessions, name, prisma.target) else ""
 
 
 @read_again
@@ -186,11 +199,13 @@ def schema(phase: Phase, sessions: Sessions) -> Answer:
     """Compare each target's catalogue and row counts with the phase, before anything is done.
 
     Objects that baseline_migration creates may be absent or equal where it creates them, never different; columns
-    and labels that it adds may be missing, and the rows of tables that it fills are counted after it.
+    and labels that it adds may be missing, and the rows of tables that it fills are counted after it. What migrations
+    that are not recorded make may be absent where Prisma writes.
     Facts: per target, what inspection.describe returns.
     """
     filled, added = filled_and_added(phase)
     own = own_objects(phase)
+    to_come = pending_migrations(phase, sessions)
     findings: list[Finding] = []
     facts: dict[str, Held] = {}
     for name, target in phase.targets.items():
@@ -200,7 +215,10 @@ def schema(phase: Phase, sessions: Sessions) -> Answer:
             found, facts[name] = inspect(
                 phase, sessions, name, target, created_by=created_by, adds=adds, own=own
             )
-            findings.extend(Pending(filled=filled).later(found) if created_by else found)
+            pending = Pending(filled=filled) if created_by else NOTHING_PENDING
+            if phase.prisma and shows(phase, sessions, name, phase.prisma.target):
+                pending = replace(to_come, filled=to_come.filled | pending.filled)
+            findings.extend(pending.later(found))
         except RunbookError as error:
             findings.append(could_not_run(Check.HAS_TABLE, name, "every object", error))
     judged = (*findings, *nothing_declared(phase, objects_asked(phase)))

@@ -107,6 +107,12 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(begins, ends, strict=True))
 
 
+_NOT_DONE = {
+    True: "prisma migrate resolve --rolled-back, then prisma migrate deploy",
+    False: "prisma migrate deploy",
+}
+
+
 def _why_refused(each: Settled) -> str:
     if each.hindered:
         return (
@@ -115,8 +121,8 @@ def _why_refused(each: Settled) -> str:
         )
     if each.whole is Stands.NOTHING:
         return (
-            "Nothing tells whether any of it was done. See what it changed, then settle it by hand: "
-            "prisma migrate resolve --applied or --rolled-back."
+            "Nothing tells whether any of it was done. See for yourself. If it was: prisma migrate resolve --applied "
+            f"{each.migration}; if it was not: {_NOT_DONE[each.recorded == 'failed']}. Then plan again."
         )
     return "Nothing is run. Let the baseline make what is missing, or finish or undo it by hand; then plan again."
 

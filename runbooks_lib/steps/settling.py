@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from runbooks_lib.checks import Check
-from runbooks_lib.errors import RunbookError
+from runbooks_lib.errors import PreconditionFailed, RunbookError
 from runbooks_lib.facts.writing import DeployRehearsed, Plan, SettledMigration
 from runbooks_lib.findings import Finding, Verdict, could_not_run
 from runbooks_lib.phase import Phase
@@ -76,7 +76,8 @@ def settle_all(
         said = prisma.status(state=looked.state.digest)
         findings = (
             *judge_history(phase, looked.state, prisma.project.migrations),
-            *judge_writable(phase, sessions, prisma, looked),
+            *judge_version(target, prisma, to_be_done(proved.settlement)),
+            *judge_writable(phase, sessions, looked),
             judge_answer(target, said),
             *judge_agreement(target, prisma, looked.state, said),
             *judge_settlement(phase, proved),
@@ -148,8 +149,17 @@ def _in_short(target: str, proved: Proved) -> Finding:
     )
 
 
-def judge_writable(phase: Phase, sessions: Sessions, prisma: Prisma, looked: Looked) -> Iterator[Finding]:
-    """Judge whether this Prisma can write, and whether the target's role may write its table."""
+def judge_version(target: str, prisma: Prisma, to_be_written: Mapping[str, str]) -> Iterator[Finding]:
+    """Judge whether this project's Prisma can do what is to be done; nothing where nothing is."""
+    if to_be_written and not prisma.can_write:
+        refused = PreconditionFailed(
+            prisma.writing_refused, "Use a branch of the project that has Prisma 6 or 7."
+        )
+        yield could_not_run(Check.MIGRATION_IS_SETTLED, target, "prisma", refused)
+
+
+def judge_writable(phase: Phase, sessions: Sessions, looked: Looked) -> Iterator[Finding]:
+    """Judge whether the target's role may write Prisma's table."""
     target, state = section(phase).target, looked.state
     if state.rows is None:
         return

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from runbooks_lib.errors import PreconditionFailed
+from runbooks_lib.findings import Verdict
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.prisma.history import read_folder
 from runbooks_lib.prisma.project import read_project
 from runbooks_lib.prisma.state import State, look
+from runbooks_lib.steps.settling import judge_version
 
 from .conftest import BOTH, PHASE, Place
 
@@ -234,6 +236,15 @@ def test_prisma_8_is_read_and_nothing_is_written(place: Place) -> None:
             write()
     assert prisma.ran == ["migrate status"]
     assert place.rows(NAME) == []
+
+
+def test_a_plan_for_prisma_8_is_red_where_something_is_to_be_written(place: Place) -> None:
+    assert list(judge_version("leader", place.prisma(), {NAME: "prisma migrate deploy"})) == []
+    fake_8(place)
+    (refused,) = judge_version("leader", place.prisma(), {NAME: "prisma migrate deploy"})
+    assert (refused.check, refused.verdict) == ("migration_is_settled", Verdict.ERROR)
+    assert "Prisma 8.1.0" in refused.have
+    assert list(judge_version("leader", place.prisma(), {})) == []
 
 
 def test_prisma_6_and_7_can_write(place: Place) -> None:

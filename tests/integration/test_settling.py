@@ -10,9 +10,9 @@ import pytest
 from runbooks_lib.facts.databases import Dumps
 from runbooks_lib.facts.writing import KeptPlan, Plan
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict
-from runbooks_lib.phase import AcceptedMigration, Backup, Baseline, Phase, Prisma, Schema
+from runbooks_lib.phase import AcceptedMigration, Backup, Baseline, Phase, Prisma, Schema, Table
 from runbooks_lib.postgres.session.connect import Sessions
-from runbooks_lib.steps import backup, baseline_migration, prisma_resolve
+from runbooks_lib.steps import backup, baseline_migration, preflight, prisma_resolve
 
 from .conftest import PHASE, Place
 
@@ -174,6 +174,26 @@ def test_what_was_never_run_is_rehearsed_in_a_copy_and_deployed(shop: Shop) -> N
         )
 
 
+def test_preflight_expects_what_a_pending_migration_makes_and_nothing_less(shop: Shop) -> None:
+    shop.has(MAKE, ROWS)
+    shop.place.record(A)
+    tables = tuple(
+        Table(name=f"public.{name}", owner="kb_backend", columns=None, primary_key=None)
+        for name in ("orders", "items", "others")
+    )
+    phase = replace(shop.phase, tables=tables, enums=(), indexes=())
+    with Sessions(phase.targets, application_name="runbooks test", run="r") as sessions:
+        found, held = preflight.find_objects(phase, sessions), preflight.schema(phase, sessions)
+        assert set(closing(found)) == {("object_is_found", "public.others")}
+        assert set(closing(held)) == {("has_table", "public.others")}
+        skipped = {f.object for f in held.findings if f.check == "has_table" and f.verdict is Verdict.SKIP}
+        assert skipped == {"public.items"}
+        shop.place.record(B)  # it says that it was run: then nothing may be missing
+        found, held = preflight.find_objects(phase, sessions), preflight.schema(phase, sessions)
+        assert ("object_is_found", "public.items") in closing(found)
+        assert ("has_table", "public.items") in closing(held)
+
+
 def test_a_deploy_that_would_fail_is_red_before_anything_is_written(shop: Shop) -> None:
     shop.has(MAKE, ROWS)
     shop.place.record(A)
@@ -269,6 +289,26 @@ def test_rows_that_a_recorded_migration_would_still_change_are_open(shop: Shop) 
     (done,) = (f for f in answer.findings if f.check == "data_statement_is_done")
     assert (done.object, done.verdict) == (f"{B}/migration.sql:3", Verdict.OPEN)
     assert "2 rows" in done.have
+
+
+def test_rows_that_nobody_can_judge_are_recorded_only_where_something_speaks_for_them(shop: Shop) -> None:
+    shop.has(MAKE, MORE)
+    shop.place.record(A)
+    block = "DO $$ BEGIN UPDATE orders SET total = total + 1; END $$;"
+    shop.place.migrate(C, block, run=False, record=False)
+    plan = shop.plan()
+    refused = closing(plan)["migration_is_settled", C]
+    assert "Nothing tells whether any of it was done" in refused.hint
+    assert f"prisma migrate resolve --applied {C}" in refused.hint
+    assert (would(plan.facts)[C], plan.facts.confirmation) == ("refused", "")
+    shop.place.migrate(
+        "4_last", "CREATE TABLE last (id int);", record=False
+    )  # it was run, and so was what is before it
+    plan = shop.plan()
+    assert closing(plan) == {}
+    assert would(plan.facts)[C] == "prisma migrate resolve --applied"
+    block_is = [f.verdict for f in plan.findings if f.object == f"{C}/migration.sql:1"]
+    assert block_is == [Verdict.OPEN]
 
 
 def test_two_phases_are_no_deadlock_and_a_deploy_of_one_is_refused(shop: Shop) -> None:

@@ -382,7 +382,9 @@ def test_rows_that_are_inserted_already_are_a_part() -> None:
         ([Done.NONE, Done.NOT_JUDGED], Action.DEPLOY),
         ([Done.ALL, Done.NONE], Action.REFUSE),
         ([Done.PART], Action.REFUSE),
-        ([Done.NOT_JUDGED], Action.RESOLVE_APPLIED),
+        ([Done.NOTHING], Action.RESOLVE_APPLIED),
+        ([Done.NOT_JUDGED], Action.REFUSE),
+        ([Done.NOTHING, Done.NOT_JUDGED], Action.REFUSE),
     ],
 )
 def test_a_migration_of_rows_alone(dones: list[Done], action: Action) -> None:
@@ -390,14 +392,21 @@ def test_a_migration_of_rows_alone(dones: list[Done], action: Action) -> None:
     assert of(settled(rows, MAKES_T, "a", data={"b": tuple(map(judged, dones))}), "b").action is action
 
 
-def test_what_nothing_tells_is_as_the_ones_before_it() -> None:
+def test_what_says_nothing_itself_is_told_by_its_neighbours_or_not_at_all() -> None:
     rows: Migrations = {"a": [MAKES_T], "b": [{INDEX: index()}], "c": [{}]}
     unknown = {"c": (judged(Done.NOT_JUDGED),)}
+    made = {**MAKES_T, INDEX: index()}
     assert actions(settled(rows, MAKES_T, "a", data=unknown))["c"] is Action.DEPLOY
-    assert (
-        actions(settled(rows, {**MAKES_T, INDEX: index()}, "a", data=unknown))["c"] is Action.RESOLVE_APPLIED
+    assert actions(settled(rows, made, "a", data=unknown))["c"] is Action.REFUSE, (
+        "the last one, and nothing speaks"
     )
-    assert actions(settled(rows, MAKES_T, "ab", failed="c", data=unknown))["c"] is Action.REFUSE
+    assert actions(settled(rows, made, "ab", failed="c", data=unknown))["c"] is Action.REFUSE
+    before: Migrations = {"a": [MAKES_T], "c": [{}], "b": [{INDEX: index()}]}
+    assert actions(settled(before, made, "a", data=unknown))["c"] is Action.RESOLVE_APPLIED, (
+        "b was run after it"
+    )
+    assert actions(settled(before, made, "ab", data=unknown))["c"] is Action.RESOLVE_APPLIED
+    assert actions(settled(before, MAKES_T, "a", data=unknown))["c"] is Action.REFUSE, "b is still to be run"
 
 
 # --- some are named, others not ------------------------------------------------------------------------------------
