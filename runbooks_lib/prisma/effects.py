@@ -17,6 +17,7 @@ from runbooks_lib.prisma.timeline import START, Stands, Timeline
 
 _TAKES_AWAY = re.compile(r"\b(?:drop|rename|set\s+schema|revoke|reset)\b")
 _REVOKES = re.compile(r"\brevoke\b")
+AT_ONCE = 8  # migrations that are looked at in one replay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +96,7 @@ class Effects:
         self._offsets = list(accumulate(lengths, initial=0))[:-1]
         self._numbers = {ran.name: number for number, ran in enumerate(replayed.scripts)}
         self._as_whole: set[str] = set()  # scripts of which no statement can be told
+        self.proven: frozenset[str] = frozenset()  # of `todo`, what was run for sure and has no history here
         self.timelines: dict[Part, Timeline] = {}
         self._by_key: dict[Key, list[Part]] = {}
         self._by_script: dict[str, list[Effect]] = {name: [] for name in self._numbers}
@@ -164,14 +166,49 @@ class Effects:
         return None if name in self._as_whole else position - self._offsets[self._numbers[name]]
 
     def _read(self, todo: Sequence[str]) -> None:
-        self._replayed.look_into(todo)
-        keys = {key for name in todo for key in self._changed_by(name)} | self._differing() | self._gone()
-        for key, steps in (self._replayed.history(keys) if keys else {}).items():
-            self._add(key, steps)
+        differing = self._differing() | self._gone()
+        if not differing:
+            self.proven = frozenset(self._proven(todo))
+        rest = [name for name in todo if name not in self.proven]
+        self._replayed.look_into(rest)
+        keys = {key for name in rest for key in self._changed_by(name)} | differing
+        if rest and keys:
+            self._build(self._replayed.history(keys, since=rest[0]))
+        told = all(line.places for line in self.timelines.values()) and not keys - self._by_key.keys()
+        if not told:  # something is as none of these has left it: who did?
+            self._build(self._replayed.history(keys))
         for part, line in self.timelines.items():
             for position in line.positions[1:]:
                 effect = Effect(part=part, position=position, statement=self._statement_at(position))
                 self._by_script[self._script_at(position)].append(effect)
+
+    def _proven(self, todo: Sequence[str]) -> Iterator[str]:
+        """Yield the migrations that were run for sure, where the database is as at the end: up to the last that shows.
+
+        One shows when it leaves something that was not so before it, nor before the first of them.
+        """
+        for end in range(len(todo), 0, -AT_ONCE):
+            names = todo[max(end - AT_ONCE, 0) : end]
+            self._replayed.look_at([todo[0], *names])
+            first = self._parts(self._replayed.before(todo[0]))
+            for at in range(len(names) - 1, -1, -1):
+                if self._shows(names[at], first):
+                    yield from todo[: todo.index(names[at]) + 1]
+                    return
+
+    def _shows(self, name: str, first: Parts) -> bool:
+        found = self._replayed.changes(name)
+        before = self._parts({each.key: each.before for each in found if each.before is not None})
+        after = self._parts({each.key: each.after for each in found if each.after is not None})
+        return any(
+            value == self._live.get(part) and value not in (before.get(part), first.get(part))
+            for part, value in after.items()
+        )
+
+    def _build(self, histories: Mapping[Key, Sequence[Step]]) -> None:
+        self.timelines, self._by_key, self._as_whole = {}, {}, set()
+        for key, steps in histories.items():
+            self._add(key, steps)
 
     def _changed_by(self, name: str) -> set[Key]:
         inside = self._replayed.statements(name)

@@ -13,13 +13,14 @@ from itertools import compress
 
 from runbooks_lib.postgres.catalog.catalog import Key, Value
 from runbooks_lib.postgres.rows.done import Done, Judged
-from runbooks_lib.postgres.scratch.replayed import Ran, Replayed
+from runbooks_lib.postgres.scratch.replayed import Ran, Replayed, StatementRan
 from runbooks_lib.prisma.effects import Effect, Effects, ObjectState
 from runbooks_lib.prisma.extras import extras
 from runbooks_lib.prisma.state import State
 from runbooks_lib.prisma.timeline import Stands, together
 
 INSERTS = ("InsertStmt", "CopyStmt")
+SHOWS_NOTHING = ("SelectStmt", "TransactionStmt", "VariableSetStmt")
 
 
 class Action(StrEnum):
@@ -152,7 +153,7 @@ def _narrow(effects: Effects, names: Sequence[str], todo: Sequence[str]) -> None
     `names` are all, in their order; those that are not in `todo` are recorded as applied. What says nothing by itself
     is told by the rest of its migration; where all of it says nothing, by whether one after it was run.
     """
-    unrecorded = set(todo)
+    unrecorded = set(todo) - effects.proven
     run = [name not in unrecorded for name in names]
     for name in compress(names, run):
         effects.was_run(name)
@@ -176,6 +177,8 @@ def _settled(state: State, effects: Effects, ran: Ran, data: tuple[Judged, ...])
     recorded = state.recorded(ran.name)
     statements = tuple(_statements(effects, ran))
     stands = together(each.stands for each in statements)
+    if ran.name in effects.proven:
+        stands = Stands.ALL if any(map(_shows, ran.statements)) else Stands.NOTHING
     if recorded == "applied":  # only what differs has a history here
         statements = tuple(each for each in statements if each.stands is not Stands.ALL)
         stands = Stands.ALL if not statements else stands
@@ -190,6 +193,11 @@ def _settled(state: State, effects: Effects, ran: Ran, data: tuple[Judged, ...])
         of=len(ran.statements),
         data=data,
     )
+
+
+def _shows(statement: StatementRan) -> bool:
+    """Return whether a statement leaves what a catalogue shows, as far as its kind tells."""
+    return statement.unjudged is None and statement.tag not in SHOWS_NOTHING
 
 
 def _statements(effects: Effects, ran: Ran) -> Iterator[StatementStands]:

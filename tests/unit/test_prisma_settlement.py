@@ -38,9 +38,10 @@ MAKES_T: Described = {T: TABLE, COLUMNS: (column("id"),)}
 def replayed(migrations: Migrations, start: Described | None = None) -> Replayed:
     """A replay as it would come out of a scratch server: each statement with what it changes."""
     began = dict(start or {})
-    now, scripts, inside = dict(began), [], {}
+    now, scripts, inside, stood = dict(began), [], {}, {}
     for number, (name, statements) in enumerate(migrations.items()):
         found = []
+        stood[number] = {key: value for key, value in now.items() if value is not None}
         for changed in statements:
             found.append(tuple(Change(key=k, before=now.get(k), after=v) for k, v in changed.items()))
             now |= changed
@@ -50,7 +51,7 @@ def replayed(migrations: Migrations, start: Described | None = None) -> Replayed
             for s in statements
         ]
         ran = tuple(
-            StatementRan(line=n + 1, words=w, tag="CreateStmt", text=t)
+            StatementRan(line=n + 1, words=w, tag="CreateStmt" if t else "SelectStmt", text=t)
             for n, (w, t) in enumerate(zip(words, texts, strict=True))
         )
         scripts.append(Ran(name=name, statements=ran))
@@ -66,6 +67,7 @@ def replayed(migrations: Migrations, start: Described | None = None) -> Replayed
         keep=_kept,
     )
     made.inside |= inside
+    made.stood |= stood
     return made
 
 
@@ -407,6 +409,42 @@ def test_what_says_nothing_itself_is_told_by_its_neighbours_or_not_at_all() -> N
     )
     assert actions(settled(before, made, "ab", data=unknown))["c"] is Action.RESOLVE_APPLIED
     assert actions(settled(before, MAKES_T, "a", data=unknown))["c"] is Action.REFUSE, "b is still to be run"
+
+
+# --- no more is run again than has to be ---------------------------------------------------------------------------
+
+L, M = ("index", "public.l"), ("index", "public.m")
+FIVE: Migrations = {**AB, "c": [{L: index()}], "d": [{}], "e": [{M: index()}]}
+ALL_OF_FIVE = {**ALL_OF_AB, L: index(), M: index()}
+
+
+def known_inside(*numbers: int) -> Replayed:
+    made = replayed(FIVE)
+    made.inside = {number: made.inside[number] for number in numbers}
+    return made
+
+
+def test_a_database_as_at_the_end_is_settled_without_a_look_into_any_script() -> None:
+    found = settle(state(FIVE, []), known_inside(), ALL_OF_FIVE, which=None, data={})
+    assert set(actions(found).values()) == {Action.RESOLVE_APPLIED}
+    assert [each.stands for each in found.migrations] == [Stands.ALL] * 3 + [Stands.NOTHING, Stands.ALL]
+
+
+def test_what_is_to_be_deployed_needs_a_look_into_what_is_not_recorded() -> None:
+    rows = [row("a"), row("b")]
+    found = settle(state(FIVE, rows), known_inside(2, 3, 4), ALL_OF_AB, which=None, data={})
+    assert actions(found) == {
+        **dict.fromkeys("ab", Action.NOTHING),
+        **dict.fromkeys("cde", Action.DEPLOY),
+    }
+    assert wrong(found) == []
+
+
+def test_what_no_migration_of_these_has_left_so_is_looked_for_in_all_scripts() -> None:
+    rows, live = [row("a"), row("b")], {**MAKES_T, COLUMNS: (column("id", "int"),)}
+    with pytest.raises(AssertionError, match="knows all"):
+        settle(state(FIVE, rows), known_inside(2, 3, 4), live, which=None, data={})
+    assert wrong(settle(state(FIVE, rows), replayed(FIVE), live, which=None, data={})) != []
 
 
 # --- some are named, others not ------------------------------------------------------------------------------------

@@ -148,21 +148,24 @@ class Replayed:
                 )
         self.keep(self)
 
-    def history(self, keys: Iterable[Key]) -> Mapping[Key, tuple[Step, ...]]:
-        """Return what each of these objects was, from the start on, with the statement that made it so."""
-        self.look_into([ran.name for ran in self.scripts])
-        wanted = set(keys)
-        steps = {
-            key: [Step(script=None, statement=None, value=self.start.get(key))] for key in sorted(wanted)
-        }
-        for ran, statement, found in self._in_order():
+    def history(self, keys: Iterable[Key], *, since: str | None = None) -> Mapping[Key, tuple[Step, ...]]:
+        """Return what each of these objects was, with the statement that made it so.
+
+        From the start on, or from before one script: that is what its first step says then, and only the scripts from
+        this one on are looked into.
+        """
+        first = 0 if since is None else self._number(since)
+        self.look_into([ran.name for ran in self.scripts[first:]])
+        before, wanted = self._stood([first])[0], set(keys)
+        steps = {key: [Step(script=None, statement=None, value=before.get(key))] for key in sorted(wanted)}
+        for ran, statement, found in self._in_order(first):
             for change in found:
                 if change.key in wanted:
                     steps[change.key].append(Step(script=ran.name, statement=statement, value=change.after))
         return {key: tuple(found) for key, found in steps.items()}
 
-    def _in_order(self) -> Iterator[tuple[Ran, int | None, tuple[Change, ...]]]:
-        for number, ran in enumerate(self.scripts):
+    def _in_order(self, first: int) -> Iterator[tuple[Ran, int | None, tuple[Change, ...]]]:
+        for number, ran in enumerate(self.scripts[first:], first):
             inside = self.inside[number]
             yield from ((ran, at, found) for at, found in enumerate(inside))
             if not inside:
