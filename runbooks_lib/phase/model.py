@@ -229,14 +229,6 @@ class Prisma:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Migration:
-    """One migration to be settled, and its target."""
-
-    name: str
-    target: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """An HTTP service: the environment variable that holds its base URL, and its Deployment.
 
@@ -335,13 +327,6 @@ class Phase:
         """Return the target whose database is named in the confirmation: the baseline's, else Prisma's."""
         section = self.baseline or self.prisma
         return section.target if section else None
-
-    @property
-    def migration(self) -> Migration:
-        """Return the migration of a phase that settles one by name. Goes as soon as all are settled."""
-        assert self.prisma is not None
-        assert self.prisma.settle is not None
-        return Migration(name=self.prisma.settle[0], target=self.prisma.target)
 
     def ignored(self, kind: str, name: str) -> Ignored | None:
         """Return the entry that lets an object be there which nobody declared; None when there is none."""

@@ -213,7 +213,7 @@ def test_a_hostile_plan_is_inert_and_what_fails_stays_failed(
     shutil.copytree(PHASE.folder, phase)
     project = canaries.home / "project"
     shutil.copytree(taken.env()["RUNBOOKS_PRISMA_PROJECT"], project, symlinks=True)
-    (migration,) = project.glob(f"prisma/migrations/{PHASE.migration.name}/migration.sql")
+    (migration,) = project.glob(f"prisma/migrations/{PHASE.prisma.settle[0]}/migration.sql")
     script = {"baseline": phase / PHASE.baseline.file, "migration": migration}[door]
     meta = f"x\n\\! {canaries.touch}\n\\copy pg_class to program '{canaries.touch}'\n"
     with script.open("a") as stream:

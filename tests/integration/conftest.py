@@ -52,7 +52,7 @@ class Place:
     database: str
     project: Path
     service: str = "keybuzz_leader"
-    migration: str = PHASE.migration.name
+    migration: str = PHASE.prisma.settle[0]
     ignored: tuple[Ignored, ...] = ()
     declared: bool = True  # False: the phase declares no object, so that only the migrations are judged
     wrong: dict[str, Any] = field(default_factory=dict)  # what of the address is wrong

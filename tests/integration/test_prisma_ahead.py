@@ -140,7 +140,7 @@ def test_a_state_differs_by_its_history_and_its_files(lab: object) -> None:
     from runbooks_lib.prisma.state import look
 
     phase = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
-    with Sessions(phase.targets) as sessions, sessions.snapshot(phase.migration.target) as conn:
+    with Sessions(phase.targets) as sessions, sessions.snapshot(phase.prisma.target) as conn:
         state = look(conn, find_project())
     assert state.rows
     edited = replace(state.files[0], script="SELECT 1;")

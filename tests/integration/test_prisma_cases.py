@@ -22,7 +22,7 @@ from runbooks_lib.prisma.project import NEWEST
 from .conftest import PHASE, Place
 
 FIRST = "20251210093000_init_amazon_inbound"
-NAME = PHASE.migration.name
+NAME = PHASE.prisma.settle[0]
 ELSEWHERE = "20260101000000_elsewhere"
 UP_TO_DATE = "Database schema is up to date!"
 

@@ -24,7 +24,7 @@ from runbooks_lib.steps.prisma_findings import judge_lock
 
 from .conftest import PHASE, Place, name_the_engine
 
-NAME = PHASE.migration.name
+NAME = PHASE.prisma.settle[0]
 CONFIG = """
 import fs from "node:fs"
 const own = "{canary}"
@@ -247,7 +247,7 @@ def test_what_stands_under_the_name_of_the_history(
     place: Place, statements: list[str], kind: str, inherits: bool
 ) -> None:
     place.execute(*statements, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO PUBLIC")
-    with Sessions(place.phase.targets) as sessions, sessions.snapshot(PHASE.migration.target) as conn:
+    with Sessions(place.phase.targets) as sessions, sessions.snapshot(PHASE.prisma.target) as conn:
         assert read_tables(conn) == (HistoryTable(schema="public", kind=kind, inherits=inherits),)
     findings = place.ask("history", place.prisma()).findings
     if kind in ("view", "foreign table"):  # not read at all: its rows come from elsewhere
@@ -274,7 +274,7 @@ PENDING = "Following migration have not yet been applied:\n{}"
     ],
 )
 def test_what_prisma_counts_and_names_is_what_we_read(place: Place, output: str, differ: list[str]) -> None:
-    with Sessions(place.phase.targets) as sessions, sessions.snapshot(PHASE.migration.target) as conn:
+    with Sessions(place.phase.targets) as sessions, sessions.snapshot(PHASE.prisma.target) as conn:
         state = look(conn, place.project)
     said = CliResult(command="prisma migrate status", exit_code=1, output=output, code=None, duration_s=1)
     found = judge_agreement("leader", place.prisma(), state, said)

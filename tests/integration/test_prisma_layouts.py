@@ -19,7 +19,7 @@ from runbooks_lib.steps.settling import judge_version
 
 from .conftest import BOTH, PHASE, Place
 
-NAME = PHASE.migration.name
+NAME = PHASE.prisma.settle[0]
 DIRECT = """datasource db {
   provider  = "postgresql"
   url       = "postgresql://pooler@127.0.0.1:1/pooled?pgbouncer=true"
@@ -145,7 +145,7 @@ def test_it_is_read_and_deployed(
 
 
 def state_of(place: Place) -> State:
-    with Sessions(place.phase.targets) as sessions, sessions.snapshot(PHASE.migration.target) as conn:
+    with Sessions(place.phase.targets) as sessions, sessions.snapshot(PHASE.prisma.target) as conn:
         return look(conn, place.project)
 
 

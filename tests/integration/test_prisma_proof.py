@@ -21,7 +21,7 @@ from runbooks_lib.prisma.lock import MIGRATION_LOCK
 from .conftest import PHASE, QUESTIONS, CountedPrisma, Place
 
 FIRST = "20251210093000_init_amazon_inbound"
-NAME = PHASE.migration.name
+NAME = PHASE.prisma.settle[0]
 THIRD = "20260101000000_third"
 RECORDED = "migration_is_recorded"
 STAND, BEYOND = "migration_objects_stand", "nothing_is_beyond_the_migrations"

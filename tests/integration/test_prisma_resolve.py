@@ -28,7 +28,7 @@ from .conftest import confirmed
 
 PHASE = load_phase(str(Path(__file__).parents[1] / "phases" / "PH15-AMAZON-DB-FOUNDATION-01"))
 FIRST = "20251210093000_init_amazon_inbound"
-NAME = PHASE.migration.name
+NAME = PHASE.prisma.settle[0]
 QUESTIONS = ("history", "status", "resolve", "confirm")
 OPTIONS: dict[str, dict[str, Any]] = {"resolve": {"apply": True}, "confirm": {"apply": True}}
 

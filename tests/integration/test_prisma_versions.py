@@ -6,7 +6,7 @@ from runbooks_lib.findings import Verdict
 
 from .conftest import BOTH, PHASE, Place
 
-NAME = PHASE.migration.name
+NAME = PHASE.prisma.settle[0]
 FIRST = "20251210093000_init_amazon_inbound"
 VERSIONS = {6: "6.19.3", 7: "7.10.0"}
 UP_TO_DATE = "Database schema is up to date!"

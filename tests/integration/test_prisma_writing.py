@@ -22,7 +22,7 @@ from runbooks_lib.prisma.lock import MIGRATION_LOCK
 from .conftest import PHASE, Place, name_the_engine
 from .test_prisma import ODD_PASSWORD, command_lines
 
-NAME = PHASE.migration.name
+NAME = PHASE.prisma.settle[0]
 FIRST = "20251210093000_init_amazon_inbound"
 HISTORY = "SELECT migration_name, finished_at IS NOT NULL, rolled_back_at IS NOT NULL FROM _prisma_migrations"
 

@@ -75,7 +75,7 @@ def test_in_a_plan_what_was_not_made_is_skipped_and_never_passed() -> None:
         assert {f.verdict for f in rest} == {Verdict.PASS}
         assert {f.object for f in rest} >= OBJECTS
     assert {row["legacy"] for row in answer.rows if row["object"] in OBJECTS} == {report.PLAN_ONLY}
-    (row,) = (row for row in answer.rows if row["object"] == PHASE.migration.name)
+    (row,) = (row for row in answer.rows if row["object"] == PHASE.prisma.settle[0])
     assert row["leader"] == report.PLAN_ONLY
     assert of(answer, "standby_has_replayed", "replica")[0].verdict is Verdict.PASS
     assert answer.facts.lag["replica"].samples[-1].lag_bytes == 0
@@ -89,7 +89,7 @@ def test_a_run_that_says_it_applied_and_did_not_fails() -> None:
     closing = bad(look())
     assert {object for _, target, object, _ in closing if target == "legacy"} == OBJECTS
     for target in ("leader", "replica"):
-        assert ("migration_is_recorded", target, PHASE.migration.name, "FAIL") in closing
+        assert ("migration_is_recorded", target, PHASE.prisma.settle[0], "FAIL") in closing
 
 
 @pytest.mark.usefixtures("lab")
@@ -125,7 +125,7 @@ def applied(fresh_lab: Lab) -> Lab:
         admin.execute(
             "INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at)"
             " VALUES (gen_random_uuid(), 'x', %s, now())",
-            (PHASE.migration.name,),
+            (PHASE.prisma.settle[0],),
         )
     return fresh_lab
 
@@ -185,11 +185,11 @@ def test_after_the_phase_everything_is_there_and_what_breaks_is_named(
     assert ("table_owner_is", "legacy", "public.MarketplaceConnection", "FAIL") in bad(look())
 
     backend(applied, "DELETE FROM _prisma_migrations WHERE checksum = 'x'")
-    assert {("migration_is_recorded", t, PHASE.migration.name, "FAIL") for t in both} <= bad(look())
+    assert {("migration_is_recorded", t, PHASE.prisma.settle[0], "FAIL") for t in both} <= bad(look())
     backend(applied, "REVOKE SELECT ON _prisma_migrations FROM keybuzz_operator")
     assert {("migration_is_recorded", t, "migrations", "ERROR") for t in both} <= bad(look())
     backend(applied, "DROP TABLE _prisma_migrations")
-    assert {("migration_is_recorded", t, PHASE.migration.name, "FAIL") for t in both} <= bad(look())
+    assert {("migration_is_recorded", t, PHASE.prisma.settle[0], "FAIL") for t in both} <= bad(look())
 
     monkeypatch.setattr(replication, "REPLAY_TIMEOUT_S", 0.2)
     with psycopg.connect(

@@ -148,7 +148,7 @@ def parcels(fresh_lab: Lab, tmp_path: Path) -> Path:
     project = Path(fresh_lab.env()["RUNBOOKS_PRISMA_PROJECT"])
     (project / "prisma" / "migrations" / MIGRATION).mkdir()
     (project / "prisma" / "migrations" / MIGRATION / "migration.sql").write_text(MAKES)
-    (before,) = (file for file in read_folder(project) if file.name == SHIPPED.migration.name)
+    (before,) = (file for file in read_folder(project) if file.name == SHIPPED.prisma.settle[0])
     record(fresh_lab, before.name, before.checksum)
     return folder / "phase.toml"
 

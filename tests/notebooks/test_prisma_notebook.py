@@ -17,7 +17,7 @@ PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
 def test_prisma_is_green_and_the_table_is_gone(fresh_lab: Lab, tmp_path: Path) -> None:
     phase = load_phase(PHASE)
     project = Path(fresh_lab.env()["RUNBOOKS_PRISMA_PROJECT"])
-    (script,) = (file for file in read_folder(project) if file.name == phase.migration.name)
+    (script,) = (file for file in read_folder(project) if file.name == phase.prisma.settle[0])
     with fresh_lab.admin("keybuzz_backend") as conn:
         conn.execute(
             "INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at)"

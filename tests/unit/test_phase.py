@@ -739,7 +739,7 @@ def test_ph15_actions(ph15: Phase) -> None:
     assert ph15.backup.data == ()
     assert (ph15.baseline.file, ph15.baseline.target) == ("baseline.sql", "legacy")
     assert ph15.baseline.published_as == "keybuzz-infra/docs/sql/PH15_AMAZON_BASELINE_TABLES.sql"
-    assert (ph15.migration.name, ph15.migration.target) == ("20251220235148_add_oauth_state_table", "leader")
+    assert (ph15.prisma.settle[0], ph15.prisma.target) == ("20251220235148_add_oauth_state_table", "leader")
 
 
 def test_ph15_seed_rows(ph15: Phase) -> None:
