@@ -91,7 +91,8 @@ def in_words(
     """
     ours, theirs = (tuple(value for value in values if value is not None) for values in (have, want))
     if kind == "columns" and there and wanted:
-        return both_in_words(kind, ours, theirs)
+        same = f"{len(ours)} columns"
+        return (same, same) if ours == theirs else both_in_words(kind, ours, theirs)
     return _said(kind, ours, MISSING), _said(kind, theirs, ABSENT)
 
 

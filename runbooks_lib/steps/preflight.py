@@ -48,6 +48,7 @@ from runbooks_lib.steps.standby_reads import read_again
 from runbooks_lib.typed import plain
 
 MIN_FREE_CONNECTIONS = 5
+BASELINE = "baseline_migration"
 DISK_FACTOR = 2  # a dump, and room to restore it
 DISK = "bytes where the runs are kept"
 _IN_WORDS = frozenset({"status", "paused", "apply_delay_ms"})  # of a standby's lag: `receiver` says them
@@ -171,8 +172,10 @@ def _judge_places(
         state, have = places.get(place, not_searched("the database is not on this server"))
         if state is State.NOT_SEARCHED:
             verdict = Verdict.ERROR
-        elif state is State.THERE or (state is State.ABSENT and maker):
+        elif state is State.THERE or (state is State.ABSENT and maker == BASELINE):
             verdict = Verdict.PASS
+        elif state is State.ABSENT and maker:  # the right database that is behind, or another one?
+            verdict = Verdict.OPEN if found else Verdict.PASS
         else:
             verdict = Verdict.FAIL
         yield Finding(
@@ -189,7 +192,7 @@ def _judge_places(
 def _maker(phase: Phase, sessions: Sessions, name: str, *, deployed: bool) -> str:
     """Return the step that may make an object in a target, empty for none; `deployed`: a pending migration does."""
     if shows_baseline(phase, sessions, name):
-        return "baseline_migration"
+        return BASELINE
     prisma = phase.prisma
     return "prisma_resolve" if prisma and deployed and shows(phase, sessions, name, prisma.target) else ""
 
@@ -210,7 +213,7 @@ def schema(phase: Phase, sessions: Sessions) -> Answer:
     facts: dict[str, Held] = {}
     for name, target in phase.targets.items():
         try:
-            created_by = "baseline_migration" if shows_baseline(phase, sessions, name) else None
+            created_by = BASELINE if shows_baseline(phase, sessions, name) else None
             adds = added if created_by else {}
             found, facts[name] = inspect(
                 phase, sessions, name, target, created_by=created_by, adds=adds, own=own

@@ -34,6 +34,7 @@ def measure(pairs: int, sizes: tuple[int, ...]) -> list[Figure]:
         for tables in sizes:
             with psycopg.connect(service="keybuzz_admin", dbname="keybuzz_backend", autocommit=True) as conn:
                 make_tables(conn, range(made, tables))
+                conn.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO keybuzz_operator")
             made = tables
             _ask(phase)  # waits until the replica has replayed
             sent = _noted(lambda: _ask(phase))
@@ -61,7 +62,8 @@ def _ask(phase: Phase) -> None:
             preflight.privileges(phase, sessions),
             preflight.readiness(phase, sessions, folder=Path(tempfile.gettempdir())),
         ]
-    assert not [f for answer in answers for f in answer.findings if f.verdict in CLOSING]
+    closing = [f for answer in answers for f in answer.findings if f.verdict in CLOSING]
+    assert not closing, closing[:3]
 
 
 def _noted(work: Callable[[], None]) -> list[Sent]:

@@ -248,8 +248,12 @@ def test_objects_are_in_another_database(lab: Lab) -> None:
     with database(lab, "finder_empty"):
         phase = targeting(leader={"database": "finder_empty"})
         answer = ask(preflight.find_objects, phase)
-        assert ("object_is_found", "leader", "public.OAuthState") in failed(answer)
         assert {target for _, target, _ in failed(answer)} == {"leader"}
+        pending = [
+            f for f in answer.findings if f.verdict is Verdict.OPEN
+        ]  # a migration that is not recorded makes it
+        assert [(f.target, f.object) for f in pending] == [("leader", "public.OAuthState")]
+        assert "Is this target the right one?" in pending[0].hint
         hint = f"It was found in: 127.0.0.1:{lab.leader.port} keybuzz_backend"
         assert_closed(answer, "have absent, want there", hint)
         assert passes(ask(preflight.find_objects, targeting(legacy={"database": "finder_empty"})))

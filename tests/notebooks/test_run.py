@@ -553,7 +553,7 @@ def test_a_phase_file_with_five_mistakes(lab: Lab, tmp_path: Path) -> None:
         "rows = 2\n": 'rows = "two"\n',
         "[backup]": "[backup]\ncompress = true",
         'labels = ["PENDING", "VALIDATED", "FAILED"]': "labels = []",
-        "lock_timeout_ms": "lock_timeout",
+        "published_as": "publish_as",
     }
     for right, wrong in mistakes.items():
         assert right in text
@@ -566,7 +566,7 @@ def test_a_phase_file_with_five_mistakes(lab: Lab, tmp_path: Path) -> None:
         "tables[0].rows",
         "backup.compress",
         "enums[3].labels",
-        "baseline.lock_timeout",
+        "baseline.publish_as",
     ):
         assert path in done.stderr
     assert not (tmp_path / "runs").exists()
