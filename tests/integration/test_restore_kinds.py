@@ -17,6 +17,7 @@ from runbooks_lib.postgres.catalog.differences import describe
 from runbooks_lib.postgres.dump.clients import choose, find_clients
 from runbooks_lib.postgres.dump.dump_script import makes_table
 from runbooks_lib.postgres.rows.contents import compare_contents, read_contents
+from runbooks_lib.postgres.scratch import from_npm
 from runbooks_lib.postgres.scratch import restore_data as restoring
 from runbooks_lib.postgres.scratch.programs import find_servers
 from runbooks_lib.postgres.scratch.restore import Restored, Restores
@@ -319,8 +320,11 @@ def test_rows_are_restored_where_the_clients_at_hand_can_restore_them(
 
 @pytest.mark.skipif(15 not in MAJORS or 18 not in MAJORS, reason="only the wheel's server is here")
 @pytest.mark.parametrize("needed", [True, False])
-def test_an_extension_that_is_not_installed_here(sources: Sources, tmp_path: Path, needed: bool) -> None:
+def test_an_extension_that_is_not_installed_here(
+    sources: Sources, tmp_path: Path, needed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The wheel has no pgcrypto: what does not need it is judged, a table that needs it is lost."""
+    monkeypatch.setattr(from_npm, "cached", lambda project, room: tmp_path)  # where npm has installed nothing
     default = " DEFAULT crypt('x', 'y')" if needed else ""
     script = f"CREATE EXTENSION pgcrypto; CREATE TABLE t (a text{default}); CREATE INDEX i ON t (a)"
     catalog = sources.make(15, f"lacking_{needed}".lower(), script)

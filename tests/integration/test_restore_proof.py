@@ -317,5 +317,6 @@ def test_an_extension_that_the_scratch_lacks_is_named(tmp_path: Path) -> None:
 
 
 def test_nothing_is_restored_into_an_older_server(tmp_path: Path) -> None:
+    (tmp_path / "dump.sql").write_text("CREATE TABLE public.t (id int);\n", encoding="utf-8")
     with pytest.raises(PreconditionFailed, match="version 99 or newer"):
         restore_schema(tmp_path / "dump.sql", server_major=99, roles=())

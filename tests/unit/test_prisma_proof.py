@@ -104,6 +104,7 @@ def proved(*unjudged: Unjudged, judged: tuple[int, ...] = (), **changes: Any) ->
         server_version="18.6",
         look=lambda _: {},
         look_inside=lambda _: {},
+        keep=lambda _: None,
         **changes,
     )
     data = tuple(
