@@ -6,6 +6,7 @@ The notebooks' cells are run in this process: a kernel for each would take ten t
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from runbooks_lib.archive.notebooks import notebooks_folder
 from runbooks_lib.archive.run import SEALED_BY_RUNNER, Run
 from runbooks_lib.findings import CLOSING, Verdict
-from runbooks_lib.lab.lab import Lab
+from runbooks_lib.lab.lab import Lab, running
 from runbooks_lib.phase import STEPS, Phase, load_phase
 from runbooks_lib.steps.declared import nothing_to_do
 
@@ -60,9 +61,20 @@ LEFT_OUT = (
 )
 
 
+@pytest.fixture(scope="module")
+def own_lab(lab: Lab) -> Iterator[Lab]:
+    """A lab in which phases are applied; the session's, in which nothing is, comes first (see `fresh_lab`)."""
+    with running() as started:
+        yield started
+
+
 @pytest.fixture
-def phase(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Phase:
+def phase(
+    request: pytest.FixtureRequest, own_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Phase:
     """A phase without some sections; the legacy database is a target of one that has a baseline, which fills it."""
+    for name, value in own_lab.env().items():
+        monkeypatch.setenv(name, value)
     left_out = request.param
     targets = TARGETS + ("" if "baseline" in left_out else LEGACY)
     folder = tmp_path / "LEFT-OUT"
