@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,9 @@ def test_a_running_process_has_a_start_and_a_command_line_and_an_ended_one_has_n
     with subprocess.Popen(SLEEP) as process:
         assert started(process.pid) is not None
         assert started(process.pid) == started(process.pid)
+        deadline = time.monotonic() + 10
+        while not command_line(process.pid) and time.monotonic() < deadline:
+            pass  # the kernel has begun the program and not yet written down its arguments
         assert command_line(process.pid) == " ".join(SLEEP)
         assert command_lines()[process.pid] == " ".join(SLEEP)
         process.kill()
