@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ from runbooks_lib.steps.declared import nothing_declared, objects_asked, or_not_
 from runbooks_lib.steps.finder_rows import by_database
 from runbooks_lib.steps.inspection import by_object, inspect
 from runbooks_lib.steps.own_objects import own_objects
-from runbooks_lib.steps.pending import NOTHING_PENDING, Pending, filled_and_added, shows, shows_baseline
-from runbooks_lib.steps.pending_migrations import pending_migrations
+from runbooks_lib.steps.pending import Pending, filled_and_added, shows_baseline
+from runbooks_lib.steps.pending_migrations import ToCome, pending_migrations, to_come_at
 from runbooks_lib.steps.privileges import check_privileges
 from runbooks_lib.steps.readiness import at_least, cannot_see_sessions, check_blockers
 from runbooks_lib.steps.replica_rows import check_rows, judge_replayed
@@ -142,8 +142,8 @@ def find_objects(phase: Phase, sessions: Sessions) -> Answer:
             findings.append(could_not_run(Check.OBJECT_IS_FOUND, target, "every database", failed))
     to_come = pending_migrations(phase, sessions)
     for name, kind in names.items():
-        deployed = ("relation" if kind == "table" else kind, name) in to_come.deployed
-        findings.extend(_judge_places(phase, sessions, name, places[name], deployed=deployed))
+        pending = ToCome(to_come.made & {("relation" if kind == "table" else kind, name)})
+        findings.extend(_judge_places(phase, sessions, name, places[name], pending))
     matrix = tuple(
         Sought(
             kind=kind,
@@ -158,14 +158,14 @@ def find_objects(phase: Phase, sessions: Sessions) -> Answer:
 
 
 def _judge_places(
-    phase: Phase, sessions: Sessions, name: str, places: dict[str, Sight], *, deployed: bool
+    phase: Phase, sessions: Sessions, name: str, places: dict[str, Sight], pending: ToCome
 ) -> Iterator[Finding]:
     found = [place for place, sight in places.items() if sight.state in (State.THERE, State.OTHERWISE)]
     hint = f"It was found in: {', '.join(found) or 'no database that was searched'}. Is this target the right one?"
     for target_name, target in phase.targets.items():
         try:
             place = f"{sessions.identity(target_name).server} {target.database}"
-            maker = _maker(phase, sessions, target_name, deployed=deployed)
+            maker = _maker(phase, sessions, target_name, pending)
         except ConnectionFailed as error:
             yield could_not_run(Check.OBJECT_IS_FOUND, target_name, name, error)
             continue
@@ -189,12 +189,11 @@ def _judge_places(
         )
 
 
-def _maker(phase: Phase, sessions: Sessions, name: str, *, deployed: bool) -> str:
-    """Return the step that may make an object in a target, empty for none; `deployed`: a pending migration does."""
+def _maker(phase: Phase, sessions: Sessions, name: str, pending: ToCome) -> str:
+    """Return the step that may make an object in a target, empty for none; `pending`: a migration is to make it."""
     if shows_baseline(phase, sessions, name):
         return BASELINE
-    prisma = phase.prisma
-    return "prisma_resolve" if prisma and deployed and shows(phase, sessions, name, prisma.target) else ""
+    return "prisma_resolve" if to_come_at(phase, sessions, name, pending).made else ""
 
 
 @read_again
@@ -214,14 +213,13 @@ def schema(phase: Phase, sessions: Sessions) -> Answer:
     for name, target in phase.targets.items():
         try:
             created_by = BASELINE if shows_baseline(phase, sessions, name) else None
-            adds = added if created_by else {}
+            pending = to_come_at(phase, sessions, name, to_come)
+            adds = pending.adds | (added if created_by else {})
             found, facts[name] = inspect(
                 phase, sessions, name, target, created_by=created_by, adds=adds, own=own
             )
-            pending = Pending(filled=filled) if created_by else NOTHING_PENDING
-            if phase.prisma and shows(phase, sessions, name, phase.prisma.target):
-                pending = replace(to_come, filled=to_come.filled | pending.filled)
-            findings.extend(pending.later(found))
+            rows = pending.filled | (filled if created_by else frozenset())
+            findings.extend(Pending(filled=rows, deployed=pending.made).later(found))
         except RunbookError as error:
             findings.append(could_not_run(Check.HAS_TABLE, name, "every object", error))
     judged = (*findings, *nothing_declared(phase, objects_asked(phase)))

@@ -61,13 +61,16 @@ def _check(phase: Phase, sessions: Sessions, name: str) -> Iterator[Finding]:
     with sessions.snapshot(name) as conn:
         theirs = frozenset(dict(read_surroundings(conn).extensions))
         used = frozenset(row["name"] for row in conn.execute(query("extensions_of_tables")).fetchall())
-    made = _made(phase, name)
+    made, unread = _made(phase, name)
+    if unread:
+        yield _finding(name, "migrations", unread, "read: steps 3 and 4 say what is wrong", Verdict.SKIP)
     needed = {**dict.fromkeys(used, "a table of the target uses it"), **made}
     wanted = {**dict.fromkeys(theirs, "the target has it"), **needed}
-    if not wanted:
+    if not wanted and not unread:
         yield _finding(
             name, EXTENSIONS, "the target has none, and no script makes one", "all are here", Verdict.PASS
         )
+    if not wanted:
         return
     major = sessions.identity(name).major
     here = _here(major, needed, theirs)
@@ -83,23 +86,28 @@ def _check(phase: Phase, sessions: Sessions, name: str) -> Iterator[Finding]:
             Verdict.FAIL if extension in needed else Verdict.OPEN,
             f"{how_to_have([extension], major)}{server.no_npm}",
         )
-    if not lacking:
+    if not lacking and not unread:  # nothing passes that was not read whole
         where = dict.fromkeys((here.words, lent.words))
         yield _finding(name, EXTENSIONS, ", ".join(sorted(wanted)), f"in {' and '.join(where)}", Verdict.PASS)
 
 
-def _made(phase: Phase, target: str) -> Mapping[str, str]:
-    """Return the extensions that scripts make for a target, and which script does."""
+def _made(phase: Phase, target: str) -> tuple[Mapping[str, str], str]:
+    """Return the extensions that scripts make for a target, by which script; and why migrations can't be read."""
     scripts: list[tuple[str, str]] = []
+    unread = ""
     if phase.baseline and target == phase.baseline.target:
         scripts.append((phase.baseline.file, read_sql(phase)))
     if phase.prisma and target == phase.prisma.target:
-        scripts += [(file.name, file.script or "") for file in read_folder(find_project())]
-    return {
+        try:
+            scripts += [(file.name, file.script or "") for file in read_folder(find_project())]
+        except RunbookError as error:
+            unread = str(error)
+    made = {
         extension: f"{name} makes it"
         for name, script in reversed(scripts)
         for extension in extensions_made([script])
     }
+    return made, unread
 
 
 def _here(major: int, needed: Collection[str], also: Collection[str]) -> Server:
