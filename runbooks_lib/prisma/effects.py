@@ -17,7 +17,7 @@ from runbooks_lib.prisma.timeline import START, Stands, Timeline
 
 _TAKES_AWAY = re.compile(r"\b(?:drop|rename|set\s+schema|revoke|reset)\b")
 _REVOKES = re.compile(r"\brevoke\b")
-AT_ONCE = 8  # migrations that are looked at in one replay
+AT_ONCE = 8  # migrations that are looked at in the first replay, from the last one on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +170,8 @@ class Effects:
         if not differing:
             self.proven = frozenset(self._proven(todo))
         rest = [name for name in todo if name not in self.proven]
-        self._replayed.look_into(rest)
+        if rest:
+            self._replayed.look_into(list(self._numbers)[self._numbers[rest[0]] :])
         keys = {key for name in rest for key in self._changed_by(name)} | differing
         if rest and keys:
             self._build(self._replayed.history(keys, since=rest[0]))
@@ -187,8 +188,10 @@ class Effects:
 
         One shows when it leaves something that was not so before it, nor before the first of them.
         """
-        for end in range(len(todo), 0, -AT_ONCE):
-            names = todo[max(end - AT_ONCE, 0) : end]
+        end, at_once = len(todo), AT_ONCE
+        while end:
+            names = todo[max(end - at_once, 0) : end]
+            end, at_once = end - len(names), 2 * at_once  # each look runs all scripts again
             self._replayed.look_at([todo[0], *names])
             first = self._parts(self._replayed.before(todo[0]))
             for at in range(len(names) - 1, -1, -1):

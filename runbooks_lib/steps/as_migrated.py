@@ -53,6 +53,16 @@ def judge_as_migrated(
         return
     others = frozenset(settlement.with_action(Action.LEFT))
     found = tuple(judge_objects(name, settlement.objects, phase, others=others))
+    if not found:
+        yield Finding(
+            check=Check.MIGRATION_OBJECTS_STAND,
+            target=name,
+            object="every object",
+            have="the migrations make nothing that a catalogue shows",
+            want="objects to compare",
+            verdict=Verdict.SKIP,
+        )
+        return
     yield from (f for f in found if f.verdict is not Verdict.PASS)
     stand = sum(f.verdict is Verdict.PASS for f in found)
     wrong = sum(f.verdict is Verdict.FAIL for f in found)

@@ -22,9 +22,12 @@ from runbooks_lib.steps.prisma_look import Proved, section
 from runbooks_lib.steps.settlement_findings import some
 
 RUNS = "runs in a copy of the target"
-_WEAK = frozenset(
-    {"AccessShareLock", "RowShareLock", "RowExclusiveLock"}
-)  # those that reading and writing take
+_WITHOUT_ROWS = (
+    "It changes tables whose rows were not in the copy: whether they fit, and how long it takes, was not seen. Name "
+    "the target in the phase's backup.data, or see for yourself."
+)
+_READS = frozenset({"AccessShareLock", "RowShareLock"})
+_WEAK = _READS | {"RowExclusiveLock"}  # those that reading and writing rows take
 
 
 def rehearse_deploys(
@@ -95,13 +98,14 @@ def _judge_ran(target: str, each: Rehearsed, seen: Rehearsal) -> Finding:
     said += [f"locks: {some(strong)}"] if strong else []
     said += [f"writes anew: {some(each.rewritten)}"] if each.rewritten else []
     said += [f"left out, as a superuser's: {some(each.left_out)}"] if each.left_out else []
-    verdict = (
-        Verdict.FAIL if each.error else Verdict.OPEN if each.rewritten or each.left_out else Verdict.PASS
-    )
-    hint = {
-        Verdict.FAIL: "A deploy would fail, and leave it recorded as failed (P3018). Mend what it names.",
-        Verdict.OPEN: "A table that is written anew is locked for as long as that takes: choose a quiet hour.",
+    hints = {
+        "A deploy would fail, and leave it recorded as failed (P3018). Mend what it names.": bool(each.error),
+        "A table that is written anew is locked for as long as that takes: choose a quiet hour.": each.rewritten,
+        "What a superuser makes was not run: see for yourself that it runs.": each.left_out,
+        _WITHOUT_ROWS: not seen.with_rows and any(mode not in _READS for _, mode in each.locks),
     }
+    due = [hint for hint, is_due in hints.items() if is_due]
+    verdict = Verdict.FAIL if each.error else Verdict.OPEN if due else Verdict.PASS
     return Finding(
         check=Check.DEPLOY_IS_REHEARSED,
         target=target,
@@ -109,7 +113,7 @@ def _judge_ran(target: str, each: Rehearsed, seen: Rehearsal) -> Finding:
         have=each.error or "; ".join(said),
         want=RUNS,
         verdict=verdict,
-        hint=hint.get(verdict, ""),
+        hint=due[0] if each.error else " ".join(due),
     )
 
 
@@ -117,7 +121,7 @@ def _judge_result(
     target: str, seen: Rehearsal, proved: Proved, to_come: Sequence[Key], server_major: int
 ) -> Iterator[Finding]:
     """Judge whether what they are to make stands in the copy afterwards, as the replay made it."""
-    if any(each.error for each in seen.scripts):
+    if not to_come or any(each.error for each in seen.scripts):
         return
     differing = [
         f"{kind} {name}" for kind, name in _differing(seen.after, proved.replayed.end, to_come, server_major)

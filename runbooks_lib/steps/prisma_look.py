@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,12 +69,18 @@ def look_at(phase: Phase, sessions: Sessions, prisma: Prisma) -> State:
         return look(conn, prisma.project.named)
 
 
-def look_at_all(phase: Phase, sessions: Sessions, prisma: Prisma) -> Looked:
-    """Read history, catalogue and what the database stands in, and ask which rows are as the migrations make them."""
+def look_at_all(phase: Phase, sessions: Sessions, prisma: Prisma, *, rows_of_applied: bool = True) -> Looked:
+    """Read history, catalogue and what the database stands in, and ask which rows are as the migrations make them.
+
+    `rows_of_applied` False: of migrations that are recorded as applied no rows are asked for, which settle nothing.
+    """
     with sessions.snapshot(section(phase).target) as conn:
         state = look(conn, prisma.project.named)
         catalog, like = read_catalog(conn), read_surroundings(conn)
-        data = dict(_judged(conn, state))
+        asked = {
+            file.name for file in state.files if rows_of_applied or state.recorded(file.name) != "applied"
+        }
+        data = dict(_judged(conn, state, asked))
     return Looked(state=state, catalog=catalog, like=like, data=data)
 
 
@@ -82,18 +88,20 @@ def look_at_objects(phase: Phase, sessions: Sessions, prisma: Prisma, name: str)
     """Read history and catalogue of any target that shows the database, a standby too; no rows are asked for."""
     with sessions.snapshot(name) as conn:
         return Looked(
-            state=look(conn, prisma.project.folder),
+            state=look(conn, prisma.project.named),
             catalog=read_catalog(conn),
             like=read_surroundings(conn),
             data={},
         )
 
 
-def _judged(conn: Connection, state: State) -> Iterator[tuple[str, tuple[Judged, ...]]]:
-    """Yield, of each migration with statements that change rows, how they stand in the session's database."""
+def _judged(
+    conn: Connection, state: State, names: Collection[str]
+) -> Iterator[tuple[str, tuple[Judged, ...]]]:
+    """Yield, of each of these migrations with statements that change rows, how they stand in the session's database."""
     scripts = [(file.name, file.script) for file in state.files if file.script is not None]
     for number, (name, script) in enumerate(scripts):
-        if statements := data_statements(script, state.schema):
+        if name in names and (statements := data_statements(script, state.schema)):
             yield name, judge_data(conn, statements, schema=state.schema, later=scripts[number + 1 :])
 
 

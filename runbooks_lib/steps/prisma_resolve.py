@@ -136,7 +136,7 @@ def live_schema(
         return not_asked(phase, Check.MIGRATION_OBJECTS_STAND)
     name = section(phase).target
     try:
-        proved = _prove(phase, sessions, prisma, planned, dump, superuser_objects)
+        proved = _prove(phase, sessions, prisma, planned, dump, superuser_objects, rows_of_applied=True)
     except RunbookError as error:
         return Answer(findings=(could_not_run(Check.MIGRATION_OBJECTS_STAND, name, "migrations", error),))
     settlement = proved.settlement
@@ -270,8 +270,10 @@ def _prove(
     planned: Plan | None,
     dump: Path | None,
     superuser_objects: Sequence[str],
+    *,
+    rows_of_applied: bool = False,
 ) -> Proved:
-    looked = look_at_all(phase, sessions, prisma)
+    looked = look_at_all(phase, sessions, prisma, rows_of_applied=rows_of_applied)
     pending = _pending(phase, sessions, planned)
     return prove_target(phase, sessions, looked, dump, superuser_objects, pending.objects)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,8 +13,10 @@ from runbooks_lib.facts.databases import Dumps
 from runbooks_lib.facts.writing import KeptPlan, Plan
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict
 from runbooks_lib.phase import AcceptedMigration, Backup, Baseline, Phase, Prisma, Schema, Table
+from runbooks_lib.postgres.rows.done import Judged
+from runbooks_lib.postgres.script.data_statements import DataStatement
 from runbooks_lib.postgres.session.connect import Sessions
-from runbooks_lib.steps import backup, baseline_migration, preflight, prisma_resolve
+from runbooks_lib.steps import backup, baseline_migration, preflight, prisma_look, prisma_resolve
 
 from .conftest import PHASE, Place
 
@@ -172,6 +176,42 @@ def test_what_was_never_run_is_rehearsed_in_a_copy_and_deployed(shop: Shop) -> N
         assert conn.execute("SELECT tableowner FROM pg_tables WHERE tablename = 'items'").fetchone() == (
             "kb_backend",
         )
+
+
+def test_a_rehearsal_without_the_rows_of_what_it_changes_is_open(shop: Shop) -> None:
+    shop.has(MAKE, ROWS)
+    shop.place.record(A)
+    plan = shop.plan()
+    told = {f.object: f for f in plan.findings if f.check == "deploy_is_rehearsed"}
+    assert (told[B].verdict, told["what they make"].verdict) == (Verdict.OPEN, Verdict.PASS)
+    assert "rows were not in the copy" in told[B].hint
+    (shop.place.migrations / B / "migration.sql").write_text(ITEMS)  # it touches nothing that is there
+    told = {f.object: f for f in shop.plan().findings if f.check == "deploy_is_rehearsed"}
+    assert told[B].verdict is Verdict.PASS
+    (shop.place.migrations / B / "migration.sql").write_text("DELETE FROM orders WHERE total = 5;")
+    told = {f.object: f for f in shop.plan().findings if f.check == "deploy_is_rehearsed"}
+    assert set(told) == {B}, "of nothing that is made nothing is said to be as replayed"
+    assert told[B].verdict is Verdict.OPEN
+
+
+def test_a_plan_asks_for_no_rows_of_migrations_that_are_recorded(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def asking(conn: object, statements: Sequence[DataStatement], **more: Any) -> tuple[Judged, ...]:
+        asked.append([statement.words for statement in statements])
+        return ()
+
+    monkeypatch.setattr(prisma_look, "judge_data", asking)
+    shop.has(MAKE, MORE)
+    shop.place.record(A)
+    shop.place.record(B)
+    assert (closing(shop.plan()), asked) == ({}, [])
+    phase = shop.phase
+    with Sessions(phase.targets, application_name="runbooks test") as sessions:
+        prisma_resolve.live_schema(phase, sessions, prisma=prisma_resolve.command_line(phase, sessions))
+    assert asked == [["UPDATE orders"]]
 
 
 def test_preflight_expects_what_a_pending_migration_makes_and_nothing_less(shop: Shop) -> None:

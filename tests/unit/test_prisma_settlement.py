@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 import pytest
@@ -428,6 +429,21 @@ def test_a_database_as_at_the_end_is_settled_without_a_look_into_any_script() ->
     found = settle(state(FIVE, []), known_inside(), ALL_OF_FIVE, which=None, data={})
     assert set(actions(found).values()) == {Action.RESOLVE_APPLIED}
     assert [each.stands for each in found.migrations] == [Stands.ALL] * 3 + [Stands.NOTHING, Stands.ALL]
+
+
+def test_many_migrations_that_show_nothing_are_looked_at_in_few_replays() -> None:
+    many: Migrations = {"a": [MAKES_T], **{f"n{number:03}": [{}] for number in range(100)}}
+    made, looks = replayed(many), []
+    stood, made.stood = made.stood, {0: made.start, len(many): made.end}
+
+    def look(numbers: Collection[int]) -> dict[int, Described]:
+        looks.append(numbers)
+        return {number: stood[number] for number in numbers}
+
+    made.look = look
+    found = settle(state(many, []), made, MAKES_T, which=None, data={})
+    assert actions(found)["a"] is Action.RESOLVE_APPLIED
+    assert 0 < len(looks) <= 6
 
 
 def test_what_is_to_be_deployed_needs_a_look_into_what_is_not_recorded() -> None:
