@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,23 @@ def test_another_owner_is_another_replay(starts: list[str]) -> None:
     assert replayed(owner="somebody").kept
 
 
+def test_other_scripts_in_the_same_surroundings_take_no_place_away(starts: list[str]) -> None:
+    migrations, baseline = ("CREATE TABLE a ()", "CREATE TABLE b ()"), "CREATE TABLE other ()"
+    for scripts in (migrations, (baseline,)):
+        assert not replayed(*scripts).kept
+    assert [replayed(*scripts).kept for scripts in (migrations, (baseline,), migrations)] == [True] * 3
+
+
+def test_a_cache_that_takes_nothing_stops_nobody(starts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("runbooks_lib.postgres.scratch.kept_replay.write_private", full)
+    found = replayed("CREATE TABLE a (x int)")
+    assert [bool(changes) for _, changes in found.statements("1")] == [True]
+    assert not replayed("CREATE TABLE a (x int)").kept
+
+
 @pytest.mark.parametrize("harm", ["cut", "changed", "others may write", "a link", "not json"])
 def test_a_file_that_is_damaged_or_not_ours_is_not_used(starts: list[str], tmp_path: Path, harm: str) -> None:
     replayed()
@@ -135,5 +153,22 @@ def test_what_nobody_uses_is_removed(
     ]
     for file in files(tmp_path):
         os.utime(file, (0, 0))
+    (tmp_path / "cache" / "replays" / ".a.json.left").touch()  # by a process that was killed while it wrote
+    os.utime(tmp_path / "cache" / "replays" / ".a.json.left", (0, 0))
     replayed("CREATE TABLE a ()", owner="d")
     assert len(files(tmp_path)) == 1
+
+
+def test_what_another_process_removes_meanwhile_is_no_error(
+    starts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    iterdir = Path.iterdir
+
+    def gone(folder: Path) -> Iterator[Path]:
+        yield from iterdir(folder)
+        if folder.name == "replays":
+            yield folder / "gone.json"
+
+    monkeypatch.setattr(Path, "iterdir", gone)
+    assert not replayed("CREATE TABLE a ()").kept
+    assert replayed("CREATE TABLE a ()").kept

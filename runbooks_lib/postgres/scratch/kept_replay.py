@@ -1,8 +1,8 @@
 """Replays kept in the cache, so that plan, apply and whoever comes next pay once for the same scripts.
 
-A file is found by a digest of the surroundings, and in it what stood after each script by a digest of all scripts up
-to there: where scripts are added or changed, what was found of those before them still holds. It has no text of a
-statement, which may hold a password, only where each stands in its script.
+A file is found by a digest of the surroundings and the first script, and in it what stood after each script by a digest
+of all scripts up to there: where scripts are added or changed, what was found of those before them still holds. It has
+no text of a statement, which may hold a password, only where each stands in its script.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -115,7 +116,9 @@ class Shelf:
     @property
     def file(self) -> Path:
         """Return the file; its folder is made when missing. Raises PreconditionFailed when somebody else made it."""
-        return our_folder(cache_directory() / "replays") / f"{self.surroundings}.json"
+        # The first script keeps a baseline and migrations, which have the same surroundings, out of each other's place.
+        name = digest([self.surroundings, *(part for script in self.scripts[:1] for part in script)])
+        return our_folder(cache_directory() / "replays") / f"{name}.json"
 
     @property
     def marks(self) -> tuple[str, ...]:
@@ -140,7 +143,7 @@ class Shelf:
             return None
 
     def write(self, replayed: Replayed, apart: frozenset[str]) -> None:
-        """Keep what is known of a replay by now, and remove what nobody has used for long."""
+        """Keep what is known of a replay by now, if there is room, and remove what nobody has used for long."""
         replayed.recall()
         states, state = [], replayed.start
         for number, described in sorted(replayed.stood.items())[1:-1]:
@@ -163,9 +166,10 @@ class Shelf:
             ),
         )
         content = msgspec.json.encode(file).decode()
-        if len(content) < LARGEST_BYTES - 100:
-            write_private(self.file, f"{hashlib.sha256(content.encode()).hexdigest()}\n{content}")
-        _remove_unused(self.file.parent)
+        with suppress(OSError):  # it is known all the same
+            if len(content) < LARGEST_BYTES - 100:
+                write_private(self.file, f"{hashlib.sha256(content.encode()).hexdigest()}\n{content}")
+            _remove_unused(self.file.parent)
 
     def _found(self, kept: _File) -> Found | None:
         pairs = takewhile(lambda pair: pair[0].mark == pair[1], zip(kept.scripts, self.marks, strict=False))
@@ -260,12 +264,16 @@ def _change(state: Described, rows: Iterable[_Row]) -> tuple[Change, ...]:
 
 
 def _remove_unused(folder: Path) -> None:
-    """Remove the files that nobody has used for thirty days, and of too many those that were used longest ago."""
-    found = sorted(
-        ((entry.stat(), entry) for entry in folder.glob("*.json")), key=lambda each: -each[0].st_mtime
-    )
+    """Remove the files that nobody has used for thirty days, and of too many those that were used longest ago.
+
+    Those of a process that was killed while it wrote are among them; another one may remove them at the same time.
+    """
+    found = []
+    for entry in folder.iterdir():
+        with suppress(FileNotFoundError):
+            found.append((entry.stat(), entry))
     bytes_kept = 0
-    for state, entry in found:
+    for state, entry in sorted(found, key=lambda each: -each[0].st_mtime):
         bytes_kept += state.st_size
         if bytes_kept > MOST_BYTES or state.st_mtime < time.time() - UNUSED_S:
             entry.unlink(missing_ok=True)
