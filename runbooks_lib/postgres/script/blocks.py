@@ -11,6 +11,7 @@ from pglast.parser import ParseError, parse_plpgsql_json
 
 from runbooks_lib.postgres.script.pieces import Node, Piece, every, pieces, value
 
+_EXECUTES_A_TEXT = frozenset({"PLpgSQL_stmt_dynexecute", "PLpgSQL_stmt_dynfors", "dynquery"})
 _STATEMENT = 0  # how PL/pgSQL parses a text: as a statement; as anything else it is an expression
 # What reads the catalogue of the database and nothing else, so that in a replay it says what it says in the target.
 _CATALOGUE = frozenset(
@@ -58,7 +59,7 @@ def _statements(node: Any) -> Iterator[Piece]:
         for part in node:
             yield from _statements(part)
     elif isinstance(node, dict):
-        if "PLpgSQL_stmt_dynexecute" in node or "PLpgSQL_stmt_dynfors" in node:
+        if _EXECUTES_A_TEXT & node.keys():
             raise _More
         if "PLpgSQL_expr" in node:
             yield from _in_text(node["PLpgSQL_expr"])
@@ -87,6 +88,8 @@ def _require_catalogue(query: Node) -> None:
         known = table.get("schemaname") in _CATALOGUE_SCHEMA or table["relname"] in _CATALOGUE | own
         if not known or table.get("schemaname", "pg_catalog") not in {"pg_catalog", *_CATALOGUE_SCHEMA}:
             raise _More
+    if any(found["op"] != "SVFOP_CURRENT_SCHEMA" for found in every(query, "SQLValueFunction")):
+        raise _More  # who runs it, and when
     for call in every(query, "FuncCall"):
         if str(value(call["funcname"][-1])) not in _LOOKS_UP:
             raise _More
