@@ -272,6 +272,11 @@ def test_an_empty_table_speaks_for_neither(there: Callable[..., None]) -> None:
         ("SELECT f()", NOT_JUDGED, None),
         ("SELECT pg_notify('a', 'b')", NOT_JUDGED, None),
         ("SELECT pg_catalog.set_config('search_path', '', false)", NOTHING, None),
+        ("SELECT public.set_config('search_path', '', false)", NOT_JUDGED, None),
+        ("SELECT public.setval('numbers', 4)", NOT_JUDGED, None),
+        ("INSERT INTO pg_temp.staged VALUES (1)", NOTHING, None),
+        ("UPDATE \"User\" SET score = 1 WHERE id IN (SELECT id FROM pg_temp.staged)", NOT_JUDGED, None),
+        ("CREATE TABLE pg_temp.staged AS SELECT 1", NOTHING, None),
         ("SELECT upper('a')", NOTHING, None),
         ("SELECT setval('numbers', 5)", NONE, None),
         ("SELECT setval('numbers', 4)", ALL, None),
@@ -327,6 +332,27 @@ def test_what_a_later_statement_wrote_again_is_not_told_from_undone(there: Calla
     assert judge("DELETE FROM \"User\" WHERE id = 'a'", missing) == [(NOT_JUDGED, 1)]
 
 
+def test_that_a_later_statement_took_away_what_it_read_is_not_told_from_undone(
+    there: Callable[..., None],
+) -> None:
+    there(USERS, THREE, "CREATE TABLE copy (id text, name text); CREATE TABLE staged (id text, n int)")
+    emptied = "INSERT INTO copy SELECT id, n::text FROM staged"
+    assert judge(emptied) == [(NOTHING, 0)]
+    assert judge(emptied, "DELETE FROM staged") == [(NOT_JUDGED, 0)]
+    assert judge(f"{emptied}; TRUNCATE staged")[0] == (NOT_JUDGED, 0)
+    guarded = f"{emptied} WHERE NOT EXISTS (SELECT FROM copy c WHERE c.id = staged.id)"
+    assert [judge(guarded), judge(guarded, "DELETE FROM staged")] == [[(NOTHING, 0)], [(NOT_JUDGED, 0)]]
+    for change in (
+        'UPDATE "User" u SET score = n FROM staged s WHERE s.id = u.id',
+        'UPDATE "User" SET score = 0 WHERE id IN (SELECT id FROM staged)',
+        'DELETE FROM "User" u USING staged s WHERE s.id = u.id',
+        'DELETE FROM "User" WHERE EXISTS (SELECT * FROM staged)',
+    ):
+        assert judge(change) == [(NOTHING, 0)]
+        assert judge(change, "DELETE FROM staged") == [(NOT_JUDGED, 0)]
+        assert judge(change, "DELETE FROM elsewhere") == [(NOTHING, 0)]
+
+
 def test_what_was_dropped_or_renamed_since_is_not_judged(there: Callable[..., None]) -> None:
     there(USERS, THREE)
     gone = "UPDATE old SET a = 1"
@@ -341,9 +367,13 @@ def test_what_was_dropped_or_renamed_since_is_not_judged(there: Callable[..., No
     assert judge('UPDATE "User" SET name = nick', 'ALTER TABLE "User" DROP nick') == [(NOT_JUDGED, None)]
     assert judge("INSERT INTO \"User\" (id, nick) VALUES ('a', 'b')") == [(NONE, None)]
     # another table of that name today
-    assert judge(
-        'UPDATE "User" SET score = 1', 'ALTER TABLE "User" RENAME TO old; CREATE TABLE "User" ()'
-    ) == [(NOT_JUDGED, None)]
+    for statement in (
+        'UPDATE "User" SET score = 1',
+        "CREATE TABLE \"User\" AS SELECT 'a' AS id",
+        "SELECT 'a' AS id INTO \"User\"",
+    ):
+        renamed = judge(statement, 'ALTER TABLE "User" RENAME TO old; CREATE TABLE "User" ()')
+        assert renamed == [(NOT_JUDGED, None)]
 
 
 def test_staging_tables_leave_nothing_and_what_was_read_from_them_is_not_judged(

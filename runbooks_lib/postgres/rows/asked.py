@@ -104,7 +104,7 @@ class Asker:
     """Puts the questions about one script's statements; `schema` is where names without one lead.
 
     `temporary` are the tables that the script makes for its own time, `path_set` says that it changes where names
-    lead: then they need a schema of their own.
+    lead: then they need a schema of their own. `read` are the tables whose rows the questions read.
     """
 
     def __init__(
@@ -114,11 +114,18 @@ class Asker:
         self.schema = schema
         self.temporary = temporary
         self.path_set = path_set
+        self.read: set[Name] = set()
         self._tables: dict[Name, Table] = {}
+
+    def is_temporary(self, relation: Any) -> bool:
+        """Return whether a statement means a table of its script's own time."""
+        if relation.schemaname is None:
+            return relation.relname in self.temporary
+        return bool(relation.schemaname == "pg_temp")
 
     def name(self, relation: Any) -> Name:
         """Return which table a statement means. Raises NotAsked where that can't be told."""
-        if relation.schemaname is None and relation.relname in self.temporary:
+        if self.is_temporary(relation):
             raise NotAsked(f"{relation.relname} is a temporary table, which is gone")
         if relation.schemaname is None and self.path_set:
             raise NotAsked(f"the script sets search_path, and {relation.relname} is named without its schema")
@@ -170,8 +177,9 @@ class Asker:
         self._require_own_code(named)
         self._complete_types(named)
         for relation in tables:
-            relation.schemaname, relation.relname = self.name(relation)
-            self._require_columns(self.table((relation.schemaname, relation.relname)), named.columns)
+            name = relation.schemaname, relation.relname = self.name(relation)
+            self._require_columns(self.table(name), named.columns)
+            self.read.add(name)
         return sql.SQL(_printed(node))
 
     def _require_own_code(self, named: _Named) -> None:

@@ -38,15 +38,14 @@ def update(asker: Asker, node: Any, after: After) -> Told:
     sets = _sets(node)
     _require_steady((node.whereClause, node.fromClause, node.withClause))
     matched, still = _count(asker, table, node, node.fromClause, sets)
-    wanted = columns_named(node.whereClause)
     if matched == 0:
-        return _found_nothing(table, after, wanted)
+        return _found_nothing(asker, table, after, (node.whereClause, node.fromClause))
     of = f"of the {matched} rows of {qualified(*table.name)} that it looks for"
     if still == 0:
         if all(changes_with_time(each.value) for each in sets):
             return Told(Done.NOT_JUDGED, f"its values are others each time, and none {of} lacks one")
         return Told(Done.ALL, f"all {of} have its values", 0)
-    if where := after.written(table.name, wanted | {each.column for each in sets}):
+    if where := after.written({table.name}, columns_named(node.whereClause) | {each.column for each in sets}):
         return Told(Done.NOT_JUDGED, f"{still} {of} have other values; {where} may have written them", still)
     if _depends_on_itself(node, sets):
         return Told(Done.NOT_JUDGED, f"it computes values from those that it replaces: {still} {of}", still)
@@ -63,9 +62,9 @@ def delete(asker: Asker, node: Any, after: After) -> Told:
     _require_steady((node.whereClause, node.usingClause, node.withClause))
     matched, _ = _count(asker, table, node, node.usingClause, ())
     if matched == 0:
-        return _found_nothing(table, after, columns_named(node.whereClause))
+        return _found_nothing(asker, table, after, (node.whereClause, node.usingClause))
     still = f"{matched} rows of {qualified(*table.name)} match its WHERE"
-    if where := after.written(table.name, None, (How.WRITES, How.ADDS)):
+    if where := after.written({table.name}, hows=(How.WRITES, How.ADDS)):
         return Told(Done.NOT_JUDGED, f"{still}; {where} may have written them", matched)
     return Told(Done.NONE, f"{still}, still or again", matched)
 
@@ -85,10 +84,10 @@ def _empty(table: Table) -> Told:
     )
 
 
-def _found_nothing(table: Table, after: After, wanted: frozenset[str]) -> Told:
-    """Tell that no row matches a WHERE over these columns, unless that may be a later statement's doing."""
+def _found_nothing(asker: Asker, table: Table, after: After, looked_for: Any) -> Told:
+    """Tell that it finds no row, unless that may be the doing of a later statement, in any table that it reads."""
     none = f"no row of {qualified(*table.name)} matches its WHERE"
-    if where := after.written(table.name, wanted):
+    if where := after.written(asker.read, columns_named(looked_for)):
         return Told(Done.NOT_JUDGED, f"{none} now; {where} may have written them since", 0)
     return Told(Done.NOTHING, none, 0)
 

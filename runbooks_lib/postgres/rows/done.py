@@ -14,7 +14,7 @@ from pglast import enums
 
 from runbooks_lib.names import qualified
 from runbooks_lib.postgres.rows import changed, inserted
-from runbooks_lib.postgres.rows.asked import Asker, Lacking, NotAsked, ast, parsed
+from runbooks_lib.postgres.rows.asked import Asker, Lacking, NotAsked, Table, ast, parsed
 from runbooks_lib.postgres.rows.sequences import stands_at
 from runbooks_lib.postgres.rows.told import After, Done, Told, after
 from runbooks_lib.postgres.script.data_statements import DataStatement, sets_path, temporary
@@ -75,12 +75,9 @@ def _told(asker: Asker, statement: DataStatement, after: After) -> Told:
     node = parsed(statement.text)
     relation = getattr(node, "relation", None)
     if isinstance(relation, ast.RangeVar):
-        if relation.schemaname is None and relation.relname in asker.temporary:
+        if asker.is_temporary(relation):
             return Told(Done.NOTHING, "it works on a temporary table, which is gone")
-        if where := after.replaced(asker.table(asker.name(relation)).name):
-            return Told(
-                Done.NOT_JUDGED, f"{where} drops or renames its table; one of its name is another one"
-            )
+        _require_the_same(asker.table(asker.name(relation)), after)
     return _KINDS[statement.tag](asker, node, after)
 
 
@@ -91,19 +88,27 @@ def _lacks(lacking: Lacking, after: After) -> Told:
     return Told(Done.NONE, str(lacking))
 
 
+def _require_the_same(table: Table, after: After) -> None:
+    if where := after.replaced(table.name):
+        raise NotAsked(f"{where} drops or renames its table; one of its name is another one")
+
+
 def _create_as(asker: Asker, node: Any, after: After) -> Told:
-    made = node.into.rel
-    if made.relpersistence == "t":
-        return Told(Done.NOTHING, "it makes a temporary table, which is gone")
-    table = asker.table(asker.name(made))
     if node.objtype == enums.ObjectType.OBJECT_MATVIEW:
         return _filled(asker, node, after)
-    if where := after.replaced(table.name):
-        return Told(Done.NOT_JUDGED, f"{where} drops or renames its table; one of its name is another one")
-    if not isinstance(node.query, ast.SelectStmt):
+    return _made(asker, node.into, node.query, after)
+
+
+def _made(asker: Asker, into: Any, query: Any, after: After) -> Told:
+    """Tell whether the rows of a query are in the table that it makes."""
+    if asker.is_temporary(into.rel):
+        return Told(Done.NOTHING, "it makes a temporary table, which is gone")
+    table = asker.table(asker.name(into.rel))
+    _require_the_same(table, after)
+    if not isinstance(query, ast.SelectStmt):
         raise NotAsked("it executes a prepared statement")
-    names = [name.sval for name in node.into.colNames] if node.into.colNames else None
-    return inserted.rows_there(asker, table, names, node.query, None, after)
+    names = [name.sval for name in into.colNames] if into.colNames else None
+    return inserted.rows_there(asker, table, names, query, None, after)
 
 
 def _filled(asker: Asker, node: Any, after: After) -> Told:
@@ -118,20 +123,24 @@ def _filled(asker: Asker, node: Any, after: After) -> Told:
 
 
 def _select(asker: Asker, node: Any, after: After) -> Told:
-    if node.intoClause is not None:
-        if node.intoClause.rel.relpersistence == "t":
-            return Told(Done.NOTHING, "it makes a temporary table, which is gone")
-        table = asker.table(asker.name(node.intoClause.rel))
+    if into := node.intoClause:
         node.intoClause = None
-        return inserted.rows_there(asker, table, None, node, None, after)
-    values = [target.val for target in node.targetList or ()]
-    calls = [value.funcname[-1].sval if isinstance(value, ast.FuncCall) else "" for value in values]
+        return _made(asker, into, node, after)
+    calls = [_own_function(target.val) for target in node.targetList or ()]
     if calls == ["set_config"]:
         return Told(Done.NOTHING, "it sets a setting of its own session")
     if calls == ["setval"]:
         return stands_at(asker, node)
     asker.spell(node)
     return Told(Done.NOTHING, "it calls PostgreSQL's own functions alone, which change nothing")
+
+
+def _own_function(value: Any) -> str:
+    """Return the name of PostgreSQL's own function whose call a value is; "" for everything else."""
+    if not isinstance(value, ast.FuncCall):
+        return ""
+    *schema, name = (part.sval for part in value.funcname)
+    return str(name) if schema in ([], ["pg_catalog"]) else ""
 
 
 _KINDS: Mapping[str, Callable[[Asker, Any, After], Told]] = {

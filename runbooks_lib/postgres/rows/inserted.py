@@ -89,17 +89,20 @@ def rows_there(
     total, missing, other = row["total"], row["missing"], row["other"]
     if conflict is not None:
         other = 0  # a row under the same key is what it reckons with
-    return _told(table, after, total=total, missing=missing, other=other)
+    return _told(asker, table, after, total=total, missing=missing, other=other)
 
 
-def _told(table: Table, after: After, *, total: int, missing: int, other: int) -> Told:
+def _told(asker: Asker, table: Table, after: After, *, total: int, missing: int, other: int) -> Told:
     spelt = qualified(*table.name)
     if total == 0:
-        return Told(Done.NOTHING, "there is no row that it would insert", 0)
+        none = "there is no row that it would insert"
+        if where := after.written(asker.read):
+            return Told(Done.NOT_JUDGED, f"{none} now; {where} may have written those that it read", 0)
+        return Told(Done.NOTHING, none, 0)
     if missing == 0:
         return Told(Done.ALL, f"its {total} rows are in {spelt}", 0)
     lacking = f"{missing} of its {total} rows are not in {spelt}"
-    if where := after.written(table.name):
+    if where := after.written({table.name}):
         return Told(Done.NOT_JUDGED, f"{lacking}; {where} may have changed them", missing)
     if other == missing:
         return Told(Done.NOT_JUDGED, f"{other} of its {total} rows are in {spelt} with other values", other)
@@ -277,4 +280,4 @@ def _guarded(asker: Asker, query: Any, guards: Sequence[Any], table: Table, afte
         missing, counted.format(asker.spell(query))
     )
     row = asker.row(question)
-    return _told(table, after, total=row["total"], missing=row["missing"], other=0)
+    return _told(asker, table, after, total=row["total"], missing=row["missing"], other=0)

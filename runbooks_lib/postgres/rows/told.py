@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
 from runbooks_lib.postgres.script.calls import Name
 from runbooks_lib.postgres.script.data_statements import DataStatement, How, Touch, touches
+
+ALL_COLUMNS = frozenset({"*"})
 
 
 class Done(StrEnum):
@@ -59,14 +61,18 @@ class After:
         return After(own=(), later=self.later).moved(table)
 
     def written(
-        self, table: Name, columns: frozenset[str] | None = None, hows: Sequence[How] = (How.WRITES,)
+        self,
+        tables: Collection[Name],
+        columns: frozenset[str] = ALL_COLUMNS,
+        hows: Sequence[How] = (How.WRITES,),
     ) -> str:
-        """Say what writes rows of a table again, in some of its columns (None: in any); "" when nothing does."""
+        """Say what writes rows of some tables again, in some of their columns; "" when nothing does."""
+        any_column = columns >= ALL_COLUMNS
         return next(
             (
                 where
                 for where, touch in self._all()
-                if touch.how in hows and touch.table == table and (columns is None or touch.meets(columns))
+                if touch.how in hows and touch.table in tables and (any_column or touch.meets(columns))
             ),
             "",
         )
