@@ -83,9 +83,12 @@ def test_locks_and_what_is_written_anew(rehearse: Rehearse) -> None:
         'BEGIN; ALTER TABLE "User" ADD COLUMN more int; COMMIT; BEGIN; CREATE INDEX k ON post (author); COMMIT',
         "DROP VIEW nicks",
         "ALTER TABLE post ADD FOREIGN KEY (id) REFERENCES \"User\" (id)",
+        "CREATE INDEX l ON post (author); BEGIN; CREATE SCHEMA far; SET search_path = far, public; COMMIT;"
+        'CREATE TABLE kept (x int); ALTER TABLE "User" ADD z int',
+        "CREATE TABLE never (x int); BEGIN; ROLLBACK; ALTER TABLE post ADD z int",
     )  # fmt: skip
-    assert [ran.error for ran in done.scripts] == [None] * 7
-    index, column, rewriting, concurrently, own, view, foreign = done.scripts
+    assert [ran.error for ran in done.scripts] == [None] * 9
+    index, column, rewriting, concurrently, own, view, foreign, beside, back = done.scripts
     assert of(index) == {SHARE}
     assert not index.rewritten
     assert EXCLUSIVE in of(column)
@@ -99,6 +102,11 @@ def test_locks_and_what_is_written_anew(rehearse: Rehearse) -> None:
     assert SHARE in of(own, "public.post")
     assert of(view, "public.nicks") == {EXCLUSIVE}
     assert "ShareRowExclusiveLock" in of(foreign)
+    assert SHARE in of(beside, "public.post")
+    assert EXCLUSIVE in of(beside)
+    assert EXCLUSIVE in of(back, "public.post")
+    assert ("relation", "public.never") not in done.after
+    assert ("relation", "far.kept") in done.after
     assert all(ran.duration_ms > 0 for ran in done.scripts)
     assert not done.with_rows
     # what stands afterwards is what the scripts make, and owners are the target's
@@ -165,6 +173,17 @@ def test_what_needs_a_superuser_is_left_out_and_named_or_made_where_it_is_allowe
     (words,) = ran.left_out
     assert words.startswith("line 2 CREATE FUNCTION")
     assert words.endswith("(it needs a superuser's rights, and was not run)")
+
+
+def test_what_needs_a_superuser_is_left_out_of_a_transaction_of_the_script_s_own(rehearse: Rehearse) -> None:
+    c = "CREATE FUNCTION low() RETURNS int LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_call_handler'"
+    done = rehearse(
+        f"BEGIN; CREATE TABLE made (x int); {c}; COMMIT",
+        "BEGIN; CREATE EXTENSION pg_stat_statements; CREATE ROLE someone; CREATE TABLE more (x int); COMMIT",
+    )
+    assert [ran.error for ran in done.scripts] == [None, None]
+    assert [len(ran.left_out) for ran in done.scripts] == [1, 0]
+    assert {("relation", "public.made"), ("relation", "public.more")} <= set(done.after)
 
 
 def test_a_dump_that_does_not_restore_is_an_error(backup: tuple[Path, Path], tmp_path: Path) -> None:

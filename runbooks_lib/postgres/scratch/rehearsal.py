@@ -168,6 +168,7 @@ class _Deploy:
         begun = time.perf_counter()
         try:
             spent = self._whole(script, locks)
+            self._forget()
         except psycopg.Error as refused:
             self.close()
             spent = (time.perf_counter() - begun) * 1000
@@ -195,9 +196,9 @@ class _Deploy:
         """Send a script as one query and look at its locks before it commits; return how many ms it took."""
         found = pieces(script) or ()
         done = frozenset(piece for piece in found if stands_before(piece, self._made_before))
-        text = without(found, done) if done else script
         if any(piece.tag == "TransactionStmt" for piece in found):
-            return self._own_transactions(script, found, locks)
+            return self._own_transactions([piece for piece in found if piece not in done], locks)
+        text = without(found, done) if done else script
         try:
             return self._timed(["BEGIN", text], locks) + self._timed(["COMMIT"])
         except psycopg.Error as error:
@@ -207,24 +208,40 @@ class _Deploy:
         locks |= self._documented(found[0])
         return self._timed([text])
 
-    def _own_transactions(self, script: str, found: Sequence[Piece], locks: set[tuple[int, str]]) -> float:
-        """Run a script that begins and commits by itself, and look after each statement where it says all by itself."""
-        if not _all_in_transactions(found):
-            return self._timed([script])
-        return sum(self._timed([piece.text], locks) for piece in found)
+    def _own_transactions(self, found: Sequence[Piece], locks: set[tuple[int, str]]) -> float:
+        """Run a script that begins and commits by itself, and look after each statement.
+
+        What stands outside of its transactions is in one all the same, as it is in one query.
+        """
+        spent, ours = 0.0, False
+        for piece in found:
+            if piece.tag == "TransactionStmt":
+                ours = ours and piece.node["kind"] not in ("TRANS_STMT_BEGIN", "TRANS_STMT_START")
+            elif not self._is_inside():
+                ours = True
+                spent += self._timed(["BEGIN"])
+            spent += self._timed([piece.text], locks)
+        return spent + self._timed(["COMMIT"] if ours and self._is_inside() else [])
+
+    def _is_inside(self) -> bool:
+        return self._session().info.transaction_status is pq.TransactionStatus.INTRANS
 
     def _timed(self, texts: Sequence[str], locks: set[tuple[int, str]] | None = None) -> float:
+        """Send statements, look at the locks that they hold, and return how many ms they took."""
         conn = self._session()
         begun = time.perf_counter()
         for text in texts:
             conn.execute(text.encode())
         spent = (time.perf_counter() - begun) * 1000
-        if locks is not None and conn.info.transaction_status is pq.TransactionStatus.INTRANS:
+        if locks is not None and self._is_inside():
             rows = self._admin.execute(query("rehearsed_locks"), {"pid": conn.info.backend_pid})
             locks |= {(row["relation"], row["mode"]) for row in rows}
-        elif conn.info.transaction_status is pq.TransactionStatus.IDLE:
-            conn.execute("DISCARD ALL")
         return spent
+
+    def _forget(self) -> None:
+        """Let the next script begin afresh."""
+        if not self._is_inside():
+            self._session().execute("DISCARD ALL")
 
     def _session(self) -> Session:
         if self._conn is None or self._conn.closed:
@@ -247,7 +264,7 @@ class _Deploy:
         """Run a script without what needs a superuser; return its time, what was left out, and what fails even so."""
         begun = time.perf_counter()
         try:
-            ran = self._replay.run(script, name)
+            ran = self._replay.run(script, name, apart=True)
         except psycopg.Error as error:
             self._replay.close()
             return (time.perf_counter() - begun) * 1000, (), self._which(script, error)
@@ -280,17 +297,6 @@ class _Deploy:
         """Return name and file of each relation."""
         rows = self._admin.execute(query("rehearsed_relations")).fetchall()
         return {row["oid"]: (qualified(row["schema"], row["name"]), row["file"]) for row in rows}
-
-
-def _all_in_transactions(found: Sequence[Piece]) -> bool:
-    """Return whether each statement stands between a BEGIN and its COMMIT: then it matters not how they are sent."""
-    inside = False
-    for piece in found:
-        if piece.tag != "TransactionStmt" and not inside:
-            return False
-        if piece.tag == "TransactionStmt":
-            inside = piece.node["kind"] in ("TRANS_STMT_BEGIN", "TRANS_STMT_START")
-    return not inside
 
 
 def _words(error: psycopg.Error) -> str:
