@@ -50,6 +50,15 @@ def folders_before() -> set[Path]:
     return {folder for place in places if place.is_dir() for folder in place.glob("runbooks-*")}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def replays_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what a test with patched code finds out of the cache of whoever runs the tests: it would be believed."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("runbooks_lib.postgres.scratch.kept_replay.cache_directory", lambda: folder)
+        yield
+
+
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """The session's lab, with its variables in the environment. Do not break it: see `fresh_lab`."""
