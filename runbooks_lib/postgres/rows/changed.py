@@ -9,17 +9,16 @@ from pglast import enums
 from psycopg import sql
 
 from runbooks_lib.names import qualified
-from runbooks_lib.postgres.rows.asked import (
-    Asker,
+from runbooks_lib.postgres.rows.asked import Asker, Table
+from runbooks_lib.postgres.rows.told import After, Done, Told
+from runbooks_lib.postgres.rows.trees import (
     NotAsked,
-    Table,
     ast,
     changes_with_time,
     columns_named,
     every_node,
     read_as,
 )
-from runbooks_lib.postgres.rows.told import After, Done, Told
 from runbooks_lib.postgres.script.data_statements import How
 
 

@@ -14,9 +14,10 @@ from pglast import enums
 
 from runbooks_lib.names import qualified
 from runbooks_lib.postgres.rows import changed, inserted
-from runbooks_lib.postgres.rows.asked import Asker, Lacking, NotAsked, Table, ast, parsed
+from runbooks_lib.postgres.rows.asked import Asker, Lacking, Table
 from runbooks_lib.postgres.rows.sequences import stands_at
 from runbooks_lib.postgres.rows.told import After, Done, Told, after
+from runbooks_lib.postgres.rows.trees import NotAsked, ast, own_name, parsed
 from runbooks_lib.postgres.script.data_statements import DataStatement, sets_path, temporary
 from runbooks_lib.postgres.session.connect import Connection
 
@@ -126,21 +127,14 @@ def _select(asker: Asker, node: Any, after: After) -> Told:
     if into := node.intoClause:
         node.intoClause = None
         return _made(asker, into, node, after)
-    calls = [_own_function(target.val) for target in node.targetList or ()]
+    values = [target.val for target in node.targetList or ()]
+    calls = [own_name(value.funcname) if isinstance(value, ast.FuncCall) else None for value in values]
     if calls == ["set_config"]:
         return Told(Done.NOTHING, "it sets a setting of its own session")
     if calls == ["setval"]:
         return stands_at(asker, node)
     asker.spell(node)
     return Told(Done.NOTHING, "it calls PostgreSQL's own functions alone, which change nothing")
-
-
-def _own_function(value: Any) -> str:
-    """Return the name of PostgreSQL's own function whose call a value is; "" for everything else."""
-    if not isinstance(value, ast.FuncCall):
-        return ""
-    *schema, name = (part.sval for part in value.funcname)
-    return str(name) if schema in ([], ["pg_catalog"]) else ""
 
 
 _KINDS: Mapping[str, Callable[[Asker, Any, After], Told]] = {

@@ -13,16 +13,9 @@ from pglast import enums
 from psycopg import sql
 
 from runbooks_lib.names import qualified
-from runbooks_lib.postgres.rows.asked import (
-    Asker,
-    Column,
-    NotAsked,
-    Table,
-    ast,
-    changes_with_time,
-    every_node,
-)
+from runbooks_lib.postgres.rows.asked import Asker, Column, Table
 from runbooks_lib.postgres.rows.told import After, Done, Told
+from runbooks_lib.postgres.rows.trees import NotAsked, ast, changes_with_time, every_node
 
 _HAVE, _WANT = "have", "want"
 

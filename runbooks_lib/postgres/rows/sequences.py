@@ -7,8 +7,9 @@ from typing import Any
 from psycopg import sql
 
 from runbooks_lib.names import qualified
-from runbooks_lib.postgres.rows.asked import Asker, NotAsked, ast, changes_with_time, read_as
+from runbooks_lib.postgres.rows.asked import Asker
 from runbooks_lib.postgres.rows.told import Done, Told
+from runbooks_lib.postgres.rows.trees import NotAsked, ast, changes_with_time, read_as
 
 
 def stands_at(asker: Asker, node: Any) -> Told:
