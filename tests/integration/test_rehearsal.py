@@ -166,9 +166,13 @@ def test_what_needs_a_superuser_is_left_out_and_named_or_made_where_it_is_allowe
     script = (
         "CREATE TABLE made (x int);\n"
         "CREATE FUNCTION low() RETURNS int LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_call_handler';\n"
-        "CREATE ROLE someone"
+        'CREATE ROLE someone; ALTER TABLE "User" ADD w int'
     )
+    (made,) = rehearse(script, allowed=("public.low",)).scripts
+    assert (made.error, made.left_out) == (None, ())
+    assert EXCLUSIVE in of(made)
     (ran,) = rehearse(script).scripts
+    assert EXCLUSIVE in of(ran)
     assert ran.error is None
     (words,) = ran.left_out
     assert words.startswith("line 2 CREATE FUNCTION")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -173,6 +173,7 @@ class _Deploy:
             self.close()
             spent = (time.perf_counter() - begun) * 1000
             if refused.sqlstate == NOT_ALLOWED:
+                self._look_at_each(script, locks)
                 spent, left_out, error = self._without_superuser(name, script)
             else:
                 error = self._which(script, refused)
@@ -234,9 +235,21 @@ class _Deploy:
             conn.execute(text.encode())
         spent = (time.perf_counter() - begun) * 1000
         if locks is not None and self._is_inside():
-            rows = self._admin.execute(query("rehearsed_locks"), {"pid": conn.info.backend_pid})
-            locks |= {(row["relation"], row["mode"]) for row in rows}
+            locks |= self._held(conn)
         return spent
+
+    def _held(self, conn: Session) -> set[tuple[int, str]]:
+        rows = self._admin.execute(query("rehearsed_locks"), {"pid": conn.info.backend_pid})
+        return {(row["relation"], row["mode"]) for row in rows}
+
+    def _look_at_each(self, script: str, locks: set[tuple[int, str]]) -> None:
+        """Look at the locks of what of a script runs without a superuser, and take it back."""
+        with self._rolled_back() as conn:
+            for piece in pieces(script) or ():
+                if piece.tag != "TransactionStmt":
+                    with suppress(psycopg.Error), conn.transaction():
+                        conn.execute(piece.text.encode())
+            locks |= self._held(conn)
 
     def _forget(self) -> None:
         """Let the next script begin afresh."""
