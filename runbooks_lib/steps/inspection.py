@@ -12,7 +12,7 @@ from runbooks_lib.phase import Phase, Target
 from runbooks_lib.postgres.catalog.catalog import Catalog, Key, count_rows, read_catalog
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps.extras import check_extras
-from runbooks_lib.steps.schema_checks import NO_ADDITION, Adds, check_row_counts, check_schema
+from runbooks_lib.steps.schema_checks import Added, check_row_counts, check_schema
 
 NOTHING_SEEN: Mapping[str, Held] = MappingProxyType({})
 AS_DECLARED = "as declared"
@@ -26,7 +26,7 @@ def inspect(
     target: Target,
     *,
     created_by: str | None,
-    adds: Adds = NO_ADDITION,
+    adds: Collection[Added] = (),
     own: Collection[Key] = frozenset(),
 ) -> tuple[tuple[Finding, ...], Held]:
     """Judge one target's catalogue and row counts in one snapshot; also describe what is there.

@@ -12,8 +12,8 @@ from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.catalog.catalog import Key
 from runbooks_lib.postgres.scratch.superuser_objects import object_of
 from runbooks_lib.postgres.script.pieces import ATTACHED, Node, every, pieces, relation
-from runbooks_lib.prisma.history import read_folder
-from runbooks_lib.prisma.project import find_project
+from runbooks_lib.prisma.history import read_migrations
+from runbooks_lib.prisma.project import find_project, read_project
 from runbooks_lib.steps.extras import ALL, FORCED
 
 # The ends of the names that PostgreSQL gives to constraints without one.
@@ -32,44 +32,52 @@ def own_objects(phase: Phase) -> frozenset[Key]:
     Reads the files alone; a project that is not here, or that Prisma cannot read, makes nothing. Names are what
     PostgreSQL gives by default where the scripts give none.
     """
-    return frozenset(key for script in _scripts(phase) for key in made_by(script))
+    return frozenset(key for script, schema in _scripts(phase) for key in made_by(script, schema))
 
 
 def superuser_names(phase: Phase) -> frozenset[str]:
     """Return the names by which an operator allows what these scripts make and a superuser may have to."""
-    found = (piece for script in _scripts(phase) for piece in pieces(script) or ())
-    return frozenset(filter(None, (object_of(piece.text, "public") for piece in found)))
+    found = (
+        object_of(piece.text, schema) for script, schema in _scripts(phase) for piece in pieces(script) or ()
+    )
+    return frozenset(filter(None, found))
 
 
-def _scripts(phase: Phase) -> Iterator[str]:
-    """Yield the baseline and the migrations, those that Prisma reads; whoever runs them says why one can't be read."""
+def _scripts(phase: Phase) -> Iterator[tuple[str, str]]:
+    """Yield the baseline and the migrations, those that Prisma reads, each with the schema of names without one.
+
+    Whoever runs them says why one can't be read.
+    """
     if phase.baseline:
         with suppress(OSError, ValueError):
-            yield read_given_text(phase.folder / phase.baseline.file)
+            yield read_given_text(phase.folder / phase.baseline.file), "public"
     if phase.prisma:
         with suppress(RunbookError):
-            yield from (file.script for file in read_folder(find_project()) if file.script is not None)
+            project = read_project(find_project())
+            schema = project.configuration.history_schema
+            files = read_migrations(project.migrations)
+            yield from ((file.script, schema) for file in files if file.script is not None)
 
 
-def made_by(script: str) -> Iterator[Key]:
-    """Yield the (kind, name) of what a script attaches to tables."""
+def made_by(script: str, schema: str = "public") -> Iterator[Key]:
+    """Yield the (kind, name) of what a script attaches to tables; `schema` is that of names without one."""
     for piece in pieces(script) or ():
         node = piece.node
         if piece.tag in ATTACHED:
             kind, name, of = ATTACHED[piece.tag]
-            yield kind, qualified(*relation(node[of]), node[name])
+            yield kind, qualified(*relation(node[of], schema), node[name])
         elif piece.tag == "IndexStmt" and "idxname" in node:
-            yield "index", qualified(relation(node["relation"])[0], node["idxname"])
+            yield "index", qualified(relation(node["relation"], schema)[0], node["idxname"])
         elif piece.tag == "CreateStmt":
-            yield from _created(node)
+            yield from _created(node, schema)
         elif piece.tag == "AlterTableStmt":
-            yield from _altered(node)
+            yield from _altered(node, schema)
         elif piece.tag == "GrantStmt":
-            yield from _granted(node)
+            yield from _granted(node, schema)
 
 
-def _created(node: Node) -> Iterator[Key]:
-    table = relation(node["relation"])
+def _created(node: Node, schema: str) -> Iterator[Key]:
+    table = relation(node["relation"], schema)
     columns = [(column["colname"], column) for column in every(node.get("tableElts", ()), "ColumnDef")]
     for column, definition in columns:
         yield from _constraints(table, every(definition.get("constraints", ()), "Constraint"), column)
@@ -80,8 +88,8 @@ def _created(node: Node) -> Iterator[Key]:
         yield "inherits", qualified(*table)
 
 
-def _altered(node: Node) -> Iterator[Key]:
-    table = relation(node["relation"])
+def _altered(node: Node, schema: str) -> Iterator[Key]:
+    table = relation(node["relation"], schema)
     for command in every(node.get("cmds", ()), "AlterTableCmd"):
         if command.get("subtype") in _SECURITY:
             yield _SECURITY[command["subtype"]], qualified(*table)
@@ -116,7 +124,7 @@ def _columns(constraint: Node) -> list[str]:
     return list(read) if len(read) == 1 else []
 
 
-def _granted(node: Node) -> Iterator[Key]:
+def _granted(node: Node, schema: str) -> Iterator[Key]:
     """Yield whom a script gives privileges on which table; of those on all tables of a schema nothing is told."""
     roles = [role.get("rolename", "public") for role in every(node.get("grantees", ()), "RoleSpec")]
     whats = [each["priv_name"].upper() for each in every(node.get("privileges", ()), "AccessPriv")]
@@ -124,4 +132,4 @@ def _granted(node: Node) -> Iterator[Key]:
         for role in roles:
             for what in whats or (ALL,):
                 for kind in ("privileges", "column privileges"):
-                    yield kind, qualified(*relation(table), role, what)
+                    yield kind, qualified(*relation(table, schema), role, what)

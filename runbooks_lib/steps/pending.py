@@ -19,6 +19,7 @@ from runbooks_lib.postgres.catalog.catalog import Key, Value
 from runbooks_lib.postgres.catalog.differences import from_plain
 from runbooks_lib.postgres.script.script import parse_script
 from runbooks_lib.postgres.session.connect import Sessions
+from runbooks_lib.steps.schema_checks import Added
 
 JUDGED_LATER = "judged after apply; planned by step 3"
 # Of what kind, in a description of a catalogue, is that which a check looks at?
@@ -68,6 +69,24 @@ class Pending:
 NOTHING_PENDING = Pending()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToCome:
+    """What scripts are still to make: objects, columns and labels that are added to others, tables that get rows."""
+
+    made: frozenset[Key] = frozenset()
+    adds: frozenset[Added] = frozenset()
+    filled: frozenset[str] = frozenset()
+
+    def __or__(self, other: ToCome) -> ToCome:
+        """Return what both are to make."""
+        return ToCome(
+            made=self.made | other.made, adds=self.adds | other.adds, filled=self.filled | other.filled
+        )
+
+
+NOTHING_TO_COME = ToCome()
+
+
 def pending_at(phase: Phase, sessions: Sessions, name: str, plan: Plan | None) -> Pending:
     """Return what a target still lacks of a plan: nothing without a plan, or where another database is looked at.
 
@@ -114,22 +133,21 @@ def shows(phase: Phase, sessions: Sessions, name: str, written: str) -> bool:
     return who.is_server_of(whose)
 
 
-def filled_and_added(phase: Phase) -> tuple[frozenset[str], dict[str, set[str]]]:
-    """Return the tables into which the baseline inserts rows, and what it adds to which table or enum.
+def filled_and_added(phase: Phase) -> ToCome:
+    """Return the tables into which the baseline inserts rows, and the columns and labels that it adds.
 
     Nothing without one, nor when it cannot be read, which step 3 says.
     """
     if phase.baseline is None:
-        return frozenset(), {}
+        return NOTHING_TO_COME
     try:
         statements = parse_script(read_given_text(phase.folder / phase.baseline.file))
     except (MigrationError, OSError, UnicodeDecodeError):
-        return frozenset(), {}
-    added: dict[str, set[str]] = {}
-    for statement in statements:
-        if statement.adds:
-            added.setdefault(statement.object, set()).update(statement.adds)
-    return frozenset(statement.object for statement in statements if statement.kind == "row"), added
+        return NOTHING_TO_COME
+    return ToCome(
+        adds=frozenset((statement.object, name) for statement in statements for name in statement.adds),
+        filled=frozenset(statement.object for statement in statements if statement.kind == "row"),
+    )
 
 
 def judged_later(finding: Finding) -> Finding:

@@ -7,42 +7,22 @@ where a part is, step 1 judges what it finds. Step 3 finds out what of each migr
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.names import parts, qualified
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.catalog.catalog import Key
-from runbooks_lib.postgres.script.pieces import every, name_of, pieces, relation
+from runbooks_lib.postgres.queries import query
+from runbooks_lib.postgres.script.pieces import Node, every, name_of, pieces, relation
 from runbooks_lib.postgres.session.connect import Connection, Sessions
 from runbooks_lib.prisma.project import find_project
 from runbooks_lib.prisma.state import look
-from runbooks_lib.steps.pending import shows
+from runbooks_lib.steps.pending import NOTHING_TO_COME, ToCome, shows
 from runbooks_lib.steps.prisma_look import named
 
-_THERE = """
-SELECT EXISTS (
-  SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-   WHERE (n.nspname, c.relname) IN (SELECT * FROM unnest(%(schemas)s::text[], %(names)s::text[]))
-  UNION ALL
-  SELECT FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-   WHERE t.typtype = 'e' AND (n.nspname, t.typname) IN (SELECT * FROM unnest(%(schemas)s::text[], %(names)s::text[]))
-  UNION ALL
-  SELECT FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-   WHERE NOT a.attisdropped AND (n.nspname, c.relname, a.attname) IN (
-     SELECT * FROM unnest(%(of_schemas)s::text[], %(tables)s::text[], %(columns)s::text[]))
-) AS there
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class ToCome:
-    """Objects by kind and name, columns by their table, and the tables that get rows."""
-
-    made: frozenset[Key] = frozenset()
-    adds: dict[str, set[str]] = field(default_factory=dict)
-    filled: frozenset[str] = frozenset()
+Name = tuple[str, ...]  # schema, relation or enum, and column or label: empty for the object itself
 
 
 def pending_migrations(phase: Phase, sessions: Sessions) -> ToCome:
@@ -52,70 +32,63 @@ def pending_migrations(phase: Phase, sessions: Sessions) -> ToCome:
     which steps 3 and 4 say.
     """
     if phase.prisma is None or phase.prisma.target not in phase.targets:
-        return ToCome()
+        return NOTHING_TO_COME
     try:
         with sessions.snapshot(phase.prisma.target) as conn:
             state = look(conn, find_project())
             names = set(named(phase, state)) - set(state.history.applied)
             scripts = [file.script for file in state.files if file.name in names and file.script is not None]
-            return _together(each for each in map(_of, scripts) if not _there(conn, each))
+            made = [made_by(script, state.schema) for script in scripts]
+            there = _there(conn, {name for each in made for name in _names(each)})
     except RunbookError:
-        return ToCome()
+        return NOTHING_TO_COME
+    return reduce(or_, (each for each in made if there.isdisjoint(_names(each))), NOTHING_TO_COME)
 
 
 def to_come_at(phase: Phase, sessions: Sessions, name: str, pending: ToCome) -> ToCome:
     """Return what of this a target is to show: all where it shows Prisma's database, else nothing."""
-    return pending if phase.prisma and shows(phase, sessions, name, phase.prisma.target) else ToCome()
+    there = phase.prisma is not None and shows(phase, sessions, name, phase.prisma.target)
+    return pending if there else NOTHING_TO_COME
 
 
-def _of(script: str) -> ToCome:
+def made_by(script: str, schema: str) -> ToCome:
+    """Return what a script makes and adds; `schema` is that of the names that it writes without one."""
     made: set[Key] = set()
-    adds: dict[str, set[str]] = {}
+    adds: set[tuple[str, str]] = set()
     filled = set()
     for piece in pieces(script) or ():
         node = piece.node
         match piece.tag:
             case "CreateStmt":
-                made.add(("relation", qualified(*relation(node["relation"]))))
+                made.add(("relation", qualified(*relation(node["relation"], schema))))
             case "CreateEnumStmt":
-                made.add(("enum", qualified(*name_of(node["typeName"]))))
+                made.add(("enum", qualified(*name_of(node["typeName"], schema))))
             case "IndexStmt" if "idxname" in node:
-                made.add(("index", qualified(relation(node["relation"])[0], node["idxname"])))
+                made.add(("index", qualified(relation(node["relation"], schema)[0], node["idxname"])))
             case "InsertStmt":
-                filled.add(qualified(*relation(node["relation"])))
+                filled.add(qualified(*relation(node["relation"], schema)))
             case "AlterTableStmt":
-                adds.setdefault(qualified(*relation(node["relation"])), set()).update(_columns(node["cmds"]))
-    return ToCome(frozenset(made), adds, frozenset(filled))
+                table = qualified(*relation(node["relation"], schema))
+                adds.update((table, column) for column in _columns(node["cmds"]))
+            case "AlterEnumStmt" if "oldVal" not in node:
+                adds.add((qualified(*name_of(node["typeName"], schema)), node["newVal"]))
+    return ToCome(made=frozenset(made), adds=frozenset(adds), filled=frozenset(filled))
 
 
-def _columns(commands: Iterable[object]) -> Iterator[str]:
+def _columns(commands: Iterable[Node]) -> Iterator[str]:
     for command in every(commands, "AlterTableCmd"):
         if command.get("subtype") == "AT_AddColumn":
             yield command["def"]["ColumnDef"]["colname"]
 
 
-def _there(conn: Connection, each: ToCome) -> bool:
-    """Return whether something that a script makes is in the session's database."""
-    names = [parts(name) for _, name in sorted(each.made)]
-    columns = [(*parts(table), column) for table, added in each.adds.items() for column in sorted(added)]
-    asked = {
-        "schemas": [schema for schema, _ in names],
-        "names": [name for _, name in names],
-        "of_schemas": [schema for schema, _, _ in columns],
-        "tables": [table for _, table, _ in columns],
-        "columns": [column for _, _, column in columns],
-    }
-    row = conn.execute(_THERE, asked).fetchone()
-    return bool(row and row["there"])
+def _names(made: ToCome) -> set[Name]:
+    objects = ((name, "") for _, name in made.made)
+    return {(*parts(name), added) for name, added in (*objects, *made.adds)}
 
 
-def _together(scripts: Iterable[ToCome]) -> ToCome:
-    made: set[Key] = set()
-    adds: dict[str, set[str]] = {}
-    filled: set[str] = set()
-    for each in scripts:
-        made |= each.made
-        filled |= each.filled
-        for table, columns in each.adds.items():
-            adds.setdefault(table, set()).update(columns)
-    return ToCome(frozenset(made), adds, frozenset(filled))
+def _there(conn: Connection, names: set[Name]) -> set[Name]:
+    """Return which of these names are in the session's database."""
+    schemas, relations_and_enums, added = map(list, zip(*names, strict=True)) if names else ([], [], [])
+    asked = {"schemas": schemas, "names": relations_and_enums, "parts": added}
+    found = conn.execute(query("names_there"), asked).fetchall()
+    return {(row["schema"], row["name"], row["part"]) for row in found}

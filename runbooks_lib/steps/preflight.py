@@ -37,8 +37,8 @@ from runbooks_lib.steps.declared import nothing_declared, objects_asked, or_not_
 from runbooks_lib.steps.finder_rows import by_database
 from runbooks_lib.steps.inspection import by_object, inspect
 from runbooks_lib.steps.own_objects import own_objects
-from runbooks_lib.steps.pending import Pending, filled_and_added, shows_baseline
-from runbooks_lib.steps.pending_migrations import ToCome, pending_migrations, to_come_at
+from runbooks_lib.steps.pending import Pending, ToCome, filled_and_added, shows_baseline
+from runbooks_lib.steps.pending_migrations import pending_migrations, to_come_at
 from runbooks_lib.steps.privileges import check_privileges
 from runbooks_lib.steps.readiness import at_least, cannot_see_sessions, check_blockers
 from runbooks_lib.steps.replica_rows import check_rows, judge_replayed
@@ -142,7 +142,7 @@ def find_objects(phase: Phase, sessions: Sessions) -> Answer:
             findings.append(could_not_run(Check.OBJECT_IS_FOUND, target, "every database", failed))
     to_come = pending_migrations(phase, sessions)
     for name, kind in names.items():
-        pending = ToCome(to_come.made & {("relation" if kind == "table" else kind, name)})
+        pending = ToCome(made=to_come.made & {("relation" if kind == "table" else kind, name)})
         findings.extend(_judge_places(phase, sessions, name, places[name], pending))
     matrix = tuple(
         Sought(
@@ -205,7 +205,7 @@ def schema(phase: Phase, sessions: Sessions) -> Answer:
     that are not recorded make may be absent where Prisma writes.
     Facts: per target, what inspection.describe returns.
     """
-    filled, added = filled_and_added(phase)
+    by_baseline = filled_and_added(phase)
     own = own_objects(phase)
     to_come = pending_migrations(phase, sessions)
     findings: list[Finding] = []
@@ -214,12 +214,12 @@ def schema(phase: Phase, sessions: Sessions) -> Answer:
         try:
             created_by = BASELINE if shows_baseline(phase, sessions, name) else None
             pending = to_come_at(phase, sessions, name, to_come)
-            adds = pending.adds | (added if created_by else {})
+            if created_by:
+                pending |= by_baseline
             found, facts[name] = inspect(
-                phase, sessions, name, target, created_by=created_by, adds=adds, own=own
+                phase, sessions, name, target, created_by=created_by, adds=pending.adds, own=own
             )
-            rows = pending.filled | (filled if created_by else frozenset())
-            findings.extend(Pending(filled=rows, deployed=pending.made).later(found))
+            findings.extend(Pending(filled=pending.filled, deployed=pending.made).later(found))
         except RunbookError as error:
             findings.append(could_not_run(Check.HAS_TABLE, name, "every object", error))
     judged = (*findings, *nothing_declared(phase, objects_asked(phase)))

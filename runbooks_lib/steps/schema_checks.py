@@ -17,23 +17,27 @@ from runbooks_lib.postgres.catalog.catalog import Catalog
 from runbooks_lib.postgres.catalog.catalog import Column as LiveColumn
 from runbooks_lib.postgres.catalog.catalog import Index as LiveIndex
 
-Adds = Mapping[str, Collection[str]]
-NO_ADDITION: Adds = {}
+Added = tuple[str, str]  # a column and its table, or a label and its enum: (table or enum, column or label)
 
 
 def check_schema(
-    phase: Phase, target: str, catalog: Catalog, *, created_by: str | None = None, adds: Adds = NO_ADDITION
+    phase: Phase,
+    target: str,
+    catalog: Catalog,
+    *,
+    created_by: str | None = None,
+    adds: Collection[Added] = (),
 ) -> tuple[Finding, ...]:
     """Compare a target's catalogue with the tables, enums and indexes of the phase.
 
-    Reads nothing but its arguments. `adds` are the columns and labels that are still to be added, by table and enum:
-    where one is missing, the rest is compared, and the finding is SKIP. Returns one finding per object and check.
+    Reads nothing but its arguments. `adds` are the columns and labels that are still to be added: where one is
+    missing, the rest is compared, and the finding is SKIP. Returns one finding per object and check.
     """
     findings: list[Finding] = []
     for table in phase.tables:
         live = {column.name for column in catalog.columns.get(table.name, ())}
-        added = adds.get(table.name, ())
-        to_come = [c.name for c in table.columns or () if c.name in added and c.name not in live]
+        declared = [column.name for column in table.columns or ()]
+        to_come = [name for name in declared if (table.name, name) in adds and name not in live]
         present = replace(
             table, columns=_but(table.columns, [c for c in table.columns or () if c.name in to_come])
         )
@@ -41,8 +45,7 @@ def check_schema(
         findings.extend(_without(Check.COLUMNS_ARE, finding, to_come) for finding in found)
     for enum in phase.enums:
         there = catalog.enums[enum.name].labels if enum.name in catalog.enums else ()
-        added = adds.get(enum.name, ())
-        to_come = [label for label in enum.labels or () if label in added and label not in there]
+        to_come = [name for name in enum.labels or () if (enum.name, name) in adds and name not in there]
         known = replace(enum, labels=_but(enum.labels, to_come))
         found = check_enum(target, known, catalog, created_by=created_by)
         findings.extend(_without(Check.ENUM_HAS_LABELS, finding, to_come) for finding in found)
@@ -66,7 +69,7 @@ def _without(check: Check, finding: Finding, to_come: list[str]) -> Finding:
     names = ", ".join(to_come)
     have, want = (
         f"{finding.have}, without {names}",
-        f"{finding.want}, without {names} until the baseline adds it",
+        f"{finding.want}, without {names} until it is added",
     )
     return replace(finding, have=have, want=want, verdict=Verdict.SKIP)
 
@@ -79,14 +82,7 @@ def check_table(target: str, table: Table, catalog: Catalog, *, created_by: str 
         return
     yield _holds(Check.HAS_TABLE, target, table.name, created_by)
     if table.owner is not None:
-        yield judge(
-            Check.TABLE_OWNER_IS,
-            target,
-            table.name,
-            have=relation.owner,
-            want=table.owner,
-            hint=f"As a superuser or the present owner: ALTER TABLE … OWNER TO {table.owner};",
-        )
+        yield _owner_is(Check.TABLE_OWNER_IS, target, table.name, relation.owner, table.owner, kind="TABLE")
     if table.columns is not None:
         have, want = _columns(catalog.columns.get(table.name, ()), table.columns)
         yield judge(
@@ -116,14 +112,7 @@ def check_enum(target: str, enum: Enum, catalog: Catalog, *, created_by: str | N
         return
     yield _holds(Check.HAS_ENUM, target, enum.name, created_by)
     if enum.owner is not None:
-        yield judge(
-            Check.ENUM_OWNER_IS,
-            target,
-            enum.name,
-            have=live.owner,
-            want=enum.owner,
-            hint=f"As a superuser or the present owner: ALTER TYPE … OWNER TO {enum.owner};",
-        )
+        yield _owner_is(Check.ENUM_OWNER_IS, target, enum.name, live.owner, enum.owner, kind="TYPE")
     if enum.labels is not None:
         yield judge(
             Check.ENUM_HAS_LABELS,
@@ -134,6 +123,11 @@ def check_enum(target: str, enum: Enum, catalog: Catalog, *, created_by: str | N
             hint="The order of labels is their sort order. A missing label can be added (ALTER TYPE … ADD VALUE); "
             "a wrong order needs a new type.",
         )
+
+
+def _owner_is(check: Check, target: str, name: str, have: str, want: str, *, kind: str) -> Finding:
+    hint = f"As a superuser or the present owner: ALTER {kind} … OWNER TO {want};"
+    return judge(check, target, name, have=have, want=want, hint=hint)
 
 
 def check_index(

@@ -16,14 +16,21 @@ from runbooks_lib.postgres.session.connect import Connection
 def real_names(conn: Connection, seeds: Seeds) -> dict[str, str]:
     """Return the column of the table that each of `anywhere` is: of those of a text type, which holds most values.
 
-    Reads the catalogue and the table. One whose values stand nowhere is left out.
+    No column is two of the rows' columns: the values of one of them would not be looked for. Reads the catalogue and
+    the table. One whose values stand nowhere is left out.
     """
     table = tables_there(conn, [seeds.table]).get(seeds.table)
     if table is None or not seeds.anywhere:
         return {}
+    named = {column for row in seeds.rows for column in row}.difference(seeds.anywhere)
     columns = [row["name"] for row in conn.execute(query("text_columns"), {"table": table})]
-    found = {name: _holding(conn, seeds, name, columns) for name in seeds.anywhere}
-    return {name: column for name, column in found.items() if column is not None}
+    left = [column for column in columns if column not in named]
+    found: dict[str, str] = {}
+    for name in seeds.anywhere:
+        if column := _holding(conn, seeds, name, left):
+            found[name] = column
+            left.remove(column)
+    return found
 
 
 def _holding(conn: Connection, seeds: Seeds, name: str, columns: list[str]) -> str | None:

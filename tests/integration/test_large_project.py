@@ -48,7 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         services = "".join(f"{key}={value}\n" for key, value in address.items())
         (folder / "services").write_text(f"[large]\n{services}")
         patch.setenv("PGSERVICEFILE", str(folder / "services"))
-        scripts = [script for _, script in large.migrations()]
+        scripts = [(script, "public") for _, script in large.migrations()]
         patch.setattr(own_objects, "_scripts", lambda phase: scripts)
         phase = load_phase(str(folder / "LARGE"))
         made = Run.create(folder / "runs", phase)

@@ -436,3 +436,18 @@ def test_values_that_stand_nowhere_are_no_column(table: Callable[..., None]) -> 
     phase = replace(phase, seeds=(replace(phase.seeds[0], anywhere=("emailAddress",)),))
     (finding,) = ask(seed_verification.rows, phase).findings
     assert (finding.verdict, "emailAddress" in finding.have) == (Verdict.ERROR, True)
+
+
+@pytest.mark.parametrize(
+    ("row", "anywhere"),
+    [({"first": "z", "second": "y"}, ("first", "second")), ({"a": "z", "second": "y"}, ("second",))],
+)
+def test_no_column_is_two_of_the_declared_ones(
+    table: Callable[..., None], row: dict[str, object], anywhere: tuple[str, ...]
+) -> None:
+    """Else the value of one of them would not be looked for: here nothing of row 1 is "z"."""
+    table("id integer, a text", (1, "y"), (9, "z"))
+    phase = scratch_phase({"id": 1, **row}, key=("id",))
+    phase = replace(phase, seeds=(replace(phase.seeds[0], anywhere=anywhere),))
+    (finding,) = ask(seed_verification.rows, phase).findings
+    assert (finding.verdict, "second" in finding.have) == (Verdict.ERROR, True)

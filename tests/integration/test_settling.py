@@ -12,7 +12,7 @@ import pytest
 from runbooks_lib.facts.databases import Dumps
 from runbooks_lib.facts.writing import KeptPlan, Plan
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict
-from runbooks_lib.phase import AcceptedMigration, Backup, Baseline, Phase, Prisma, Schema, Table
+from runbooks_lib.phase import AcceptedMigration, Backup, Baseline, Column, Phase, Prisma, Schema, Table
 from runbooks_lib.postgres.rows.done import Judged
 from runbooks_lib.postgres.script.data_statements import DataStatement
 from runbooks_lib.postgres.session.connect import Sessions
@@ -232,6 +232,25 @@ def test_preflight_expects_what_a_pending_migration_makes_and_nothing_less(shop:
         found, held = preflight.find_objects(phase, sessions), preflight.schema(phase, sessions)
         assert ("object_is_found", "public.items") in closing(found)
         assert ("has_table", "public.items") in closing(held)
+
+
+def test_what_a_baseline_and_a_pending_migration_add_to_a_table_may_both_be_missing(shop: Shop) -> None:
+    shop.has(MAKE, ROWS)
+    shop.place.record(A)
+    (shop.place.migrations / B / "migration.sql").write_text(COLUMN)
+    shop.baseline = "ALTER TABLE orders ADD COLUMN IF NOT EXISTS extra int;"
+    declared = {"id": "integer", "total": "integer", "note": "text", "extra": "integer"}
+    columns = tuple(Column(name=name, type=kind, not_null=name == "id") for name, kind in declared.items())
+    phase = replace(shop.phase, tables=(Table(name="public.orders", columns=columns),))
+
+    def of_columns() -> Finding:
+        with Sessions(phase.targets, application_name="runbooks test", run="r") as sessions:
+            held = preflight.schema(phase, sessions)
+        return next(f for f in held.findings if f.check == "columns_are")
+
+    assert (of_columns().verdict, "without note, extra" in of_columns().have) == (Verdict.SKIP, True)
+    shop.place.record(B)  # it says that it was run: then its column is missing
+    assert of_columns().verdict is Verdict.FAIL
 
 
 def test_a_deploy_that_would_fail_is_red_before_anything_is_written(shop: Shop) -> None:

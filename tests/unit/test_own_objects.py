@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from runbooks_lib.phase import load_phase
-from runbooks_lib.steps.own_objects import made_by, own_objects
+from runbooks_lib.steps import own_objects as module
+from runbooks_lib.steps.own_objects import made_by, own_objects, superuser_names
 
 T = "public.t"
 
@@ -49,3 +51,29 @@ def test_the_baseline_counts_and_what_cannot_be_read_makes_nothing(
     assert own_objects(phase) == frozenset(), "neither can be read"
     (tmp_path / phase.baseline.file).write_text("ALTER TABLE t ENABLE ROW LEVEL SECURITY")
     assert own_objects(phase) == {("row security", T)}
+
+
+def test_names_of_migrations_are_of_the_schema_that_prisma_works_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = (
+        "CREATE POLICY a ON t USING (true); CREATE UNIQUE INDEX i ON t (b); GRANT INSERT ON public.t TO o;"
+        "CREATE TABLE u (a int UNIQUE); ALTER TABLE t FORCE ROW LEVEL SECURITY;"
+        "CREATE FUNCTION f() RETURNS int LANGUAGE c AS 'x', 'y'"
+    )
+    (tmp_path / "1_a").mkdir()
+    (tmp_path / "1_a" / "migration.sql").write_text(script)
+    project = SimpleNamespace(configuration=SimpleNamespace(history_schema="app"), migrations=tmp_path)
+    monkeypatch.setattr(module, "find_project", lambda: tmp_path)
+    monkeypatch.setattr(module, "read_project", lambda folder: project)
+    phase = replace(load_phase("PH15-AMAZON-DB-FOUNDATION-01"), baseline=None)
+    assert own_objects(phase) == {
+        ("policy", "app.t.a"),
+        ("index", "app.i"),
+        ("constraint", "app.u.u_a_key"),
+        ("index", "app.u_a_key"),
+        ("row security forced", "app.t"),
+        ("privileges", "public.t.o.INSERT"),
+        ("column privileges", "public.t.o.INSERT"),
+    }
+    assert superuser_names(phase) == {"app.f"}

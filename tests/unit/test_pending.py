@@ -9,7 +9,8 @@ import pytest
 
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.phase import load_phase
-from runbooks_lib.steps.pending import JUDGED_LATER, Pending, filled_and_added
+from runbooks_lib.steps.pending import JUDGED_LATER, NOTHING_TO_COME, Pending, ToCome, filled_and_added
+from runbooks_lib.steps.pending_migrations import made_by
 
 MADE = (("kind", "r"), ("owner", "o"))
 PENDING = Pending(
@@ -63,14 +64,31 @@ def test_what_is_to_be_deployed_is_skipped_too() -> None:
 
 def test_what_a_baseline_fills(tmp_path: Path) -> None:
     phase = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
-    assert filled_and_added(phase) == (frozenset(), {})
+    assert filled_and_added(phase) == NOTHING_TO_COME
     phase = replace(phase, folder=tmp_path)
-    assert filled_and_added(phase) == (frozenset(), {}), "no file: step 3 says so"
+    assert filled_and_added(phase) == NOTHING_TO_COME, "no file: step 3 says so"
     file = tmp_path / phase.baseline.file
     file.write_text(
         "INSERT INTO a VALUES (1) ON CONFLICT DO NOTHING; CREATE TABLE IF NOT EXISTS b ();"
         "ALTER TABLE b ADD IF NOT EXISTS c int, ADD IF NOT EXISTS d int; ALTER TABLE b ADD IF NOT EXISTS e int"
     )
-    assert filled_and_added(phase) == ({"public.a"}, {"public.b": {"c", "d", "e"}})
+    assert filled_and_added(phase) == ToCome(
+        filled=frozenset({"public.a"}),
+        adds=frozenset({("public.b", "c"), ("public.b", "d"), ("public.b", "e")}),
+    )
     file.write_text("no SQL")
-    assert filled_and_added(phase) == (frozenset(), {})
+    assert filled_and_added(phase) == NOTHING_TO_COME
+
+
+def test_what_a_migration_makes_is_of_the_projects_schema() -> None:
+    script = (
+        'CREATE TABLE "Order" (id int); CREATE TYPE state AS ENUM (); CREATE INDEX i ON "Order" (id);'
+        "INSERT INTO lists VALUES (1); ALTER TABLE public.old ADD note text, DROP id;"
+        "ALTER TYPE state ADD VALUE 'new'; ALTER TYPE state RENAME VALUE 'a' TO 'b'; UPDATE lists SET id = 2"
+    )
+    assert made_by(script, "app") == ToCome(
+        made=frozenset({("relation", "app.Order"), ("enum", "app.state"), ("index", "app.i")}),
+        adds=frozenset({("public.old", "note"), ("app.state", "new")}),
+        filled=frozenset({"app.lists"}),
+    )
+    assert made_by("no SQL", "app") == NOTHING_TO_COME
