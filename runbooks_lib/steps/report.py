@@ -31,7 +31,7 @@ from runbooks_lib.steps.as_migrated import judge_as_migrated
 from runbooks_lib.steps.declared import nothing_declared, objects_asked, or_not_declared
 from runbooks_lib.steps.inspection import by_object, inspect
 from runbooks_lib.steps.own_objects import own_objects
-from runbooks_lib.steps.pending import pending_at, shows_baseline
+from runbooks_lib.steps.pending import pending_at, shows, shows_baseline
 from runbooks_lib.steps.replica_rows import judge_replayed
 from runbooks_lib.steps.signatures import (
     in_words,
@@ -112,7 +112,7 @@ def _look_at(
     pending = "baseline_migration" if not applied and shows_baseline(phase, sessions, name) else None
     found, facts[name] = inspect(phase, sessions, name, target, created_by=pending, own=own)
     yield from (_not_created(f) if f.note is Note.ABSENT else f for f in found)
-    if phase.prisma and target.database == phase.targets[phase.prisma.target].database:
+    if phase.prisma and shows(phase, sessions, name, phase.prisma.target):
         yield from _recorded(phase, sessions, name, history=history, applied=applied)
 
 

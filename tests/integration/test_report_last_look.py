@@ -14,9 +14,12 @@ from runbooks_lib.evidence import Evidence
 from runbooks_lib.findings import Answer, Finding, Verdict, gate
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Phase, load_phase
+from runbooks_lib.postgres.scratch.scratch import SUPERUSER, scratch
 from runbooks_lib.postgres.session import replication
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import report
+
+from .test_preflight import pointer
 
 PHASE = load_phase(str(Path(__file__).parents[1] / "phases" / "PH15-AMAZON-DB-FOUNDATION-01"))
 STORED = Path(__file__).parents[1] / "unit" / "evidence" / "applied"
@@ -110,6 +113,21 @@ def test_a_target_that_cannot_be_looked_at_is_an_error(
     (error,) = (f for f in answer.findings if f.target == name)
     assert said in error.have
     assert name not in answer.facts.targets
+
+
+@pytest.mark.usefixtures("lab")
+def test_a_database_of_the_same_name_on_another_server_has_no_history_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scratch() as other:
+        other.create_database("keybuzz_backend")
+        address = {**other.cluster.address(), "user": SUPERUSER, "password": other.password}
+        pointer(tmp_path, monkeypatch)(keybuzz_legacy=address)
+        legacy = replace(PHASE.targets["legacy"], database="keybuzz_backend")
+        answer = look(replace(PHASE, targets={**PHASE.targets, "legacy": legacy}), evidence=NOTHING)
+    assert of(answer, "has_table", "legacy")
+    assert of(answer, "migration_is_recorded", "legacy") == []
+    assert of(answer, "migration_is_recorded", "replica")
 
 
 # --- a lab to which the phase was applied -----------------------------------------------------------------------
