@@ -106,7 +106,7 @@ def _ask_prisma(reference: str, run: Run, folder: Path) -> None:
 
         def state() -> str:
             with sessions.snapshot(target(phase)) as conn:
-                return look(conn, prisma.project.named).digest
+                return look(conn, prisma.project).digest
 
         ask(prisma, state, folder)
 

@@ -26,7 +26,6 @@ from runbooks_lib.cache import cache_directory
 from runbooks_lib.errors import PreconditionFailed, PrismaError
 from runbooks_lib.given import read_given_text
 from runbooks_lib.npm.child import clean_environment, run_child
-from runbooks_lib.npm.install import install_project
 from runbooks_lib.npm.node import find_node
 from runbooks_lib.prisma import ahead
 from runbooks_lib.prisma.engine import (
@@ -54,7 +53,6 @@ __all__ = [
     "aim",
     "database_url",
     "find_project",
-    "install_project",
 ]
 
 TIMEOUT_S = 90.0
@@ -170,14 +168,6 @@ class Prisma:
             if len(recorded) < len(names):
                 return Written(done=tuple(done), said=tuple(said), failed=names[len(recorded)])
         return Written(done=tuple(done), said=tuple(said), failed=None)
-
-    def resolve_applied(self, name: str) -> CliResult:
-        """Run `prisma migrate resolve --applied NAME`: writes one row to `_prisma_migrations`. See `resolve`."""
-        return self.resolve(applied=[name]).said[0]
-
-    def resolve_rolled_back(self, name: str) -> CliResult:
-        """Run `prisma migrate resolve --rolled-back NAME`: marks the rows of a failed migration. See `resolve`."""
-        return self.resolve(rolled_back=[name]).said[0]
 
     def deploy(
         self,

@@ -7,6 +7,9 @@
 // writes down what it is handed. A database's address never gets that far: whatever variable the configuration or the
 // schema asks for has a placeholder, an address that leads nowhere and keeps the `schema` of the real one.
 //
+// A configuration without an address, which Prisma 7 takes from nowhere else, has the placeholder too: of who only
+// generates a client, it is whole, and the address that Prisma is run with later is ours.
+//
 // Environment: RUNBOOKS_PRISMA_SEEN, a private folder; `files.json` in it lists the files that were read.
 'use strict'
 
@@ -94,7 +97,8 @@ function hideArguments() {
 // --- which variables the configuration asks for -------------------------------------------------------------------
 
 // In a thread of its own, since a module is evaluated once: load the configuration by Prisma's own loader, and say
-// what address it has, which variables it asked for that are not set, and whether one of them was a must.
+// what address it has, which variables it asked for that are not set, whether one of them was a must, and whether
+// there is no place for an address at all.
 async function answerOnce() {
   watchReading()
   const loader = createRequire(workerData)('@prisma/config')
@@ -112,7 +116,8 @@ async function answerOnce() {
   const found = await loader.loadConfigFromFile({ configRoot: process.cwd() })
   const needed = found.error?.error?.name === 'PrismaConfigEnvError'
   const url = found.error ? undefined : found.config.datasource?.url
-  parentPort.postMessage({ file: found.resolvedPath, url, needed, asked: [...asked].filter((name) => !libraries.has(name)), parts: [...parts] })
+  const bare = !found.error && !('url' in (found.config.datasource ?? {}))
+  parentPort.postMessage({ file: found.resolvedPath, url, needed, bare, asked: [...asked].filter((name) => !libraries.has(name)), parts: [...parts] })
 }
 
 function load(loaderOf, env) {
@@ -128,21 +133,49 @@ function load(loaderOf, env) {
 }
 
 // Give every variable of the address a placeholder: `env("X")` throws without, `process.env.X` leaves no address.
+// Return whether it has no address, whatever is set.
 async function provideForConfiguration(prisma) {
   for (let tries = 0; tries < MOST_NAMES; tries++) {
     const found = await load(prisma, process.env)
-    if (found.url) return noteParts(prisma, found)
+    if (found.url) {
+      await noteParts(prisma, found)
+      return false
+    }
     if (found.needed) {
       provide(found.asked.at(-1))
       continue
     }
+    if (await staysBare(prisma, found)) return true
     for (const name of found.asked.slice(0, MOST_NAMES)) {
       if (!(await load(prisma, { ...process.env, [name]: placeholder() })).url) continue
       provide(name)
       break
     }
-    return
+    return false
   }
+  return false
+}
+
+// An address may be there only when something is set: then it is not missing, and Prisma says what it wants.
+async function staysBare(prisma, found) {
+  const set = {}
+  for (let tries = 0; found.bare && found.asked.length && tries < MOST_NAMES; tries++) {
+    for (const name of found.asked) set[name] = placeholder()
+    found = await load(prisma, { ...process.env, ...set })
+  }
+  return found.bare && !found.asked.length
+}
+
+// Let Prisma find a placeholder where its configuration has no address.
+function provideAddress(prisma) {
+  const require_ = createRequire(prisma)
+  const { loadConfigFromFile, ...others } = require_('@prisma/config')
+  const load = async (...given) => {
+    const found = await loadConfigFromFile(...given)
+    if (found.config) found.config.datasource = { ...found.config.datasource, url: placeholder() }
+    return found
+  }
+  require_.cache[require_.resolve('@prisma/config')].exports = { ...others, loadConfigFromFile: load }
 }
 
 // An address that is put together from other variables (`${DB_HOST}:${DB_PORT}`) is the environment's, too.
@@ -170,10 +203,11 @@ async function main() {
   hideArguments()
   process.argv.splice(1, 2, path.resolve(process.argv[2]))
   const prisma = process.argv[1]
-  const configured = fs.readdirSync(process.cwd()).some(isConfiguration)
-  if (configured && hasLoader(prisma)) {
+  if (hasLoader(prisma)) {
+    const configured = fs.readdirSync(process.cwd()).some(isConfiguration)
     fs.writeFileSync(path.join(SEEN, 'prisma.config.ts'), 'const nothing: object = {}\nexport default nothing\n')
-    await provideForConfiguration(prisma)
+    const bare = !configured || (await provideForConfiguration(prisma))
+    if (bare && parseInt(createRequire(prisma)('../package.json').version) >= 7) provideAddress(prisma)
   }
   process.on('exit', () => fs.writeFileSync(path.join(SEEN, 'files.json'), JSON.stringify([...files])))
   runMain()

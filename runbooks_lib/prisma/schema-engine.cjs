@@ -337,7 +337,7 @@ async function lookOnce(config) {
 }
 
 async function createDatabase(config) {
-  if (EXPECTED.system) throw new Error('Refused: the database that was expected is not there, and none is made.')
+  if (EXPECTED.database) throw new Error('Refused: the database that was expected is not there, and none is made.')
   const elsewhere = config.database === 'postgres' ? 'template1' : 'postgres'
   const client = await connectOnce({ ...config, database: elsewhere })
   await client.query(`CREATE DATABASE ${client.escapeIdentifier(config.database)}`)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 from runbooks_lib.errors import PrismaError
 from runbooks_lib.postgres.session.connect import Connection
@@ -20,7 +19,7 @@ from runbooks_lib.prisma.history import (
     read_rows,
 )
 from runbooks_lib.prisma.oddities import HistoryTable, read_tables
-from runbooks_lib.prisma.project import read_project
+from runbooks_lib.prisma.project import PrismaProject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,16 +70,15 @@ class State:
         return f"applied, checksum of another file ({row.checksum[:16]})"
 
 
-def look(conn: Connection, project: Path) -> State:
+def look(conn: Connection, project: PrismaProject) -> State:
     """Read the migrations folder and the rows; call it inside `Sessions.snapshot`, before Prisma is started.
 
     The rows are those of the schema in which the project's Prisma keeps them. A rolled-back migration counts as pending
     here, whatever the engine says.
     Raises PrismaError when the schema does not exist: Prisma would create it, and when what stands there is no table.
-    PreconditionFailed without a folder.
+    PreconditionFailed where the folder cannot be read.
     """
-    found = read_project(project)
-    schema = found.configuration.history_schema
+    schema = project.configuration.history_schema
     there = conn.execute("SELECT to_regnamespace(quote_ident(%s)) IS NOT NULL AS there", (schema,)).fetchone()
     if there is None or not there["there"]:
         raise PrismaError(
@@ -94,7 +92,7 @@ def look(conn: Connection, project: Path) -> State:
                 f"{schema}.{TABLE} is a {table.kind}, not the table that Prisma makes, and was not read.",
                 "Find out who replaced it, and put the table back: Prisma could not write to what stands there.",
             )
-    files, rows = read_migrations(found.migrations), read_rows(conn, schema=schema)
+    files, rows = read_migrations(project.migrations), read_rows(conn, schema=schema)
     return State(
         files=files,
         rows=rows,

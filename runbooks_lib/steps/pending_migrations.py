@@ -17,7 +17,7 @@ from runbooks_lib.postgres.catalog.catalog import Key
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.script.pieces import Node, every, name_of, pieces, relation
 from runbooks_lib.postgres.session.connect import Connection, Sessions
-from runbooks_lib.prisma.project import find_project
+from runbooks_lib.prisma.project import find_project, read_project
 from runbooks_lib.prisma.state import look
 from runbooks_lib.steps.pending import NOTHING_TO_COME, ToCome, shows
 from runbooks_lib.steps.prisma_look import named
@@ -35,7 +35,7 @@ def pending_migrations(phase: Phase, sessions: Sessions) -> ToCome:
         return NOTHING_TO_COME
     try:
         with sessions.snapshot(phase.prisma.target) as conn:
-            state = look(conn, find_project())
+            state = look(conn, read_project(find_project()))
             names = set(named(phase, state)) - set(state.history.applied)
             scripts = [file.script for file in state.files if file.name in names and file.script is not None]
             made = [made_by(script, state.schema) for script in scripts]

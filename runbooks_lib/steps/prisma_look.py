@@ -66,7 +66,7 @@ def named(phase: Phase, state: State) -> tuple[str, ...]:
 def look_at(phase: Phase, sessions: Sessions, prisma: Prisma) -> State:
     """Read the migrations folder and the history, in one snapshot."""
     with sessions.snapshot(section(phase).target) as conn:
-        return look(conn, prisma.project.named)
+        return look(conn, prisma.project)
 
 
 def look_at_all(phase: Phase, sessions: Sessions, prisma: Prisma, *, rows_of_applied: bool = True) -> Looked:
@@ -75,7 +75,7 @@ def look_at_all(phase: Phase, sessions: Sessions, prisma: Prisma, *, rows_of_app
     `rows_of_applied` False: of migrations that are recorded as applied no rows are asked for, which settle nothing.
     """
     with sessions.snapshot(section(phase).target) as conn:
-        state = look(conn, prisma.project.named)
+        state = look(conn, prisma.project)
         catalog, like = read_catalog(conn), read_surroundings(conn)
         asked = {
             file.name for file in state.files if rows_of_applied or state.recorded(file.name) != "applied"
@@ -88,7 +88,7 @@ def look_at_objects(phase: Phase, sessions: Sessions, prisma: Prisma, name: str)
     """Read history and catalogue of any target that shows the database, a standby too; no rows are asked for."""
     with sessions.snapshot(name) as conn:
         return Looked(
-            state=look(conn, prisma.project.named),
+            state=look(conn, prisma.project),
             catalog=read_catalog(conn),
             like=read_surroundings(conn),
             data={},

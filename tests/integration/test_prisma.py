@@ -156,10 +156,10 @@ def test_the_operator_resolves_the_migration_and_shows_no_secret(fresh_lab: Lab)
     prisma = Prisma(find_project(), lambda: url)
     with command_lines() as seen:
         before = prisma.status()
-        resolved = prisma.resolve_applied(SECOND)
+        resolved = prisma.resolve(applied=[SECOND]).said[0]
         after = prisma.status()
-        again = prisma.resolve_applied(SECOND)
-        unknown = prisma.resolve_applied("20260101000000_nope")
+        again = prisma.resolve(applied=[SECOND]).said[0]
+        unknown = prisma.resolve(applied=["20260101000000_nope"]).said[0]
     assert before.exit_code == 1
     assert resolved.exit_code == 0, resolved.output
     assert f"Migration {SECOND} marked as applied." in resolved.output
@@ -184,7 +184,7 @@ def test_the_operator_resolves_the_migration_and_shows_no_secret(fresh_lab: Lab)
 
 @pytest.mark.usefixtures("fresh_lab")
 def test_a_role_without_the_right_to_write_changes_nothing() -> None:
-    resolved = prisma_of("keybuzz_readonly").resolve_applied(SECOND)
+    resolved = prisma_of("keybuzz_readonly").resolve(applied=[SECOND]).said[0]
     assert resolved.exit_code == 1
     assert "permission denied for table _prisma_migrations" in resolved.output
     assert found_history(prisma_of()).pending == (SECOND,)
@@ -200,7 +200,7 @@ def test_prisma_that_aims_at_another_database_is_not_let_to_write(fresh_lab: Lab
     with pytest.raises(
         PrismaError, match=r"talks to the database keybuzz,.*not to keybuzz_backend"
     ) as caught:
-        Prisma(project, admin).resolve_applied(SECOND)
+        Prisma(project, admin).resolve(applied=[SECOND])
     assert admin.password is not None
     assert admin.password not in str(caught.value)
     with fresh_lab.admin("keybuzz") as conn:
@@ -221,7 +221,7 @@ def test_a_prisma_that_waits_too_long_for_its_lock_is_ended(fresh_lab: Lab) -> N
         prisma.status()
         prisma.timeout_s = 3
         with pytest.raises(PrismaError, match=r"`prisma migrate resolve --applied \w+` did not end within 3"):
-            prisma.resolve_applied(SECOND)
+            prisma.resolve(applied=[SECOND])
     assert found_history(prisma_of()).pending == (SECOND,)
 
 

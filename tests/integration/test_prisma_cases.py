@@ -128,7 +128,7 @@ def rolled_back(place: Place) -> None:
     place.record(NAME, finished=False)
     prisma = place.prisma()
     assert prisma.rolled_back_is_pending is (prisma.project.version >= (7, 9))
-    assert prisma.resolve_rolled_back(NAME).exit_code == 0
+    assert prisma.resolve(rolled_back=[NAME]).failed is None
     place.execute('DROP TABLE "OAuthState"')
 
 
@@ -141,15 +141,15 @@ def lost_script(place: Place) -> None:
 
 
 def resolve(prisma: Prisma) -> CliResult:
-    return prisma.resolve_applied(NAME)
+    return prisma.resolve(applied=[NAME]).said[0]
 
 
 def resolve_unknown(prisma: Prisma) -> CliResult:
-    return prisma.resolve_applied("20260101000000_not_there")
+    return prisma.resolve(applied=["20260101000000_not_there"]).said[0]
 
 
 def take_back(prisma: Prisma) -> CliResult:
-    return prisma.resolve_rolled_back(NAME)
+    return prisma.resolve(rolled_back=[NAME]).said[0]
 
 
 NOT_REACHED = (("history_is_clean", "ERROR"),)

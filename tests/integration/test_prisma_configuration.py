@@ -180,6 +180,38 @@ def test_the_address_is_whatever_variable_the_team_has(make: Make, major: int, k
     assert found.history_schema == ("hr" if kind == "dotenv" else "public")
 
 
+@pytest.mark.parametrize("major", [7])
+@pytest.mark.parametrize("configured", [True, False])
+def test_a_configuration_without_an_address_is_read_like_any_other(make: Make, configured: bool) -> None:
+    """As of who only generates a client. With Prisma 6 this is how most are: the address is in the schema."""
+    moved = config(7, url=None, before='import "dotenv/config"', migrations='{ path: "db/moved" }')
+    project = make(
+        {
+            "prisma.config.ts": moved if configured else None,
+            "db/moved/2_more/migration.sql": "SELECT 2;",
+            ".env": "OTHER=postgresql://me@elsewhere/d?schema=hr\n",
+        }
+    )
+    found = read(project)
+    assert found.migrations == project / ("db/moved" if configured else "prisma/migrations")
+    assert (found.configuration.history_schema, found.configuration.fixed) == ("public", None)
+
+
+@pytest.mark.parametrize("major", [7])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "...(e.A && e.B ? { datasource: { url: e.A } } : {})",
+        'datasource: { url: e.MODE === "production" ? e.A : undefined }',
+    ],
+)
+def test_an_address_that_is_there_under_a_condition_is_not_taken_for_none(make: Make, part: str) -> None:
+    text = f'const e = process.env\nexport default {{ schema: "prisma/schema.prisma", {part} }}\n'
+    project = make({"prisma.config.ts": text})
+    with pytest.raises(PreconditionFailed, match=r"datasource\.url property is required"):
+        read(project)
+
+
 def test_an_address_in_the_configuration_itself_is_known_as_such(make: Make, major: int) -> None:
     literal = f"postgresql://me:{SECRET}@db.prod/shop?schema=app"
     project = make(

@@ -146,7 +146,7 @@ def test_the_stand_in_writes_where_the_server_does_not_say_who_it_is(place: Plac
         url = aim(conn)
     assert json.loads(url.expected()).keys() == {"started", "database", "role"}
     prisma = Prisma(place.project, url)
-    said = prisma.resolve_applied(NAME)
+    said = prisma.resolve(applied=[NAME]).said[0]
     assert said.exit_code == 0, said.output
     assert place.rows(NAME) == [(True, False)]
 
@@ -159,7 +159,7 @@ def test_the_stand_in_refuses_a_stranger_before_it_writes(place: Place, what: st
         aimed = prisma._address()
         prisma._url = Expecting(**{name: getattr(aimed, name) for name in aimed.__slots__})
     prisma._aimed_well = True
-    said = prisma.resolve_applied(NAME)
+    said = prisma.resolve(applied=[NAME]).said[0]
     assert (said.exit_code, "Refused, and nothing was written" in said.output) == (1, True), said.output
     assert "another was expected" in said.output
     assert place.rows(NAME) == []
@@ -178,7 +178,7 @@ def test_before_prismas_own_engine_writes_a_status_is_asked_for(
     name_the_engine(monkeypatch, tmp_path)
     prisma = place.prisma()
     assert prisma.status().code is None
-    assert prisma.resolve_applied(NAME).exit_code == 0
+    assert prisma.resolve(applied=[NAME]).failed is None
     assert prisma.ran == ["migrate status", "migrate status", f"migrate resolve --applied {NAME}"]
 
 
@@ -275,7 +275,7 @@ PENDING = "Following migration have not yet been applied:\n{}"
 )
 def test_what_prisma_counts_and_names_is_what_we_read(place: Place, output: str, differ: list[str]) -> None:
     with Sessions(place.phase.targets) as sessions, sessions.snapshot(PHASE.prisma.target) as conn:
-        state = look(conn, place.project)
+        state = look(conn, place.prisma().project)
     said = CliResult(command="prisma migrate status", exit_code=1, output=output, code=None, duration_s=1)
     found = judge_agreement("leader", place.prisma(), state, said)
     assert [f.object for f in found if f.verdict is Verdict.FAIL] == differ

@@ -146,7 +146,7 @@ def test_it_is_read_and_deployed(
 
 def state_of(place: Place) -> State:
     with Sessions(place.phase.targets) as sessions, sessions.snapshot(PHASE.prisma.target) as conn:
-        return look(conn, place.project)
+        return look(conn, read_project(place.project))
 
 
 # --- schemas and addresses ----------------------------------------------------------------------------------------

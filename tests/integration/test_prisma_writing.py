@@ -265,6 +265,18 @@ def test_a_database_that_is_not_empty_and_has_no_history_is_p3005(place: Place) 
     assert (said.exit_code, said.code) == (1, "P3005")
 
 
+@pytest.mark.parametrize("known", ["system_identifier", "started"])
+def test_a_database_that_is_gone_is_not_made_anew(place: Place, known: str) -> None:
+    """Prisma's deploy makes a database that is not there; a managed server tells only when it was started."""
+    gone = f"{place.database}_gone"
+    only = {"system_identifier": None, "started": None, known: "seen"}
+    said = place.prisma(dbname=gone, **only).deploy()
+    with place.lab.admin("postgres") as conn:
+        made = conn.execute("SELECT FROM pg_database WHERE datname = %s", (gone,)).fetchall()
+        conn.execute(f"DROP DATABASE IF EXISTS {gone}".encode())
+    assert (said.exit_code, "none is made" in said.output, made) == (1, True, []), said.output
+
+
 def test_after_a_failed_migration_it_is_p3009_and_one_that_fails_is_p3018(place: Place) -> None:
     place.record(NAME)
     place.migrate("20260101000000_a", "CREATE TABLE a (); SELECT 1/0;", run=False, record=False)

@@ -98,6 +98,27 @@ def test_what_files_tell(monkeypatch: pytest.MonkeyPatch, home: Path, tmp_path: 
     assert set(secret_sources()) == {"in-env", "quoted", "in-kubeconfig", "in-the-key"}
 
 
+@pytest.mark.parametrize("named", ["api", "api/src/db/schema.prisma"])
+def test_what_a_prisma_projects_env_files_tell(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, named: str
+) -> None:
+    """Prisma reads the one beside the package.json, whatever is named, and the one beside the schema."""
+    for folder, secret in {
+        "": "above",
+        "api": "beside-package",
+        "api/prisma": "usual",
+        "api/src/db": "beside-schema",
+    }.items():
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / ".env").write_text(f"DATABASE_URL=postgres://u:{secret}@h/d\n")
+    for file in ("api/package.json", "api/src/db/schema.prisma"):
+        (tmp_path / file).touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RUNBOOKS_PRISMA_PROJECT", named)
+    other = "usual" if named == "api" else "beside-schema"
+    assert set(secret_sources()) == {"beside-package", other}
+
+
 def written(secret: str) -> dict[str, str]:
     """Return a secret as those write it who put it into a text: not by the code that masks."""
     lines = "\n".join([secret[:4], secret[4:]])

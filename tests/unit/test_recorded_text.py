@@ -79,6 +79,13 @@ def test_nothing_of_the_repository_is_run(file: Path, tmp_path: Path) -> None:
     assert not trap.exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_checkout_of_somebody_else_is_not_read(file: Path, tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / ".git"):
+        os.chown(path, 65534, 65534)
+    assert recorded_text(file, checksum(TEXTS[0])) is None
+
+
 def test_what_changed_is_told_line_by_line() -> None:
     assert what_changed("a\nb\n", "a\nc\n")[2:] == ("@@ -1,2 +1,2 @@", " a", "-b", "+c")
     assert what_changed("a\r\nb\r\n", "a\nb\n") == ()

@@ -75,7 +75,7 @@ def _all(names: set[str]) -> Iterator[tuple[str, str]]:
     yield from _of_libpq(names)
     yield from _of_variables(os.environ, "environment variable")
     project = os.environ.get("RUNBOOKS_PRISMA_PROJECT")
-    for path in _env_files(Path(project)) if project else ():
+    for path in _env_files(Path(project).expanduser().absolute()) if project else ():
         lines = (_ENV_LINE.match(line) for line in _lines(path))
         variables = {m[1]: next((v for v in m.groups()[1:] if v is not None), "") for m in lines if m}
         yield from _of_variables(variables, f"{path}, variable")
@@ -89,9 +89,14 @@ def _all(names: set[str]) -> Iterator[tuple[str, str]]:
         )
 
 
-def _env_files(project: Path) -> tuple[Path, ...]:
-    """Return where Prisma looks for an .env file: in the folder, or beside and above the schema that is named."""
-    return tuple(folder / ".env" for folder in ([project] if project.is_dir() else project.parents[:2]))
+def _env_files(named: Path) -> Iterator[Path]:
+    """Yield where an .env file of a Prisma project may be: beside its schema, and from there up to its package.json."""
+    folder = named if named.is_dir() else named.parent
+    yield folder / "prisma" / ".env"
+    for each in (folder, *folder.parents):
+        yield each / ".env"
+        if (each / "package.json").is_file():
+            return
 
 
 def _of_libpq(names: set[str]) -> Iterator[tuple[str, str]]:
