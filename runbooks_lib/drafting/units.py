@@ -110,6 +110,8 @@ def _marks(part: Sequence[Any]) -> Marks:
     """Return what statements leave; of a DO block that stays as it is, what any statement in it may."""
     if isinstance(part[0], ast.DoStmt):
         return Marks(sets=marks_of(tuple(_inside(part[0]))).sets, lasts={})
+    if isinstance(part[0], ast.InsertStmt):
+        return Marks(sets={}, lasts={})  # its rows are judged apart, whatever becomes of their table
     return marks_of(part, guarded=condition(part) is not None)
 
 

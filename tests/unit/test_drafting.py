@@ -199,6 +199,51 @@ def test_what_comes_back_the_same_or_gets_another_name_is_left_over(
 @pytest.mark.parametrize(
     ("first", "second"),
     [
+        ("ALTER TABLE t DROP c, ADD c int", "ALTER TABLE t ALTER c TYPE bigint"),
+        (
+            "ALTER TABLE t DROP c, ADD c int",
+            "DO $$ BEGIN IF true THEN ALTER TABLE t ALTER c TYPE bigint; END IF; END $$",
+        ),
+        ('ALTER TABLE t DROP c, ADD c "E"', 'ALTER TYPE "E" RENAME TO "F"'),
+        (
+            "ALTER TABLE t DROP CONSTRAINT k;\nALTER TABLE t ADD CONSTRAINT k UNIQUE (b)",
+            "ALTER TABLE t RENAME b TO c",
+        ),
+        ("DROP INDEX i;\nCREATE INDEX i ON t (b)", "ALTER TABLE t RENAME TO u"),
+    ],
+)
+def test_what_comes_back_and_is_printed_otherwise_in_the_end_is_left_over(first: str, second: str) -> None:
+    """Where all of it stands, it would be taken for the old one: the column would be gone with its values."""
+    for only in (None, {"01"}):
+        baseline = write_baseline(history(first, second), only=only)
+        assert "later, by 01, line " in baseline.left[0].why
+        lines = baseline.sql.splitlines()
+        assert [line for line in lines if "DROP" in line and not line.startswith("--")] == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("CREATE TABLE t (a int)", "ALTER TABLE t SET SCHEMA s"),
+        ("CREATE SCHEMA s", "ALTER SCHEMA s RENAME TO r"),
+        ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS ''", "ALTER FUNCTION f() RENAME TO g"),
+        (
+            "CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()",
+            "ALTER TRIGGER g ON t RENAME TO h",
+        ),
+        ("CREATE POLICY p ON t", "ALTER POLICY p ON t RENAME TO q"),
+    ],
+)
+def test_what_gets_another_name_by_what_is_left_over_is_left_over_too(first: str, second: str) -> None:
+    """Where both stand, it would be made a second time under its first name."""
+    baseline = write_baseline(history(first, second))
+    assert baseline.left[0].why.startswith("undone later, ")
+    assert baseline.sql == ""
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
         ("ALTER TABLE t ADD c int", "ALTER TABLE t DROP c"),
         ("ALTER TABLE t ALTER c SET DEFAULT 1", "ALTER TABLE t ALTER c SET DEFAULT 2"),
         ("ALTER TABLE t ALTER c TYPE bigint", "ALTER TABLE t ALTER c TYPE text"),

@@ -73,6 +73,10 @@ def test_what_is_written_is_recognised(text: str, literals: tuple[str, ...], nam
         (" BEGIN\n", " DECLARE x int := f(); BEGIN\n"),
         (" BEGIN\n", " BEGIN\n  PERFORM f();\n"),
         ("END $$", "EXCEPTION WHEN others THEN DROP TABLE u; END $$"),
+        ("END $$", "END $$ LANGUAGE sql"),
+        (" BEGIN\n", " DECLARE r record; BEGIN\n"),
+        ("  END IF;", "  END IF;\n  IF true THEN DROP TABLE u; END IF;"),
+        ("  END IF;", "    EXECUTE 'DROP TABLE u';\n  END IF;"),
     ],
 )
 def test_what_is_written_otherwise_is_not(
@@ -117,13 +121,27 @@ def test_the_test_of_another_statement_is_no_guard(done: str, tested: str) -> No
         ("ALTER TABLE t ALTER c TYPE bit(3)", ()),
         ("ALTER TABLE t ALTER c TYPE int, ALTER d TYPE int", ()),
         ("ALTER TABLE t ALTER c TYPE int, ADD COLUMN d int", ()),
+        ("ALTER TABLE t ALTER c TYPE int, ALTER c TYPE int", ()),
+        ("ALTER TABLE t ALTER c TYPE int, ALTER d SET DEFAULT 1", ()),
+        ("ALTER TABLE t ALTER c TYPE int, ALTER c SET STATISTICS 1", ()),
+        ("ALTER TABLE t DROP CONSTRAINT k CASCADE", ("UNIQUE (a)",)),
+        ("DROP INDEX i CASCADE", ("CREATE INDEX i ON public.t USING btree (a)",)),
+        ("DROP INDEX CONCURRENTLY i", ("CREATE INDEX i ON public.t USING btree (a)",)),
+        ("DROP INDEX i, j", ("CREATE INDEX i ON public.t USING btree (a)",)),
         ("ALTER TABLE t RENAME a TO a", ()),
+        ("ALTER TABLE t RENAME TO t", ()),
+        ("ALTER TABLE t RENAME CONSTRAINT a TO a", ()),
+        ('ALTER TYPE "E" RENAME TO "E"', ()),
+        ("ALTER TYPE e RENAME VALUE 'a' TO 'a'", ()),
+        ("ALTER TYPE e RENAME ATTRIBUTE a TO b", ()),
         (EXCHANGE, ()),
         (EXCHANGE, ("a",)),
         (EXCHANGE.replace('DROP TYPE "E_old"', 'DROP TYPE "E"'), ("c",)),
         (EXCHANGE.replace('DROP TYPE "E_old"', 'DROP TYPE "E_old" CASCADE'), ("c",)),
         (EXCHANGE.replace("ALTER c DROP DEFAULT", "DROP COLUMN d"), ("c",)),
         (EXCHANGE.replace('TYPE "E_new" USING', 'TYPE "F" USING'), ("c",)),
+        (EXCHANGE.replace('ALTER TYPE "E_new" RENAME', 'ALTER TYPE other."E_new" RENAME'), ("c",)),
+        (EXCHANGE + '; ALTER TABLE u ALTER c TYPE "E_new" USING (c::text::"E_new")', ("c",)),
     ],
 )
 def test_there_is_no_guard_for_it(text: str, literals: tuple[str, ...]) -> None:
@@ -168,6 +186,24 @@ def test_an_enum_is_not_exchanged_for_one_that_has_the_label_still() -> None:
         ("DROP TRIGGER IF EXISTS g ON t", "CREATE OR REPLACE TRIGGER g BEFORE INSERT ON t EXECUTE FUNCTION f()"),
         ("DO $$ BEGIN CREATE TYPE e AS ENUM ('a'); EXCEPTION WHEN duplicate_object THEN NULL; END $$",
          "DROP TYPE IF EXISTS e"),
+        ("INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING", "DROP TABLE IF EXISTS t"),
+        ("INSERT INTO t (a) VALUES (1) ON CONFLICT DO NOTHING", "ALTER TABLE t DROP COLUMN IF EXISTS a"),
+        ("GRANT SELECT ON s, t TO r", "DROP TABLE IF EXISTS t"),
+        ("GRANT USAGE ON SEQUENCE q TO r", "DROP SEQUENCE IF EXISTS q"),
+        ("COMMENT ON TABLE t IS 'x'", "DROP TABLE IF EXISTS t"),
+        ("COMMENT ON TABLE t IS 'x'", "COMMENT ON TABLE t IS 'y'"),
+        ("COMMENT ON COLUMN t.c IS 'x'", "ALTER TABLE t DROP COLUMN IF EXISTS c"),
+        ("COMMENT ON CONSTRAINT k ON t IS 'x'", "ALTER TABLE t DROP CONSTRAINT IF EXISTS k"),
+        ("COMMENT ON TYPE e IS 'x'", written("ALTER TYPE e RENAME TO f", ())),
+        ("COMMENT ON FUNCTION f(int) IS 'x'", "DROP FUNCTION IF EXISTS f(int)"),
+        ("ALTER SEQUENCE q OWNED BY t.c", "ALTER TABLE t DROP COLUMN IF EXISTS c"),
+        ("ALTER SEQUENCE q OWNED BY s.t.c", "DROP TABLE IF EXISTS s.t"),
+        ("ALTER SEQUENCE q OWNED BY NONE", "DROP SEQUENCE IF EXISTS q"),
+        ("ALTER TABLE t ENABLE ROW LEVEL SECURITY", "ALTER TABLE t DISABLE ROW LEVEL SECURITY"),
+        ("ALTER TABLE t FORCE ROW LEVEL SECURITY", "ALTER TABLE t NO FORCE ROW LEVEL SECURITY"),
+        ("ALTER TABLE t REPLICA IDENTITY FULL", "ALTER TABLE t REPLICA IDENTITY NOTHING"),
+        (written("ALTER TABLE t ADD CONSTRAINT k FOREIGN KEY (a) REFERENCES u(id)", ()),
+         written("ALTER TABLE u RENAME id TO number", ())),
     ],
 )  # fmt: skip
 def test_what_a_later_statement_undoes_is_refused(earlier: str, later: str) -> None:
@@ -176,6 +212,28 @@ def test_what_a_later_statement_undoes_is_refused(earlier: str, later: str) -> N
     assert "undoes it" in first.refused
     assert second.refused == ""
     assert [each.refused for each in parse_script(earlier)] == [""]
+
+
+@pytest.mark.parametrize(
+    ("dropped", "added", "printed", "later"),
+    [
+        ("ALTER TABLE t DROP COLUMN c", "ALTER TABLE t ADD COLUMN IF NOT EXISTS c int", "integer",
+         written("ALTER TABLE t ALTER c TYPE bigint", ())),
+        ("ALTER TABLE t DROP COLUMN c", 'ALTER TABLE t ADD COLUMN IF NOT EXISTS c "E"', '"E"',
+         written('ALTER TYPE "E" RENAME TO "F"', ())),
+        ("ALTER TABLE t DROP CONSTRAINT k", written("ALTER TABLE t ADD CONSTRAINT k UNIQUE (b)", ()), "UNIQUE (b)",
+         written("ALTER TABLE t RENAME b TO c", ())),
+        ("DROP INDEX i", "CREATE INDEX IF NOT EXISTS i ON t (b)", "CREATE INDEX i ON public.t USING btree (b)",
+         written("ALTER TABLE t RENAME TO u", ())),
+    ],
+)  # fmt: skip
+def test_what_comes_back_and_is_printed_otherwise_in_the_end_is_not_dropped(
+    dropped: str, added: str, printed: str, later: str
+) -> None:
+    """A second run would take it for the old one, and destroy it."""
+    drop = written(dropped, (printed,))
+    assert [each.refused for each in parse_script(f"{drop};\n{added};")] == ["", ""]
+    assert "undoes it" in parse_script(f"{drop};\n{added};\n{later};")[0].refused
 
 
 @pytest.mark.parametrize(
@@ -216,6 +274,9 @@ def test_what_no_later_statement_undoes_is_not(earlier: str, later: str) -> None
         ('"order"', '"order"'),
         ("serial", "integer"),
         ("bit(3)", None),
+        ('"bit"', None),
+        ("varbit", "bit varying"),
+        ("varbit(3)", "bit varying(3)"),
         ("interval(3)", None),
         ("vector(3)", None),
     ],

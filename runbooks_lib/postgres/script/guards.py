@@ -154,7 +154,7 @@ def exchanged(statements: Sequence[Any]) -> Any:
             return None
     same = _own(new) == _own(made) and _own(was) == name and _own(old) == away_to
     named: tuple[Any, ...] = (new, was, made, old)
-    schemas = {part.sval for names in named for part in names[:-1]}
+    schemas = {".".join(part.sval for part in names[:-1]) or "public" for names in named}
     before = {id(node) for node in statements[: statements.index(others[1])]}
     brought = [command for node in columns for command in node.cmds if _is_brought(command, new)]
     typed = [node for node in columns if any(c.subtype == Alter.AT_AlterColumnType for c in node.cmds)]

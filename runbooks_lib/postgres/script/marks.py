@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from pglast import ast, enums
 from pglast.enums import AlterTableType as Alter
@@ -25,6 +25,8 @@ THERE = "there"
 ABSENT = None
 _TYPE_OF_COLUMN = 6  # parts of its place: relation, schema, table, column, name, type
 _OF_TABLE = {
+    ObjectType.OBJECT_COLUMN: "column",
+    ObjectType.OBJECT_TABCONSTRAINT: "constraint",
     ObjectType.OBJECT_TRIGGER: "trigger",
     ObjectType.OBJECT_POLICY: "policy",
     ObjectType.OBJECT_RULE: "rule",
@@ -32,16 +34,23 @@ _OF_TABLE = {
 _TYPES = (ObjectType.OBJECT_TYPE, ObjectType.OBJECT_DOMAIN)
 
 
+class Shape(NamedTuple):
+    """How PostgreSQL prints what is added, and what has to last for it to be printed so in the end, too."""
+
+    text: str
+    rests: Mapping[Place, str | None] = {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marks:
     """What a statement sets; of that, and of what else must be there, what has to last: else it is due again.
 
-    `shapes` is how PostgreSQL prints what is added; `unless` is for a DROP that passes over what has another shape.
+    `shapes` is that of what is added; `unless` is for a DROP that passes over what is printed so.
     """
 
     sets: Mapping[Place, str | None]
     lasts: Mapping[Place, str | None]
-    shapes: Mapping[Place, str] = field(default_factory=dict)
+    shapes: Mapping[Place, Shape] = field(default_factory=dict)
     unless: Mapping[Place, str] = field(default_factory=dict)
 
 
@@ -75,18 +84,31 @@ class Timeline:
         theirs = self._marks[other]
         if at != place:
             return theirs.sets[at] is ABSENT and mine.lasts[place] is not ABSENT
-        passed_over = at in mine.unless and mine.unless[at] == theirs.shapes.get(at)
-        return theirs.sets[at] != mine.lasts[at] and not passed_over
+        return theirs.sets[at] != mine.lasts[at] and not self._passed_over(mine, other, at)
+
+    def _passed_over(self, mine: Marks, other: int, at: Place) -> bool:
+        """Return whether what comes back at a place is, now and in the end, printed as a DROP passes it over."""
+        shape = self._marks[other].shapes.get(at)
+        if shape is None or mine.unless.get(at) != shape.text or self.undoing(other):
+            return False
+        later = [
+            (self._marks[number], place) for place in shape.rests for number in self._after(other, place)
+        ]
+        return all(marks.sets[place] == shape.rests[place] for marks, place in later)
 
     def shape_before(self, number: int, place: Place) -> str:
         """Return how PostgreSQL prints what stands at a place before that; "" when it is not known."""
         setting = self._setting.get(place, [])
         earlier = setting[: bisect_left(setting, number)]
-        return self._marks[earlier[-1]].shapes.get(place, "") if earlier else ""
+        return self._text(earlier[-1], place) if earlier else ""
 
     def shape_after(self, number: int, place: Place) -> str:
         """Return how PostgreSQL prints what next comes to a place; "" when that is not known, or nothing comes."""
-        return next((self._marks[at].shapes.get(place, "") for at in self._after(number, place)), "")
+        return next((self._text(at, place) for at in self._after(number, place)), "")
+
+    def _text(self, number: int, place: Place) -> str:
+        shape = self._marks[number].shapes.get(place)
+        return shape.text if shape else ""
 
 
 def marks_of(statements: Sequence[Any], literals: Sequence[str] = (), *, guarded: bool = False) -> Marks:
@@ -120,16 +142,21 @@ def _tested(sets: Mapping[Place, str | None]) -> Mapping[Place, str | None]:
     return types or {place: value for place, value in sets.items() if value is ABSENT} or sets
 
 
-def _shapes(statements: Iterable[Any]) -> Iterator[tuple[Place, str]]:
+def _shapes(statements: Iterable[Any]) -> Iterator[tuple[Place, Shape]]:
     for node in statements:
         if type(node).__name__ == "IndexStmt" and (printed := index_text(node)):
-            yield ("relation", table_name(node.relation)[0], node.idxname), printed
+            yield ("relation", table_name(node.relation)[0], node.idxname), Shape(printed)
         for command in _commands(node):
             table, added = _relation(node.relation), command.def_
             if command.subtype == Alter.AT_AddColumn and (printed := type_text(added.typeName)):
-                yield (*table, "column", added.colname), printed
+                column = (*table, "column", added.colname)
+                rests: dict[Place, str | None] = {
+                    (*column, "type"): printed,
+                    _type(added.typeName.names): THERE,
+                }
+                yield column, Shape(printed, rests)
             elif command.subtype == Alter.AT_AddConstraint and (printed := constraint_text(added)):
-                yield (*table, "constraint", added.conname or ""), printed
+                yield (*table, "constraint", added.conname or ""), Shape(printed)
 
 
 def _commands(node: Any) -> Sequence[Any]:
@@ -162,7 +189,13 @@ def _sets(node: Any) -> Iterator[tuple[Place, str | None]]:
             yield from _renamed(node)
         case "DropStmt":
             for each in node.objects:
-                yield _dropped(node.removeType, each), ABSENT
+                if place := _named(node.removeType, each):
+                    yield place, ABSENT
+        case "AlterObjectSchemaStmt" if node.objectType != ObjectType.OBJECT_EXTENSION and (
+            place := _named(node.objectType, node.relation or node.object)
+        ):
+            yield place, ABSENT
+            yield (place[0], node.newschema, *place[2:]), THERE
         case _:
             yield from _rest(node)
 
@@ -185,7 +218,8 @@ def _rest(node: Any) -> Iterator[tuple[Place, str | None]]:
         case "CreateExtensionStmt":
             yield ("extension", node.extname), THERE
         case "CommentStmt":
-            yield ("comment", _printed(node.object)), str(node.comment)
+            place = _named(node.objtype, node.object) or ("object", _printed(node.object))
+            yield (*place, "comment"), str(node.comment)
         case "AlterSeqStmt":
             for option in node.options or ():
                 yield (*_relation(node.sequence), str(option.defname)), _printed(option)
@@ -224,16 +258,19 @@ def _altered(table: Place, command: Any) -> Iterator[tuple[Place, str | None]]:
 
 def _renamed(node: Any) -> Iterator[tuple[Place, str | None]]:
     match node.renameType:
-        case ObjectType.OBJECT_COLUMN if node.relation:
-            yield (*_relation(node.relation), "column", node.subname), ABSENT
-            yield (*_relation(node.relation), "column", node.newname), THERE
-        case ObjectType.OBJECT_TABCONSTRAINT:
-            yield (*_relation(node.relation), "constraint", node.subname), ABSENT
-            yield (*_relation(node.relation), "constraint", node.newname), THERE
+        case kind if kind in _OF_TABLE and node.relation:
+            yield (*_relation(node.relation), _OF_TABLE[kind], node.subname), ABSENT
+            yield (*_relation(node.relation), _OF_TABLE[kind], node.newname), THERE
         case kind if kind in _TYPES:
             schema, _ = _schema_and_name(node.object)
             yield _type(node.object), ABSENT
             yield ("type", schema, node.newname), THERE
+        case ObjectType.OBJECT_SCHEMA:
+            yield ("schema", node.subname), ABSENT
+            yield ("schema", node.newname), THERE
+        case ObjectType.OBJECT_FUNCTION if place := _named(node.renameType, node.object):
+            yield place, ABSENT
+            yield (*place[:2], node.newname, *place[3:]), THERE
         case _ if node.relation and node.subname is None:
             yield _relation(node.relation), ABSENT
             yield (*_relation(node.relation)[:2], node.newname), THERE
@@ -241,18 +278,22 @@ def _renamed(node: Any) -> Iterator[tuple[Place, str | None]]:
             return
 
 
-def _dropped(kind: Any, named: Any) -> Place:
-    """Return the place of what a DROP names."""
+def _named(kind: Any, named: Any) -> Place | None:
+    """Return the place of what a DROP or a COMMENT names; None of what has none, as a cast."""
     match type(named).__name__:
+        case "RangeVar":
+            return _relation(named)
         case "ObjectWithArgs":
             return ("function", *_schema_and_name(named.objname), *_arguments(named.objfuncargs or ()))
         case "String":
             return (kind.name.removeprefix("OBJECT_").lower(), named.sval)
         case "TypeName":
             return _type(named.names)
+    if not isinstance(named, tuple) or not all(isinstance(part, ast.String) for part in named):
+        return None
     if kind in _OF_TABLE:
         return ("relation", *_schema_and_name(named[:-1]), _OF_TABLE[kind], named[-1].sval)
-    return ("relation", *_schema_and_name(named))
+    return _type(named) if kind in _TYPES else ("relation", *_schema_and_name(named))
 
 
 def _needs(node: Any, *, guarded: bool) -> Iterator[Place]:
@@ -277,6 +318,13 @@ def _needs(node: Any, *, guarded: bool) -> Iterator[Place]:
             yield _relation(node.relation)
         case "CreatePolicyStmt":
             yield _relation(node.table)
+        case "InsertStmt":
+            yield _relation(node.relation)
+            yield from ((*_relation(node.relation), "column", each.name) for each in node.cols or ())
+        case "GrantStmt":
+            yield from (_relation(each) for each in node.objects or () if isinstance(each, ast.RangeVar))
+        case "AlterSeqStmt":
+            yield from _owning(node)
         case "AlterEnumStmt":
             yield _type(node.typeName)
         case "ViewStmt":
@@ -285,12 +333,22 @@ def _needs(node: Any, *, guarded: bool) -> Iterator[Place]:
             return
 
 
+def _owning(node: Any) -> Iterator[Place]:
+    """Yield the column that a sequence comes to belong to."""
+    for option in node.options or ():
+        if option.defname == "owned_by" and len(option.arg) > 1:
+            *table, column = option.arg
+            yield ("relation", *_schema_and_name(table), "column", column.sval)
+
+
 def _needed_by(table: Place, command: Any) -> Iterator[Place]:
     if command.subtype in OF_COLUMN:
         yield (*table, "column", command.name)
     elif command.subtype == Alter.AT_AddConstraint:
         if command.def_.contype == enums.ConstrType.CONSTR_FOREIGN:
-            yield _relation(command.def_.pktable)
+            referenced = _relation(command.def_.pktable)
+            yield referenced
+            yield from ((*referenced, "column", name.sval) for name in command.def_.pk_attrs or ())
         for name in (*(command.def_.keys or ()), *(command.def_.fk_attrs or ())):
             yield (*table, "column", name.sval)
         for name in _columns_of(command.def_.raw_expr):

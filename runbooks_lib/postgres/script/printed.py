@@ -15,6 +15,7 @@ _PLAIN = re.compile(r"[a-z_][a-z0-9_$]*")
 _KEYWORDS = frozenset(COL_NAME_KEYWORDS | RESERVED_KEYWORDS | TYPE_FUNC_NAME_KEYWORDS)
 # By the name in pg_type: as it is printed, with a place for the modifiers, and how many of these there may be.
 _TYPES = {
+    "bit": ("", ()),
     "bool": ("boolean", (0,)),
     "bpchar": ("character{}", (1,)),
     "bytea": ("bytea", (0,)),
@@ -36,6 +37,7 @@ _TYPES = {
     "timetz": ("time{} with time zone", (0, 1)),
     "tsvector": ("tsvector", (0,)),
     "uuid": ("uuid", (0,)),
+    "varbit": ("bit varying{}", (0, 1)),
     "varchar": ("character varying{}", (0, 1)),
 }
 _SERIAL = {"smallserial": "smallint", "serial": "integer", "bigserial": "bigint"}

@@ -11,7 +11,7 @@ from pglast.enums import ObjectType
 from runbooks_lib.names import parts, qualified
 from runbooks_lib.postgres.catalog.catalog import Key
 from runbooks_lib.postgres.script.guards import Held, exchanged
-from runbooks_lib.postgres.script.idempotence import dropped_name, listed, relation
+from runbooks_lib.postgres.script.idempotence import DROPPED, dropped_name, listed, relation
 
 _ADDS = (Alter.AT_AddColumn, Alter.AT_AddConstraint)
 _DROPS = (Alter.AT_DropColumn, Alter.AT_DropConstraint)
@@ -78,10 +78,10 @@ def _touched(node: Any) -> Touched:
             return Touched(alters=True, changes=True, due=True)
         case "AlterEnumStmt":
             return Touched(alters=True, adds=(node.newVal,))
-        case "DropStmt":
+        case "DropStmt" if node.removeType in DROPPED:
             names = tuple(dropped_name(node.removeType, each) for each in node.objects)
             return Touched(alters=True, drops=names, due=True)
-        case "RenameStmt":
+        case "RenameStmt" if node.relation or node.renameType == ObjectType.OBJECT_TYPE:
             return Touched(alters=True, moves=(_moved(node),), changes=True, due=True)
         case "CreatePolicyStmt":
             return Touched(hangs=(Hanging("policy", relation(node.table), node.policy_name),))
