@@ -17,14 +17,14 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from runbooks_lib.findings import Verdict, in_short
+from runbooks_lib.findings import in_short
 from runbooks_lib.phase import text_in
 from runbooks_lib.report.language import languages, texts, translations
 from runbooks_lib.report.template_cache import compiled
+from runbooks_lib.report.verdicts import SYMBOLS, variables
 from runbooks_lib.visible import visible_lines
 
-# Beside the colour, which is of a palette for colour-blind people, symbol and word say the same.
-SYMBOLS = {Verdict.PASS: "✔", Verdict.OPEN: "◌", Verdict.FAIL: "✘", Verdict.ERROR: "‼", Verdict.SKIP: "–"}
+_COLOURS = ":root{%s}\n@media screen and (prefers-color-scheme:dark){:root{%s}}\n"
 _BREAKS = re.compile(r"(?<=\w[._/:@\[])(?=\w)|(?<=[0-9a-f]{32})(?=[0-9a-f]{32})")
 
 
@@ -163,7 +163,7 @@ def _environment() -> Environment:
     environment.globals.update(
         languages=languages(),
         symbol=lambda verdict: SYMBOLS.get(verdict, "?"),
-        style=lambda: Markup(source("page.css")),
+        style=lambda: Markup(_COLOURS % (variables(dark=False), variables(dark=True)) + source("page.css")),
         policy=policy,
     )
     return environment
