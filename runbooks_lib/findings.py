@@ -163,6 +163,33 @@ def worst(findings: Iterable[Finding]) -> Verdict:
     return worst_of(f.verdict for f in findings)
 
 
+def same_fault(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return findings with those that say the same as one: its targets, checks and objects stand side by side.
+
+    What was seen and what is to be done decide: a difference on leader and replica, or a server that does not answer
+    whatever is asked of it. For people alone: the record keeps each of them.
+    """
+    alike: dict[tuple[str, ...], list[Finding]] = {}
+    for f in findings:
+        about = () if f.verdict is Verdict.ERROR else (f.check, f.object)
+        alike.setdefault((f.verdict, f.have, f.want, f.hint, *about), []).append(f)
+    return tuple(
+        replace(
+            group[0],
+            check=", ".join(dict.fromkeys(f.check for f in group)),
+            target=", ".join(dict.fromkeys(f.target for f in group)),
+            object=", ".join(dict.fromkeys(f.object for f in group)),
+        )
+        for group in alike.values()
+    )
+
+
+def told(finding: Finding) -> str:
+    """Return a finding as one line for people: verdict, what it is about, found, expected, what to do."""
+    about = " ".join(part for part in (finding.check, finding.target, finding.object) if part != "-")
+    return f"{finding.verdict} {about}: found {finding.have}, expected {finding.want}. {finding.hint}".strip()
+
+
 def gate(findings: Iterable[Finding]) -> None:
     """Stop the run unless every finding is PASS, OPEN or SKIP.
 
@@ -171,19 +198,13 @@ def gate(findings: Iterable[Finding]) -> None:
     rows = tuple(findings)
     if not rows:
         raise GateClosed(
-            "The gate stays closed: there is no finding to judge.",
+            "Stopped: there is no finding to judge.",
             "A check that returns nothing has not looked; run the cell above again and read its output.",
         )
     closing = [f for f in rows if f.verdict in CLOSING]
     if closing:
-        lines = [
-            "  "
-            + visible(
-                f"{f.verdict} {f.check} {f.target} {f.object}: have {f.have}, want {f.want}. {f.hint}".strip()
-            )
-            for f in closing
-        ]
+        lines = ["  " + visible(told(f)) for f in same_fault(closing)]
         raise GateClosed(
-            f"The gate stays closed: {len(closing)} of {len(rows)} findings.\n" + "\n".join(lines),
+            f"Stopped by {len(closing)} of {len(rows)} findings.\n" + "\n".join(lines),
             "\nMend what is named above, then run this notebook again.",
         )

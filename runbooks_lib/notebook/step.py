@@ -86,6 +86,8 @@ class Step:
         answer without findings: a check that could not run is never a PASS. A defect of ours is also raised.
         """
         began, clock = now(), time.monotonic()
+        if question.__name__ in self._record.answers:
+            self.sessions.retry()
         defect: Exception | None = None
         try:
             answer = question(self.phase, self.sessions, **options)

@@ -10,7 +10,7 @@ import pandas as pd
 from IPython.display import display
 from pandas.io.formats.style import Styler
 
-from runbooks_lib.findings import Answer, Finding, Verdict, in_short
+from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, in_short, worst
 from runbooks_lib.findings import gate as close_or_pass
 from runbooks_lib.notebook.front_end import front_end
 from runbooks_lib.notebook.verdicts import COLOURS, SYMBOLS
@@ -55,14 +55,17 @@ def prose(text: str) -> dict[str, str]:
     return {"text/markdown": shown, "text/plain": shown}
 
 
-def gate(findings: Iterable[Finding]) -> None:
-    """Say that the gate is open, or stop the notebook.
+def gate(findings: Iterable[Finding], *, at_end: bool = False) -> None:
+    """Say that the gate is passed, or stop the notebook; with `at_end` it goes on, and closing the step stops it.
 
     Raises GateClosed, naming each FAIL and ERROR; also when there are no findings.
     """
     judged = tuple(findings)
-    close_or_pass(judged)
-    display(prose(f"**Gate open** — {summary(judged)}"), raw=True)
+    if not (at_end and judged):
+        close_or_pass(judged)
+    closed = worst(judged) in CLOSING
+    said = "This stops the step at its end; the other questions are asked first" if closed else "Gate passed"
+    display(prose(f"**{said}** — {summary(judged)}"), raw=True)
 
 
 def summary(findings: Iterable[Finding]) -> str:

@@ -250,7 +250,7 @@ def test_a_replica_that_stops_half_way_is_red_with_its_hint(desk: Desk) -> None:
     desk.closed("prisma_resolve")
     desk.open("05_seed_verification")
     desk.run()
-    said = desk.see("GateClosed: The gate stays closed")
+    said = desk.see("GateClosed: Stopped by")
     assert re.search(r"ERROR \w+ replica .*does not answer", said)
     assert "Check that the server runs" in said
     assert "Traceback" not in desk.page.locator(".jp-Notebook").inner_text()
@@ -271,8 +271,8 @@ def test_a_closed_gate_stops_run_all_with_a_sentence(desk: Desk) -> None:
         conn.execute("DROP INDEX oauth_states_state_key")
     desk.open("01_preflight")
     desk.run()
-    said = desk.see("GateClosed: The gate stays closed")
-    assert re.search(r"FAIL has_index leader public\.oauth_states_state_key", said)
+    said = desk.see("GateClosed: Stopped by")
+    assert re.search(r"FAIL has_index leader, replica public\.oauth_states_state_key", said)
     assert "Traceback" not in desk.page.locator(".jp-Notebook").inner_text()
     desk.page.locator(".runbooks-explorer").last.locator(
         "button, .jupyter-widget-Collapse-header"

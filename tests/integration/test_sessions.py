@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -183,3 +185,23 @@ def test_every_query_is_there_and_a_missing_one_is_an_error() -> None:
     assert query("identity").startswith("--")
     with pytest.raises(FileNotFoundError):
         query("nothing")
+
+
+def test_a_server_that_says_nothing_is_waited_for_once(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute, Sessions(TARGETS) as sessions:
+        file = tmp_path / "services.conf"
+        port = mute.getsockname()[1]
+        file.write_text(f"[keybuzz_leader]\nhost=127.0.0.1\nport={port}\nconnect_timeout=2\n", "utf-8")
+        monkeypatch.setenv("PGSERVICEFILE", str(file))
+        took = []
+        for _ in range(3):
+            if len(took) == 2:
+                sessions.retry()
+            began = time.monotonic()
+            with pytest.raises(ConnectionFailed):
+                sessions.identity("leader")
+            took.append(time.monotonic() - began)
+        assert took[0] > 1 > took[1] < took[2]
+        assert took[2] > 1

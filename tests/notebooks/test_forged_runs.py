@@ -107,7 +107,7 @@ def stop_early(cells: list[Any]) -> None:
 
 
 def own_code(cells: list[Any]) -> None:
-    cells[4]["source"] = "print('Gate open')"
+    cells[4]["source"] = "print('Gate passed')"
 
 
 def close_verdict(cells: list[Any]) -> None:

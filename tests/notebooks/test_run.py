@@ -21,7 +21,9 @@ from click.testing import CliRunner
 
 from runbooks_lib.archive.run import Run
 from runbooks_lib.archive.seal.keys import generate
+from runbooks_lib.archive.seal.verify import verify
 from runbooks_lib.cli import commands
+from runbooks_lib.errors import GateClosed
 from runbooks_lib.execution import runner
 from runbooks_lib.execution.confirmation import confirmation_of
 from runbooks_lib.execution.kernels import warm
@@ -399,6 +401,22 @@ def test_a_broken_lab_stops_the_right_step_with_a_finding_that_names_it(
     record = result.run.record_json(step)
     assert record is not None
     assert result.run.notebook(step).exists()
+
+
+def test_preflight_shows_all_problems_at_once(fresh_lab: Lab, tmp_path: Path) -> None:
+    break_sql("keybuzz_backend", 'DROP INDEX "oauth_states_state_key"')(fresh_lab)
+    break_sql("postgres", "ALTER DATABASE keybuzz RENAME TO keybuzz_old")(fresh_lab)
+    result = execute(tmp_path, steps=("preflight", "backup"))
+    outcome = last(result, "preflight")  # and nothing after it
+    assert {("has_index", "leader", INDEX), ("target_answers", "legacy", "keybuzz_legacy")} <= set(
+        closing(outcome)
+    )
+    assert isinstance(outcome.stopped_by, GateClosed)
+    record = result.run.record("preflight")
+    assert record is not None
+    assert len(record.answers) == 6
+    assert {f.verdict for f in record.answers["replication"].findings} == {Verdict.PASS, Verdict.SKIP}
+    assert verify(result.run.path).problems == ()
 
 
 def test_a_missing_seed_row_is_seen_before_anything_is_written(fresh_lab: Lab, tmp_path: Path) -> None:

@@ -278,7 +278,7 @@ def test_parameters_that_were_changed_are_archived_beside_the_shipped_ones(
     assert "1 + 1  # &lt;b&gt;mine&lt;/b&gt;" in page
 
 
-def test_a_broken_lab_stops_at_its_gate_and_the_notebook_is_archived_up_to_there(
+def test_a_broken_lab_stops_preflight_at_its_end_and_the_notebook_is_archived(
     fresh_lab: Lab, operator: Operators, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RUNBOOKS_RUNS", str(tmp_path / "runs"))
@@ -286,10 +286,10 @@ def test_a_broken_lab_stops_at_its_gate_and_the_notebook_is_archived_up_to_there
         conn.execute("DROP INDEX oauth_states_state_key")
     with operator("01_preflight", tmp_path) as me:
         said = me.run_all()
-    assert "FAIL has_index leader public.oauth_states_state_key" in said
+    assert "FAIL has_index leader, replica public.oauth_states_state_key" in said
     content = archived(only_run(tmp_path / "runs"), "preflight")
     stopped = [c for c in content["cells"] if any(o["output_type"] == "error" for o in c.get("outputs", ()))]
-    assert ["".join(c["source"]) for c in stopped] == ["gate(what.findings)"]
+    assert ["".join(c["source"]) for c in stopped] == ["show(step.close())"]
 
 
 def test_only_plan_writes_nothing_and_says_so(runs: Path, operator: Operators, tmp_path: Path) -> None:

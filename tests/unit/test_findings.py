@@ -22,6 +22,7 @@ from runbooks_lib.findings import (
     gate,
     in_short,
     judge,
+    same_fault,
     worst,
 )
 from runbooks_lib.typed import typed
@@ -83,10 +84,30 @@ def test_the_gate_closes_and_names_what_failed(verdict: Verdict) -> None:
     with pytest.raises(GateClosed) as closed:
         gate(rows)
     text = str(closed.value)
-    assert f"{verdict} bad_one leader public.t: have a, want b. Do this." in text
+    assert f"{verdict} bad_one leader public.t: found a, expected b. Do this." in text
     assert "good_one" not in text
     assert "open_one" not in text
     assert closed.value.exit_code == 1
+
+
+def test_the_same_fault_is_one_line() -> None:
+    def seen(check: str, target: str, verdict: Verdict, have: str) -> Finding:
+        return Finding(check=check, target=target, object="o", have=have, want="w", verdict=verdict, hint="h")
+
+    shown = same_fault(
+        [
+            seen("a", "leader", Verdict.FAIL, "x"),
+            seen("a", "replica", Verdict.FAIL, "x"),
+            seen("b", "replica", Verdict.FAIL, "x"),  # another check: another fault
+            seen("a", "replica", Verdict.ERROR, "no answer"),
+            seen("b", "replica", Verdict.ERROR, "no answer"),
+        ]
+    )
+    assert [(f.check, f.target, f.object) for f in shown] == [
+        ("a", "leader, replica", "o"),
+        ("b", "replica", "o"),
+        ("a, b", "replica", "o"),
+    ]
 
 
 @settings(deadline=None, database=None)

@@ -138,9 +138,9 @@ def test_long_values_are_shown_whole(shown: list[Any]) -> None:
     assert "x" * 500 in bundle["text/html"]
 
 
-def test_an_open_gate_says_so(shown: list[Any]) -> None:
+def test_a_passed_gate_says_so(shown: list[Any]) -> None:
     widgets.gate(finding(v) for v in (Verdict.PASS, Verdict.OPEN, Verdict.SKIP))
-    assert shown == ["**Gate open** — ◌ 1 OPEN · ✔ 1 PASS · – 1 SKIP"]
+    assert shown == ["**Gate passed** — ◌ 1 OPEN · ✔ 1 PASS · – 1 SKIP"]
 
 
 @pytest.mark.parametrize("verdicts", [(), (Verdict.FAIL,), (Verdict.PASS, Verdict.ERROR)])
@@ -148,6 +148,15 @@ def test_a_closed_gate_stops_and_shows_nothing(shown: list[Any], verdicts: tuple
     with pytest.raises(GateClosed):
         widgets.gate([finding(v) for v in verdicts])
     assert shown == []
+
+
+@pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.ERROR])
+def test_a_gate_that_goes_on_says_that_the_step_stops(verdict: Verdict, shown: list[Any]) -> None:
+    widgets.gate([finding(verdict)], at_end=True)
+    (said,) = shown
+    assert said.startswith("**This stops the step at its end")
+    with pytest.raises(GateClosed):
+        widgets.gate([], at_end=True)
 
 
 def test_the_query_of_a_check_is_one_that_there_is() -> None:

@@ -12,7 +12,7 @@ from runbooks_lib.evidence import Record
 from runbooks_lib.findings import CLOSING, Finding, Verdict, worst
 
 _ASK = re.compile(r"^(\w+) = (?:step\.ask\(|decide\(\s*step,)\s*\w+\.(\w+)", re.MULTILINE)
-_GATE = re.compile(r"^gate\((\w+)\.findings\)$", re.MULTILINE)
+_GATE = re.compile(r"^gate\((\w+)\.findings(, at_end=True)?\)$", re.MULTILINE)
 _CLOSE = re.compile(r"^show\(step\.close\(\)\)$", re.MULTILINE)
 _COUNT = re.compile(rf"(\d+) ({'|'.join(Verdict)})\b")
 _TAG = re.compile(r"<[^>]*>")
@@ -34,7 +34,11 @@ def contradictions(name: str, notebook: Notebook, record: Record, record_sha256:
                 yield from _compare(name, number, cell, _findings(record, ask[2]), f"to {ask[2]}")
         elif (gate := _GATE.search(code)) and reached and gate[1] in asked:
             question = asked[gate[1]]
-            yield from _judge_gate(name, number, cell, _findings(record, question), question, ended=ended)
+            found = _findings(record, question)
+            if gate[2] and ended:
+                yield from _compare(name, number, cell, found, f"at the gate of {question}")
+            else:
+                yield from _judge_gate(name, number, cell, found, question, ended=ended)
         elif _CLOSE.search(code) and ended:
             yield from _compare(name, number, cell, record.findings, "in all")
             yield from _compare_close(name, cell, record, record_sha256)

@@ -6,6 +6,7 @@ reads them, and no error of ours repeats them.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -34,6 +35,7 @@ __all__ = [
 ]  # fmt: skip
 
 READ_TIMEOUT_MS = 60_000
+SILENT_S = 1.0  # of waiting in vain for a server, after which a step does not wait for it again by itself
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
 _SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;"
 
@@ -113,6 +115,7 @@ class Sessions:
         self._open: dict[str, Session] = {}
         self._identities: dict[str, Identity] = {}
         self._kinships: dict[str, Kinship] = {}
+        self._silent: dict[str, ConnectionFailed] = {}  # targets that took long to say nothing
 
     def __enter__(self) -> Sessions:
         return self
@@ -138,9 +141,24 @@ class Sessions:
         conn = self._open.get(name)
         if conn is None or conn.closed or conn.broken:
             self.forget()  # another server may answer now
-            conn = connect(self.targets[name], application_name=self.application_name)
-            self._open[name] = conn
+            conn = self._open[name] = self._connected(name)
         return conn
+
+    def _connected(self, name: str) -> Session:
+        """Connect to a target, unless it was waited for in vain before: the next question need not wait, too."""
+        if said := self._silent.get(name):
+            raise ConnectionFailed(said.what_happened, said.what_to_do, sqlstate=said.sqlstate)
+        began = time.monotonic()
+        try:
+            return connect(self.targets[name], application_name=self.application_name)
+        except ConnectionFailed as error:
+            if time.monotonic() - began > SILENT_S:
+                self._silent[name] = error
+            raise
+
+    def retry(self) -> None:
+        """Wait again for targets that said nothing: somebody may have mended them."""
+        self._silent.clear()
 
     def identity(self, name: str) -> Identity:
         """Return who answers at a target, asked once in each session."""
