@@ -18,6 +18,7 @@ class _Box(NamedTuple):
     step: str
     check: Check
     declared: Callable[[Phase], object]
+    objects: tuple[str, ...] = ()
 
 
 def _with_data(phase: Phase) -> bool:
@@ -25,6 +26,14 @@ def _with_data(phase: Phase) -> bool:
 
 
 _BOXES = (
+    _Box(
+        "The schema is as its file makes it",
+        "Le schéma est celui que fait son fichier",
+        "report",
+        Check.MIGRATION_OBJECTS_STAND,
+        lambda p: p.schema.file,
+        objects=("every object of *",),
+    ),
     _Box(
         "The declared tables exist",
         "Les tables déclarées existent",
@@ -91,7 +100,10 @@ def derived(phase: Phase) -> tuple[ChecklistItem, ...]:
     """Return a box for each kind of thing that a phase declares, ticked by the findings that prove it."""
     return tuple(
         ChecklistItem(
-            text=Text(by_language={"en": box.en, "fr": box.fr}), steps=(box.step,), checks=(box.check,)
+            text=Text(by_language={"en": box.en, "fr": box.fr}),
+            steps=(box.step,),
+            checks=(box.check,),
+            objects=box.objects,
         )
         for box in _BOXES
         if box.declared(phase)

@@ -54,9 +54,11 @@ def load_phase(ref: str, *, kept: bool = False) -> Phase:
     mistakes = Mistakes()
     mistakes.refuse_connection_strings(raw.get("targets"), "targets")
     phase = _build(raw, file.parent, mistakes)
-    check_references(phase, mistakes, set(raw))
+    check_references(phase, mistakes, raw)
     targets = {name: _follow(target, phase.targets, mistakes) for name, target in phase.targets.items()}
     digest = hashlib.sha256(content + b"\0" + _read_baseline(phase, mistakes))
+    if phase.schema.file:
+        digest.update(b"\0" + _read_schema(phase.folder / phase.schema.file, mistakes))
     for seed_digest in () if kept else _read_seed_files(phase, mistakes):
         digest.update(b"\0" + seed_digest.encode())
     mistakes.raise_all(file)
@@ -153,6 +155,8 @@ def _build(raw: Mapping[str, Any], folder: Path, mistakes: Mistakes) -> Phase:
 def _with_defaults(phase: Phase) -> Phase:
     """Fill in what follows from the rest: whose dump is made, what must stand, which boxes there are to tick."""
     schema, backup = phase.schema, phase.backup
+    if schema.file and schema.target is None:
+        schema = replace(schema, target=_target_of_schema(phase))
     if phase.prisma:
         schema = replace(schema, source=SchemaSource.MIGRATIONS)
     if not backup.targets:
@@ -160,6 +164,13 @@ def _with_defaults(phase: Phase) -> Phase:
         backup = replace(backup, targets=tuple(dict.fromkeys(n for n in written if n in phase.targets)))
     phase = replace(phase, schema=schema, backup=backup)
     return phase if phase.checklist else replace(phase, checklist=derived(phase))
+
+
+def _target_of_schema(phase: Phase) -> str | None:
+    """Return the target in which what the schema's file makes has to stand, where the phase leaves no choice."""
+    primaries = [target.name for target in phase.targets.values() if target.role is Role.PRIMARY]
+    section = phase.prisma or phase.baseline
+    return section.target if section else primaries[0] if len(primaries) == 1 else None
 
 
 def _own(entries: object, owner: str) -> object:
@@ -211,6 +222,22 @@ def _read_baseline(phase: Phase, mistakes: Mistakes) -> bytes:
             "accepted is the name of a file in the folder of phase.toml",
         )
         return b""
+
+
+def _read_schema(file: Path, mistakes: Mistakes) -> bytes:
+    """Return the bytes of the schema's file; note when it cannot be read as text."""
+    try:
+        content = read_given(file)
+        content.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+        mistakes.add(
+            "schema.file",
+            f"is {shown(file.name)}, which cannot be read: {why}",
+            "accepted is the name of a file in the folder of phase.toml",
+        )
+        return b""
+    return content
 
 
 def _read_seed_files(phase: Phase, mistakes: Mistakes) -> list[str]:

@@ -161,9 +161,14 @@ class SchemaSource(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schema:
-    """What must stand in the target: what the project's migrations make; and what may be there besides."""
+    """What must stand: what the project's migrations make, or a file beside phase.toml. And what may be there besides.
+
+    What the file makes stands in `target`; where none is named, in Prisma's, the baseline's, or the only primary.
+    """
 
     source: SchemaSource | None = field(default=None, metadata={"key": "from"})
+    file: FileName | None = None
+    target: str | None = None
     ignore: tuple[Ignored, ...] = ()
 
 

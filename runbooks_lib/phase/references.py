@@ -6,7 +6,8 @@ An empty name or set of names means that reading it already failed; it is passed
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 from runbooks_lib.checks import Check
 from runbooks_lib.names import parts, qualified
@@ -21,7 +22,7 @@ _DEFINITION = re.compile(
 )
 
 
-def check_references(phase: Phase, mistakes: Mistakes, sections: Collection[str]) -> None:
+def check_references(phase: Phase, mistakes: Mistakes, sections: Mapping[str, Any]) -> None:
     """Note every name in `phase` that refers to nothing, stands twice or contradicts another.
 
     `sections` are those of its file: an older one says otherwise where a target and an accepted object are named.
@@ -48,7 +49,7 @@ def check_references(phase: Phase, mistakes: Mistakes, sections: Collection[str]
         _check_source(seeds, f"seeds[{number}]", mistakes)
         _check_rows(seeds, f"seeds[{number}]", tables.get(seeds.table), mistakes)
     _check_checklist(phase, mistakes)
-    _check_schema(phase, mistakes)
+    _check_schema(phase, sections, mistakes)
 
 
 def _columns(phase: Phase) -> dict[str, tuple[str, ...] | None]:
@@ -64,6 +65,8 @@ def _references(phase: Phase, sections: Collection[str]) -> Iterator[tuple[str, 
     targets = phase.targets
     for path, name in _writing(phase, sections):
         yield path, name, targets, "target"
+    if phase.schema.target:
+        yield "schema.target", phase.schema.target, targets, "target"
     for n, name in enumerate(phase.backup.targets):
         yield f"backup.targets[{n}]", name, targets, "target"
     for n, name in enumerate(phase.backup.data):
@@ -166,12 +169,23 @@ def _writing(phase: Phase, sections: Collection[str]) -> Iterator[tuple[str, str
         yield f"{'migration' if 'migration' in sections else 'prisma'}.target", phase.prisma.target
 
 
-def _check_schema(phase: Phase, mistakes: Mistakes) -> None:
-    """What must stand comes from the migrations; a phase without Prisma has none."""
-    if phase.schema.source and not phase.prisma:
+def _check_schema(phase: Phase, sections: Mapping[str, Any], mistakes: Mistakes) -> None:
+    """What must stand comes from the migrations, or from a file; a phase without Prisma has no migrations."""
+    schema = phase.schema
+    if schema.file and "from" in sections["schema"]:
+        mistakes.add("schema.file", "is given beside schema.from", "say what must stand by one of them")
+    if schema.file and schema.target is None:
+        mistakes.add(
+            "schema.target",
+            "is missing, and several primaries are declared",
+            "accepted is the name of the target in which what the file makes has to stand",
+        )
+    if schema.target and schema.file is None:
+        mistakes.add("schema.target", "is given without schema.file", "leave it out")
+    if schema.source and not phase.prisma:
         mistakes.add(
             "schema.from",
-            f"is {shown(str(phase.schema.source))}, and the phase has no prisma section",
+            f"is {shown(str(schema.source))}, and the phase has no prisma section",
             "say [prisma] target = …, or leave it out",
         )
 

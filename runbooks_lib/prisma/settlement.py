@@ -126,6 +126,40 @@ def settle(
     return _completed(now, against({**live, **planned})) if planned else now
 
 
+def compare(
+    replayed: Replayed,
+    live: Mapping[Key, Value],
+    *,
+    schema: str,
+    server_major: int,
+    owned: bool,
+    planned: Mapping[Key, Value],
+) -> Settlement:
+    """Compare scripts that count as run, such as a schema's file, with a live catalogue; there is nothing to settle.
+
+    Of an object that a baseline is still to make (`planned`) nothing is recorded.
+    """
+
+    def against(described: Mapping[Key, Value]) -> Settlement:
+        effects = Effects(replayed, described, (), server_major=server_major, owned=owned)
+        for ran in replayed.scripts:
+            effects.was_run(ran.name)
+        return Settlement(
+            migrations=(),
+            objects=tuple(effects.objects()),
+            extras=tuple(extras(replayed, described, schema)),
+        )
+
+    now = against(live)
+    if not planned:
+        return now
+    then = _completed(now, against({**live, **planned}))
+    return replace(
+        then,
+        objects=tuple(replace(each, recorded=each.recorded and not each.planned) for each in then.objects),
+    )
+
+
 def _completed(now: Settlement, then: Settlement) -> Settlement:
     """Return what is to become of all when the baseline has been applied, and what stands now."""
     stood = {each.migration: each for each in now.migrations}

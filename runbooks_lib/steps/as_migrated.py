@@ -10,13 +10,13 @@ from runbooks_lib.errors import RunbookError
 from runbooks_lib.evidence import Evidence
 from runbooks_lib.facts.databases import Dumps, Proof
 from runbooks_lib.facts.writing import Plan
-from runbooks_lib.findings import Finding, Verdict, could_not_run, judge
+from runbooks_lib.findings import Finding, Verdict, could_not_run
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.prisma.settlement import Action
 from runbooks_lib.steps.pending import pending_at, shows
 from runbooks_lib.steps.prisma_look import command_line, look_at_objects, prove_target, section
-from runbooks_lib.steps.settlement_findings import judge_objects
+from runbooks_lib.steps.settlement_findings import all_in_one, judge_objects
 
 
 def judge_as_migrated(
@@ -64,14 +64,5 @@ def judge_as_migrated(
         )
         return
     yield from (f for f in found if f.verdict is not Verdict.PASS)
-    stand = sum(f.verdict is Verdict.PASS for f in found)
-    wrong = sum(f.verdict is Verdict.FAIL for f in found)
-    said = f"{stand} of {len(found)} as the migrations make them"
-    yield judge(
-        Check.MIGRATION_OBJECTS_STAND,
-        name,
-        "every object",
-        have=f"{said}, {wrong} otherwise",
-        want=f"{said}, 0 otherwise",
-        hint="They are named above, with the statement that makes them so.",
-    )
+    later = any(each.planned or each.to_come for each in settlement.objects)
+    yield all_in_one(name, "every object", found, "as the migrations make them", later=later)

@@ -73,12 +73,15 @@ ASKED: Mapping[Check, tuple[str, Declares]] = {
         (
             Check.HISTORY_IS_CLEAN,
             Check.PRISMA_ANSWERS,
-            Check.MIGRATION_OBJECTS_STAND,
             Check.MIGRATION_IS_RECORDED,
             Check.MIGRATION_IS_APPLIED,
             Check.PRISMA_IS_UP_TO_DATE,
         ),
         _PRISMA,
+    ),
+    Check.MIGRATION_OBJECTS_STAND: (
+        "prisma section and no file of a schema",
+        lambda phase: phase.prisma or phase.schema.file,
     ),
     Check.HAS_ENUM: _ENUMS,
     Check.ENUM_OWNER_IS: ("owners of enums", lambda phase: [enum for enum in phase.enums if enum.owner]),

@@ -26,11 +26,13 @@ from runbooks_lib.postgres.session.connect import Identity, Sessions
 from runbooks_lib.prisma.history import folder_digest, read_folder
 from runbooks_lib.prisma.project import find_project
 from runbooks_lib.prisma.settlement import Action
+from runbooks_lib.steps.as_filed import KEY, judge_as_filed
 from runbooks_lib.steps.baseline_file import read_sql, read_statements, sql_sha256
 from runbooks_lib.steps.baseline_plan import Planned, judge_plan, plan_statements
 from runbooks_lib.steps.confirming import changed_parts, plan_hash
 from runbooks_lib.steps.declared import not_asked
 from runbooks_lib.steps.folded_rows import folded
+from runbooks_lib.steps.pending import pending_at
 from runbooks_lib.steps.prisma_findings import judge_lock
 from runbooks_lib.steps.settling import Settling, settle_all
 from runbooks_lib.typed import plain
@@ -82,7 +84,24 @@ def make_plan(
     baseline = (not_declared(Check.OBJECT_IS_ABSENT_OR_EQUAL, name, "baseline"),)
     found = judge_plan(name, planned, made.where) if phase.baseline else baseline
     settling = _settle(phase, sessions, facts, dumps, folder, superuser_objects, rehearse=True)
-    return _hashed(facts, who, found, settling)
+    filed = _judge_file(phase, sessions, facts, settling, superuser_objects)
+    return _hashed(facts, who, (*found, *filed), settling)
+
+
+def _judge_file(
+    phase: Phase, sessions: Sessions, plan: Plan, settling: Settling, superuser_objects: Sequence[str]
+) -> tuple[Finding, ...]:
+    """Ask whether what the schema's file makes will stand when all of this is done, in its target."""
+    target = phase.schema.target
+    if target is None:
+        return ()
+    try:
+        pending = pending_at(phase, sessions, target, replace(plan, to_come=list(settling.to_come)))
+    except RunbookError as error:
+        return (could_not_run(Check.MIGRATION_OBJECTS_STAND, target, KEY, error),)
+    return tuple(
+        judge_as_filed(phase, sessions, target, superuser_objects=superuser_objects, pending=pending)
+    )
 
 
 def _hashed(plan: Plan, who: Identity, found: tuple[Finding, ...], settling: Settling) -> Answer:

@@ -25,7 +25,7 @@ from runbooks_lib.facts.writing import (
     RecordedRow,
     Resolved,
 )
-from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run, judge
+from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, could_not_run, judge, not_declared
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.prisma.command import UP_TO_DATE, Prisma
@@ -133,7 +133,7 @@ def live_schema(
     statements are `not_judged`.
     """
     if phase.prisma is None or prisma is None:
-        return not_asked(phase, Check.MIGRATION_OBJECTS_STAND)
+        return Answer(findings=(not_declared(Check.MIGRATION_OBJECTS_STAND, "-", "prisma section"),))
     name = section(phase).target
     try:
         proved = _prove(phase, sessions, prisma, planned, dump, superuser_objects, rows_of_applied=True)

@@ -17,7 +17,7 @@ from runbooks_lib.checks import Check
 from runbooks_lib.errors import EvidenceError, RunbookError
 from runbooks_lib.evidence import Evidence, passed
 from runbooks_lib.facts.contents import Box, Checklist, LastLook, ReportFile, Reports, Signature, SignOff
-from runbooks_lib.facts.databases import Held, Lag
+from runbooks_lib.facts.databases import Held, Lag, Proof
 from runbooks_lib.facts.writing import Plan, RecordedHistory
 from runbooks_lib.findings import Answer, Finding, Note, Verdict, could_not_run, judge, worst
 from runbooks_lib.phase import ENGLISH, ChecklistItem, Phase, Role, Target
@@ -27,6 +27,7 @@ from runbooks_lib.postgres.session.replication import measure_lag
 from runbooks_lib.prisma.history import read_rows
 from runbooks_lib.report.document import Document, expected_sections, languages, render
 from runbooks_lib.report.markdown import figures, headings
+from runbooks_lib.steps.as_filed import judge_as_filed
 from runbooks_lib.steps.as_migrated import judge_as_migrated
 from runbooks_lib.steps.declared import nothing_declared, objects_asked, or_not_declared
 from runbooks_lib.steps.inspection import by_object, inspect
@@ -80,10 +81,13 @@ def last_look(
                 lags=lags,
                 own=own,
             )
-            findings.extend(pending_at(phase, sessions, name, planned).later(found))
+            pending = pending_at(phase, sessions, name, planned)
+            findings.extend(pending.later(found))
             findings.extend(
                 judge_as_migrated(phase, sessions, name, evidence=evidence, folder=folder, planned=planned)
             )
+            allowed = evidence.facts(Proof).superuser_objects
+            findings.extend(judge_as_filed(phase, sessions, name, superuser_objects=allowed, pending=pending))
         except RunbookError as error:
             findings.append(could_not_run(Check.HAS_TABLE, name, "every object", error))
     findings += nothing_declared(phase, objects_asked(phase))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from runbooks_lib.checks import Check
@@ -25,6 +26,23 @@ _BRINGS_BACK = ("CREATE ", "ALTER ", "DROP ", "COMMENT ")
 _SECRET = ("USER MAPPING", "ROLE", "USER ", "SUBSCRIPTION", "SERVER ", "PASSWORD")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeBy:
+    """What makes objects, in words: what else there may be, and how a script of it is called."""
+
+    nobody: str
+    it: str
+    scripts: str
+
+
+MADE_BY_MIGRATIONS = MadeBy(
+    nobody="No migration makes them.", it="The migrations make it so.", scripts=f"{{}}/{SCRIPT}"
+)
+MADE_BY_FILE = MadeBy(
+    nobody="The schema's file does not make them.", it="The schema's file makes it so.", scripts="{}"
+)
+
+
 def some(items: Sequence[str], *, between: str = ", ") -> str:
     """Return a list in words that a person still reads; the facts have all of it."""
     more = len(items) - LISTED
@@ -32,7 +50,7 @@ def some(items: Sequence[str], *, between: str = ", ") -> str:
 
 
 def place(migration: str, line: int) -> str:
-    """Return file and line of a statement."""
+    """Return file and line of a migration's statement."""
     return f"{migration}/{SCRIPT}:{line}"
 
 
@@ -128,7 +146,12 @@ def _why_refused(each: Settled) -> str:
 
 
 def judge_objects(
-    target: str, objects: Iterable[ObjectState], phase: Phase, *, others: frozenset[str] = frozenset()
+    target: str,
+    objects: Iterable[ObjectState],
+    phase: Phase,
+    *,
+    others: frozenset[str] = frozenset(),
+    made_by: MadeBy = MADE_BY_MIGRATIONS,
 ) -> Iterator[Finding]:
     """Judge each object: the target has it as the migrations that were run make it, or it is still to be made so.
 
@@ -156,9 +179,25 @@ def judge_objects(
         elif ignored:
             yield _with(finding, Verdict.SKIP, hint=f"ignored: {ignored.why}")
         elif not each.recorded and {origin.migration for origin in each.origins} <= others:
-            yield _with(finding, Verdict.OPEN, hint=_hint(each))
+            yield _with(finding, Verdict.OPEN, hint=_hint(each, made_by))
         else:
-            yield _with(finding, Verdict.FAIL, hint=_hint(each))
+            yield _with(finding, Verdict.FAIL, hint=_hint(each, made_by))
+
+
+def all_in_one(target: str, object: str, found: Sequence[Finding], words: str, *, later: bool) -> Finding:
+    """Judge in one finding how many objects are as they should be; `later`: some of them are still to be made so."""
+    stand = sum(f.verdict is Verdict.PASS for f in found)
+    wrong = sum(f.verdict is Verdict.FAIL for f in found)
+    said = f"{stand} of {len(found)} {words}"
+    finding = judge(
+        Check.MIGRATION_OBJECTS_STAND,
+        target,
+        object,
+        have=f"{said}, {wrong} otherwise",
+        want=f"{said}, 0 otherwise",
+        hint="They are named above, with the statement that makes them so.",
+    )
+    return judged_later(finding) if later and not wrong else finding
 
 
 def _with(finding: Finding, verdict: Verdict, **words: str) -> Finding:
@@ -167,18 +206,18 @@ def _with(finding: Finding, verdict: Verdict, **words: str) -> Finding:
     )
 
 
-def _hint(each: ObjectState) -> str:
+def _hint(each: ObjectState, made_by: MadeBy) -> str:
     if not each.origins:
-        return "The migrations make it so. Find out who changed it, and mend it or them."
-    said = f"Made so by {some([_origin(one) for one in each.origins])}."
+        return f"{made_by.it} Find out who changed it, and mend it or them."
+    said = f"Made so by {some([_origin(one, made_by) for one in each.origins])}."
     back = [text for one in each.origins if (text := shown(one))]
     return f"{said} It would be brought back by: {' '.join(back)}" if back else said
 
 
-def _origin(origin: Origin) -> str:
-    if origin.statement is None:
-        return f"{origin.migration}/{SCRIPT}"
-    return f"{place(origin.migration, origin.statement.line)} ({origin.statement.words})"
+def _origin(origin: Origin, made_by: MadeBy) -> str:
+    file = made_by.scripts.format(origin.migration)
+    statement = origin.statement
+    return file if statement is None else f"{file}:{statement.line} ({statement.words})"
 
 
 def shown(origin: Origin) -> str:
@@ -191,7 +230,9 @@ def shown(origin: Origin) -> str:
     return "\n".join(lines[:SHOWN_LINES]) + (" …" if len(lines) > SHOWN_LINES else "") + ";"
 
 
-def judge_extras(target: str, extras: Sequence[Key], phase: Phase) -> Iterator[Finding]:
+def judge_extras(
+    target: str, extras: Sequence[Key], phase: Phase, *, made_by: MadeBy = MADE_BY_MIGRATIONS
+) -> Iterator[Finding]:
     """Judge what no migration makes: OPEN, all in one finding, but for what the phase ignores."""
     ignored = {key: each for key in extras if (each := phase.ignored(*key))}
     named = [f"{kind} {name}" for kind, name in extras if (kind, name) not in ignored]
@@ -201,7 +242,7 @@ def judge_extras(target: str, extras: Sequence[Key], phase: Phase) -> Iterator[F
         "other objects",
         have=f"{len(named)}: {some(named)}" if named else "none",
         want="none",
-        hint="No migration makes them. Find out who did and why; drop them, or ignore them in the phase file: "
+        hint=f"{made_by.nobody} Find out who did and why; drop them, or ignore them in the phase file: "
         "[schema] ignore = [{ object = …, why = … }].",
         blocking=False,
     )

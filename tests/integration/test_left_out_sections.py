@@ -32,6 +32,7 @@ SECTIONS = {
     "services": '[services.keybuzz-api]\nurl_env = "KEYBUZZ_API_URL"\n',
     "routes": '[[routes]]\nmethod = "GET"\npath = "/api/v1/marketplaces/amazon/status"\nservices = ["keybuzz-api"]\n'
     'why = "the Admin UI asks it"\n',
+    "schema": '[schema]\nfile = "schema.sql"\n',
     "checklist": '[[checklist]]\ntext = "Seen"\nmanual = true\nreason = "by hand"\n',
 }
 TARGETS = """\
@@ -45,7 +46,7 @@ replica = { service = "keybuzz_replica", role = "standby", database = "keybuzz_b
 LEGACY = 'legacy = { service = "keybuzz_legacy", role = "primary", database = "keybuzz", data = false }\n'
 
 
-OBJECTS = ("tables", "enums", "indexes", "seeds", "services", "routes", "checklist")
+OBJECTS = ("tables", "enums", "indexes", "seeds", "services", "routes", "schema", "checklist")
 WRITING = ("owners", "baseline", "prisma")
 # What is written: nothing, by Prisma alone, by the baseline alone; what is looked at: nothing, and each kind alone.
 LEFT_OUT = (
@@ -53,10 +54,10 @@ LEFT_OUT = (
     ("owners", "baseline", *OBJECTS),
     ("prisma", *OBJECTS),
     (*WRITING, *OBJECTS),
-    WRITING,
+    (*WRITING, "schema"),
     *(
         (*WRITING, *(name for name in OBJECTS if name not in kept))
-        for kept in (("tables",), ("seeds",), ("services", "routes"))
+        for kept in (("tables",), ("seeds",), ("services", "routes"), ("schema",))
     ),
 )
 
@@ -81,6 +82,10 @@ def phase(
     folder.mkdir()
     shipped = load_phase("PH15-AMAZON-DB-FOUNDATION-01").folder
     (folder / "baseline.sql").write_bytes((shipped / "baseline.sql").read_bytes())
+    migrations = sorted(
+        Path(own_lab.env()["RUNBOOKS_PRISMA_PROJECT"]).glob("prisma/migrations/*/migration.sql")
+    )
+    (folder / "schema.sql").write_text("\n".join(each.read_text() for each in migrations))
     sections = "".join(text for name, text in SECTIONS.items() if name not in left_out)
     (folder / "phase.toml").write_text(targets + sections)
     return load_phase(str(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,10 @@ def read(tmp_path: Path, content: str) -> Phase:
     folder = tmp_path / "SMALL"
     folder.mkdir(exist_ok=True)
     (folder / "baseline.sql").write_text("SELECT 1;\n")
+    (folder / "schema.sql").write_text("CREATE TABLE t ();\n")
+    (folder / "latin.sql").write_bytes(b"-- caf\xe9\n")
+    with suppress(FileExistsError):
+        (folder / "out.sql").symlink_to("/etc/passwd")
     (folder / "phase.toml").write_text(content)
     return load_phase(str(folder))
 
@@ -74,6 +79,21 @@ def test_a_pattern_may_name_the_kind(tmp_path: Path) -> None:
     phase = read(tmp_path, HEAD + '[schema]\nignore = [{ object = "trigger public.*", why = "audit" }]\n')
     assert phase.ignored("trigger", "public.t.audit") is not None
     assert phase.ignored("index", "public.t.audit") is None
+
+
+def test_a_schema_has_a_file_whose_content_is_the_phases(tmp_path: Path) -> None:
+    one = HEAD.replace(
+        'old = { service = "small_old", role = "primary"', 'old = { service = "o", role = "standby"'
+    )
+    assert one != HEAD
+    phase = read(tmp_path, one.replace('"old" }', '"shop" }') + '[schema]\nfile = "schema.sql"\n')
+    assert (phase.schema.file, phase.schema.target, phase.written) == ("schema.sql", "leader", None)
+    (box,) = phase.checklist
+    assert box.checks == ("migration_objects_stand",)
+    with_prisma = read(tmp_path, HEAD + PRISMA + BASELINE + '[schema]\nfile = "schema.sql"\n')
+    assert (with_prisma.schema.target, with_prisma.schema.source) == ("leader", SchemaSource.MIGRATIONS)
+    (tmp_path / "SMALL" / "schema.sql").write_text("CREATE TABLE t (id int);\n")
+    assert load_phase(str(tmp_path / "SMALL")).digest != with_prisma.digest
 
 
 @pytest.mark.parametrize(
@@ -129,7 +149,21 @@ def test_seeds_say_whether_other_rows_are_allowed(
          'schema.from: is the string "prisma"; accepted is "migrations"'),
         ('[schema]\nfrom = "migrations"\n',
          'schema.from: is "migrations", and the phase has no prisma section; say [prisma] target = …, or leave it out'),
-        ('[schema]\nsource = "migrations"\n', "schema.source: is an unknown key; accepted: from, ignore"),
+        ('[schema]\nsource = "migrations"\n', "schema.source: is an unknown key; accepted: from, file, target, ignore"),
+        ('[schema]\nfrom = "migrations"\nfile = "schema.sql"\n' + PRISMA,
+         "schema.file: is given beside schema.from; say what must stand by one of them"),
+        ('[schema]\ntarget = "leader"\nfile = "absent.sql"\n',
+         'schema.file: is "absent.sql", which cannot be read: No such file or directory; accepted is'),
+        ('[schema]\ntarget = "leader"\nfile = "../schema.sql"\n',
+         'schema.file: is "../schema.sql"; accepted is the name of a file'),
+        ('[schema]\ntarget = "leader"\nfile = "out.sql"\n',
+         'schema.file: is "out.sql", which cannot be read: it is a link that leads out of its folder'),
+        ('[schema]\ntarget = "leader"\nfile = "latin.sql"\n',
+         'schema.file: is "latin.sql", which cannot be read: it is not UTF-8'),
+        ('[schema]\nfile = "schema.sql"\ntarget = "lead"\n', 'schema.target: names no target: "lead"; did you mean'),
+        ('[schema]\ntarget = "leader"\n', "schema.target: is given without schema.file; leave it out"),
+        ('[schema]\nfile = "schema.sql"\n',
+         "schema.target: is missing, and several primaries are declared; accepted is the name of the target in which"),
         ('[schema]\nignore = [{ object = "a" }]\n', "schema.ignore[0].why: is missing; accepted is a string"),
         (PRISMA + '[migration]\nname = "a"\ntarget = "leader"\n',
          "migration: is given beside prisma, which says the same today; leave migration out"),
