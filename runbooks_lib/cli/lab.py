@@ -36,14 +36,39 @@ def lab() -> None:
 @lab.command()
 @DIRECTORY
 @PRISMA
+@click.option(
+    "--project",
+    metavar="PATH",
+    type=click.Path(exists=True, path_type=Path),
+    help="Your own Prisma project, its folder or its schema: the lab has a copy of it, and its migrations applied.",
+)
+@click.option(
+    "--break",
+    "disorder",
+    metavar="STATE",
+    help="Put the project's database into a state to practise on; an unknown one lists them all.",
+)
 @click.option("--jupyter", is_flag=True, help="Then run JupyterLab on the notebooks, until Ctrl-C.")
-def up(directory: Path | None, prisma: str, jupyter: bool) -> None:
-    """Start the lab, or find it running; labs whose owner was killed are cleaned up."""
-    from runbooks_lib.lab.lab import up as start
+def up(
+    directory: Path | None, prisma: str, project: Path | None, disorder: str | None, jupyter: bool
+) -> None:
+    """Start the lab, or find it running; labs whose owner was killed are cleaned up.
 
-    started = start(directory, prisma=int(prisma))
+    With --project it is a lab for your own project: a leader and a standby, in which Prisma has deployed a copy of its
+    migrations. Nothing is written to the project itself, and its .env is not read.
+    """
+    from runbooks_lib.lab.lab import up as start
+    from runbooks_lib.lab.services import OWN_SERVICE
+
+    if disorder and not project:
+        raise click.UsageError("--break needs --project: the project whose database is put into that state.")
+    started = start(directory, prisma=int(prisma), project=project, disorder=disorder)
     say(f"the lab is up in {started.directory}", err=True)
     _print_rows(started.status())
+    if project:
+        at = f" --dir {shlex.quote(str(directory))}" if directory else ""
+        say()
+        say(f'next: eval "$(runbooks lab env{at})" && runbooks adopt --service {OWN_SERVICE}')
     if jupyter:
         from runbooks_lib.archive.run import runs_folder
         from runbooks_lib.execution.jupyter import become_jupyterlab

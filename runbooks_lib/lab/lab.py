@@ -18,8 +18,9 @@ from typing import Any
 import psycopg
 
 from runbooks_lib.cache import cache_directory
-from runbooks_lib.errors import LabError
-from runbooks_lib.lab import services
+from runbooks_lib.errors import LabError, PreconditionFailed
+from runbooks_lib.lab import own_project, services
+from runbooks_lib.lab.disorder import DISORDERS, Disorder
 from runbooks_lib.lab.initial_state import PROJECT, leader_template
 from runbooks_lib.lab.interrupts import termination_raises, uninterrupted
 from runbooks_lib.lab.pair import Pair
@@ -33,7 +34,9 @@ from runbooks_lib.postgres.scratch.storage import choose_home, create_home, is_h
 from runbooks_lib.prisma.project import NEWEST, PACKAGES
 
 ATTEMPTS = 3  # a port chosen free may be taken a moment later
-OURS = (services.SERVICE_FILE, services.PASS_FILE, services.API_LOG, PROJECT.name, STATE_FILE)
+OURS = (
+    services.SERVICE_FILE, services.PASS_FILE, services.API_LOG, PROJECT.name, own_project.COPY, STATE_FILE
+)  # fmt: skip
 API_STOPPING = ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
 
 
@@ -81,9 +84,14 @@ class Lab:
 
     def env(self) -> dict[str, str]:
         """Return the variables by which every other part knows the lab; no secrets among them."""
-        return {
+        libpq = {
             "PGSERVICEFILE": str(self.directory / services.SERVICE_FILE),
             "PGPASSFILE": str(self.directory / services.PASS_FILE),
+        }
+        if self._state.copied:
+            return libpq | {"RUNBOOKS_PRISMA_PROJECT": str(self._state.copied)}
+        return {
+            **libpq,
             "RUNBOOKS_PRISMA_PROJECT": str(self.directory / PROJECT.name),
             "KEYBUZZ_API_URL": f"http://127.0.0.1:{self._state.api_port}",
             "KEYBUZZ_BACKEND_URL": f"http://127.0.0.1:{self._state.backend_port}",
@@ -92,17 +100,28 @@ class Lab:
     def status(self) -> list[Row]:
         """Return what the lab consists of and how each part is."""
         states = {True: "ready", False: "stopped"}
+        servers = [
+            Row(what="leader", where=f"127.0.0.1:{self.leader.port}", state=states[self.leader.is_ready()]),
+            Row(what="replica", where=f"127.0.0.1:{self.replica.port}", state=self._replica_state()),
+        ]
+        folder = Row(
+            what="folder", where=str(self.directory), state=f"PostgreSQL {self._state.programs.version}"
+        )
+        if self._state.copied:
+            copy = Row(
+                what="Prisma project", where=str(self._state.copied), state=f"copy of {self._state.source}"
+            )
+            return [*servers, copy, folder]
         api_runs = self._state.api is not None and self._state.api.runs()
         backend = "answers" if services.answers(self._state.backend_port) else "not deployed"
         project = self.directory / PROJECT.name
         installed = "installed" if (project / "node_modules").exists() else "not installed"
         return [
-            Row(what="leader", where=f"127.0.0.1:{self.leader.port}", state=states[self.leader.is_ready()]),
-            Row(what="replica", where=f"127.0.0.1:{self.replica.port}", state=self._replica_state()),
+            *servers,
             Row(what="keybuzz-api", where=self.env()["KEYBUZZ_API_URL"], state=states[api_runs]),
             Row(what="keybuzz-backend", where=self.env()["KEYBUZZ_BACKEND_URL"], state=backend),
             Row(what="Prisma project", where=str(project), state=installed),
-            Row(what="folder", where=str(self.directory), state=f"PostgreSQL {self._state.programs.version}"),
+            folder,
         ]
 
     def admin(self, database: str) -> psycopg.Connection[tuple[Any, ...]]:
@@ -129,10 +148,18 @@ class Lab:
         return str(row[0]) if row else "ready, not streaming"
 
 
-def up(directory: Path | None = None, *, owner_pid: int | None = None, prisma: int = NEWEST) -> Lab:
+def up(
+    directory: Path | None = None,
+    *,
+    owner_pid: int | None = None,
+    prisma: int = NEWEST,
+    project: Path | None = None,
+    disorder: str | None = None,
+) -> Lab:
     """Start a lab in `directory`, by default `lab` in the cache; return the one already running there.
 
-    Its project has Prisma of the major version `prisma`.
+    Its project has Prisma of the major version `prisma`; or it is a copy of the one that `project` names, and the
+    database has its migrations, or is in the `disorder` of this name: in a lab that runs, it is made anew for that.
 
     First ends the labs whose owner was killed. A lab with an owner is ended that way
     when the process `owner_pid` is gone; one without lives until it is taken down.
@@ -142,19 +169,50 @@ def up(directory: Path | None = None, *, owner_pid: int | None = None, prisma: i
     the Prisma project cannot be installed.
     """
     target = _resolved(directory)
+    source = project.expanduser().resolve() if project else None
+    made = _disorder(disorder)
     sweep()
     with locked(target), termination_raises():
         found = load(target)
         if found is not None:
             if _is_whole(found):
-                return Lab(found)
+                return _as_wanted(found, source, made)
             with uninterrupted():
                 _take_down(found)
         owner = None if owner_pid is None else Process.of(owner_pid)
         for _ in range(ATTEMPTS - 1):
             with suppress(PortTaken):
-                return Lab(_start(target, owner, prisma))
-        return Lab(_start(target, owner, prisma))
+                return Lab(_start(target, owner, prisma, source, made))
+        return Lab(_start(target, owner, prisma, source, made))
+
+
+def _disorder(name: str | None) -> Disorder | None:
+    if name is not None and name not in DISORDERS:
+        known = "\n".join(f"  {each:16} {found.says}" for each, found in DISORDERS.items())
+        raise PreconditionFailed(f"There is no state {name!r}.", f"Choose one of these:\n{known}")
+    return DISORDERS[name] if name else None
+
+
+def _as_wanted(found: State, source: Path | None, disorder: Disorder | None) -> Lab:
+    """Return a lab that runs, its project and database anew where a disorder is wanted."""
+    if source and source != found.source:
+        raise LabError(
+            f"The lab in {found.directory} runs for {found.source or 'the reference phase'}.",
+            "Name another folder with --dir, or end it first: runbooks lab down",
+        )
+    if disorder and found.source:
+        _delete(found.directory / own_project.COPY)
+        found = _with_project(found, found.source, disorder)
+    return Lab(found)
+
+
+def _with_project(state: State, source: Path, disorder: Disorder | None) -> State:
+    """Copy somebody's project, and make its database; the standby has it, too, at the end."""
+    copied = own_project.copy_project(source, state.directory / own_project.COPY)
+    pair = _pair(state)
+    own_project.fill(pair.leader, pair.passfile, copied, disorder)
+    pair.wait_streaming()
+    return state.changed(copied=copied)
 
 
 def find(directory: Path | None = None) -> Lab | None:
@@ -226,10 +284,10 @@ def _pair(state: State) -> Pair:
     )
 
 
-def _plan(directory: Path, *, in_memory: bool) -> State:
+def _plan(directory: Path, source: Path | None, *, in_memory: bool) -> State:
     """Choose where everything of a new lab will be; nothing is made yet."""
     created = _check_directory(directory)
-    programs = find_server()
+    programs = own_project.programs_for(source) if source else find_server()
     leader_port, replica_port, api_port = free_ports(3)
     return State(
         directory=directory,
@@ -241,13 +299,16 @@ def _plan(directory: Path, *, in_memory: bool) -> State:
         api_port=api_port,
         backend_port=services.quiet_port(),
         owner=Process.this(),  # until it is ready, it belongs to the process that starts it
+        source=source,
     )
 
 
-def _start(directory: Path, owner: Process | None, prisma: int) -> State:
+def _start(
+    directory: Path, owner: Process | None, prisma: int, source: Path | None, disorder: Disorder | None
+) -> State:
     """Start a lab; on failure and interruption nothing of it remains."""
-    state = _plan(directory, in_memory=owner is not None)
-    template = leader_template(state.programs)
+    state = _plan(directory, source, in_memory=owner is not None)
+    template = leader_template(state.programs, bare=source is not None)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         held = state.keep_alive()  # before it is written down, and so could be swept
@@ -258,10 +319,14 @@ def _start(directory: Path, owner: Process | None, prisma: int) -> State:
             state = state.changed(api=services.start_api(directory, state.api_port, keeps))
         services.write_service_file(state)
         services.write_pass_file(state, template.passwords())
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            project = pool.submit(make_project, directory / PROJECT.name, prisma)
+        if source:
             _pair(state).start(template)
-            project.result()
+            state = _with_project(state, source, disorder)
+        else:
+            with ThreadPoolExecutor(max_workers=1) as pool:
+                project = pool.submit(make_project, directory / PROJECT.name, prisma)
+                _pair(state).start(template)
+                project.result()
         assert state.api is not None
         services.wait_for_api(directory, state.api, state.api_port)
         if owner != Process.this():

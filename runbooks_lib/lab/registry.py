@@ -36,7 +36,8 @@ class State:
     `home` is the folder of the servers' account; it is written down before it is made,
     so that a start killed at any moment can be cleaned up. `created` says that the lab made
     `directory`. `owner` is the process whose end is the lab's end: while it starts,
-    the process that starts it; None for a lab that lives until it is taken down.
+    the process that starts it; None for a lab that lives until it is taken down. Of a lab for somebody's own project
+    `source` is what they named, and `copied` what stands for it in the lab's copy.
     """
 
     directory: Path
@@ -50,6 +51,8 @@ class State:
     api: Process | None = None
     owner: Process | None = None
     ready: bool = False
+    source: Path | None = None
+    copied: Path | None = None
 
     def save(self) -> State:
         """Write the state to both its places and return it."""
@@ -156,6 +159,7 @@ def _read(path: Path) -> State | None:
                 "home": Path(found["home"]),
                 "api": Process(**found["api"]) if found["api"] else None,
                 "owner": Process(**found["owner"]) if found["owner"] else None,
+                **{name: Path(found[name]) for name in ("source", "copied") if found.get(name)},
             }
         )
     except (ValueError, KeyError, TypeError):

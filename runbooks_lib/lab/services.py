@@ -12,7 +12,14 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from runbooks_lib.errors import LabError
-from runbooks_lib.lab.initial_state import BACKEND_DATABASE, LEGACY_DATABASE, OPERATOR, READONLY
+from runbooks_lib.lab.initial_state import (
+    BACKEND_DATABASE,
+    LEGACY_DATABASE,
+    OPERATOR,
+    OWN_DATABASE,
+    OWNER,
+    READONLY,
+)
 from runbooks_lib.lab.registry import State
 from runbooks_lib.package import own_python
 from runbooks_lib.postgres.scratch import processes
@@ -24,6 +31,7 @@ SERVICE_FILE = "pg_service.conf"
 PASS_FILE = "pgpass"
 API_MODULE = "runbooks_lib.lab.api"
 API_LOG = "api.log"
+OWN_SERVICE = "lab_leader"  # of a lab for somebody's own project
 API_TIMEOUT_S = 30.0
 QUIET_PORTS = range(20_000, 30_000)  # below those that systems give out by themselves
 
@@ -38,6 +46,12 @@ def write_service_file(state: State) -> None:
         "keybuzz_readonly": (leader, BACKEND_DATABASE, READONLY),
         "keybuzz_admin": (leader, BACKEND_DATABASE, SUPERUSER),
     }
+    if state.source:
+        services = {
+            OWN_SERVICE: (leader, OWN_DATABASE, OWNER),
+            "lab_replica": (replica, OWN_DATABASE, OWNER),
+            "lab_admin": (leader, OWN_DATABASE, SUPERUSER),
+        }
     sections = [
         f"[{name}]\nhost=127.0.0.1\nport={port}\ndbname={database}\nuser={user}\n"
         for name, (port, database, user) in services.items()

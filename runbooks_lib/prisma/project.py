@@ -73,13 +73,13 @@ def read_project(named: Path) -> PrismaProject:
     """
     if not named.exists():
         raise PreconditionFailed(f"There is no folder {named}.", "Name the folder of the Prisma project.")
-    folder, schema = _folder_and_schema(named)
+    folder, schema = folder_and_schema(named)
     package = find_package(folder, "prisma")
     installed = package_version(package) if package else None
     if package is None or _numbers(installed)[0] > NEWEST:
         if package is None and (asking := _asks_for_prisma(folder)):
             raise PreconditionFailed(f"Prisma is not installed in {asking}.", f"Run `npm ci` in {asking}.")
-        ours = install_packages(PACKAGES[6 if _has_address(schema or folder) else 7])
+        ours = install_packages(PACKAGES[6 if has_address(schema or folder) else 7])
         package = ours / "node_modules" / "prisma"
     version = _numbers(package_version(package))
     if version[0] not in PACKAGES:
@@ -105,7 +105,7 @@ def read_project(named: Path) -> PrismaProject:
     return project
 
 
-def _folder_and_schema(named: Path) -> tuple[Path, Path | None]:
+def folder_and_schema(named: Path) -> tuple[Path, Path | None]:
     """Return where Prisma is to be started, and the schema when one was named: a file, or a folder of several.
 
     Whoever gives Prisma a --schema stands where the package.json is.
@@ -125,7 +125,7 @@ def _is_schema_folder(named: Path) -> bool:
     return not is_project and bool(schemas) and schemas != {"schema.prisma"}
 
 
-def _has_address(place: Path) -> bool:
+def has_address(place: Path) -> bool:
     """Return whether a schema has the database's address, as Prisma 6 wants it and Prisma 7 refuses it."""
     if place.is_file():
         found: Iterable[Path] = [place]

@@ -1,0 +1,209 @@
+"""A lab for somebody's own Prisma project: a copy of it, its migrations deployed, and the states to practise on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+
+from runbooks_lib.cli import commands
+from runbooks_lib.drafting.diagnose import diagnose
+from runbooks_lib.drafting.diagnosis import Condition
+from runbooks_lib.errors import LabError, PreconditionFailed, PrismaError
+from runbooks_lib.lab.disorder import DISORDERS
+from runbooks_lib.lab.lab import find, up
+from runbooks_lib.lab.own_project import LARGEST, copy_project
+from runbooks_lib.lab.services import OWN_SERVICE
+
+MIGRATIONS = {
+    "20260101000000_shop": 'CREATE SCHEMA "sales";\nCREATE TABLE "Shop" ("id" INTEGER PRIMARY KEY, "name" TEXT);\n',
+    "20260102000000_orders": 'CREATE TABLE "sales"."Order" ("id" INTEGER PRIMARY KEY, "shopId" INTEGER);\n'
+    'CREATE INDEX "Order_shopId_idx" ON "sales"."Order" ("shopId");\n',
+    "20260103000000_search": 'CREATE EXTENSION IF NOT EXISTS "plpgsql";\nALTER TABLE "Shop" ADD COLUMN "city" TEXT;\n',
+    "20260104000000_city": 'CREATE INDEX "Shop_city_idx" ON "Shop" ("city");\n',
+}
+SECRET = "postgresql://prod:s3cret-of-production@db.example.com/prod"
+SCHEMA = """datasource db {
+  provider = "postgresql"
+  schemas  = ["public", "sales"]
+}
+"""
+CONFIG = """import "dotenv/config";
+import { defineConfig, env } from "prisma/config";
+export default defineConfig({
+  schema: "db/schema.prisma",
+  migrations: { path: "db/steps" },
+  datasource: { url: env("SHOP_DATABASE_URL") },
+});
+"""
+
+
+def project(folder: Path, major: int) -> Path:
+    """Write a project with two schemas; return what its people name: of Prisma 7 its folder, of 6 the schema."""
+    migrations = folder / "db" / ("steps" if major == 7 else "migrations")
+    for name, script in MIGRATIONS.items():
+        (migrations / name).mkdir(parents=True)
+        (migrations / name / "migration.sql").write_text(script)
+    (migrations / "migration_lock.toml").write_text('provider = "postgresql"\n')
+    (folder / "package.json").write_text(f'{{ "name": "shop", "dependencies": {{ "prisma": "^{major}" }} }}')
+    (folder / ".env").write_text(f'SHOP_DATABASE_URL="{SECRET}"\n')
+    (folder / "up").symlink_to("..")
+    schema = folder / "db" / "schema.prisma"
+    if major == 7:
+        (folder / "prisma.config.ts").write_text(CONFIG)
+        schema.write_text(SCHEMA)
+        return folder
+    schema.write_text(SCHEMA.replace("  schemas", '  url = env("SHOP_DATABASE_URL")\n  schemas'))
+    return schema
+
+
+def digests(folder: Path) -> dict[str, Any]:
+    """What lies in a folder: times of change too, so that a file that was written as it was is seen."""
+    found = [path for path in folder.rglob("*") if not path.is_symlink()]
+    return {
+        str(path): (
+            path.lstat().st_mtime_ns,
+            path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        for path in found
+    }
+
+
+thorough = pytest.mark.skipif(
+    not os.environ.get("RUNBOOKS_TEST_PROJECTS"),
+    reason="takes minutes: RUNBOOKS_TEST_PROJECTS=1, or make projects",
+)
+
+
+@pytest.fixture(scope="module", params=[7, pytest.param(6, marks=thorough, id="6, by its schema")])
+def place(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Path]]:
+    """A lab for a project, with its variables in the environment."""
+    folder = tmp_path_factory.mktemp("own")
+    named = project(folder / "shop", request.param)
+    before = digests(folder / "shop")
+    lab = up(folder / "lab", owner_pid=os.getpid(), project=named)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in lab.env().items():
+            patch.setenv(name, value)
+        yield {"named": named, "lab": folder / "lab", "copy": Path(lab.env()["RUNBOOKS_PRISMA_PROJECT"])}
+    lab.down()
+    assert not (folder / "lab").exists()
+    assert digests(folder / "shop") == before
+
+
+def test_the_lab_has_the_migrations_on_both_servers(place: dict[str, Path]) -> None:
+    for service in (OWN_SERVICE, "lab_replica"):
+        with psycopg.connect(service=service) as conn:
+            names = conn.execute("SELECT migration_name FROM _prisma_migrations ORDER BY 1").fetchall()
+            assert [name for (name,) in names] == list(MIGRATIONS)
+            assert conn.execute("SELECT rolsuper FROM pg_roles WHERE rolname = 'app'").fetchone() == (False,)
+            assert conn.execute("SELECT count(*) FROM pg_database WHERE datname ~ 'keybuzz'").fetchone() == (
+                0,
+            )
+    found = diagnose(OWN_SERVICE, place["copy"])
+    assert (found.condition, len(found.standbys)) == (Condition.FINE, 1), found.says
+
+
+def test_nothing_secret_is_copied_and_the_copy_leads_to_the_lab(place: dict[str, Path]) -> None:
+    whole = place["lab"] / "project"
+    for path in whole.rglob("*"):
+        assert not path.is_file() or "s3cret-of-production" not in path.read_text(errors="replace"), path
+    address = (whole / ".env").read_text()
+    assert "SHOP_DATABASE_URL=" in address
+    assert "127.0.0.1" in address
+    assert (whole / ".env").stat().st_mode & 0o077 == 0
+    assert not (whole / "up").exists()
+
+
+def test_the_commands_know_it(place: dict[str, Path]) -> None:
+    where = ["--dir", str(place["lab"])]
+    status = CliRunner().invoke(commands, ["lab", "status", *where])
+    assert (status.exit_code, "keybuzz" in status.output) == (0, False), status.output
+    assert f"copy of {place['named']}" in status.output
+    again = CliRunner().invoke(commands, ["lab", "up", *where, "--project", str(place["named"])])
+    assert f"runbooks adopt --service {OWN_SERVICE}" in again.stdout, again.output
+    with pytest.raises(LabError, match="runs for"):
+        up(place["lab"], project=place["lab"])
+    with pytest.raises(PreconditionFailed, match="lock-held"):
+        up(place["lab"], project=place["named"], disorder="nowhere")
+    alone = CliRunner().invoke(commands, ["lab", "up", "--break", "drift"], standalone_mode=False)
+    assert "--break needs --project" in str(alone.exception)
+
+
+FOUND = {
+    "no-history": Condition.NO_HISTORY,
+    "empty-history": Condition.UNRECORDED,
+    "rows-missing": Condition.UNRECORDED,
+    "pending": Condition.PENDING,
+    "failed-whole": Condition.FAILED,
+    "failed-nothing": Condition.FAILED,
+    "failed-half-way": Condition.FAILED,
+    "half-applied": Condition.IN_PART,
+    "index-dropped": Condition.NOT_AS_RECORDED,
+    "column-dropped": Condition.NOT_AS_RECORDED,
+    "edited": Condition.EDITED,
+    "drift": Condition.BEYOND,
+    "another-branch": Condition.UNKNOWN_MIGRATIONS,
+    "script-lost": Condition.SCRIPT_LOST,
+    "other-provider": Condition.OTHER_PROVIDER,
+    "lock-held": Condition.LOCKED,
+}
+IN_CI = ("failed-half-way",)
+
+
+@pytest.mark.parametrize(
+    "state", [pytest.param(each, marks=() if each in IN_CI else thorough) for each in DISORDERS]
+)
+def test_each_state_is_the_one_that_it_is_said_to_be(place: dict[str, Path], state: str) -> None:
+    up(place["lab"], project=place["named"], disorder=state)
+    found = diagnose(OWN_SERVICE, place["copy"])
+    assert found.condition is FOUND[state], found.says
+
+
+@thorough
+def test_what_does_not_deploy_leaves_no_lab(tmp_path: Path) -> None:
+    named = project(tmp_path / "shop", 7)
+    (named / "db" / "steps" / "20260104000000_city" / "migration.sql").write_text("SELECT * FROM nowhere;\n")
+    with pytest.raises(PrismaError, match=r"do not go through in an empty database: .*20260104000000_city"):
+        up(tmp_path / "lab", owner_pid=os.getpid(), project=named)
+    assert find(tmp_path / "lab") is None
+    assert not (tmp_path / "lab").exists()
+
+
+def test_an_extension_that_no_server_here_has_is_named_before_anything_is_made(tmp_path: Path) -> None:
+    named = project(tmp_path / "shop", 7)
+    (named / "db" / "steps" / "20260104000000_city" / "migration.sql").write_text(
+        "CREATE EXTENSION nowhere;\n"
+    )
+    with pytest.raises(PreconditionFailed, match="nowhere: the migrations make them"):
+        up(tmp_path / "lab", owner_pid=os.getpid(), project=named)
+
+
+def test_links_are_followed_once_and_what_nobody_reads_is_left_out(tmp_path: Path) -> None:
+    named = project(tmp_path / "shop", 7)
+    elsewhere = tmp_path / "elsewhere"
+    (named / "db" / "steps").rename(elsewhere)
+    (named / "db" / "steps").symlink_to(elsewhere)
+    (named / "node_modules" / "x").mkdir(parents=True)
+    (named / "film").write_bytes(b"0" * (LARGEST + 1))
+    os.mkfifo(named / "pipe")
+    (named / "broken").symlink_to("nowhere")
+    copy = copy_project(named, tmp_path / "copy")
+    assert copy == tmp_path / "copy"
+    assert sorted(each.name for each in copy.iterdir()) == [
+        "db",
+        "node_modules",
+        "package.json",
+        "prisma.config.ts",
+    ]
+    assert (copy / "node_modules").is_symlink()
+    (copy / "db" / "steps" / "migration_lock.toml").write_text("")
+    assert (elsewhere / "migration_lock.toml").read_text() != ""
