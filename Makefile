@@ -34,8 +34,8 @@ install: $(INSTALLED) ## set up .venv; does nothing when it is up to date
 demo: $(INSTALLED) ## start the lab, carry the whole phase out in it, write the report, stop the lab
 	@$(BIN)/runbooks demo
 
-test: $(INSTALLED) ## run all tests
-	@$(BIN)/python -m pytest
+test: $(INSTALLED) ## run all tests, on two to four cores
+	@$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 bench: $(INSTALLED) ## measure against what one would use otherwise (half an hour); BENCH="--quick --json" are options
 	@$(BIN)/python tests/benchmarks/bench.py $(BENCH)

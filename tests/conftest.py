@@ -26,6 +26,8 @@ from runbooks_lib.postgres.scratch.account import server_account
 from runbooks_lib.postgres.scratch.cluster import free_ports
 from runbooks_lib.postgres.scratch.processes import POLL_S
 
+from .leftovers import MARK, folders, left_behind
+
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
 IGNORED = "extra_float_digits,options"
 
@@ -35,19 +37,35 @@ TABLE = """<style type="text/css">#T_1 td.PASS {{color: #00663d}}</style>
 <tbody><tr><td class="data row0 col0 PASS" >{}</td></tr></tbody></table>"""
 
 
+BEFORE = pytest.StashKey[set[Path]]()
+LEFT = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Mark everything that descends from this session, workers too, and remember which folders were there before."""
+    if not hasattr(config, "workerinput"):
+        os.environ[MARK] = secrets.token_hex(8)
+        config.stash[BEFORE] = folders()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Count the leftovers when everything else has run, and take the browser before that: once it is started,
-    Playwright's event loop runs in the main thread until the end.
-    """
-    items.sort(key=lambda item: (item.path.name == "test_leftovers.py", item.path.parent.name == "browser"))
+    """Take the browser last: once it is started, Playwright's event loop runs in the main thread until the end."""
+    items.sort(key=lambda item: item.path.parent.name == "browser")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def folders_before() -> set[Path]:
-    """Mark everything that descends from this session, and remember which folders were there before it."""
-    os.environ["RUNBOOKS_TEST_SESSION"] = secrets.token_hex(8)
-    places = (Path(tempfile.gettempdir()), Path("/dev/shm"), Path("/var/tmp"))
-    return {folder for place in places if place.is_dir() for folder in place.glob("runbooks-*")}
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the session when something is left that it made: its labs are down now, and its workers gone."""
+    if BEFORE in session.config.stash:
+        session.config.stash[LEFT] = left_behind(session.config.stash[BEFORE])
+        if session.config.stash[LEFT]:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name what is left."""
+    for left in config.stash.get(LEFT, []):
+        terminalreporter.write_line(f"LEFT BEHIND by the tests: {left}", red=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
