@@ -18,6 +18,7 @@ from runbooks_lib.cli.archive import runs
 from runbooks_lib.cli.diagnose import diagnose
 from runbooks_lib.cli.doctor import doctor
 from runbooks_lib.cli.explain import explain
+from runbooks_lib.cli.export import export
 from runbooks_lib.cli.jupyter import jupyter
 from runbooks_lib.cli.lab import lab
 from runbooks_lib.cli.phase import phase
@@ -45,7 +46,21 @@ def commands() -> None:
     """
 
 
-for command in (demo, run, jupyter, lab, runs, report, verify, keygen, phase, doctor, diagnose, explain):
+for command in (
+    demo,
+    run,
+    jupyter,
+    lab,
+    runs,
+    report,
+    verify,
+    export,
+    keygen,
+    phase,
+    doctor,
+    diagnose,
+    explain,
+):
     commands.add_command(command)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ def signing_key(explicit: Path | None = None) -> Path | None:
 def generate(folder: Path) -> tuple[Path, Path]:
     """Make a pair of keys in `folder`; return the files of the private one (mode 0600) and of the public one.
 
+    A folder without a `.gitignore` gets one, so that git picks up neither the keys nor itself.
     Raises PreconditionFailed when one of the files is there already: a key is never overwritten.
     """
     from securesystemslib.signer import CryptoSigner
@@ -55,6 +57,8 @@ def generate(folder: Path) -> tuple[Path, Path]:
             f"The keys could not be written to {folder}: {error.strerror or error}.",
             "Name a folder that you may write to with --out DIR.",
         ) from error
+    with suppress(FileExistsError), open(folder / ".gitignore", "x", encoding="utf-8") as stream:
+        stream.write(f"{PRIVATE}\n{PUBLIC}\n.gitignore\n")
     return private, public
 
 
