@@ -24,7 +24,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test bench lab notebooks schemas projects faults lint clean
+.PHONY: help install demo test bench lab notebooks pictures schemas projects faults lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +51,9 @@ faults: $(INSTALLED) ## kill a demo twenty times, two operators at once, and the
 
 notebooks: $(INSTALLED) ## run the notebooks in a lab, and write down what they show: commit that with them
 	@$(BIN)/python tests/notebooks/record.py
+
+pictures: $(INSTALLED) ## take the README's pictures anew, from a real run: commit that with what they show
+	@RUNBOOKS_PICTURES=1 $(BIN)/python -m pytest tests/browser/test_jupyterlab.py -k pictures
 
 schemas: $(INSTALLED) ## write the JSON Schemas of what others read of runs, from the types
 	@$(BIN)/python tests/schemas.py

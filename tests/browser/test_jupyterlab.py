@@ -9,6 +9,7 @@ import secrets
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -315,3 +316,35 @@ def test_services_are_picked_and_lights_turn_without_a_click(desk: Desk) -> None
     page.reload()  # what was saved is shown, and nothing new comes to it
     page.locator(".runbooks-old").wait_for(timeout=TIMEOUT_MS)
     assert desk.complaints == []
+
+
+# The README's pictures
+
+PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures"
+
+
+@pytest.mark.skipif("RUNBOOKS_PICTURES" not in os.environ, reason="`make pictures` takes them anew")
+def test_the_pictures_of_the_readme_are_taken_of_a_real_run(desk: Desk, tmp_path: Path) -> None:
+    page = desk.page
+    page.set_viewport_size({"width": 1120, "height": 800})
+    for step in ("preflight", "backup"):
+        desk.open(step_name(step))
+        desk.run()
+        assert desk.closed(step)["verdict"] == "PASS"
+    desk.open("03_baseline_migration")
+    desk.run()
+    desk.answered("baseline_migration", "confirmation")
+    form = page.locator("button.runbooks-confirm")
+    for _ in range(4):  # what is drawn late moves it
+        form.evaluate("button => button.scrollIntoView({block: 'end'})")
+        page.wait_for_timeout(700)
+    box = form.bounding_box()
+    assert box is not None
+    assert 0 < box["y"] < 780
+    page.locator(".jp-NotebookPanel:visible").first.screenshot(path=PICTURES / "confirmation.png")
+    demo = [str(Path(sys.executable).with_name("runbooks")), "demo", "--runs", str(tmp_path / "demo")]
+    assert subprocess.run(demo, capture_output=True, timeout=180, check=False).returncode == 0
+    (report,) = tmp_path.glob("demo/*/*/report.html")
+    page.goto(report.as_uri())
+    page.screenshot(path=PICTURES / "report.png")
+    assert {file.name for file in PICTURES.iterdir()} == {"confirmation.png", "report.png"}

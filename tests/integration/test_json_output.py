@@ -1,4 +1,4 @@
-"""`--json`: one object on stdout, as the README describes it, whatever the end."""
+"""`--json`: one object on stdout, as docs/for-machines.md describes it, whatever the end."""
 
 from __future__ import annotations
 
@@ -22,14 +22,9 @@ STEP = {"step", "verdict", "duration_s"}
 
 
 def documented() -> set[str]:
-    """The keys in the README's table."""
-    section = (
-        (ROOT / "README.md")
-        .read_text(encoding="utf-8")
-        .partition("\n## For machines\n")[2]
-        .partition("\n## ")[0]
-    )
-    rows = re.findall(r"^ +\| (`[^|]+) \|", section, re.MULTILINE)
+    """The keys in the page's table."""
+    page = (ROOT / "docs" / "for-machines.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    rows = re.findall(r"^\| (`[^|]+) \|", page, re.MULTILINE)
     return {key for row in rows for key in re.findall(r"`(\w+)`", row)}
 
 
@@ -42,7 +37,7 @@ def run(runs: Path, *options: str, **env: str) -> tuple[int, dict[str, Any]]:
     return done.returncode, json.loads(done.stdout)
 
 
-def test_the_readme_describes_each_key() -> None:
+def test_the_page_describes_each_key() -> None:
     assert documented() >= {"id", "verdict", "steps", "folder", "plan", "findings", "open", "closing"}
 
 

@@ -18,7 +18,7 @@ from runbooks_lib.archive.reader import sha256_of
 from runbooks_lib.archive.seal.keys import generate
 from runbooks_lib.archive.seal.verify import verify
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "evidence.md"
 RUNBOOKS = Path(sys.executable).with_name("runbooks")
 
 
@@ -138,17 +138,17 @@ def test_without_a_manifest_a_run_is_incomplete(copied: Path) -> None:
 
 
 def public_tools(folder: Path, public: Path, tmp_path: Path) -> subprocess.CompletedProcess[str]:
-    """Do as the README says: python3 without our code, openssl, sha256sum."""
+    """Do as the page on evidence says: python3 without our code, openssl, sha256sum."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
-    (block,) = re.findall(r"```\n(python3 -c .*?)```", README.read_text("utf-8"), re.DOTALL)
+    (block,) = re.findall(r"```sh\n(python3 -c .*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     commands = block.replace("/tmp/", f"{tmp_path}/").replace(" PUB ", f" {public} ")
     return subprocess.run(
         ["bash", "-e", "-c", commands], cwd=folder, capture_output=True, text=True, check=False
     )
 
 
-def test_public_tools_verify_it_as_the_readme_says(
+def test_public_tools_verify_it_as_the_page_says(
     sealed: Path, keys: tuple[Path, Path], tmp_path: Path
 ) -> None:
     done = public_tools(sealed, keys[1], tmp_path)
