@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from runbooks_lib.archive.files import write_json
+from runbooks_lib.archive.files import write_json, write_text
 from runbooks_lib.archive.run import Run
-from runbooks_lib.facts.writing import KeptPlan, Plan
+from runbooks_lib.facts.writing import KeptPlan, Plan, Undo
+from runbooks_lib.postgres.script.undo_forms import script
 from runbooks_lib.typed import plain
 
 FOLDER = "plan"
@@ -13,12 +14,25 @@ FOLDER = "plan"
 def keep_plan(run: Run, plan: Plan) -> dict[str, str]:
     """Write a plan to plan/plan.json, and by its hash beside it: a later plan must not replace it.
 
-    Returns the SHA-256 of both, by their path in the run.
+    Its undo script goes into a file of its own, which stays where a later plan makes nothing, as one after an apply.
+    Returns the SHA-256 of each, by their path in the run.
     Raises EvidenceError when the folder cannot be written.
     """
     content = {**plain(plan), "run": run.id}
     names = (f"{FOLDER}/plan_{plan.hash[:8]}.json", f"{FOLDER}/plan.json")
-    return {name: write_json(run.path / name, content) for name in names}
+    made = {name: write_json(run.path / name, content) for name in names}
+    if plan.undo is not None:
+        made[plan.undo.path] = write_text(run.path / plan.undo.path, _undo(run, plan, plan.undo))
+    return made
+
+
+def _undo(run: Run, plan: Plan, undo: Undo) -> str:
+    said = (
+        f"Takes back what the plan {plan.hash[:8]} of run {run.id} makes, and nothing else.",
+        "For after it was applied; all of it, or nothing: psql --set ON_ERROR_STOP=1 --file undo.sql",
+        "It refuses where rows or values have come since. Prisma's history stays as it is.",
+    )
+    return script(undo, said)
 
 
 def find_plan(run: Run, confirm: str) -> KeptPlan | None:

@@ -95,6 +95,7 @@ class Check(StrEnum):
     TARGET_ANSWERS = "target_answers"
     TARGET_DATABASE_IS = "target_database_is"
     TARGET_ROLE_IS = "target_role_is"
+    UNDO_RESTORES = "undo_restores"
 
     def page(self) -> str:
         """Return the check's page, Markdown in English."""

@@ -82,14 +82,37 @@ class DeployRehearsed(Typed):
     error: str | None = None
 
 
+class NotUndone(Typed):
+    """What no undo script takes back: a statement of the baseline by its line (0: what Prisma does), and why."""
+
+    line: int
+    words: str
+    why: str
+
+
+class Undo(Typed):
+    """The script that takes back what a baseline would make: where it is kept in the run, and what it does.
+
+    `settings` come first in its transaction, then the `checks` that refuse where rows or values have come since.
+    `rehearsed` says whether it was run in the rehearsal, and went through; None before that.
+    """
+
+    path: str = "plan/undo.sql"
+    settings: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+    statements: tuple[str, ...] = ()
+    left_over: tuple[NotUndone, ...] = ()
+    rehearsed: bool | None = None
+
+
 class Plan(Facts):
     """baseline_migration.plan: what would be done, and the hash over all that this depends on.
 
     `parts` are what the hash is made of, `makes` what the script makes on its own ([kind, name, value]), `pending`
     what of that the target has not so ([kind, name]). `settlement` says what is to become of each migration, `to_come`
     what those make that are to be deployed ([kind, name]), and `deploys` how they ran in a copy. `confirmation` is
-    DATABASE:HASH8, and empty where a finding closes the gate: what is red can't be confirmed. Of a plan that was kept,
-    `run` says in which run it was made.
+    DATABASE:HASH8, and empty where a finding closes the gate: what is red can't be confirmed. `undo` is the way back;
+    None where nothing would be made. Of a plan that was kept, `run` says in which run it was made.
     """
 
     QUESTION: ClassVar = ("baseline_migration", "plan")
@@ -104,6 +127,7 @@ class Plan(Facts):
     settlement: tuple[SettledMigration, ...] = ()
     to_come: list[tuple[str, str]] = []
     deploys: tuple[DeployRehearsed, ...] = ()
+    undo: Undo | None = None
 
 
 class KeptPlan(Plan):
@@ -129,7 +153,8 @@ class Written(Typed):
 class Rehearsal(Facts):
     """baseline_migration.rehearse: the catalogue before and after, and what the script wrote each time.
 
-    `left` are the lines of the statements that were left out, `sequences` those that it moved nonetheless.
+    `left` are the lines of the statements that were left out, `sequences` those that it moved nonetheless. `undo` is
+    the plan's, and says whether it was rehearsed.
     """
 
     QUESTION: ClassVar = ("baseline_migration", "rehearse")
@@ -139,6 +164,7 @@ class Rehearsal(Facts):
     second: dict[str, Written] = {}
     left: tuple[int, ...] = ()
     sequences: tuple[str, ...] = ()
+    undo: Undo | None = None
 
 
 class Confirmed(Typed):

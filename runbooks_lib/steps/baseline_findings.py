@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from runbooks_lib.checks import Check
+from runbooks_lib.facts.writing import Undo
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.postgres.catalog.differences import Difference, in_words
 from runbooks_lib.postgres.script.consequences import Fate
 from runbooks_lib.postgres.session.commit import Ending, Settled
 from runbooks_lib.steps.baseline_file import Judged
-from runbooks_lib.steps.baseline_runs import Again, Applied, Rehearsal
+from runbooks_lib.steps.baseline_runs import Again, Applied, Rehearsal, Undone
 
 WHAT_RUNS_CHANGE = "catalogue, rows and sequences"
 MAX_NAMED = 5
@@ -43,10 +44,47 @@ def judge_statement(target: str, judged: Judged) -> Finding:
     )
 
 
-def judge_rehearsal(target: str, seen: Rehearsal, where: str) -> tuple[Finding, ...]:
-    """Judge what a rehearsal left out, whether the second time wrote anything, and whether anything is left of it."""
+def judge_rehearsal(target: str, seen: Rehearsal, where: str, undo: Undo | None) -> tuple[Finding, ...]:
+    """Judge what a rehearsal left out, what the second time wrote, what is left of it, and the way back."""
     left = tuple(_left_out(target, each, where) for each in seen.left)
-    return (*left, _twice(target, seen), _inert(target, seen))
+    return (*left, _twice(target, seen), _inert(target, seen), _restored(target, seen.undone, undo))
+
+
+def _restored(target: str, undone: Undone, undo: Undo | None) -> Finding:
+    """Judge undo_restores: never FAIL, since what is applied is as good without a way back."""
+    left = (
+        [f"line {each.line}, {each.words}" if each.line else each.words for each in undo.left_over]
+        if undo
+        else []
+    )
+    if undo is None:
+        verdict, have = Verdict.SKIP, "nothing would be made"
+    elif undone.why_not:
+        verdict, have = Verdict.OPEN, f"not rehearsed: {undone.why_not}"
+    elif left:
+        more = f" and {len(left) - MAX_NAMED} more" if len(left) > MAX_NAMED else ""
+        verdict, have = (
+            Verdict.OPEN,
+            f"not taken back: {'; '.join(left[:MAX_NAMED])}{more}{_named(undone.differs)}",
+        )
+    elif undone.differs:
+        verdict, have = Verdict.OPEN, f"not as before{_named(undone.differs)}"
+    else:
+        verdict, have = Verdict.PASS, f"{len(undo.statements)} statements, after which all is as before"
+    return Finding(
+        check=Check.UNDO_RESTORES,
+        target=target,
+        object="undo script",
+        have=have,
+        want="all as before",
+        verdict=verdict,
+        hint=_NO_WAY_BACK if verdict is Verdict.OPEN else "",
+    )
+
+
+_NO_WAY_BACK = (
+    "Read plan/undo.sql, which names what it leaves: that is undone by hand, with the dump of step 2."
+)
 
 
 def _left_out(target: str, judged: Judged, where: str) -> Finding:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from msgspec.structs import replace
 
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import MigrationError, RunbookError
@@ -67,6 +68,7 @@ from runbooks_lib.steps.schema_checks import check_schema
 from runbooks_lib.steps.way_back import way_back
 from runbooks_lib.typed import plain
 
+_REHEARSED = (Check.REHEARSAL_IS_INERT, Check.UNDO_RESTORES)
 _NO_PLAN = MigrationError("There is no plan.", "Mend what the plan's findings name; plan again.")
 
 
@@ -135,24 +137,23 @@ def plan(
 
 
 def rehearse(phase: Phase, sessions: Sessions, *, plan: Plan) -> Answer:
-    """Execute the baseline twice in a transaction that rolls back; judge what it made, and that nothing is left of it.
+    """Execute the baseline twice, and its undo, in a transaction that rolls back; judge both, and that nothing is left.
 
     `plan` are the facts of `plan`. Takes the locks that the real run takes, for as long as the rehearsal lasts; what
     no rollback would take back is left out, and named. Nothing is committed.
     Facts: the catalogue's fingerprint `before` and `after`, what the script wrote `first` and the `second` time, the
-    statements `left` out, and the `sequences` that it moved nonetheless.
+    statements `left` out, the `sequences` that it moved nonetheless, and the `undo` script, rehearsed or not.
     """
     if phase.baseline is None:
-        return not_asked(phase, Check.REHEARSAL_IS_INERT)
+        return not_asked(phase, *_REHEARSED)
     name = phase.baseline.target
     if plan.makes is None:
-        return Answer(findings=(could_not_run(Check.REHEARSAL_IS_INERT, name, "baseline", _NO_PLAN),))
+        return Answer(findings=tuple(could_not_run(each, name, "baseline", _NO_PLAN) for each in _REHEARSED))
     try:
-        seen = baseline_runs.rehearse(phase, sessions, partial(_judge_result, phase, plan))
+        seen = baseline_runs.rehearse(phase, sessions, partial(_judge_result, phase, plan), plan.undo)
     except (RunbookError, psycopg.Error) as error:
-        return Answer(
-            findings=(could_not_run(Check.REHEARSAL_IS_INERT, name, "baseline", _wrapped(phase, error)),)
-        )
+        wrapped = _wrapped(phase, error)
+        return Answer(findings=tuple(could_not_run(each, name, "baseline", wrapped) for each in _REHEARSED))
     facts = Rehearsal(
         before=Fingerprint(fingerprint=seen.before.fingerprint()),
         after=Fingerprint(fingerprint=seen.after.fingerprint()),
@@ -160,8 +161,9 @@ def rehearse(phase: Phase, sessions: Sessions, *, plan: Plan) -> Answer:
         second={table: Written(*rows) for table, rows in seen.second.rows.items()},
         left=tuple(each.statement.line for each in seen.left),
         sequences=seen.moved,
+        undo=plan.undo and replace(plan.undo, rehearsed=not seen.undone.why_not),
     )
-    findings = (*seen.made, *judge_rehearsal(name, seen, plan.where))
+    findings = (*seen.made, *judge_rehearsal(name, seen, plan.where, plan.undo))
     return Answer(findings=findings, facts=facts, rows=by_object(seen.made))
 
 

@@ -6,19 +6,21 @@ became of the transaction, and where both could be, by another try.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from runbooks_lib.errors import MigrationError, RunbookError
-from runbooks_lib.facts.writing import Outcome, Plan
+from runbooks_lib.facts.writing import Outcome, Plan, Undo
 from runbooks_lib.findings import CLOSING, Finding
 from runbooks_lib.phase import Phase, services_of
-from runbooks_lib.postgres.catalog.catalog import Catalog, read_catalog
+from runbooks_lib.postgres.catalog.catalog import Catalog, identifier, read_catalog
 from runbooks_lib.postgres.catalog.differences import Difference, differences
 from runbooks_lib.postgres.script.apply import run_script, take_lock
 from runbooks_lib.postgres.session.commit import CommitLost, Ending, Settled, commit, settle
@@ -27,6 +29,11 @@ from runbooks_lib.postgres.session.transaction_work import Work, read_work
 from runbooks_lib.steps.baseline_file import Judged, baseline_of, logs_of, rehearsable, runnable, sql_sha256
 
 TRIES = 3  # of a look that somebody else's work got into
+UNDO_LOCK_TIMEOUT_MS = (
+    300  # below deadlock_timeout: who waits for what the script has locked is never ended for it
+)
+UNDO_CHECKS_S = 0.5
+_IN_PART = "the script itself was rehearsed in part"
 
 Inspect = Callable[[Catalog], tuple[Finding, ...]]
 
@@ -36,12 +43,20 @@ class _Undo(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Undone:
+    """Why an undo script was not rehearsed, or did not go through; and what was not as before after it."""
+
+    why_not: str = ""
+    differs: tuple[Difference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rehearsal:
     """A rehearsal: the catalogue before, and after its end; what it did the first time and the second.
 
     `left` is what was not rehearsed on the target, `made` what was judged inside, `rolled_back` whether the server
     says so of the transaction. `changed` is what the second time changed in the catalogue, `meanwhile` what differs
-    since before.
+    since before. `undone` is what became of the undo script.
     """
 
     before: Catalog
@@ -52,6 +67,7 @@ class Rehearsal:
     left: tuple[Judged, ...]
     made: tuple[Finding, ...]
     rolled_back: bool
+    undone: Undone
 
     @property
     def meanwhile(self) -> tuple[Difference, ...]:
@@ -100,19 +116,19 @@ class Again:
         return not self.work.rows and not self.changed
 
 
-def rehearse(phase: Phase, sessions: Sessions, inspect: Inspect) -> Rehearsal:
-    """Run the baseline twice in a transaction that rolls back, and look at the catalogue before and after.
+def rehearse(phase: Phase, sessions: Sessions, inspect: Inspect, undo: Undo | None = None) -> Rehearsal:
+    """Run the baseline twice in a transaction that rolls back, then its undo; look at the catalogue before and after.
 
     Others may change the catalogue meanwhile: then it is tried again, TRIES times in all.
     """
     for _ in range(TRIES):
-        rehearsal = _rehearse(phase, sessions, inspect)
+        rehearsal = _rehearse(phase, sessions, inspect, undo or Undo())
         if not rehearsal.meanwhile and not rehearsal.changed:
             break
     return rehearsal
 
 
-def _rehearse(phase: Phase, sessions: Sessions, inspect: Inspect) -> Rehearsal:
+def _rehearse(phase: Phase, sessions: Sessions, inspect: Inspect, undo: Undo) -> Rehearsal:
     seen: dict[str, Any] = {}
     with writing(phase, sessions) as conn:
         with suppress(_Undo), conn.transaction():
@@ -129,11 +145,49 @@ def _rehearse(phase: Phase, sessions: Sessions, inspect: Inspect) -> Rehearsal:
             seen["changed"] = differences(read_catalog(conn), inside) if twice.catalogue else ()
             whole = all(each.statement.kind == "row" for each in left)
             seen["made"] = inspect(inside) if whole else ()
+            seen["undone"] = _undo(conn, undo, seen["before"], judged) if whole else Undone(why_not=_IN_PART)
             transaction = _own_id(conn)
             raise _Undo
         seen["rolled_back"] = _is_rolled_back(conn, transaction)
     with sessions.snapshot(baseline_of(phase).target) as reading:
         return Rehearsal(after=read_catalog(reading), **seen)
+
+
+def _undo(conn: Connection, undo: Undo, before: Catalog, judged: Sequence[Judged]) -> Undone:
+    """Run an undo script on top of the rehearsal, without the rows that the script wrote into tables of its own.
+
+    It may need a stronger lock than the script: it doesn't wait for it so long that somebody would notice.
+    """
+    written = {each.statement.object for each in judged if each.statement.kind == "row"}
+    emptied = [identifier(name) for name in sorted(written - before.relations.keys())]
+    try:
+        with conn.transaction():
+            _execute(conn, (*undo.settings, f"SET LOCAL lock_timeout = {UNDO_LOCK_TIMEOUT_MS}"))
+            if emptied:
+                conn.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(emptied)))
+            _check(conn, undo.checks)
+            _execute(conn, (*undo.statements, "RESET ROLE", "SET LOCAL search_path = pg_catalog"))
+        return Undone(differs=differences(read_catalog(conn), before))
+    except psycopg.Error as error:
+        if conn.broken:
+            raise
+        return Undone(why_not=" ".join(str(error).split()))
+
+
+def _check(conn: Connection, checks: Sequence[str]) -> None:
+    """Run the checks of an undo as long as they take no time: nobody can have come since, and others wait."""
+    until = time.monotonic() + UNDO_CHECKS_S
+    for check in checks:
+        left_ms = round((until - time.monotonic()) * 1000)
+        if left_ms <= 0:
+            return
+        with suppress(psycopg.errors.QueryCanceled), conn.transaction():
+            _execute(conn, (f"SET LOCAL statement_timeout = {left_ms}", check))
+
+
+def _execute(conn: Connection, statements: Sequence[str]) -> None:
+    for statement in statements:
+        conn.execute(statement.encode())
 
 
 def _own_id(conn: Connection) -> str | None:

@@ -61,6 +61,7 @@ ASKED: Mapping[Check, tuple[str, Declares]] = {
             Check.STATEMENT_IS_IDEMPOTENT,
             Check.SCRIPT_IS_LINT_FREE,
             Check.REHEARSAL_IS_INERT,
+            Check.UNDO_RESTORES,
             Check.SCRIPT_MAKES_WHAT_IT_SAYS,
             Check.BASELINE_IS_APPLIED,
             Check.SECOND_RUN_CHANGES_NOTHING,

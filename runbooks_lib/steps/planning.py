@@ -12,7 +12,7 @@ from runbooks_lib.checks import Check
 from runbooks_lib.errors import MigrationError, RunbookError
 from runbooks_lib.evidence import Evidence
 from runbooks_lib.facts.databases import Dump, Dumps, Proof
-from runbooks_lib.facts.writing import Plan, PlannedStatement, SettledMigration
+from runbooks_lib.facts.writing import NotUndone, Plan, PlannedStatement, SettledMigration, Undo
 from runbooks_lib.findings import CLOSING, Answer, Finding, could_not_run, judge, not_declared
 from runbooks_lib.package import library_digest
 from runbooks_lib.phase import Phase, services_of
@@ -22,13 +22,14 @@ from runbooks_lib.postgres.scratch.baseline_effects import IN_EMPTY, Made, Sourc
 from runbooks_lib.postgres.scratch.lent import target_servers
 from runbooks_lib.postgres.scratch.surroundings import read_surroundings
 from runbooks_lib.postgres.script.script import Statement
+from runbooks_lib.postgres.script.undo import undo_of
 from runbooks_lib.postgres.session.connect import Identity, Sessions
 from runbooks_lib.prisma.history import folder_digest, read_folder
 from runbooks_lib.prisma.project import find_project
 from runbooks_lib.prisma.settlement import Action
 from runbooks_lib.steps.as_filed import KEY, judge_as_filed
 from runbooks_lib.steps.baseline_file import read_sql, read_statements, sql_sha256
-from runbooks_lib.steps.baseline_plan import Planned, judge_plan, plan_statements
+from runbooks_lib.steps.baseline_plan import Planned, State, judge_plan, plan_statements
 from runbooks_lib.steps.confirming import changed_parts, plan_hash
 from runbooks_lib.steps.declared import not_asked
 from runbooks_lib.steps.folded_rows import folded
@@ -36,6 +37,8 @@ from runbooks_lib.steps.pending import pending_at
 from runbooks_lib.steps.prisma_findings import judge_lock
 from runbooks_lib.steps.settling import Settling, settle_all
 from runbooks_lib.typed import plain
+
+_DEPLOYED = "Prisma deploys it: what it makes is not taken back"
 
 
 def make_plan(
@@ -73,6 +76,8 @@ def make_plan(
     except RunbookError as error:
         return Answer(findings=(could_not_run(Check.OBJECT_IS_ABSENT_OR_EQUAL, name, "plan", error),))
     live, planned = describe(catalog), plan_statements(statements, made.objects, catalog)
+    due = [each.statement for each in planned if each.state is not State.SAME]
+    makes = any(each.state not in (State.SAME, State.RUN) for each in planned)
     facts = Plan(
         parts=parts,
         statements=tuple(map(_row, planned)),
@@ -80,6 +85,7 @@ def make_plan(
         pending=[key for key, value in sorted(made.objects.items()) if live.get(key) != value],
         where=made.where,
         scratch_version=made.server_version,
+        undo=undo_of(due, catalog, database=who.database, owner=phase.owner) if makes else None,
     )
     baseline = (not_declared(Check.OBJECT_IS_ABSENT_OR_EQUAL, name, "baseline"),)
     found = judge_plan(name, planned, made.where) if phase.baseline else baseline
@@ -118,10 +124,18 @@ def _hashed(plan: Plan, who: Identity, found: tuple[Finding, ...], settling: Set
         settlement=settling.settlement,
         to_come=list(settling.to_come),
         deploys=settling.deploys,
+        undo=_with_deploys(plan.undo, settling),
     )
     settled = [_settled_row(each) for each in settling.settlement]
     rows = (*map(plain, plan.statements), *folded(settled, column="object", plain={"would": Action.NOTHING}))
     return Answer(findings=findings, facts=facts, rows=rows)
+
+
+def _with_deploys(undo: Undo | None, settling: Settling) -> Undo | None:
+    """Return an undo that names, too, what Prisma would make beside the baseline."""
+    deployed = [each.migration for each in settling.settlement if each.action == Action.DEPLOY]
+    left = tuple(NotUndone(line=0, words=f"migration {each}", why=_DEPLOYED) for each in deployed)
+    return undo and replace(undo, left_over=(*undo.left_over, *left))
 
 
 def still_settled(

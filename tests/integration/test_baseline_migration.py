@@ -29,6 +29,7 @@ from runbooks_lib.postgres.dump.dump import without_key
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.scratch.scratch import SUPERUSER, scratch
 from runbooks_lib.postgres.script.apply import LOCK_KEY, take_lock
+from runbooks_lib.postgres.script.undo_forms import script
 from runbooks_lib.postgres.session import locks
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import baseline_migration as step
@@ -124,6 +125,11 @@ def kept(plan: Plan, *, run: str) -> KeptPlan:
 
 def failed(answer: Answer, verdict: Verdict = Verdict.FAIL) -> set[tuple[str, str]]:
     return {(f.check, f.object) for f in answer.findings if f.verdict is verdict}
+
+
+def could_not(check: str) -> set[str]:
+    """The checks of a question that could not be run; the undo is rehearsed with the script."""
+    return {check, "undo_restores"} if check == "rehearsal_is_inert" else {check}
 
 
 def passes(answer: Answer) -> bool:
@@ -252,7 +258,7 @@ def test_a_baseline_that_cannot_be_read_stops_every_question(
         ),
         (ask(step.second_run, phase, apply=True), "second_run_changes_nothing"),
     ):
-        assert {check for check, _ in failed(answer, Verdict.ERROR)} == {check}
+        assert {c for c, _ in failed(answer, Verdict.ERROR)} == could_not(check)
         assert_closed(answer, words)
 
 
@@ -491,7 +497,7 @@ def test_a_target_that_does_not_answer(lab: Lab) -> None:
         (ask(step.apply, phase, plan=plan, planned=None, confirm="x:1", apply=True), "baseline_is_applied"),
         (ask(step.second_run, phase, apply=True), "second_run_changes_nothing"),
     ):
-        assert {c for c, _ in failed(answer, Verdict.ERROR)} == {check}
+        assert {c for c, _ in failed(answer, Verdict.ERROR)} == could_not(check)
         assert_closed(answer, 'database "none_of_this_name" does not exist')
 
 
@@ -592,9 +598,64 @@ def test_a_rehearsal_leaves_nothing(db: psycopg.Connection[Any], dumped: Callabl
     before = dumped()
     answer = rehearse()
     assert passes(answer)
-    assert {f.object for f in answer.findings} == {*OBJECTS, MADE[1], "every statement, run twice", RUNS}
+    runs = {"every statement, run twice", RUNS, "undo script"}
+    assert {f.object for f in answer.findings} == {*OBJECTS, MADE[1], *runs}
     assert dumped() == before
     assert answer.facts.before == answer.facts.after
+
+
+def undone(answer: Answer) -> tuple[Verdict, str]:
+    (found,) = (f for f in answer.findings if f.check == "undo_restores")
+    return found.verdict, found.have
+
+
+def test_the_undo_of_a_plan_is_rehearsed_and_takes_back_what_was_applied(
+    db: psycopg.Connection[Any], dumped: Callable[[], bytes]
+) -> None:
+    before, plan = dumped(), make_plan()
+    undo = plan.facts.undo
+    assert (undo.path, undo.rehearsed, undo.left_over) == ("plan/undo.sql", None, ())
+    rehearsed = rehearse(plan=plan)
+    assert undone(rehearsed) == (
+        Verdict.PASS,
+        f"{len(undo.statements)} statements, after which all is as before",
+    )
+    assert rehearsed.facts.undo == structs.replace(undo, rehearsed=True)
+    assert passes(make(plan=plan))
+    db.execute(script(undo, ["Taken back;", "by a test"]))
+    assert dumped() == before
+    assert passes(make())
+    assert make_plan().facts.undo is None
+    assert undone(rehearse()) == (Verdict.SKIP, "nothing would be made")
+
+
+def test_an_undo_that_leaves_something_or_is_not_rehearsed_is_open(
+    db: psycopg.Connection[Any], lab: Lab, tmp_path: Path
+) -> None:
+    old = "CREATE TABLE IF NOT EXISTS old (id int PRIMARY KEY)"
+    db.execute(f"{old}; ALTER TABLE old OWNER TO kb_backend")
+    for text, words in (
+        ("CREATE TABLE IF NOT EXISTS t (id int PRIMARY KEY); INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING;",
+         "not taken back: line 1, row public.t"),
+        (f"{old}; CREATE INDEX IF NOT EXISTS i ON old (id); COMMENT ON TABLE old IS 'x';",
+         "not taken back: line 1, statement"),
+    ):  # fmt: skip
+        phase = replace(with_sql(tmp_path, text), tables=(), enums=(), indexes=())
+        verdict, have = undone(rehearse(phase))
+        assert (verdict, words in have) == (Verdict.OPEN, True), have
+    text = f"{old}; CREATE INDEX IF NOT EXISTS i ON old (id);"
+    phase = replace(with_sql(tmp_path, text), tables=(), enums=(), indexes=())
+    plan = make_plan(phase)
+    with lab.admin(DATABASE) as other, other.transaction():
+        other.execute("SELECT * FROM old")  # the index lets it be read, and a DROP would not
+        verdict, have = undone(rehearse(phase, plan))
+    assert (verdict, "lock timeout" in have) == (Verdict.OPEN, True)
+    db.execute("CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not here'; END $$; "
+               "CREATE EVENT TRIGGER no ON sql_drop EXECUTE FUNCTION no()")  # fmt: skip
+    answer = rehearse(phase, plan)
+    assert undone(answer) == (Verdict.OPEN, "not rehearsed: not here CONTEXT: PL/pgSQL function "
+                              "no() line 1 at RAISE")  # fmt: skip
+    assert answer.facts.undo.rehearsed is False
 
 
 def test_what_others_write_meanwhile_is_not_held_against_the_rehearsal(
@@ -686,7 +747,7 @@ def test_what_fails_is_rolled_back(
         (force(phase), "baseline_is_applied"),
         (ask(step.second_run, phase, apply=True), "second_run_changes_nothing"),
     ):
-        assert {c for c, _ in failed(answer, Verdict.ERROR)} == {check}
+        assert {c for c, _ in failed(answer, Verdict.ERROR)} == could_not(check)
         assert_closed(answer, *words)
         assert not getattr(answer.facts, "applied", False)
     assert dumped() == before

@@ -15,6 +15,7 @@ from runbooks_lib.postgres.scratch.programs import find_server
 from runbooks_lib.postgres.scratch.scratch import scratch
 from runbooks_lib.postgres.script.pieces import pieces
 from runbooks_lib.postgres.script.script import parse_script
+from runbooks_lib.postgres.script.undo import undo_of
 from runbooks_lib.postgres.session.connect import Connection
 
 # What stands before, with rows in it.
@@ -161,6 +162,94 @@ def test_it_makes_what_its_migration_makes_from_any_place_in_it_and_once(
         except psycopg.Error as error:
             refused = str(error)
         assert not refused or 0 < done < len(parts), refused
+
+
+# Of these everything that they make is taken back; the others rename, drop, convert or set what was there.
+ADDING = ('CREATE TABLE "Post"', "CREATE TABLE a", "CREATE UNIQUE INDEX place_key", "CREATE SCHEMA app",
+          "DO $$ BEGIN CREATE TYPE size", "CREATE CONSTRAINT TRIGGER")  # fmt: skip
+TAKEN_BACK = (
+    *(text for text in MIGRATIONS if text.startswith(ADDING)),
+    'ALTER TABLE "User" ADD a int, ADD b text NOT NULL DEFAULT \'x\', ADD c text[] DEFAULT ARRAY[]::text[], '
+    "ADD d json DEFAULT '{}', ADD e numeric(9,3) DEFAULT 0, ADD f int GENERATED ALWAYS AS (age * 2) STORED, "
+    'ADD g "Status" DEFAULT \'OLD\'; ALTER TABLE "User" ALTER b DROP DEFAULT, ALTER a SET DEFAULT 7;',
+    'ALTER TABLE "User" ALTER email SET NOT NULL, ALTER email DROP DEFAULT, ALTER age SET DEFAULT 3; '
+    'ALTER TABLE "Order" ALTER status DROP NOT NULL, ALTER status SET DEFAULT \'OLD\';',
+    "ALTER TABLE line ADD CONSTRAINT line_pk PRIMARY KEY (id);",
+    'ALTER TABLE "User" ENABLE ROW LEVEL SECURITY; CREATE POLICY theirs ON "User" USING (id > 1);',
+    'CREATE TABLE c (id int PRIMARY KEY); CREATE TYPE late AS ENUM (\'a\'); ALTER TABLE c ADD COLUMN l late, '
+    "ADD COLUMN u int; CREATE TABLE d (id int PRIMARY KEY); ALTER TABLE c ADD CONSTRAINT cd FOREIGN KEY (u) "
+    "REFERENCES d(id); CREATE SEQUENCE ids; ALTER TABLE c ALTER u SET DEFAULT nextval('ids'); "
+    "ALTER SEQUENCE ids OWNED BY c.u; CREATE INDEX c_u ON c(u); COMMENT ON TABLE c IS 'x'; GRANT SELECT ON c TO PUBLIC;"
+    "CREATE FUNCTION seen(x int) RETURNS bool LANGUAGE sql AS 'SELECT true'; CREATE INDEX c_seen ON c(id) WHERE id > 1;"
+    "ALTER TABLE c ADD CONSTRAINT ok CHECK (u > 0); CREATE VIEW all_c AS SELECT id FROM c;",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("migration", TAKEN_BACK, ids=[text[:40] for text in TAKEN_BACK])
+def test_what_it_makes_is_taken_back_from_any_place_in_it(server: Connection, migration: str) -> None:
+    due = parse_script(write_baseline([("1", BEFORE), ("2", migration)], only={"2"}).sql)
+    for done in {0, len(due) // 2}:
+        with suppress(Undo), server.transaction():
+            run(server, [each.text for each in due[:done]])
+            before = seen(server)
+            undo = undo_of(due, read_catalog(server), database="shop", owner=None)
+            run(server, [*(each.text for each in due), *undo.settings, *undo.checks, *undo.statements])
+            assert list(map(in_words, compare(seen(server), before))) == [] or undo.left_over
+            assert done or undo.left_over == ()
+            raise Undo
+
+
+@pytest.mark.parametrize("migration", MIGRATIONS, ids=[text[:40] for text in MIGRATIONS])
+def test_what_is_not_taken_back_is_named(server: Connection, migration: str) -> None:
+    """Whatever differs afterwards, or is refused, is of a statement that is named; no table with rows is dropped."""
+    due = parse_script(write_baseline([("1", BEFORE), ("2", migration)], only={"2"}).sql)
+    before = after(server, [])
+    undo = undo_of(due, read_catalog(server), database="shop", owner=None)
+    same = False
+    with suppress(Undo, psycopg.Error), server.transaction():
+        run(server, [*(each.text for each in due), *undo.settings, *undo.checks, *undo.statements])
+        same = not list(compare(seen(server), before))
+        raise Undo
+    assert same or undo.left_over
+    assert not [each for each in undo.statements if "DROP TABLE" in each and '"User"' in each]
+
+
+@pytest.mark.parametrize(
+    ("migration", "since", "words"),
+    [
+        ("CREATE TABLE t (id int)", "INSERT INTO t VALUES (1)", "public.t holds rows"),
+        (
+            "CREATE TABLE t (id int)",
+            "INSERT INTO t VALUES (1); ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY",
+            "public.t holds rows",
+        ),
+        ("CREATE SEQUENCE s", "SELECT nextval('s')", "public.s has given values"),
+        ("ALTER TABLE line ADD c int", "UPDATE line SET c = 1 WHERE id = 1", "c of public.line has values"),
+        (
+            "ALTER TABLE line ADD c int NOT NULL DEFAULT 0",
+            "UPDATE line SET c = 1 WHERE id = 1",
+            "c of public.line has values",
+        ),
+        ("CREATE TABLE t (id int)", "CREATE VIEW v AS SELECT * FROM t", "other objects depend on it"),
+        ("CREATE TYPE e AS ENUM ('a')", "CREATE TABLE u (e e)", "other objects depend on it"),
+    ],
+)
+def test_it_is_not_taken_back_where_something_has_come_since(
+    server: Connection, migration: str, since: str, words: str
+) -> None:
+    due = parse_script(write_baseline([("1", BEFORE), ("2", migration)], only={"2"}).sql)
+    undo = undo_of(due, read_catalog(server), database="shop", owner=None)
+    texts = [*(each.text for each in due), since, *undo.settings, *undo.checks, *undo.statements]
+    with pytest.raises(psycopg.Error, match=words), server.transaction():
+        run(server, texts)
+
+
+def test_an_undo_script_refuses_in_another_database(server: Connection) -> None:
+    due = parse_script("CREATE TABLE IF NOT EXISTS t (id int)")
+    undo = undo_of(due, read_catalog(server), database="store", owner="somebody")
+    assert undo.settings[-1] == "SET LOCAL ROLE somebody"
+    with pytest.raises(psycopg.Error, match="not the database store"), server.transaction():
+        run(server, undo.settings[:1])
 
 
 def test_a_conversion_of_values_is_done_once(server: Connection) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from runbooks_lib.archive.files import write_json
+from runbooks_lib.archive.plans import keep_plan
 from runbooks_lib.archive.reader import sha256_of
 from runbooks_lib.archive.run import Run
 from runbooks_lib.errors import (
@@ -22,6 +23,7 @@ from runbooks_lib.errors import (
     PreconditionFailed,
     SpecError,
 )
+from runbooks_lib.facts.writing import NotUndone, Plan, Undo
 from runbooks_lib.findings import Answer, Finding, Verdict, gate
 from runbooks_lib.notebook import step as module
 from runbooks_lib.notebook.step import Step, open_step
@@ -302,3 +304,15 @@ def test_folders() -> None:
     step = open_step("backup", phase=PHASE)
     assert step.folder("backup").is_dir()
     assert step.folder("plan") == step.run.path / "plan"
+
+
+def test_the_undo_of_a_plan_is_kept_beside_it_and_stays_when_a_later_plan_makes_nothing() -> None:
+    step = open_step("baseline_migration", phase=PHASE)
+    undo = Undo(statements=("DROP TABLE t",), left_over=(NotUndone(line=3, words="row\nt", why="why"),))
+    for plan in (Plan(hash="a" * 64, undo=undo), Plan(hash="b" * 64)):
+        made = keep_plan(step.run, plan)
+        assert ("plan/undo.sql" in made) is (plan.undo is not None)
+    text = (step.run.path / "plan" / "undo.sql").read_text()
+    assert "plan aaaaaaaa of" in text
+    assert text.endswith("\nBEGIN;\nDROP TABLE t;\nCOMMIT;\n")
+    assert "-- line 3, row t: why" in text

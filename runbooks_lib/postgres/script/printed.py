@@ -67,6 +67,12 @@ def type_text(node: Any) -> str | None:
     return f"{text}[]" if text and node.arrayBounds else text
 
 
+def is_built_in(node: Any) -> bool:
+    """Return whether a type is one of PostgreSQL's own, as far as they are known here."""
+    *schema, name = (part.sval for part in node.names)
+    return name in _TYPES and schema in ([], ["pg_catalog"])
+
+
 def _built_in(name: str, given: list[int | None]) -> str | None:
     form, counts = _TYPES.get(name, ("", ()))
     if name == "numeric" and len(given) == 1:

@@ -112,7 +112,7 @@ def parse_script(text: str) -> tuple[Statement, ...]:
         raise MigrationError(
             "The SQL file holds no statement.", "Write the baseline into it, or remove [baseline]."
         )
-    held = [_held(each.stmt) for each in raw]
+    held = [held_in(each.stmt) for each in raw]
     marks = [
         marks_of(each.statements, each.literals, guarded=each.statements != (one.stmt,))
         for one, each in zip(raw, held, strict=True)
@@ -127,7 +127,7 @@ def parse_script(text: str) -> tuple[Statement, ...]:
     )
 
 
-def _held(node: Any) -> Held:
+def held_in(node: Any) -> Held:
     """Return what a statement does: itself, or what it holds behind a guard."""
     if not isinstance(node, ast.DoStmt):
         return Held((node,), ())
