@@ -52,6 +52,11 @@ def now() -> Moment:
     return Moment(datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"))
 
 
+def new_id() -> str:
+    """Return the id of a new run: the present time, and a few digits of chance."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
 def is_url(text: str | None) -> bool:
     """Tell whether an archive is named by a URL: s3://bucket/runs and the like, file:// and memory:// too."""
     return bool(text and _URL.match(text))
@@ -82,16 +87,18 @@ class Run:
     path: Path
 
     @classmethod
-    def create(cls, runs: Path, phase: Phase, *, superuser_objects: Sequence[str] = ()) -> Run:
+    def create(
+        cls, runs: Path, phase: Phase, *, superuser_objects: Sequence[str] = (), run_id: str = ""
+    ) -> Run:
         """Make a new run folder with its header and a copy of the phase; the folder is readable by its owner only.
 
-        `superuser_objects` are those that the run's scratch servers may make by a superuser.
+        `superuser_objects` are those that the run's scratch servers may make by a superuser. `run_id` was drawn by
+        `new_id` for it before.
         Raises EvidenceError when it cannot be made, PreconditionFailed when a file of the phase holds a secret.
         """
         _require_no_secrets(phase)
         _learn(phase)
-        began = datetime.now(UTC)
-        path = runs / phase.id / f"{began:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        path = runs / phase.id / (run_id or new_id())
         try:
             for folder in (path, path / "backup", path / "plan"):
                 folder.mkdir(parents=True, mode=0o700)
@@ -169,7 +176,8 @@ class Run:
                 "Begin a new run: runbooks run PHASE without --resume, or 01_preflight.ipynb with no run parameter.",
             )
         _learn(phase)
-        return with_services(phase, self.services())
+        databases = {target.name: target.database for target in header.targets}
+        return with_services(phase, self.services(), databases)
 
     @property
     def sealed(self) -> bool:

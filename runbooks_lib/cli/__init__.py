@@ -19,6 +19,7 @@ from runbooks_lib.cli.diagnose import diagnose
 from runbooks_lib.cli.doctor import doctor
 from runbooks_lib.cli.explain import explain
 from runbooks_lib.cli.export import export
+from runbooks_lib.cli.fleet import fleet
 from runbooks_lib.cli.jupyter import jupyter
 from runbooks_lib.cli.lab import lab
 from runbooks_lib.cli.phase import phase
@@ -49,6 +50,7 @@ def commands() -> None:
 for command in (
     demo,
     run,
+    fleet,
     jupyter,
     lab,
     runs,

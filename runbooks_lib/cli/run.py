@@ -56,6 +56,13 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as
     help="Reach a target by another service of pg_service.conf than the phase names; may be repeated.",
 )
 @click.option(
+    "--database",
+    "databases",
+    metavar="TARGET=NAME",
+    multiple=True,
+    help="Look for a target in another database than the phase names; may be repeated.",
+)
+@click.option(
     "--allow-superuser-objects",
     "superuser_objects",
     metavar="NAME",
@@ -79,6 +86,7 @@ def run(
     only: str | None,
     resumed: str | None,
     services: tuple[str, ...],
+    databases: tuple[str, ...],
     superuser_objects: tuple[str, ...],
     prisma_project: str | None,
     runs: str | None,
@@ -93,7 +101,8 @@ def run(
     everything that it was made from is still the same.
 
     With --service a target is reached by another service of your service file than the phase names, staging for
-    production, say. The plan's hash covers the services: what was planned on one is not applied on another.
+    production, say; with --database in another database of it. The plan's hash covers both: what was planned on one is
+    not applied on another.
 
     What only a superuser makes (a function in C, an operator class, a base type, a cast) is left out where a dump is
     restored and migrations are replayed, and named as not judged. With --allow-superuser-objects public.name it is made
@@ -103,12 +112,13 @@ def run(
     made still stands, and steps that only look are asked anew.
     """
     _require_confirmation(apply, confirm)
-    steps, chosen = _steps(first, only), _services(services)
+    steps, chosen = _steps(first, only), _pairs(services, "--service", "leader=staging_leader")
+    elsewhere = _pairs(databases, "--database", "leader=tenant_7")
     if resumed:
-        _require_nothing_new(first or only, chosen, superuser_objects)
+        _require_nothing_new(first or only, {**chosen, **elsewhere}, superuser_objects)
     if prisma_project:
         os.environ["RUNBOOKS_PRISMA_PROJECT"] = prisma_project
-    _require_key(key)
+    require_key(key)
     from runbooks_lib.execution.kernels.warm import warm_kernels
 
     click.get_current_context().with_resource(warm_kernels())  # preloads while we import
@@ -118,7 +128,7 @@ def run(
 
     with _told(as_json) as made:
         before = Run.open(Path(resumed)) if resumed else None
-        loaded = require(phase, services=chosen, resumed=before)
+        loaded = require(phase, services=chosen, databases=elsewhere, resumed=before)
         folder = before or Run.create(place(runs, loaded.id), loaded, superuser_objects=superuser_objects)
         made.append(folder)
         keep = _decide(folder, loaded, apply=apply) if before else {}
@@ -141,7 +151,7 @@ def demo(runs: str | None, key: str | None, lang: str, as_json: bool, prisma: st
     Needs no server, no credentials and no configuration. The plan is confirmed on your behalf, since the lab is
     disposable; everywhere else that is yours to do.
     """
-    _require_key(key)
+    require_key(key)
     from runbooks_lib.execution.kernels.warm import warm_kernels
 
     click.get_current_context().with_resource(warm_kernels())  # preloads while the lab starts
@@ -200,7 +210,9 @@ def _require_nothing_new(steps: str | None, services: object, superuser_objects:
     if steps:
         raise click.UsageError("--resume decides by itself which steps are due: leave --from and --only out.")
     if services:
-        raise click.UsageError("--resume goes on with the services of that run: leave --service out.")
+        raise click.UsageError(
+            "--resume goes on with the services of that run: leave --service and --database out."
+        )
     if superuser_objects:
         raise click.UsageError(
             "--resume goes on with what that run was allowed: leave --allow-superuser-objects out."
@@ -294,7 +306,7 @@ def _decide(folder: Run, phase: Phase, *, apply: bool) -> dict[str, str]:
     return {d.step: d.why for d in decisions if not d.repeat}
 
 
-def _require_key(named: str | None) -> None:
+def require_key(named: str | None) -> None:
     """Have the run signed with the key that --key or RUNBOOKS_SIGNING_KEY names, and see now that it is one."""
     if named:
         os.environ["RUNBOOKS_SIGNING_KEY"] = named
@@ -319,13 +331,13 @@ def _steps(first: str | None, only: str | None) -> tuple[str, ...]:
     return STEPS[STEPS.index(first) :] if first else STEPS
 
 
-def _services(given: tuple[str, ...]) -> dict[str, str]:
-    """Return the service of each target that --service names; what is not of that form is not repeated."""
+def _pairs(given: tuple[str, ...], option: str, example: str) -> dict[str, str]:
+    """Return what an option names of each target; what is not of its form is not repeated."""
     pairs = [text.partition("=")[::2] for text in given]
-    if not all(target and service for target, service in pairs):
-        raise click.UsageError("--service takes TARGET=NAME, such as --service leader=staging_leader.")
+    if not all(target and name for target, name in pairs):
+        raise click.UsageError(f"{option} takes TARGET=NAME, such as {option} {example}.")
     if len(dict(pairs)) < len(pairs):
-        raise click.UsageError("--service names a target twice.")
+        raise click.UsageError(f"{option} names a target twice.")
     return dict(pairs)
 
 

@@ -45,9 +45,9 @@ def verify(run: str, key: Path | None, chain: bool, head: str | None, as_json: b
     with located(run, chain=chain) as folder:
         found = judge(folder, key=key, chain=chain, head=head and head.strip().lower())
     if as_json:
-        say_json(_as_json(found))
+        say_json(as_json_of(found))
     else:
-        _print(found)
+        print_verification(found)
     sys.exit(0 if found.trusted else 1)
 
 
@@ -70,7 +70,8 @@ def keygen(out: Path) -> None:
         say(path)
 
 
-def _as_json(found: Verification) -> dict[str, Any]:
+def as_json_of(found: Verification) -> dict[str, Any]:
+    """Return what `--json` prints of a verification."""
     from runbooks_lib.typed import plain
 
     manifest = plain(found.manifest) or {}
@@ -87,7 +88,8 @@ def _as_json(found: Verification) -> dict[str, Any]:
     }
 
 
-def _print(found: Verification) -> None:
+def print_verification(found: Verification) -> None:
+    """Print what was found out: what it is, each problem, each note, and whether it can be trusted."""
     name = found.folder.name
     if found.manifest is not None:
         state = "complete" if found.manifest.complete else "stopped before its end"

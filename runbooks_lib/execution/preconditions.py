@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from runbooks_lib.archive.notebooks import notebooks_folder
 from runbooks_lib.archive.run import Run
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.npm.node import find_node
 from runbooks_lib.phase import Phase, load_phase, with_services
+from runbooks_lib.phase.libpq_services import NONE
 from runbooks_lib.postgres.dump.clients import find_clients
 from runbooks_lib.postgres.session.service_file import require_services
 from runbooks_lib.prisma.project import find_project, read_project
 
-NONE: Mapping[str, str] = MappingProxyType({})
 
-
-def require(phase: str, *, services: Mapping[str, str] = NONE, resumed: Run | None = None) -> Phase:
+def require(
+    phase: str,
+    *,
+    services: Mapping[str, str] = NONE,
+    databases: Mapping[str, str] = NONE,
+    resumed: Run | None = None,
+) -> Phase:
     """Load the phase; check that services are there, and, if needed, pg_dump, Node.js and the Prisma project.
 
-    Its targets have the services of the run that is taken up, else the chosen ones, else the phase file's.
+    Its targets have services and databases of the run that is taken up, else the chosen ones, else the phase file's.
     Reads files and runs the programs for their versions; connects to nothing.
     Raises SpecError, PreconditionFailed or EvidenceError.
     """
     loaded = load_phase(phase)
-    loaded = resumed.at_its_services(loaded) if resumed else with_services(loaded, services)
-    notebooks_folder()
+    loaded = resumed.at_its_services(loaded) if resumed else with_services(loaded, services, databases)
     require_services(loaded.targets)
+    require_tools(loaded)
+    return loaded
+
+
+def require_tools(loaded: Phase) -> None:
+    """Check that the notebooks are there and, if needed, pg_dump, Node.js and the Prisma project; as `require`."""
+    notebooks_folder()
     if loaded.backup.targets and not find_clients():
         raise PreconditionFailed(
             "No pg_dump and pg_restore were found on this machine.",
@@ -37,4 +47,3 @@ def require(phase: str, *, services: Mapping[str, str] = NONE, resumed: Run | No
     if loaded.prisma:
         find_node()
         read_project(find_project())
-    return loaded

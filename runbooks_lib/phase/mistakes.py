@@ -54,8 +54,8 @@ class Mistakes:
                     "the password in .pgpass",
                 )
 
-    def raise_all(self, file: Path) -> None:
-        """Raise SpecError, naming every mistake, if there is one."""
+    def raise_all(self, file: Path, what: str = "phase file") -> None:
+        """Raise SpecError, naming every mistake, if there is one; `what` says what sort of file it is."""
         if not self._found:
             return
         count = "1 mistake" if len(self._found) == 1 else f"{len(self._found)} mistakes"
@@ -64,7 +64,7 @@ class Mistakes:
             for number, text in enumerate(self._found.values(), start=1)
         )
         raise SpecError(
-            f"The phase file {file} has {count}:\n{lines}",
+            f"The {what} {file} has {count}:\n{lines}",
             "\nCorrect the file and run the command again.",
             mistakes=tuple(self._found.values()),
         )

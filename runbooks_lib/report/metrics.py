@@ -30,11 +30,16 @@ HELP = {
 def metrics(evidence: Evidence) -> str:
     """Return the run's metrics."""
     common = {"phase": evidence.header.phase.id, "mode": evidence.header.mode}
+    return written(_families(evidence), HELP, common)
+
+
+def written(families: Mapping[str, list[Sample]], told: Mapping[str, str], common: Mapping[str, str]) -> str:
+    """Return families of gauges as they are exposed: what each is `told` to be, and labels that all have in common."""
     lines = []
-    for name, samples in _families(evidence).items():
+    for name, samples in families.items():
         if samples:
-            lines += [f"# HELP {name} {_escaped(HELP[name], quotes=False)}", f"# TYPE {name} gauge"]
-            lines += [f"{name}{_labels(common | labels)} {_number(value)}" for labels, value in samples]
+            lines += [f"# HELP {name} {_escaped(told[name], quotes=False)}", f"# TYPE {name} gauge"]
+            lines += [f"{name}{_labels({**common, **labels})} {_number(value)}" for labels, value in samples]
     return "\n".join([*lines, "# EOF\n"])
 
 

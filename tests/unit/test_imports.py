@@ -50,6 +50,7 @@ ROOMS = (
     "lab",
     "execution.kernels",
     "execution",
+    "execution.fleet",
     "notebook",
     "notebook.landing",
     "cli",

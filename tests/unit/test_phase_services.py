@@ -105,7 +105,7 @@ def test_other_services_make_another_plan_and_are_named_whole() -> None:
         (["--service", "=hunter2"], "takes TARGET=NAME"),
         (["--service", "leader="], "takes TARGET=NAME"),
         (["--service", "leader=a", "--service", "leader=hunter2"], "names a target twice"),
-        (["--service", "leader=a", "--resume", "runs/x"], "leave --service out"),
+        (["--service", "leader=a", "--resume", "runs/x"], "leave --service and --database out"),
     ],
 )
 def test_wrong_usage_of_the_option(options: list[str], says: str) -> None:

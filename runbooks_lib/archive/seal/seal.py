@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from runbooks_lib.archive.files import write_bytes
 from runbooks_lib.archive.manifest import (
@@ -40,31 +42,55 @@ def seal(run: Run, *, key: Path | None = None) -> Manifest:
         for path in run.path.rglob(pattern):
             path.unlink()
     with alone(run.path.parent):
-        content = _manifest(run)
+        header = run.header()
+        content = chained(
+            run.path,
+            phase=header.phase.id,
+            verdict=header.verdict or Verdict.ERROR,
+            complete=header.finished_at is not None,
+        )
         _require_as_recorded(run, content)
-        octets = canonical(content)
-        if key is not None:
-            from runbooks_lib.archive.seal.attestation import sign, statement
 
-            said = statement(run, content, hashlib.sha256(octets).hexdigest())
-            write_bytes(run.path / ATTESTATION, sign(said, key))
-        write_bytes(run.path / MANIFEST, octets)
+        def said(manifest_sha256: str) -> dict[str, Any]:
+            from runbooks_lib.archive.seal.attestation import statement
+
+            return statement(run, content, manifest_sha256)
+
+        write_seal(run.path, content, said, key)
     return content
 
 
-def _manifest(run: Run) -> Manifest:
-    header = run.header()
-    others = [sealed for sealed in of_phase(run.path.parent) if sealed.path != run.path]
+def write_seal(
+    folder: Path, content: Manifest, said: Callable[[str], Mapping[str, Any]], key: Path | None
+) -> None:
+    """Write a manifest, and with a key what is `said` of its SHA-256, signed; the manifest is last.
+
+    Raises EvidenceError when the key is none, or when it cannot be written.
+    """
+    octets = canonical(content)
+    if key is not None:
+        from runbooks_lib.archive.seal.attestation import sign
+
+        write_bytes(folder / ATTESTATION, sign(said(hashlib.sha256(octets).hexdigest()), key))
+    write_bytes(folder / MANIFEST, octets)
+
+
+def chained(folder: Path, *, phase: str, verdict: Verdict, complete: bool) -> Manifest:
+    """Return the manifest of a folder as it is now, which follows what was sealed beside it last.
+
+    Raises EvidenceError when the folder holds a link.
+    """
+    others = [sealed for sealed in of_phase(folder.parent) if sealed.path != folder]
     previous = others[-1] if others else None
     return Manifest(
         schema_version=SCHEMA_VERSION,
-        run=run.id,
-        phase=header.phase.id,
+        run=folder.name,
+        phase=phase,
         previous=None if previous is None else Previous(run=previous.content.run, sha256=previous.sha256),
         sealed_at=_later_than(previous),
-        verdict=header.verdict or Verdict.ERROR,
-        complete=header.finished_at is not None,
-        files=digests(run.path),
+        verdict=verdict,
+        complete=complete,
+        files=digests(folder),
     )
 
 

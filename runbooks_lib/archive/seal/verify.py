@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,10 +81,10 @@ def _alone(folder: Path, public: SSlibKey | None) -> Verification:
     except EvidenceError as error:
         problems.append(Problem(Kind.CHANGED, MANIFEST, str(error)))
     if sealed is not None:
-        problems += _file_problems(sealed)
+        problems += file_problems(sealed)
         if not problems:  # else its files are no longer the ones that could tell one
             mode, problems = _story(sealed, notes)
-        signed_by, said = _signature(sealed, public, notes, whole=not problems)
+        signed_by, said = signature(sealed, public, notes, None if problems else lambda: _said_of(sealed))
         problems += said
     return Verification(
         folder=folder,
@@ -96,7 +96,7 @@ def _alone(folder: Path, public: SSlibKey | None) -> Verification:
     )
 
 
-def _file_problems(sealed: Sealed) -> Iterator[Problem]:
+def file_problems(sealed: Sealed) -> Iterator[Problem]:
     """Compare what is in the folder with what the manifest lists."""
     folder, listed = sealed.path, sealed.content.files
     if sealed.content.run != folder.name:
@@ -147,10 +147,23 @@ def _story(sealed: Sealed, notes: list[str]) -> tuple[str | None, list[Problem]]
     return mode, problems
 
 
-def _signature(
-    sealed: Sealed, public: SSlibKey | None, notes: list[str], *, whole: bool
+def _said_of(sealed: Sealed) -> Mapping[str, Any]:
+    from runbooks_lib.archive.run import Run
+    from runbooks_lib.archive.seal.attestation import statement
+
+    return statement(Run(sealed.path), sealed.content, sealed.sha256)
+
+
+def signature(
+    sealed: Sealed,
+    public: SSlibKey | None,
+    notes: list[str],
+    expected: Callable[[], Mapping[str, Any]] | None,
 ) -> tuple[str | None, list[Problem]]:
-    """Judge the attestation; return the id of the key that it is proved to be signed with."""
+    """Judge the attestation; return the id of the key that it is proved to be signed with.
+
+    `expected` returns what it has to say of the files; None where these could not tell.
+    """
     if public is None and not os.path.lexists(sealed.path / ATTESTATION):
         notes.append("unsigned: who may write to the folder may also have written the manifest anew")
         return None, []
@@ -171,15 +184,14 @@ def _signature(
         return None, [
             Problem(Kind.WRONGLY_SIGNED, ATTESTATION, f"the signature is not that of key {public.keyid}")
         ]
-    problems = list(_attested(sealed, said, whole=whole))
+    problems = list(_attested(sealed, said, expected))
     return (public.keyid if public else None), problems
 
 
-def _attested(sealed: Sealed, said: Mapping[str, Any], *, whole: bool) -> Iterator[Problem]:
+def _attested(
+    sealed: Sealed, said: Mapping[str, Any], expected: Callable[[], Mapping[str, Any]] | None
+) -> Iterator[Problem]:
     """Compare the attestation with the manifest, and so with the files."""
-    from runbooks_lib.archive.run import Run
-    from runbooks_lib.archive.seal.attestation import statement
-
     try:
         subjects = {subject["name"]: subject["digest"]["sha256"] for subject in said["subject"]}
         listed = {name: file.sha256 for name, file in sealed.content.files.items()}
@@ -196,7 +208,7 @@ def _attested(sealed: Sealed, said: Mapping[str, Any], *, whole: bool) -> Iterat
                 )
         if subjects.get(MANIFEST) != sealed.sha256:
             yield Problem(Kind.CHANGED, MANIFEST, "the attestation has another SHA-256 for it")
-        elif whole and said != statement(Run(sealed.path), sealed.content, sealed.sha256):
+        elif expected is not None and said != expected():
             yield Problem(
                 Kind.CONTRADICTS, ATTESTATION, "it says something else about the run than its files"
             )

@@ -1,0 +1,194 @@
+"""`runbooks fleet`: a phase at many databases."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from runbooks_lib.cli.run import JSON, KEY, require_key
+from runbooks_lib.cli.terminal import say, say_json
+
+if TYPE_CHECKING:
+    from runbooks_lib.execution.fleet.folder import FleetFolder
+
+RUNS = click.option(
+    "--runs", metavar="DIR", help="Folder that keeps the runs; default: $RUNBOOKS_RUNS, else ./runs."
+)
+WORKERS = click.option(
+    "--workers", type=click.IntRange(1), help="Processes of this machine; default: one a processor."
+)
+SCHEDULER = click.option(
+    "--scheduler", metavar="ADDRESS", default="", help="A dask cluster instead, tcp://… or tls://…"
+)
+TARGETS = click.option(
+    "--targets",
+    metavar="FILE",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The fleet file: which databases, which waves, which limits.",
+)
+
+
+@click.group()
+def fleet() -> None:
+    """Carry a phase out at many databases, each by a run of its own."""
+
+
+@fleet.command("run")
+@click.argument("phase")
+@TARGETS
+@WORKERS
+@SCHEDULER
+@click.option("--apply", is_flag=True, help="Write. Without it every database is only planned.")
+@click.option(
+    "--confirm", metavar="PHASE:HASH8", default="", help="The plan to apply, as the plan run printed it."
+)
+@click.option("--canary", type=click.IntRange(0), default=0, help="Apply to so many first, alone.")
+@click.option("--wave", type=click.IntRange(0), default=0, help="Apply to no more than so many at a time.")
+@click.option(
+    "--max-failures",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Begin nothing more after so many failures.",
+)
+@RUNS
+@KEY
+@JSON
+def run_fleet(
+    phase: str,
+    targets: Path,
+    workers: int | None,
+    scheduler: str,
+    apply: bool,
+    confirm: str,
+    canary: int,
+    wave: int,
+    max_failures: int,
+    runs: str | None,
+    key: str | None,
+    as_json: bool,
+) -> None:
+    """Plan PHASE at every database of a fleet file, or apply what was planned.
+
+    Each database has a run of its own, the very one of `runbooks run`. Without --apply all are planned, and the hash
+    over all plans is printed. With --apply --confirm PHASE:HASH8 these plans are carried out: the first ones alone with
+    --canary, then wave by wave, until --max-failures. A database that has changed since is refused, by name.
+    """
+    if apply != bool(confirm):
+        raise click.UsageError("--apply needs --confirm PHASE:HASH8, and --confirm needs --apply.")
+    _require_one(workers, scheduler)
+    require_key(key)
+    from runbooks_lib.archive.run import runs_folder
+    from runbooks_lib.execution.fleet.file import read_fleet_file
+    from runbooks_lib.execution.fleet.runner import Asked, begin
+    from runbooks_lib.execution.fleet.targets import places
+    from runbooks_lib.execution.preconditions import require_tools
+    from runbooks_lib.phase import load_phase
+
+    loaded = load_phase(_absolute(phase))
+    require_tools(loaded)
+    read = read_fleet_file(targets, loaded)
+    asked = Asked(
+        runs=runs_folder(runs),
+        confirm=confirm,
+        scheduler=scheduler,
+        canary=canary,
+        wave=wave,
+        max_failures=max_failures,
+    )
+    folder = begin(loaded, read, places(read, loaded), asked)
+    _carry_on(folder, workers=workers, scheduler=scheduler, as_json=as_json)
+
+
+@fleet.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@WORKERS
+@SCHEDULER
+@KEY
+@JSON
+def resume(folder: Path, workers: int | None, scheduler: str, key: str | None, as_json: bool) -> None:
+    """Go on with the fleet run in FOLDER: what is done is not repeated, what was begun is taken up."""
+    _require_one(workers, scheduler)
+    require_key(key)
+    from runbooks_lib.execution.fleet.folder import FleetFolder
+
+    _carry_on(FleetFolder(folder.absolute()), workers=workers, scheduler=scheduler, as_json=as_json)
+
+
+@fleet.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--key", metavar="PUB", type=click.Path(path_type=Path), help="Public key that must have signed."
+)
+@JSON
+def verify(folder: Path, key: Path | None, as_json: bool) -> None:
+    """Verify the fleet run in FOLDER and each of its runs, offline: sealed, whole, and telling the same."""
+    from runbooks_lib.cli.verify import as_json_of, print_verification
+    from runbooks_lib.execution.fleet.folder import FleetFolder
+    from runbooks_lib.execution.fleet.verify import verify_fleet
+
+    found = verify_fleet(FleetFolder(folder.absolute()), key=key)
+    if as_json:
+        say_json(as_json_of(found))
+    else:
+        print_verification(found)
+    sys.exit(0 if found.trusted else 1)
+
+
+@fleet.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--out",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Default: a folder here.",
+)
+def report(folder: Path, out: Path | None) -> None:
+    """Write the report of the fleet run in FOLDER anew, from its record, to another folder."""
+    from runbooks_lib.errors import EvidenceError
+    from runbooks_lib.execution.fleet.finish import write_report
+    from runbooks_lib.execution.fleet.folder import FleetFolder
+
+    found = FleetFolder(folder.absolute())
+    to = (out or Path(f"{found.path.name}-report")).absolute()
+    if to.exists():
+        raise EvidenceError(f"{to} is there; nothing was overwritten.", "Name a new folder: --out DIR.")
+    record = found.read()
+    to.mkdir(parents=True, mode=0o700)
+    write_report(found, record, to)
+    say(to)
+
+
+def _require_one(workers: int | None, scheduler: str) -> None:
+    if workers and scheduler:
+        raise click.UsageError("--workers and --scheduler exclude each other.")
+
+
+def _carry_on(folder: FleetFolder, *, workers: int | None, scheduler: str, as_json: bool) -> None:
+    from runbooks_lib.cli.fleet_progress import FleetProgress, print_fleet
+    from runbooks_lib.execution.fleet.runner import carry_on
+    from runbooks_lib.typed import plain
+
+    with FleetProgress(folder.read()) as progress:
+        ended = carry_on(folder, workers=workers, scheduler=scheduler, watch=progress.show)
+    if as_json:
+        say_json(
+            {
+                **plain(ended),
+                "verdict": ended.verdict,
+                "exit_code": ended.exit_code,
+                "folder": str(folder.path),
+            }
+        )
+    else:
+        print_fleet(ended, folder.path)
+    sys.exit(ended.exit_code)
+
+
+def _absolute(phase: str) -> str:
+    return str(Path(phase).absolute()) if os.path.exists(phase) else phase

@@ -1,0 +1,186 @@
+"""The order in which the databases of a fleet have their turn, and what becomes of answers that do not come.
+
+Of each server only so many at a time; the first ones alone, then wave by wave; after too many failures nothing more is
+begun. An order whose worker is lost is handed out again: `task.carry_out` looks what is there before it does anything.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from runbooks_lib.archive.masking.mask import redact
+from runbooks_lib.execution.fleet.carriers import ask
+from runbooks_lib.execution.fleet.crew import Crew
+from runbooks_lib.execution.fleet.record import Ended, Member, Pace
+from runbooks_lib.findings import Verdict
+from runbooks_lib.typed import typed
+
+ATTEMPTS = 3  # of an order whose worker is lost
+FIRST_DELAY_S = 1.0  # before an order is handed out again; doubled each time
+LONGEST_DELAY_S = 60.0
+PATIENCE_S = 900.0  # with a database at which somebody else works, or a server that takes no more
+LOOK_S = 1.0  # between two looks whether the workers can still be reached
+Order = Callable[[Member], dict[str, Any]]
+
+
+@dataclass(slots=True, kw_only=True)
+class Turn:
+    """A database that waits for its turn: since when, not before when, and how often it had one."""
+
+    member: Member
+    began: float = field(default_factory=time.monotonic)
+    not_before: float = 0.0
+    attempts: int = 0
+    delays: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Campaign:
+    """Hands orders out to a crew; `ended` has how each database ended, by name, as soon as it did.
+
+    `at_work` are those that a worker has. `on_change` is called whenever something changed.
+    """
+
+    crew: Crew
+    order: Order
+    pace: Pace
+    on_change: Callable[[], None] = lambda: None
+    ended: dict[str, Ended] = field(default_factory=dict)
+    at_work: dict[Future[dict[str, Any]], Turn] = field(default_factory=dict)
+    stopped_by: str = ""
+
+    def carry_out(self, waves: Iterable[Sequence[Member]]) -> None:
+        """Carry wave after wave out until the last, or until one stops the campaign.
+
+        On KeyboardInterrupt what is at work is interrupted and told of, then it is raised again.
+        """
+        try:
+            for wave in waves:
+                self._wave(wave)
+                if self.stopped_by:
+                    break
+        except KeyboardInterrupt:
+            self.stopped_by = "it was interrupted"
+            self.crew.leave()
+            self._leave_behind()
+            raise
+
+    def _wave(self, members: Sequence[Member]) -> None:
+        waiting = deque(Turn(member=member) for member in members)
+        while waiting or self.at_work:
+            if not self.stopped_by:
+                self._hand_out(waiting)
+            if self.stopped_by and not self.at_work:
+                return
+            self._settle(waiting)
+            if why := self.crew.gone():
+                self.stopped_by = why
+                self._leave_behind()
+
+    def _hand_out(self, waiting: deque[Turn]) -> None:
+        """Hand out what there is room for, in order; what has to wait for its server lets others pass."""
+        busy = Counter(turn.member.place.server for turn in self.at_work.values())
+        for turn in list(waiting):
+            if len(self.at_work) >= self.crew.size:
+                return
+            server = turn.member.place.server
+            if turn.not_before > time.monotonic() or busy[server] >= self.pace.per_server:
+                continue
+            waiting.remove(turn)
+            busy[server] += 1
+            turn.attempts += 1
+            try:
+                self.at_work[self.crew.executor.submit(ask, self.order(turn.member))] = turn
+            except RuntimeError as error:  # the executor was shut down, or the cluster's client closed
+                self._lost(turn, error, waiting)
+            self.on_change()
+
+    def _settle(self, waiting: deque[Turn]) -> None:
+        """Wait a moment for answers, and take those that have come."""
+        if not self.at_work:
+            time.sleep(min(LOOK_S, FIRST_DELAY_S / 4))
+            return
+        done, _ = wait(self.at_work, timeout=LOOK_S, return_when=FIRST_COMPLETED)
+        for future in done:
+            self._answered(future, self.at_work.pop(future), waiting)
+            self.on_change()
+
+    def _answered(self, future: Future[dict[str, Any]], turn: Turn, waiting: deque[Turn]) -> None:
+        try:
+            answer = future.result()
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            self._lost(turn, error, waiting)
+            return
+        if "later" not in answer:
+            self._end(turn, typed(answer, Ended, _of(turn)))
+        elif time.monotonic() - turn.began > PATIENCE_S:
+            self._end(
+                turn, _failed("stopped", f"After {PATIENCE_S / 60:.0f} minutes still: {answer['later']}")
+            )
+        else:
+            turn.attempts -= 1  # nothing was begun
+            self._again(turn, waiting)
+
+    def _lost(self, turn: Turn, error: BaseException, waiting: deque[Turn]) -> None:
+        if turn.attempts < ATTEMPTS and not self.crew.gone():
+            self._again(turn, waiting)
+        else:
+            why = " ".join(redact(f"{type(error).__name__}: {error}").split())
+            self._end(turn, _failed("lost", f"Its worker was lost {turn.attempts} times: {why}"))
+
+    def _again(self, turn: Turn, waiting: deque[Turn]) -> None:
+        turn.not_before = time.monotonic() + min(FIRST_DELAY_S * 2**turn.delays, LONGEST_DELAY_S)
+        turn.delays += 1
+        waiting.append(turn)
+
+    def _end(self, turn: Turn, ended: Ended) -> None:
+        self.ended[turn.member.name] = msgspec.structs.replace(ended, attempts=turn.attempts)
+        failed = sum(each.state != "done" for each in self.ended.values())
+        if self.pace.max_failures and failed >= self.pace.max_failures and not self.stopped_by:
+            self.stopped_by = f"{failed} failed, and no more than that is allowed (--max-failures)"
+
+    def _leave_behind(self) -> None:
+        """Take the answers of what was interrupted; what gives none was lost."""
+        done, _ = wait(self.at_work, timeout=0 if self.crew.gone() else 90)
+        for future, turn in self.at_work.items():
+            answer = None
+            if future in done and not future.cancelled() and future.exception() is None:
+                answer = future.result()
+            if answer is not None and "later" not in answer:
+                self._end(turn, typed(answer, Ended, _of(turn)))
+            else:
+                why = (
+                    f"No answer: {self.stopped_by}. What it did stands in its run; fleet resume takes it up."
+                )
+                self._end(turn, _failed("lost", why))
+        self.at_work.clear()
+
+
+def _failed(state: Any, reason: str) -> Ended:
+    return Ended(state=state, verdict=Verdict.ERROR, exit_code=4, reason=reason)
+
+
+def _of(turn: Turn) -> Path:
+    return Path(f"the answer for {turn.member.name}")
+
+
+def waves(members: Sequence[Member], pace: Pace) -> Iterator[Sequence[Member]]:
+    """Yield the waves: the first `canary` alone, then those of each label's wave, no more than `wave` at a time."""
+    rest = list(members)
+    if pace.canary:
+        yield rest[: pace.canary]
+        rest = rest[pace.canary :]
+    for number in dict.fromkeys(each.place.wave for each in rest):
+        of_wave = [each for each in rest if each.place.wave == number]
+        size = pace.wave or len(of_wave)
+        yield from (of_wave[at : at + size] for at in range(0, len(of_wave), size))

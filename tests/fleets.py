@@ -1,0 +1,138 @@
+"""Databases of tenants in a lab, and a phase with a baseline that is to be carried out at each of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runbooks_lib.execution.fleet.folder import FleetFolder
+from runbooks_lib.lab.lab import Lab
+
+ROLE = "fleet"
+PHASE = """\
+spec_version = 3
+id = "TENANTS"
+title = "Tenants: a table more"
+
+[targets]
+leader = { service = "tenant", role = "primary", database = "tenant" }
+
+[owners]
+default = "fleet"
+
+[baseline]
+target = "leader"
+file = "baseline.sql"
+
+[[tables]]
+name = "public.invoice"
+rows = 0
+"""
+BASELINE = """\
+CREATE TABLE IF NOT EXISTS public.invoice (
+  id integer PRIMARY KEY,
+  customer integer NOT NULL,
+  paid boolean NOT NULL DEFAULT false
+);
+CREATE INDEX IF NOT EXISTS invoice_customer ON public.invoice (customer);
+"""
+
+
+@dataclass(slots=True, kw_only=True)
+class Tenants:
+    """Databases tenant_0, tenant_1 …, each with a service of its name; the control database lists them."""
+
+    lab: Lab
+    folder: Path
+    names: tuple[str, ...]
+    env: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def phase(self) -> Path:
+        return self.folder / "TENANTS" / "phase.toml"
+
+    @property
+    def runs(self) -> Path:
+        return self.folder / "runs"
+
+    def fleet_file(self, text: str = '[[patterns]]\nservices = "tenant_*"\n') -> Path:
+        path = self.folder / "fleet.toml"
+        path.write_text(f"spec_version = 1\n{text}")
+        return path
+
+    def has_table(self, name: str) -> bool:
+        with self.lab.admin(name) as conn:
+            row = conn.execute("SELECT to_regclass('public.invoice') IS NOT NULL").fetchone()
+        return bool(row and row[0])
+
+    def ask(self, name: str, question: str) -> Any:
+        with self.lab.admin(name) as conn:
+            cursor = conn.execute(question.encode())
+            return cursor.fetchall() if cursor.description else None
+
+    def command(self, *arguments: str | Path) -> list[str]:
+        return [str(Path(sys.executable).with_name("runbooks")), "fleet", *map(str, arguments)]
+
+    def fleet(self, *arguments: str | Path, code: int | None = 0) -> dict[str, Any]:
+        """Run a command of the fleet; return what it says as JSON."""
+        done = subprocess.run(
+            [*self.command(*arguments), "--json"], env=self.env, capture_output=True, text=True, timeout=500
+        )
+        assert "Traceback" not in done.stdout + done.stderr, done.stderr
+        assert code is None or done.returncode == code, done.stdout + done.stderr
+        return json.loads(done.stdout) | {"said": done.stderr} if done.stdout else {"said": done.stderr}
+
+    def plan(self, *options: str | Path, code: int | None = 0) -> dict[str, Any]:
+        return self.fleet("run", self.phase, "--targets", self.folder / "fleet.toml", *options, code=code)
+
+    def apply(self, plan: dict[str, Any], *options: str | Path, code: int | None = 0) -> dict[str, Any]:
+        return self.plan("--apply", "--confirm", plan["confirmation"], *options, code=code)
+
+
+def tenants(lab: Lab, folder: Path, number: int) -> Tenants:
+    """Make so many databases, a control database, and services for all."""
+    password = secrets.token_urlsafe(18)
+    with lab.admin("postgres") as conn:
+        conn.execute(
+            f"CREATE ROLE {ROLE} LOGIN PASSWORD '{password}'; GRANT pg_read_all_stats TO {ROLE}".encode()
+        )
+        names = tuple(f"tenant_{n}" for n in range(number))
+        for name in (*names, "control"):
+            conn.execute(f"CREATE DATABASE {name} OWNER {ROLE}".encode())
+    with lab.admin("control") as conn:
+        conn.execute("CREATE TABLE tenants (service text, database text, labels jsonb)")
+        conn.execute(f"ALTER TABLE tenants OWNER TO {ROLE}".encode())
+        for n, name in enumerate(names):
+            conn.execute(
+                "INSERT INTO tenants VALUES ('control', %s, %s)",
+                (name, json.dumps({"ring": "early" if n == 1 else "late"})),
+            )
+    port = lab.leader.port
+    services = [
+        f"[{name}]\nhost=127.0.0.1\nport={port}\nuser={ROLE}\ndbname={name}\n" for name in (*names, "control")
+    ]
+    (folder / "pg_service.conf").write_text("".join(services))
+    (folder / "pgpass").write_text(f"127.0.0.1:{port}:*:{ROLE}:{password}\n")
+    (folder / "pgpass").chmod(0o600)
+    (folder / "TENANTS").mkdir()
+    (folder / "TENANTS" / "phase.toml").write_text(PHASE)
+    (folder / "TENANTS" / "baseline.sql").write_text(BASELINE)
+    made = Tenants(lab=lab, folder=folder, names=names)
+    made.env = {
+        **os.environ,
+        "PGSERVICEFILE": str(folder / "pg_service.conf"),
+        "PGPASSFILE": str(folder / "pgpass"),
+        "RUNBOOKS_RUNS": str(made.runs),
+    }
+    made.fleet_file()
+    return made
+
+
+def folder_of(told: dict[str, Any]) -> FleetFolder:
+    return FleetFolder(Path(told["folder"]))
