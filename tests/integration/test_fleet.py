@@ -29,7 +29,7 @@ def test_a_fleet_is_planned_applied_and_verified_and_what_changed_is_named(
 ) -> None:
     three.fleet_file(
         '[[queries]]\nservice = "control"\ndatabase = "control"\n'
-        "sql = \"SELECT service, database, labels FROM tenants WHERE database <> 'tenant_0'\"\n"
+        "sql = \"SELECT service, database, labels FROM public.tenants WHERE database <> 'tenant_0'\"\n"
         '[waves]\nby = "ring"\norder = ["early"]\n'
     )
     plan = three.plan("--workers", "2")
@@ -38,12 +38,12 @@ def test_a_fleet_is_planned_applied_and_verified_and_what_changed_is_named(
     assert not any(map(three.has_table, three.names))
     assert verify_fleet(folder_of(plan)).problems == ()
 
-    three.ask("tenant_2", "CREATE TABLE public.meanwhile (x int)")
+    three.ask("tenant_2", "SET ROLE fleet; CREATE TABLE public.meanwhile (x int)")
     done = three.apply(plan, "--workers", "1", "--max-failures", "2", code=1)
     ended = {each["place"]["name"]: each["ended"] for each in done["members"]}
     assert ended["control/tenant_1"]["state"] == "done"
     assert ended["control/tenant_2"]["state"] == "stopped"
-    assert "plan_is_confirmed" in ended["control/tenant_2"]["reason"]
+    assert "there changed: catalogue" in ended["control/tenant_2"]["reason"]
     assert [three.has_table(name) for name in three.names] == [False, True, False]
     holds_as_sealed(three, folder_of(done), tmp_path)
 
@@ -66,7 +66,7 @@ def holds_as_sealed(three: Tenants, folder: FleetFolder, tmp_path: Path) -> None
         'runbooks_fleet_databases{phase="TENANTS",mode="apply",state="stopped"} 1'
         in (folder.path / "metrics.prom").read_text()
     )
-    assert "control/tenant\\_2" in (folder.path / "report.fr.md").read_text()
+    assert "| control/tenant_2 | FAIL |" in (folder.path / "report.fr.md").read_text()
     assert 'href="../../../targets/control%252Ftenant_1/' in (folder.path / "report.html").read_text()
 
     shutil.copytree(three.runs, tmp_path / "runs")

@@ -72,7 +72,11 @@ def _asked(path: str, query: Query, mistakes: Mistakes) -> Iterator[tuple[str, N
         try:
             rows = conn.execute(query.sql.encode()).fetchall()
         except psycopg.ProgrammingError as error:
-            mistakes.add(f"{path}.sql", f"is refused: {' '.join(str(error).split())}", "accepted is a SELECT")
+            mistakes.add(
+                f"{path}.sql",
+                f"is refused: {' '.join(str(error).split())}",
+                "accepted is a SELECT; name its tables with their schema",
+            )
             return
         except psycopg.Error as error:
             raise lost(control, error) from error

@@ -153,7 +153,9 @@ def told(run: Run) -> Ended:
         confirmation=plan.confirmation if plan else "",
         manifest=sha256_of(run.path / MANIFEST) if run.sealed else None,
         stops=stops[:MOST_STOPS],
-        reason="" if done else "; ".join(f"{s.check} {s.object}: {s.have}" for s in stops[:1]),
+        reason=""
+        if done
+        else "; ".join(f"{s.check} {s.object}: {s.have}. {s.hint}".strip() for s in stops[:1]),
         worker=worker(),
     )
 
