@@ -43,7 +43,7 @@ def test_a_fleet_is_planned_applied_and_verified_and_what_changed_is_named(
     ended = {each["place"]["name"]: each["ended"] for each in done["members"]}
     assert ended["control/tenant_1"]["state"] == "done"
     assert ended["control/tenant_2"]["state"] == "stopped"
-    assert "there changed: catalogue" in ended["control/tenant_2"]["reason"]
+    assert "; catalogue (was " in ended["control/tenant_2"]["reason"]
     assert [three.has_table(name) for name in three.names] == [False, True, False]
     holds_as_sealed(three, folder_of(done), tmp_path)
 
