@@ -94,7 +94,7 @@ def imports(file: Path) -> set[str]:
 
 def test_what_the_library_imports_is_declared(project: dict[str, Any]) -> None:
     groups = project["optional-dependencies"]
-    extras = [groups["kubernetes"], *(groups[name] for name in ("s3", "gs", "abfs"))]
+    extras = [groups[name] for name in ("kubernetes", "s3", "gs", "abfs", "fleet")]
     declared = bounds([*project["dependencies"], *(line for lines in extras for line in lines)])
     imported = {name for file in (ROOT / "runbooks_lib").rglob("*.py") for name in imports(file)}
     installed = packages_distributions()
