@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from runbooks_lib.cli.terminal import say, say_lines
+
+if TYPE_CHECKING:
+    from runbooks_lib.phase import Phase
 
 
 @click.group()
@@ -15,9 +19,30 @@ def phase() -> None:
 
 
 @phase.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--service", default="shop_leader", metavar="NAME", help="The libpq service of the database.")
+@click.option("--database", default="shop", metavar="NAME", help="The database's name.")
+def new(folder: Path, service: str, database: str) -> None:
+    """Make FOLDER with a first phase.toml, to be completed by hand; no server is asked.
+
+    Where there is a project and a database, `runbooks phase draft` writes what it finds there.
+    """
+    from runbooks_lib.drafting.phase_new import new_phase
+
+    say(f"{new_phase(folder, service=service, database=database)}: look for REVIEW in it, then:")
+    say(f"runbooks phase check {folder}")
+
+
+@phase.command()
 @click.argument("phase")
-def check(phase: str) -> None:
-    """Load PHASE (a shipped id, or the path of a phase.toml) and name every mistake by its key path."""
+@click.option("--service", is_flag=True, help="Ask its services, too, whether what it names is there.")
+@click.pass_context
+def check(context: click.Context, phase: str, service: bool) -> None:
+    """Load PHASE (a shipped id, or the path of a phase.toml) and name every mistake by its key path.
+
+    With --service its servers are asked, read-only, as step 1 asks them: whether they are what it declares, whether
+    the role may do what the steps do, whether the extensions are at hand, and whether what it names is there.
+    """
     from runbooks_lib.phase import load_phase
     from runbooks_lib.steps.declared import nothing_to_do
 
@@ -29,6 +54,62 @@ def check(phase: str) -> None:
     )
     for step, why in nothing_to_do(loaded).items():
         say(f"{step} has nothing to do: {why}")
+    if service:
+        context.exit(_ask_services(loaded))
+
+
+def _ask_services(phase: Phase) -> int:
+    """Print what does not pass at the phase's services; return 1 when any of it closes a gate, else 0."""
+    from collections import Counter
+
+    from runbooks_lib.findings import CLOSING, Verdict
+    from runbooks_lib.postgres.session.connect import Sessions
+    from runbooks_lib.steps import preflight
+    from runbooks_lib.steps.scratch_servers import check_extensions
+
+    with Sessions(phase.targets, application_name="runbooks phase check") as sessions:
+        found = list(preflight.targets(phase, sessions).findings)
+        if not any(each.verdict in CLOSING for each in found):  # else each of the others would say the same
+            found += preflight.privileges(phase, sessions).findings
+            found += check_extensions(phase, sessions)
+            found += preflight.schema(phase, sessions).findings
+    for each in found:
+        if each.verdict not in (Verdict.PASS, Verdict.SKIP):
+            say(
+                f"{each.verdict} {each.check} {each.target} {each.object}: {each.have} (expected: {each.want})"
+            )
+            say(f"  {each.hint}")
+    counted = Counter(each.verdict for each in found)
+    say(", ".join(f"{counted[verdict]} {verdict}" for verdict in Verdict if counted[verdict]))
+    return 1 if any(each.verdict in CLOSING for each in found) else 0
+
+
+@phase.command()
+@click.argument("one")
+@click.argument("other", required=False)
+@click.option("--prisma-project", metavar="DIR", help="The Prisma project [RUNBOOKS_PRISMA_PROJECT].")
+@click.pass_context
+def diff(context: click.Context, one: str, other: str | None, prisma_project: str | None) -> None:
+    """Name what two phases assert differently, by its key; without OTHER: the phase, and a draft of its database today.
+
+    Values are compared, not texts: comments, prose and order are no difference. Exit code 1 when there is one.
+    """
+    import os
+
+    from runbooks_lib.drafting.phase_diff import compare_phases, compare_with_draft
+    from runbooks_lib.phase import load_phase
+    from runbooks_lib.prisma.project import PROJECT_VARIABLE
+
+    if prisma_project:
+        os.environ[PROJECT_VARIABLE] = prisma_project
+    first = load_phase(one)
+    changes = compare_phases(first, load_phase(other)) if other else compare_with_draft(first)
+    for each in changes:
+        was, now = ("nothing" if value is None else value for value in (each.was, each.now))
+        say(f"{each.key}: {was} -> {now}")
+    if not changes:
+        say("Both assert the same.")
+    context.exit(1 if changes else 0)
 
 
 @phase.command()
@@ -100,7 +181,6 @@ def draft(service: str, prisma_project: str | None, seed: tuple[str, ...], out: 
     it. REVIEW marks in the file what a person has to decide.
     """
     import os
-    from pathlib import Path
 
     from runbooks_lib.drafting.phase_draft import draft_phase
     from runbooks_lib.drafting.seed_rows import read_wish
@@ -120,8 +200,6 @@ def draft(service: str, prisma_project: str | None, seed: tuple[str, ...], out: 
 @click.argument("folder", required=False)
 def list_(folder: str | None) -> None:
     """Name the phases that are shipped, and those in FOLDER."""
-    from pathlib import Path
-
     from runbooks_lib.errors import SpecError
     from runbooks_lib.phase import load_phase, shipped_ids
 

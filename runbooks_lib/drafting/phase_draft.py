@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ import psycopg
 
 from runbooks_lib.drafting.baseline import LeftOver, write_baseline
 from runbooks_lib.drafting.phase_file import BASELINE, PhaseDraft, SeedDraft, phase_file
+from runbooks_lib.drafting.phase_new import PHASE_FILE, is_phase_id
 from runbooks_lib.drafting.seed_rows import SeedWish, write_seeds
 from runbooks_lib.errors import ConnectionFailed, PreconditionFailed
 from runbooks_lib.phase import Phase, Prisma, Role, Target, load_phase
@@ -30,7 +30,6 @@ from runbooks_lib.prisma.timeline import Stands
 from runbooks_lib.steps.prisma_look import Proved, command_line, look_at_all, prove_target, scripts_to_run
 
 LEADER = "leader"
-PHASE_FILE = "phase.toml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +48,7 @@ def draft_phase(service: str, out: Path, seeds: Sequence[SeedWish]) -> Drafted:
     migrations in a scratch server, and writes phase.toml, baseline.sql where something is missing, and seeds as CSV.
     Raises PreconditionFailed when `out` is there already, ConnectionFailed, MigrationError, and whatever a plan raises.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", out.name):
+    if not is_phase_id(out.name):
         raise PreconditionFailed(
             f"{out.name!r} can't be the id of a phase.", "Name the folder by letters, digits, - and _."
         )

@@ -171,3 +171,32 @@ def test_the_command_says_how_the_migrations_stand_and_what_is_next(shop: Place,
     assert f"runbooks phase check {out}" in done.stdout
     assert "recorded, and all of it stands" in done.stdout
     assert CliRunner().invoke(commands, ["phase", "check", out]).exit_code == 0
+
+
+def check(folder: Path) -> tuple[int, str]:
+    done = CliRunner().invoke(commands, ["phase", "check", str(folder), "--service"])
+    return done.exit_code, done.output
+
+
+def test_a_phase_is_compared_with_a_draft_of_today_and_its_services_are_asked(
+    shop: Place, tmp_path: Path
+) -> None:
+    drafted(tmp_path / "SHOP")
+    file = tmp_path / "SHOP" / "phase.toml"
+    same = CliRunner().invoke(commands, ["phase", "diff", str(tmp_path / "SHOP")])
+    assert (same.exit_code, same.output) == (0, "Both assert the same.\n")
+    assert check(tmp_path / "SHOP")[0] == 0
+    text = file.read_text()
+    file.write_text(text.replace('default = "kb_backend"', 'default = "somebody"')
+                    + '\n[[tables]]\nname = "public.Nowhere"\n')  # fmt: skip
+    other = CliRunner().invoke(commands, ["phase", "diff", str(tmp_path / "SHOP")])
+    assert (other.exit_code, other.output) == (1, "owner: somebody -> kb_backend\n")
+    code, output = check(tmp_path / "SHOP")
+    assert (code, "FAIL has_table leader public.Nowhere: " in output, "role_may" in output) == (
+        1,
+        True,
+        True,
+    ), output
+    file.write_text(text.replace('service = "shop"', 'service = "nobody"'))
+    code, output = check(tmp_path / "SHOP")
+    assert (code, "ERROR target_answers leader nobody" in output, "1 ERROR" in output) == (1, True, True)
