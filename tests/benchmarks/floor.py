@@ -47,7 +47,12 @@ def _silence() -> None:
     sys.modules[silent.__name__] = silent
     from runbooks_lib.notebook.step import open_step
 
-    parts = {"gate": gate, "open_step": open_step, "decide": _decide, "show": lambda shown: None}
+    parts = {
+        "gate": lambda findings, **options: gate(findings),
+        "open_step": open_step,
+        "decide": _decide,
+        "show": lambda shown: None,
+    }
     silent.__dict__.update(parts)
 
 
