@@ -142,16 +142,22 @@ def upgrade(file: Path, write: bool) -> None:
 @click.option(
     "--only", metavar="MIGRATION", multiple=True, help="Only this migration; may be given several times."
 )
-def baseline(prisma_project: str | None, only: tuple[str, ...]) -> None:
+@click.option("--squash", is_flag=True, help="Only what all of them make in the end, for an empty database.")
+def baseline(prisma_project: str | None, only: tuple[str, ...], squash: bool) -> None:
     """Print migrations as one idempotent script, for a phase's [baseline].
 
     Each statement gets a form that does nothing where it is done already. What can't be told by the catalogue, such as
-    a change of rows, is left over: it stands in the script as a comment, and on stderr.
+    a change of rows, is left over: it stands in the script as a comment, and on stderr. With --squash the migrations
+    run in a scratch server, and the script is proved there: it makes the schema that they make, and does it once.
     """
     from runbooks_lib.drafting.baseline import write_baseline
+    from runbooks_lib.drafting.squash import squash as squashed
     from runbooks_lib.prisma.history import read_scripts
 
-    written = write_baseline(read_scripts(prisma_project), only or None)
+    if squash and only:
+        raise click.UsageError("--squash is of all migrations: leave --only out.")
+    scripts = read_scripts(prisma_project)
+    written = squashed(scripts) if squash else write_baseline(scripts, only or None)
     say_lines(written.sql)
     done = written.statements - len(written.left)
     say(f"{done} of {written.statements} statements written.", err=True)
