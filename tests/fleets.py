@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from runbooks_lib.execution.fleet.folder import FleetFolder
 from runbooks_lib.lab.lab import Lab
+from runbooks_lib.postgres.scratch.cluster import free_ports
 
 ROLE = "fleet"
 PHASE = """\
@@ -29,6 +36,7 @@ default = "fleet"
 [baseline]
 target = "leader"
 file = "baseline.sql"
+statement_timeout_ms = 300000
 
 [[tables]]
 name = "public.invoice"
@@ -41,6 +49,25 @@ CREATE TABLE IF NOT EXISTS public.invoice (
   paid boolean NOT NULL DEFAULT false
 );
 CREATE INDEX IF NOT EXISTS invoice_customer ON public.invoice (customer);
+"""
+
+# Who creates a table waits while the gate is closed to it, and what was made and committed stands in made.log.
+GATE = 8  # class of the advisory locks; the object is the pid that may pass, 0 lets nobody pass
+WATCHED = f"""
+CREATE SCHEMA made;
+CREATE TABLE made.log (name text);
+GRANT USAGE ON SCHEMA made TO {ROLE};
+GRANT SELECT ON made.log TO {ROLE};
+CREATE FUNCTION made.wait() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+  WHILE EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND granted AND classid = {GATE}
+                AND objsubid = 2 AND objid <> pg_catalog.pg_backend_pid()::oid) LOOP
+    PERFORM pg_catalog.pg_sleep(0.02);
+  END LOOP;
+  INSERT INTO made.log SELECT object_identity FROM pg_catalog.pg_event_trigger_ddl_commands()
+   WHERE object_type = 'table';
+END $$;
+CREATE EVENT TRIGGER made ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION made.wait();
 """
 
 
@@ -136,3 +163,84 @@ def tenants(lab: Lab, folder: Path, number: int) -> Tenants:
 
 def folder_of(told: dict[str, Any]) -> FleetFolder:
     return FleetFolder(Path(told["folder"]))
+
+
+@contextmanager
+def cluster(env: dict[str, str], *, workers: int = 2, ttl: str = "300s", tls: str = "") -> Iterator[Cluster]:
+    """A dask scheduler and worker processes, each with one thread and a nanny that starts it anew."""
+    (port,) = free_ports(1)
+    env = {
+        **env,
+        "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": ttl,
+        "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",
+    }
+    found = Cluster(address=f"{'tls' if tls else 'tcp'}://127.0.0.1:{port}", env=env)
+    try:
+        found.start_scheduler()
+        for _ in range(workers):
+            found.start_worker()
+        found.wait_for(workers)
+        yield found
+    finally:
+        found.end()
+
+
+@dataclass(slots=True, kw_only=True)
+class Cluster:
+    """A cluster's processes; `start_scheduler` may be called again after it was killed."""
+
+    address: str
+    env: dict[str, str]
+    scheduler: subprocess.Popen[bytes] | None = None
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start_scheduler(self) -> None:
+        host, port = self.address.split("://")[1].split(":")
+        self.scheduler = self._start(
+            "scheduler", "--host", self.address.split(":")[0] + "://" + host, "--port", port, "--no-dashboard"
+        )
+        deadline = time.monotonic() + 60
+        while True:
+            with suppress(OSError), socket.create_connection((host, int(port)), 1):
+                return
+            assert self.scheduler.poll() is None
+            assert time.monotonic() < deadline, "the scheduler does not listen"
+            time.sleep(0.1)
+
+    def wait_for(self, workers: int) -> None:
+        program = "import sys; from distributed import Client; Client(sys.argv[1]).wait_for_workers(int(sys.argv[2]), 90)"
+        subprocess.run(
+            [sys.executable, "-c", program, self.address, str(workers)], env=self.env, check=True, timeout=120
+        )
+
+    def start_worker(self) -> None:
+        self.workers.append(
+            self._start("worker", self.address, "--nthreads", "1", "--no-dashboard", "--death-timeout", "60")
+        )
+
+    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        command = [str(Path(sys.executable).with_name("dask")), *arguments]
+        return subprocess.Popen(
+            command,
+            env=self.env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def processes(self) -> list[psutil.Process]:
+        """The worker processes themselves, which their nannies start."""
+        found = []
+        for nanny in self.workers:
+            with suppress(psutil.NoSuchProcess):
+                found += [p for p in psutil.Process(nanny.pid).children() if "spawn" in " ".join(p.cmdline())]
+        return found
+
+    def end(self) -> None:
+        for process in [*self.workers, *filter(None, [self.scheduler])]:
+            with suppress(psutil.NoSuchProcess):
+                parent = psutil.Process(process.pid)
+                for each in (*parent.children(recursive=True), parent):
+                    with suppress(psutil.NoSuchProcess):
+                        each.kill()
+            process.wait(10)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +92,8 @@ def _cluster(address: str, asked: Mapping[str, Any], ours: Mapping[str, Any]) ->
 
 def _require_alike(client: Any, asked: Mapping[str, Any], ours: Mapping[str, Any]) -> int:
     """Compare what each worker has with what this process has; return how many orders they take at the same time."""
+    with suppress(TimeoutError):
+        client.wait_for_workers(1, timeout=CONNECT_S)
     threads: dict[str, int] = client.nthreads()
     if not threads:
         raise PreconditionFailed("The cluster has no worker.", "Start one: dask worker ADDRESS --nthreads 1.")

@@ -134,8 +134,8 @@ def carry_on(
         mark.write_text(secrets.token_hex(16))
     services = {service for each in due for service in each.place.services.values()}
     looked = {"phase": fleet.phase.ref, "services": sorted(services), "mark": str(mark)}
-    folder.reopen()
     with crew(looked, workers=workers, scheduler=scheduler) as found:
+        folder.reopen()
 
         def order(member: Member) -> dict[str, Any]:
             return _order(folder, fleet, member, looked, found.has)

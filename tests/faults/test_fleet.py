@@ -1,0 +1,204 @@
+"""A fleet run loses its workers, its scheduler, its client, a server, in the middle of an apply: each database ends
+applied exactly once, or is named with its reason, and `fleet resume` completes.
+
+All but the first need minutes, and run where RUNBOOKS_FAULT_KILLS is set (`make faults`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+
+from runbooks_lib.execution.fleet.verify import verify_fleet
+from runbooks_lib.lab.lab import Lab, running
+from runbooks_lib.postgres.queries import query
+from runbooks_lib.postgres.script.apply import LOCK_KEY
+
+from ..fleets import GATE, WATCHED, Tenants, cluster, folder_of, tenants
+
+PATIENCE_S = 180
+LONG = pytest.mark.skipif("RUNBOOKS_FAULT_KILLS" not in os.environ, reason="minutes: make faults")
+TTL_S = 8
+
+
+@pytest.fixture
+def two(tmp_path: Any) -> Iterator[Tenants]:
+    """Two databases, in a lab of the test's own, whose tables wait at the gate and are counted."""
+    with running() as lab:
+        made = tenants(lab, tmp_path, 2)
+        for name in made.names:
+            made.ask(name, WATCHED)
+        yield made
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+    return found
+
+
+def holder(conn: psycopg.Connection[Any]) -> int:
+    row = conn.execute(query("lock_holder"), {"key": LOCK_KEY}).fetchone()
+    return row[0] if row else 0
+
+
+@contextmanager
+def in_the_middle_of_an_apply(lab: Lab, name: str, command: list[str], env: dict[str, str]) -> Iterator[Any]:
+    """Start the command, and run the block while its apply at a database has made its table and not committed."""
+    with lab.admin(name) as conn:
+        conn.execute("SELECT pg_advisory_lock(%s, 0)", (GATE,))
+        process = subprocess.Popen(
+            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            rehearsing = until(lambda: holder(conn))
+            conn.execute("SELECT pg_advisory_lock(%s, %s)", (GATE, rehearsing))
+            conn.execute("SELECT pg_advisory_unlock(%s, 0)", (GATE,))
+            until(lambda: holder(conn) not in (0, rehearsing))
+            yield process
+        finally:
+            if not conn.closed and not conn.broken:
+                conn.execute("SELECT pg_advisory_unlock_all()")
+            process.poll()
+
+
+def applying(two: Tenants, *options: str) -> list[str]:
+    plan = two.plan("--workers", "2")
+    return two.command(
+        "run", two.phase, "--targets", two.folder / "fleet.toml", "--apply", "--confirm", plan["confirmation"],
+        *options, "--json",
+    )  # fmt: skip
+
+
+def told(process: subprocess.Popen[str]) -> dict[str, Any]:
+    said, err = process.communicate(timeout=PATIENCE_S)
+    assert "Traceback" not in err, err
+    found: dict[str, Any] = json.loads(said)
+    return found
+
+
+def ended(found: dict[str, Any]) -> dict[str, Any]:
+    return {each["place"]["name"]: each["ended"] for each in found["members"]}
+
+
+def require_once(two: Tenants, found: dict[str, Any]) -> None:
+    """Each database is done, and its table was made by one transaction; all of it verifies."""
+    assert {each["state"] for each in ended(found).values()} == {"done"}, ended(found)
+    assert [two.ask(name, "SELECT name FROM made.log") for name in two.names] == [[("public.invoice",)]] * 2
+    assert verify_fleet(folder_of(found)).problems == ()
+
+
+def carriers(process: psutil.Process) -> list[psutil.Process]:
+    found = process.children(recursive=True)
+    return [each for each in found if "runbooks_lib.execution.fleet.carrier" in each.cmdline()]
+
+
+def test_a_process_that_is_killed_in_the_middle_is_replaced(two: Tenants) -> None:
+    command = applying(two, "--workers", "1")
+    with in_the_middle_of_an_apply(two.lab, "tenant_0", command, two.env) as process:
+        (carrier,) = carriers(psutil.Process(process.pid))
+        carrier.kill()
+    found = told(process)
+    require_once(two, found)
+    assert ended(found)["tenant_0"]["attempts"] == 2
+    assert ended(found)["tenant_1"]["attempts"] == 1
+
+
+@LONG
+def test_a_cluster_says_the_same_and_a_killed_worker_is_replaced(two: Tenants) -> None:
+    here = two.plan("--workers", "2")
+    with cluster(two.env) as found:
+        there = two.plan("--scheduler", found.address)
+        assert same(here) == same(there)
+        command = applying(two, "--scheduler", found.address, "--canary", "1")
+        with in_the_middle_of_an_apply(two.lab, "tenant_0", command, two.env) as process:
+            (worker,) = [each for each in found.processes() if at_work(each)]
+            worker.kill()
+        require_once(two, told(process))
+
+
+def same(found: dict[str, Any]) -> Any:
+    return [(each["place"], each["ended"]["steps"], each["ended"]["verdict"]) for each in found["members"]]
+
+
+def at_work(worker: psutil.Process) -> bool:
+    return any(each.children() for carrier in carriers(worker) for each in carrier.children(recursive=True))
+
+
+@LONG
+def test_a_worker_that_is_stopped_beyond_its_time_out_goes_on_and_nobody_applies_again(two: Tenants) -> None:
+    with cluster(two.env, ttl=f"{TTL_S}s") as found:
+        command = applying(two, "--scheduler", found.address, "--canary", "1")
+        with in_the_middle_of_an_apply(two.lab, "tenant_0", command, two.env) as process:
+            (worker,) = [each for each in found.processes() if at_work(each)]
+            worker.suspend()
+            other = [each for each in found.processes() if each.pid != worker.pid]
+            until(lambda: any(carriers(each) for each in other))
+            time.sleep(TTL_S + 5)
+        time.sleep(5)
+        worker.resume()
+        require_once(two, told(process))
+
+
+@LONG
+def test_a_killed_scheduler_is_named_and_resume_completes(two: Tenants) -> None:
+    with cluster(two.env) as found:
+        command = applying(two, "--scheduler", found.address, "--canary", "1")
+        with in_the_middle_of_an_apply(two.lab, "tenant_0", command, two.env) as process:
+            kill(found.scheduler)
+            stopped = told(process)
+        assert stopped["exit_code"] == 4
+        assert ended(stopped)["tenant_0"]["state"] == "lost"
+        assert ended(stopped)["tenant_0"]["reason"]
+        assert ended(stopped)["tenant_1"] == {}
+        assert verify_fleet(folder_of(stopped)).problems == ()
+    require_once(two, two.fleet("resume", stopped["folder"], "--workers", "2"))
+
+
+def kill(process: subprocess.Popen[bytes] | None) -> None:
+    assert process is not None
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+
+
+@LONG
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_client_that_is_gone_leaves_nothing_half_and_resume_completes(two: Tenants, number: int) -> None:
+    command = applying(two, "--workers", "2", "--canary", "1")
+    with in_the_middle_of_an_apply(two.lab, "tenant_0", command, two.env) as process:
+        left = carriers(psutil.Process(process.pid))
+        process.send_signal(number)
+        process.communicate(timeout=PATIENCE_S)
+        psutil.wait_procs(left, PATIENCE_S)
+        assert not any(each.is_running() for each in left)
+    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    (folder,) = [
+        each
+        for each in (two.runs / "fleets" / "TENANTS").iterdir()
+        if '"apply"' in (each / "fleet.json").read_text()
+    ]
+    require_once(two, two.fleet("resume", folder, "--workers", "2"))
+
+
+@LONG
+def test_a_server_that_dies_is_named_and_resume_completes(two: Tenants) -> None:
+    command = applying(two, "--workers", "1", "--max-failures", "2")
+    with in_the_middle_of_an_apply(two.lab, "tenant_0", command, two.env) as process:
+        two.lab.leader.stop("immediate")
+    stopped = told(process)
+    assert stopped["exit_code"] != 0
+    assert all(each["reason"] for each in ended(stopped).values() if each.get("state") != "done")
+    two.lab.leader.start()
+    require_once(two, two.fleet("resume", stopped["folder"], "--workers", "2"))
