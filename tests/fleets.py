@@ -208,7 +208,8 @@ class Cluster:
             time.sleep(0.1)
 
     def wait_for(self, workers: int) -> None:
-        program = "import sys; from distributed import Client; Client(sys.argv[1]).wait_for_workers(int(sys.argv[2]), 90)"
+        wait = "Client(sys.argv[1]).wait_for_workers(int(sys.argv[2]), 90)"
+        program = f"import sys; from distributed import Client; {wait}"
         subprocess.run(
             [sys.executable, "-c", program, self.address, str(workers)], env=self.env, check=True, timeout=120
         )

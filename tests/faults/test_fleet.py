@@ -196,9 +196,10 @@ def test_a_client_that_is_gone_leaves_nothing_half_and_resume_completes(two: Ten
 def test_a_server_that_dies_is_named_and_resume_completes(two: Tenants) -> None:
     command = applying(two, "--workers", "1", "--max-failures", "2")
     with in_the_middle_of_an_apply(two.lab, "tenant_0", command, two.env) as process:
-        two.lab.leader.stop("immediate")
+        two.lab.leader.stop()
     stopped = told(process)
     assert stopped["exit_code"] != 0
     assert all(each["reason"] for each in ended(stopped).values() if each.get("state") != "done")
     two.lab.leader.start()
+    two.lab.leader.wait_ready()
     require_once(two, two.fleet("resume", stopped["folder"], "--workers", "2"))
