@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,10 +46,10 @@ def starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     return started
 
 
-def replayed(*scripts: str, owner: str = "shop_owner") -> Replayed:
+def replayed(*scripts: str, owner: str = "shop_owner", database: str = "shop") -> Replayed:
     replaying._replay.cache_clear()
     named = [(str(number), script) for number, script in enumerate(scripts or SCRIPTS, start=1)]
-    like = Surroundings(database="shop", roles=("reader",))
+    like = Surroundings(database=database, roles=("reader",))
     return replaying.replay(named, owner=owner, server_major=MAJOR, like=like)
 
 
@@ -172,3 +174,41 @@ def test_what_another_process_removes_meanwhile_is_no_error(
     monkeypatch.setattr(Path, "iterdir", gone)
     assert not replayed("CREATE TABLE a ()").kept
     assert replayed("CREATE TABLE a ()").kept
+
+
+def test_fifty_databases_share_one_replay(starts: list[str]) -> None:
+    ends = [replayed("CREATE TABLE a (x int);", database=f"tenant_{number}").end for number in range(50)]
+    assert starts == ["shop_owner"]
+    assert ends.count(ends[0]) == 50
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "CREATE TABLE a (x text DEFAULT Current_Database());",
+        "DO $$ BEGIN EXECUTE 'COMMENT ON ' || 'DATA' || 'BASE ' || 'shop' || ' IS NULL'; END $$;",
+        "CREATE VIEW v AS SELECT catalog_name FROM information_schema.schemata;",
+        "CREATE TABLE a (x text DEFAULT CURRENT_CATALOG);",
+    ],
+)
+def test_a_script_that_may_ask_for_its_database_is_run_in_each(starts: list[str], script: str) -> None:
+    replayed(script)
+    replayed(script, database="tenant_1")
+    assert len(starts) == 2
+
+
+def test_who_asks_the_same_at_the_same_time_waits_and_finds_it(starts: list[str], tmp_path: Path) -> None:
+    """In processes of their own, as those of a fleet: one of them works it out."""
+    program = (
+        "import sys; from runbooks_lib.postgres.scratch import replay as r; "
+        "from runbooks_lib.postgres.scratch.surroundings import Surroundings as S; "
+        "print(r.replay([('1', 'CREATE TABLE a (x int);')], owner='o', server_major=int(sys.argv[1]), "
+        "like=S(database=sys.argv[2])).kept)"
+    )
+    env = {**os.environ, "RUNBOOKS_CACHE": str(tmp_path / "shared")}
+    asking = [
+        subprocess.Popen([sys.executable, "-c", program, str(MAJOR), name], env=env, stdout=subprocess.PIPE)
+        for name in ("tenant_1", "tenant_2")
+    ]
+    said = sorted(process.communicate(timeout=120)[0].decode().strip() for process in asking)
+    assert said == ["False", "True"]

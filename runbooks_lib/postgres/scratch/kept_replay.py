@@ -7,11 +7,12 @@ no text of a statement, which may hold a password, only where each stands in its
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -119,6 +120,14 @@ class Shelf:
         # The first script keeps a baseline and migrations, which have the same surroundings, out of each other's place.
         name = digest([self.surroundings, *(part for script in self.scripts[:1] for part in script)])
         return our_folder(cache_directory() / "replays") / f"{name}.json"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from working the same out at the same time: they wait, and find what was kept."""
+        with (our_folder(cache_directory()) / "replays.lock").open("ab") as lock:
+            with suppress(OSError):  # a file system without locks: it is worked out twice
+                fcntl.lockf(lock, fcntl.LOCK_EX, 1, int(self.file.stem[:12], 16))
+            yield
 
     @property
     def marks(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from its dump, out of which everything that they make was taken first.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
@@ -29,6 +30,11 @@ from runbooks_lib.postgres.scratch.surroundings import Surroundings
 from runbooks_lib.postgres.scratch.target_copy import needed
 from runbooks_lib.postgres.session.sqlstate import MISSING, what_to_do
 
+# Where a script may come to the name of its database: by a word for it, or in a text that it puts together to execute.
+_MAY_ASK_ITS_NAME = re.compile(
+    r"""database|(?<!pg_)catalog|datname|dbname|pg_stat|U&["']|\bexecute\b(?!\s+(?:function|procedure)\b)""",
+    re.IGNORECASE,
+)
 MISSES = MISSING | {"23503"}  # of a script: an object, or a row that it refers to
 
 
@@ -70,16 +76,17 @@ def _replay(asked: Question, programs: ServerPrograms, dump: Path | None) -> Rep
 
     ways = [asked] if dump is None else [asked, replace(asked, dump=dump)]
     shelves = [_shelf(way, programs) for way in ways]
-    found = [shelf.read() for shelf in shelves]
-    for way, shelf, known in zip(ways, shelves, found, strict=True):
-        if known is not None and known.end is not None:
-            return _recalled(way, place, shelf, known, known.end)
-    try:
-        return _replayed(asked, place, shelves[0], found[0])
-    except MigrationError as error:
-        if dump is None or error.sqlstate not in MISSES:
-            raise
-    return _replayed(ways[1], place, shelves[1], found[1])
+    with shelves[0].alone():
+        found = [shelf.read() for shelf in shelves]
+        for way, shelf, known in zip(ways, shelves, found, strict=True):
+            if known is not None and known.end is not None:
+                return _recalled(way, place, shelf, known, known.end)
+        try:
+            return _replayed(asked, place, shelves[0], found[0])
+        except MigrationError as error:
+            if dump is None or error.sqlstate not in MISSES:
+                raise
+        return _replayed(ways[1], place, shelves[1], found[1])
 
 
 @lru_cache(maxsize=8)
@@ -90,6 +97,8 @@ def _at_service(asked: Question, service: str, server_major: int, servers: froze
 def _shelf(asked: Question, programs: ServerPrograms) -> Shelf:
     """Return the place in the cache of what depends on nothing but this question and these programs."""
     made, like = extensions_made(asked.texts), asked.like
+    if not any(map(_MAY_ASK_ITS_NAME.search, asked.texts)):
+        like = replace(like, database="")  # databases of many tenants share what was found
     depends = [
         library_digest(),
         f"{programs.identity} {programs.bindir}",
