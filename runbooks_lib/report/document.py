@@ -30,9 +30,9 @@ FAILURES = "failures"  # only in the report of a run in which something did not 
 SECTIONS = (
     "summary",
     FAILURES,
+    "actions",
     "discovery",
     "tables",
-    "actions",
     "seeds",
     "routes",
     "files",
@@ -91,10 +91,15 @@ def render(phase: Phase, evidence: Evidence, lang: str) -> Document:
     return Document(lang=lang, text=tidy, sections=sections, worded=tuple(worded))
 
 
-def expected_sections(evidence: Evidence) -> tuple[str, ...]:
-    """Return the sections that the report of this evidence must have, in their order."""
-    failed = evidence.failures
-    return tuple(section for section in SECTIONS if failed or section != FAILURES)
+def expected_sections(phase: Phase, evidence: Evidence) -> tuple[str, ...]:
+    """Return the sections that have something to tell, in their order."""
+    told = {
+        FAILURES: evidence.failures,
+        "tables": phase.tables or phase.enums or phase.indexes,
+        "seeds": phase.seeds,
+        "routes": phase.services or phase.routes,
+    }
+    return tuple(section for section in SECTIONS if told.get(section, True))
 
 
 @cache
@@ -115,6 +120,7 @@ def _environment() -> Environment:
         code=markdown.code,
         codes=markdown.codes,
         short=markdown.short,
+        to=lambda title, text: markdown.Markdown(f"[{text}](#{markdown.slug(title)})"),
         line=lambda value: markdown.Markdown(markdown.one_line(value).strip()),
         sep=lambda loop, text=", ": markdown.Markdown("" if loop.first else text),
         icon=lambda verdict: markdown.Markdown(_ICONS.get(verdict, "➖")),

@@ -75,6 +75,11 @@ def headings(text: str) -> tuple[str, ...]:
     return tuple(line[3:] for fenced, line in _lines(text) if not fenced and line.startswith("## "))
 
 
+def slug(title: str) -> str:
+    """Return the address of a section within its document, as GitHub makes it of the title."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
 def figures(text: str, left_out: Sequence[str]) -> Counter[str]:
     """Return what a document says irrespective of its language, and how often: code, and numbers in its prose.
 

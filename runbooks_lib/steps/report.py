@@ -313,7 +313,7 @@ def write(
             findings.append(could_not_run(Check.REPORT_IS_WRITTEN, "-", name, error))
             continue
         text = content.decode("utf-8", errors="replace")
-        findings.append(_whole(name, document, text, expected_sections(evidence)))
+        findings.append(_whole(name, document, text, expected_sections(phase, evidence)))
         files[lang] = ReportFile(file=path.name, sha256=hashlib.sha256(content).hexdigest())
         found[lang] = figures(text, document.worded)
     findings.extend(_agreement(found))

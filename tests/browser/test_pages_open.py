@@ -82,7 +82,7 @@ def test_the_language_is_that_of_the_reader_and_is_kept(opened: OPEN) -> None:
 def test_pictures_have_text_alternatives_and_a_size(opened: OPEN, lang: str) -> None:
     page = opened("report.html", locale=lang)
     pictures = page.locator(f"main[lang={lang}] svg")
-    assert pictures.count() == 3
+    assert pictures.count() == 3  # no curve: no standby was behind
     for number in range(3):
         picture = pictures.nth(number)
         box = picture.bounding_box()
@@ -113,6 +113,7 @@ def test_a_reference_leads_to_the_finding(opened: OPEN) -> None:
     target = opened("03_baseline_migration.html")
     target.evaluate("location.hash = '#check-plan_is_confirmed'")
     row = target.locator("tbody:target")
+    row.wait_for()
     assert "plan_is_confirmed" in row.inner_text()
     row.scroll_into_view_if_needed()
     assert row.is_visible()
@@ -123,6 +124,50 @@ def test_a_reference_leads_to_the_finding(opened: OPEN) -> None:
 def test_no_page_is_wider_than_the_window(opened: OPEN, name: str, width: int) -> None:
     page = opened(name, viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_passed_findings_are_folded_and_all_are_searched(opened: OPEN) -> None:
+    page = opened("01_preflight.html")
+    folded = page.locator("details.answer")
+    assert folded.count() > 3
+    assert {box.get_attribute("open") for box in folded.all()} == {None}
+    assert "PASS" in folded.first.locator("summary").inner_text()
+    page.get_by_label("Search").fill("OAuthState")
+    shown = page.locator(".answer tbody tr:visible")
+    assert shown.count() > 0
+    assert [row for row in shown.all() if "OAuthState" not in row.inner_text()] == []
+    assert page.locator("#shown").inner_text().startswith(f"{shown.count()} / ")
+    page.get_by_label("Verdict").select_option("FAIL")
+    assert shown.count() == 0
+
+
+def test_what_did_not_pass_is_unfolded_and_so_is_what_a_link_names(opened: OPEN) -> None:
+    page = opened("06_api_routes.html", run="20261125*")
+    assert page.locator("#findings-routes ~ details.answer").first.get_attribute("open") is not None
+    page = opened("03_baseline_migration.html")
+    page.evaluate("location.hash = '#check-plan_is_confirmed'")
+    page.locator("tbody:target tr").first.wait_for()
+
+
+def test_on_a_phone_a_picture_scrolls_instead_of_shrinking(opened: OPEN) -> None:
+    page = opened("report.html", viewport={"width": 390, "height": 800})
+    figure = page.locator("main[lang=en] figure").first
+    assert figure.evaluate("f => f.scrollWidth > f.clientWidth")
+    smallest = page.evaluate(
+        """() => Math.min(...[...document.querySelectorAll("main[lang=en] svg text")].map(
+             text => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a))"""
+    )
+    assert smallest >= 8
+
+
+def test_the_outcome_is_on_the_first_screen_and_leads_to_what_is_left(opened: OPEN) -> None:
+    page = opened("report.html", viewport={"width": 1280, "height": 800})
+    outcome = page.locator("main[lang=en] p", has_text="Done.").first
+    box = outcome.bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] < 800
+    outcome.locator("a").first.click()
+    assert page.locator("h2:target").inner_text() == "VALIDATION CHECKLIST"
 
 
 def test_on_paper_there_is_the_chosen_language_and_nothing_to_click(opened: OPEN) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -250,9 +251,28 @@ def test_every_fact_of_the_handwritten_report_is_in_its_section(emoji: str) -> N
     assert [fact for fact in FACTS[emoji] if fact not in found] == []
 
 
-def test_the_sections_come_in_the_order_of_the_handwritten_report() -> None:
-    titles = markdown.headings(composed())
-    assert [title.split()[0] for title in titles] == list(FACTS)
+def test_what_was_done_comes_first_then_the_sections_in_the_order_of_the_handwritten_report() -> None:
+    titles = [title.split()[0] for title in markdown.headings(composed())]
+    assert titles[:2] == ["📋", "🔧"]
+    assert [title for title in FACTS if title != "🔧"] == [title for title in titles if title != "🔧"]
+
+
+def test_the_outcome_is_said_first_with_what_is_left() -> None:
+    head = composed(lang="en").split("**Date**")[0]
+    assert "**Done.** 2 items left: [" in head
+    assert head.count("](#-validation-checklist)") == 2
+    assert "**Terminé.** 2 points restent à traiter : [" in composed()
+    assert "**Planned.**" in composed("planned", "en").split("**Date**")[0]
+
+
+def test_what_is_not_declared_has_no_section() -> None:
+    bare = replace(PHASE, seeds=(), routes=(), services={}, enums=())
+    seen = recorded("applied", evidence_of("applied"))
+    document_ = document.render(bare, seen, "en")
+    assert "seeds" not in document_.sections
+    assert "routes" not in document_.sections
+    assert "### Enums" not in document_.text
+    assert list(document_.sections) == list(document.expected_sections(bare, seen))
 
 
 def test_the_head_names_the_run_its_date_and_the_objective() -> None:
@@ -405,7 +425,7 @@ def test_a_report_of_nothing_claims_nothing() -> None:
     assert "[x]" not in text
     assert text.count("not judged in this run") == len(PHASE.checklist)
     assert "PLAN ONLY" in text
-    assert document.expected_sections(recorded("planned", {})) == tuple(
+    assert document.expected_sections(PHASE, recorded("planned", {})) == tuple(
         s for s in document.SECTIONS if s != document.FAILURES
     )
 

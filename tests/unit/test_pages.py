@@ -26,7 +26,7 @@ from runbooks_lib.report.html import notebook
 from runbooks_lib.report.html.article import article
 from runbooks_lib.report.html.cleaner import cleaned
 from runbooks_lib.report.html.pages import as_reported, changes, write_pages
-from runbooks_lib.report.templates import with_code
+from runbooks_lib.report.templates import source, with_code
 
 MakeRun = Callable[..., Run]
 STORED = Path(__file__).parent / "evidence" / "applied"
@@ -101,11 +101,11 @@ def test_nothing_is_loaded_and_no_script_is_foreign(pages: dict[str, Page]) -> N
         assert loaded == [], name
         handlers = [key for _, attributes in page.elements for key in attributes if key.startswith("on")]
         assert handlers == [], name
-        assert len(page.scripts) == (1 if name == "report.html" else 0), name
+        assert page.scripts == [source("page.js" if name == "report.html" else "step.js")], name
         (policy,) = [a["content"] for t, a in page.elements if t == "meta" and "http-equiv" in a]
         assert policy is not None
         assert policy.startswith("default-src 'none'")
-        assert ("script-src 'none'" in policy) == (name != "report.html")
+        assert "script-src 'sha256-" in policy
 
 
 def test_links_lead_somewhere(pages: dict[str, Page], run: Run) -> None:
@@ -262,11 +262,11 @@ def test_what_needs_scripts_is_left_out_of_a_notebook(make_run: MakeRun, tmp_pat
     path.write_text(json.dumps(content), "utf-8")
     write_pages(run)
     page = pages_of(run)["02_backup.html"]
-    assert page.scripts == []
+    assert page.scripts == [source("step.js")]
     assert "HTML(value" not in page.text
     assert "alert(2)" in page.text
     assert "<b>careful</b>" in page.text
-    assert {"img", "script", "svg"}.isdisjoint(tag for tag, _ in page.elements)
+    assert {"img", "svg"}.isdisjoint(tag for tag, _ in page.elements)
 
 
 # Runs that stopped, and what cannot be read
@@ -419,7 +419,7 @@ def test_what_a_database_says_is_never_markup(make_run: MakeRun, tmp_path: Path,
         assert tags <= {tag for tag, _ in harmless[name].elements} | {"a"}, name
         assert "img" not in tags
         assert not [key for _, attributes in page.elements for key in attributes if key.startswith("on")]
-        assert len(page.scripts) == (1 if name == "report.html" else 0)
+        assert len(page.scripts) == 1
         assert "alert(1)" not in "".join(page.scripts)
         assert "{{ 7*7 }}" in page.text
         assert "alert(2)" in page.text or name != "report.html"

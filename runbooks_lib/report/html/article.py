@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup, escape
+
+from runbooks_lib.report.markdown import headings, slug
 
 _REFERENCE = re.compile(r"\((\w+(?:, \w+)*) · (\w+(?:, \w+)*)\)")
 _BOX = re.compile(r"\[([ x])\] ")
@@ -56,8 +58,12 @@ def article(
     tokens: list[Token] = []
     sections: list[tuple[str, str]] = []
     linked = frozenset(files)
+    addresses = {f"#{slug(title)}": f"#{lang}-{n}" for n, title in enumerate(headings(text), start=1)}
     for token in parser.parse(text):
         if token.type == "inline":
+            for child in token.children or ():
+                if child.type == "link_open" and (within := addresses.get(unquote(str(child.attrs["href"])))):
+                    child.attrs["href"] = within
             title = token.content
             if tokens and tokens[-1].type == "heading_open" and token.children:
                 token.children[0].content = _DECORATION.sub("", token.children[0].content)

@@ -20,7 +20,7 @@ from runbooks_lib.evidence import Answered, Header, Record
 from runbooks_lib.findings import CLOSING, Verdict
 from runbooks_lib.report.html.cleaner import cleaned
 from runbooks_lib.report.template_cache import compiled
-from runbooks_lib.report.templates import in_all_languages, render
+from runbooks_lib.report.templates import in_all_languages, render, source
 
 _ASKS = re.compile(r"(?:\.ask\(|decide\(\s*step,)\s*\w+\.(\w+)")
 _LINK = re.compile(r"\[([^\]]*)\]\((\d\d_\w+)\.ipynb\)")
@@ -65,6 +65,8 @@ def notebook_page(
         answers=answers,
         failures=[f for answer in answers.values() for f in answer.findings if f.verdict in CLOSING],
         anchored=_first_of_each_check(answers),
+        verdicts=list(Verdict),
+        script=source("step.js"),
         previous=previous,
         following=following,
         index=index,
@@ -76,13 +78,15 @@ def anchor(check: str) -> str:
     return f"check-{check}"
 
 
-def _first_of_each_check(answers: Mapping[str, Answered]) -> dict[tuple[str, str], str]:
+def _first_of_each_check(answers: Mapping[str, Answered]) -> dict[str, dict[str, str]]:
     """Return the anchors of the page by question and check: a check has one, at the question that made it first."""
-    found: dict[str, tuple[str, str]] = {}
+    found: dict[str, dict[str, str]] = {question: {} for question in answers}
+    seen: set[str] = set()
     for question, answer in answers.items():
-        for finding in answer.findings:
-            found.setdefault(finding.check, (question, finding.check))
-    return {place: anchor(check) for check, place in found.items()}
+        new = {finding.check for finding in answer.findings} - seen
+        found[question] = {check: anchor(check) for check in new}
+        seen |= new
+    return found
 
 
 def draw(path: Path, record: Record | None, *, expected: Collection[str]) -> None:

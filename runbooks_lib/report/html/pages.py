@@ -135,7 +135,7 @@ def as_reported(evidence: Evidence) -> Evidence:
 
 
 def _figure(picture: Markup) -> Markup:
-    return Markup("<figure>{}</figure>\n").format(picture)
+    return Markup('<figure tabindex="0">{}</figure>\n').format(picture)
 
 
 def _address(run: Run, evidence: Evidence, step: str, check: str) -> str | None:

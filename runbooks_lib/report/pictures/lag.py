@@ -12,7 +12,7 @@ from runbooks_lib.facts.databases import Sample
 from runbooks_lib.report.templates import in_language, render
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 860, 110, 20, 48, 34
-HEIGHT, FLAT = 160, 30  # of the curve; where no standby was ever behind it needs little
+HEIGHT = 160  # of the curve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,29 +25,28 @@ class Curve:
 
 
 def lag_curve(evidence: Evidence, lang: str) -> Markup | None:
-    """Return the picture as SVG in a language; None when no target was sampled more than once."""
+    """Return the picture as SVG in a language; None when no target was sampled twice, and when none was behind."""
     found: dict[str, list[tuple[float, int]]] = {}
     for target, second, size in _samples(evidence):
         found.setdefault(target, []).append((second, size))
     several = {target: sorted(samples) for target, samples in found.items() if len(samples) > 1}
-    if not several:
+    most = max((size for samples in several.values() for _, size in samples), default=0)
+    if not most:
         return None
     first = min(samples[0][0] for samples in several.values())
     length_s = max(max(samples[-1][0] for samples in several.values()) - first, 1e-3)
-    most = max(size for samples in several.values() for _, size in samples)
-    height = HEIGHT if most else FLAT
     curves = tuple(
         Curve(
             target=target,
             samples=tuple((round(second - first, 1), size) for second, size in samples),
-            points=tuple((_x((s - first) / length_s), _y(size / (most or 1), height)) for s, size in samples),
+            points=tuple((_x((s - first) / length_s), _y(size / most)) for s, size in samples),
         )
         for target, samples in several.items()
     )
     words = in_language(lang)
     return Markup(
         render("lag.svg.j2", words, curves=curves, most=most, length_s=round(length_s, 1),
-               width=WIDTH, height=TOP + height + BOTTOM, left=LEFT, top=TOP, floor=TOP + height)
+               width=WIDTH, height=TOP + HEIGHT + BOTTOM, left=LEFT, top=TOP, floor=TOP + HEIGHT)
     )  # fmt: skip
 
 
@@ -64,5 +63,5 @@ def _x(share: float) -> float:
     return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
 
 
-def _y(share: float, height: int) -> float:
-    return round(TOP + (1 - share) * height, 1)
+def _y(share: float) -> float:
+    return round(TOP + (1 - share) * HEIGHT, 1)
