@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from runbooks_lib.cli.adopt import adopt
 from runbooks_lib.cli.archive import runs
 from runbooks_lib.cli.diagnose import diagnose
 from runbooks_lib.cli.doctor import doctor
@@ -61,6 +62,7 @@ for command in (
     phase,
     doctor,
     diagnose,
+    adopt,
     explain,
 ):
     commands.add_command(command)

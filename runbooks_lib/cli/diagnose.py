@@ -67,7 +67,16 @@ def _door_of(error: Exception) -> str:
 
 
 def lines(found: Diagnosis) -> Iterator[str]:
-    """Yield what is printed for a person: who answers, what is not plainly fine, the state, and the next command."""
+    """Yield what is printed for a person: what was seen, and the next command."""
+    yield from seen_lines(found)
+    if found.next:
+        yield f"next: {found.next}"
+    if found.door:
+        yield f"more: runbooks explain {found.door}"
+
+
+def seen_lines(found: Diagnosis) -> Iterator[str]:
+    """Yield what was seen, for a person: who answers, what is not plainly fine, and the state in one sentence."""
     from runbooks_lib.findings import Verdict
 
     server = found.server
@@ -96,7 +105,3 @@ def lines(found: Diagnosis) -> Iterator[str]:
             yield f"{count - LISTED} more of {check}: --json has them all"
     yield ""
     yield found.says
-    if found.next:
-        yield f"next: {found.next}"
-    if found.door:
-        yield f"more: runbooks explain {found.door}"

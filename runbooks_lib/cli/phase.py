@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,16 +37,22 @@ def new(folder: Path, service: str, database: str) -> None:
 @phase.command()
 @click.argument("phase")
 @click.option("--service", is_flag=True, help="Ask its services, too, whether what it names is there.")
+@click.option("--prisma-project", metavar="DIR", help="The Prisma project [RUNBOOKS_PRISMA_PROJECT].")
 @click.pass_context
-def check(context: click.Context, phase: str, service: bool) -> None:
+def check(context: click.Context, phase: str, service: bool, prisma_project: str | None) -> None:
     """Load PHASE (a shipped id, or the path of a phase.toml) and name every mistake by its key path.
 
     With --service its servers are asked, read-only, as step 1 asks them: whether they are what it declares, whether
     the role may do what the steps do, whether the extensions are at hand, and whether what it names is there.
     """
+    import os
+
     from runbooks_lib.phase import load_phase
+    from runbooks_lib.prisma.project import PROJECT_VARIABLE
     from runbooks_lib.steps.declared import nothing_to_do
 
+    if prisma_project:
+        os.environ[PROJECT_VARIABLE] = prisma_project
     loaded = load_phase(phase)
     say(
         f"{loaded.id}: {len(loaded.targets)} targets, {len(loaded.tables)} tables, {len(loaded.enums)} enums, "
@@ -54,8 +61,10 @@ def check(context: click.Context, phase: str, service: bool) -> None:
     )
     for step, why in nothing_to_do(loaded).items():
         say(f"{step} has nothing to do: {why}")
-    if service:
-        context.exit(_ask_services(loaded))
+    code = _ask_services(loaded) if service else 0
+    if not code:
+        say(f"next: runbooks run {shlex.quote(phase)}{_naming(prisma_project)}")
+    context.exit(code)
 
 
 def _ask_services(phase: Phase) -> int:
@@ -197,9 +206,12 @@ def draft(service: str, prisma_project: str | None, seed: tuple[str, ...], out: 
     drafted = draft_phase(service, Path(out), [read_wish(each) for each in seed])
     for what, count in sorted(drafted.becomes.items()):
         say(f"migrations: {count}: {what}")
-    say(f"{out}: {drafted.lines} lines. Look for REVIEW in it, then:")
-    say(f"runbooks phase check {out}")
-    say(f"runbooks run {out}")
+    say(f"{out}: {drafted.lines} lines. Look for REVIEW in it.")
+    say(f"next: runbooks phase check {shlex.quote(out)} --service{_naming(prisma_project)}")
+
+
+def _naming(prisma_project: str | None) -> str:
+    return f" --prisma-project {shlex.quote(prisma_project)}" if prisma_project else ""
 
 
 @phase.command(name="list")

@@ -212,7 +212,7 @@ def _no_history(seen: Seen) -> Conclusion | None:
     )
     if not whole + part:
         return (
-            Condition.NO_HISTORY,
+            Condition.ANOTHER_DATABASE,
             f"{says}nothing stands: is it the right database?",
             f'psql "service={seen.service}" -l',
         )

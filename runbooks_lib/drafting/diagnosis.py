@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from runbooks_lib.checks import Check
 from runbooks_lib.facts.writing import SettledMigration
 from runbooks_lib.findings import Finding
 from runbooks_lib.typed import Typed
@@ -22,6 +23,7 @@ class Condition(StrEnum):
     NOT_REPLAYED = "not replayed"
     FAILED = "failed"
     NO_HISTORY = "no history"
+    ANOTHER_DATABASE = "another database"
     EDITED = "edited"
     NOT_AS_RECORDED = "not as recorded"
     UNRECORDED = "unrecorded"
@@ -38,7 +40,25 @@ class Condition(StrEnum):
         """Return the id of the page that `runbooks explain` has of it."""
         return _DOORS.get(self)
 
+    @property
+    def draftable(self) -> bool:
+        """Return whether a phase can bring it in line, or say what of it cannot be."""
+        return self in _DRAFTABLE
 
+
+_DRAFTABLE = frozenset(
+    {
+        Condition.FAILED,
+        Condition.NO_HISTORY,
+        Condition.NOT_AS_RECORDED,
+        Condition.IN_PART,
+        Condition.UNRECORDED,
+        Condition.NEEDS_MORE,
+        Condition.PENDING,
+        Condition.ROWS,
+        Condition.BEYOND,
+    }
+)
 _DOORS = {
     Condition.STANDBY: "25006",
     Condition.READ_ONLY: "25006",
@@ -49,6 +69,7 @@ _DOORS = {
     Condition.NOT_REPLAYED: "P3006",
     Condition.FAILED: "P3009",
     Condition.NO_HISTORY: "P3005",
+    Condition.ANOTHER_DATABASE: "P3005",
     Condition.EDITED: "edited",
     Condition.NOT_AS_RECORDED: "drift",
     Condition.UNRECORDED: "42P07",
@@ -105,6 +126,11 @@ class Diagnosis(Typed):
     next: str
     door: str | None
     schema_version: int = 1
+
+    @property
+    def extras(self) -> bool:
+        """Return whether the database has objects that no migration makes."""
+        return any(each.check == Check.NOTHING_IS_BEYOND_THE_MIGRATIONS for each in self.findings)
 
     @property
     def exit_code(self) -> int:

@@ -41,9 +41,13 @@ class Drafted:
     lines: int
 
 
-def draft_phase(service: str, out: Path, seeds: Sequence[SeedWish]) -> Drafted:
+def draft_phase(
+    service: str, out: Path, seeds: Sequence[SeedWish], *, accept: str = "", ignore: str = ""
+) -> Drafted:
     """Write a phase for the database of a service into the folder `out`, which is made.
 
+    `accept` says why migrations may stay that only the database has, `ignore` why objects may that no migration makes;
+    without a reason both are commented out.
     The project is the one that RUNBOOKS_PRISMA_PROJECT names. Reads the database in one snapshot, replays the
     migrations in a scratch server, and writes phase.toml, baseline.sql where something is missing, and seeds as CSV.
     Raises PreconditionFailed when `out` is there already, ConnectionFailed, MigrationError, and whatever a plan raises.
@@ -66,7 +70,8 @@ def draft_phase(service: str, out: Path, seeds: Sequence[SeedWish]) -> Drafted:
         with sessions.snapshot(LEADER) as conn:
             rows = [write_seeds(conn, looked.catalog, wish, folder) for wish in seeds]
             standbys = conn.execute("SELECT count(*) AS n FROM pg_stat_replication").fetchone()
-        text = _text(phase, proved, rows, folder, standbys["n"] if standbys else 0)
+        draft = _draft(phase, proved, rows, folder, standbys["n"] if standbys else 0)
+        text = phase_file(replace(draft, accept=accept, ignore=ignore))
         (folder / PHASE_FILE).write_text(text, encoding="utf-8")
         load_phase(str(folder))
     becomes = Counter(map(_becomes, proved.settlement.migrations))
@@ -123,8 +128,10 @@ def _probing(service: str, out: Path) -> Phase:
     )
 
 
-def _text(phase: Phase, proved: Proved, seeds: Sequence[SeedDraft], folder: Path, standbys: int) -> str:
-    """Return the text of phase.toml; what is missing in part goes into the folder as baseline.sql."""
+def _draft(
+    phase: Phase, proved: Proved, seeds: Sequence[SeedDraft], folder: Path, standbys: int
+) -> PhaseDraft:
+    """Return what phase.toml is made of; what is missing in part goes into the folder as baseline.sql."""
     settlement, state = proved.settlement, proved.looked.state
     lines = {each.migration: found for each in settlement.migrations if (found := _missing(each))}
     scripts = scripts_to_run(phase, state)
@@ -136,20 +143,18 @@ def _text(phase: Phase, proved: Proved, seeds: Sequence[SeedDraft], folder: Path
         if each.migration in lines or each.action is Action.REFUSE:
             by_hand += _not_drafted(each)
     target = phase.targets[LEADER]
-    return phase_file(
-        PhaseDraft(
-            id=phase.id,
-            service=target.service,
-            database=target.database,
-            owners=_owners(proved),
-            standbys=standbys,
-            extras=settlement.extras,
-            differing=[_words(each) for each in settlement.objects if not each.stands and not each.to_come],
-            only_there=state.history.extra,
-            completes=list(lines) if baseline.sql else [],
-            left=by_hand,
-            seeds=seeds,
-        )
+    return PhaseDraft(
+        id=phase.id,
+        service=target.service,
+        database=target.database,
+        owners=_owners(proved),
+        standbys=standbys,
+        extras=settlement.extras,
+        differing=[_words(each) for each in settlement.objects if not each.stands and not each.to_come],
+        only_there=state.history.extra,
+        completes=list(lines) if baseline.sql else [],
+        left=by_hand,
+        seeds=seeds,
     )
 
 

@@ -35,7 +35,8 @@ class PhaseDraft:
 
     `owners` counts the objects of each owner. `extras` are in the database only, as are the migrations `only_there`;
     `differing` are objects that the migrations make otherwise, in words. `completes` are migrations that stand in part
-    and are in the baseline; `left` is what of them is not.
+    and are in the baseline; `left` is what of them is not. `accept` and `ignore` are the reasons why the migrations and
+    the objects may stay that only the database has; without one they are commented out.
     """
 
     id: str
@@ -49,6 +50,8 @@ class PhaseDraft:
     completes: Sequence[str] = ()
     left: Sequence[str] = ()
     seeds: Sequence[SeedDraft] = ()
+    accept: str = ""
+    ignore: str = ""
 
 
 def phase_file(draft: PhaseDraft) -> str:
@@ -90,13 +93,9 @@ def _schema(draft: PhaseDraft) -> Iterator[str]:
     yield "[schema]"
     yield 'from = "migrations"'
     if draft.extras:
-        yield f"# REVIEW: objects that no migration makes: {len(draft.extras)}. Drop each, or uncomment it and say why."
-        yield "ignore = ["
-        for kind, name in draft.extras[:LISTED]:
-            yield f'  # {{ object = {_text(glob.escape(f"{kind} {name}"))}, why = "…" }},'
-        if len(draft.extras) > LISTED:
-            yield f"  # and {len(draft.extras) - LISTED} more, which the plan names; one pattern may stand for many"
-        yield "]"
+        yield f"# REVIEW: objects that no migration makes: {len(draft.extras)}. Drop each, or say why it may stay."
+        named = [f"object = {_text(glob.escape(f'{kind} {name}'))}" for kind, name in draft.extras]
+        yield from _exceptions("ignore", named, draft.ignore)
     if draft.differing:
         yield "# REVIEW: not as the migrations make it, and nothing here mends that:"
         yield from _listed(draft.differing)
@@ -108,12 +107,20 @@ def _prisma(draft: PhaseDraft) -> Iterator[str]:
     yield 'target = "leader"'
     yield 'settle = "all"  # REVIEW: or a list of names, to settle those alone'
     if draft.only_there:
-        yield "# REVIEW: recorded, and not in the folder. Is it the right branch? If so, uncomment and say why."
-        yield "accept = ["
-        for name in draft.only_there:
-            yield f'  # {{ migration = {_text(name)}, why = "…" }},'
-        yield "]"
+        yield "# REVIEW: recorded, and not in the folder. Is it the right branch? If so, say why each may stay."
+        named = [f"migration = {_text(name)}" for name in draft.only_there]
+        yield from _exceptions("accept", named, draft.accept)
     yield ""
+
+
+def _exceptions(key: str, named: Sequence[str], why: str) -> Iterator[str]:
+    """Yield a list of exceptions with the reason for them: commented out, and not all, where there is none."""
+    yield f"{key} = ["
+    for each in named if why else named[:LISTED]:
+        yield f"  {{ {each}, why = {_text(why)} }}," if why else f'  # {{ {each}, why = "…" }},'
+    if not why and len(named) > LISTED:
+        yield f"  # and {len(named) - LISTED} more, which the plan names; one pattern may stand for many"
+    yield "]"
 
 
 def _baseline(draft: PhaseDraft) -> Iterator[str]:

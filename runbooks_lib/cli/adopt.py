@@ -1,0 +1,141 @@
+"""`runbooks adopt`: from a database and a Prisma project to a plan, one step after the other."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from runbooks_lib.cli.diagnose import seen_lines
+from runbooks_lib.cli.run import RUNS_HELP, run
+from runbooks_lib.cli.terminal import say
+from runbooks_lib.errors import PreconditionFailed
+
+if TYPE_CHECKING:
+    from runbooks_lib.drafting.diagnosis import Diagnosis
+
+
+@click.command()
+@click.option("--service", metavar="NAME", help="The libpq service of the database.")
+@click.option(
+    "--prisma-project",
+    metavar="PATH",
+    envvar="RUNBOOKS_PRISMA_PROJECT",
+    help="The Prisma project, its folder or its schema; default: $RUNBOOKS_PRISMA_PROJECT, else this folder.",
+)
+@click.option("--out", metavar="DIR", help="The folder of the phase that is drafted; default: phase-NAME.")
+@click.option("--accept", metavar="WHY", default="", help="Pass over migrations that only the database has.")
+@click.option("--ignore", metavar="WHY", default="", help="Let objects stay that no migration makes.")
+@click.option(
+    "--yes", is_flag=True, help="Ask nothing: leave open what may be, and take a drafted phase as it is."
+)
+@click.option("--runs", metavar="DIR|URL", help=RUNS_HELP)
+@click.pass_context
+def adopt(
+    context: click.Context,
+    service: str | None,
+    prisma_project: str | None,
+    out: str | None,
+    accept: str,
+    ignore: str,
+    yes: bool,
+    runs: str | None,
+) -> None:
+    """Bring a database and its Prisma project in line: look, draft a phase, and plan it; nothing is written to any.
+
+    Asks where a person has to choose; where nobody is there to answer, it stops and names the option that is missing.
+    Ends with the plan and the command that applies it, or says what stands in its way.
+    """
+    from runbooks_lib.drafting.diagnose import diagnose
+    from runbooks_lib.drafting.diagnosis import Condition
+    from runbooks_lib.postgres.session.service_file import service_names
+
+    service = service or _choose("--service", "database", sorted(service_names()))
+    project = Path(prisma_project or _project()).expanduser().absolute()
+    found = diagnose(service, project)
+    for line in seen_lines(found):
+        say(line)
+    if found.condition is Condition.UNKNOWN_MIGRATIONS:
+        accept = accept or _why("Why may the migrations stay that only the database has?", yes)
+    elif found.extras:
+        ignore = ignore or _why("Why may the objects stay that no migration makes?", yes)
+    if not (found.condition.draftable or (found.condition is Condition.UNKNOWN_MIGRATIONS and accept)):
+        _end(context, found)
+    folder = Path(out or f"phase-{service}")
+    if not (folder / "phase.toml").exists():
+        _draft(service, project, folder, accept, ignore)
+    elif not yes and not _may("--yes", f"{folder} is there already. Plan it as it stands?"):
+        context.exit(PreconditionFailed.exit_code)
+    context.invoke(run, phase=str(folder), prisma_project=str(project), runs=runs)
+
+
+def _choose(option: str, what: str, among: Sequence[str]) -> str:
+    """Return the only one, or the one that a person chooses."""
+    if len(among) == 1:
+        return among[0]
+    if not among or not _somebody_is_there():
+        known = (
+            f"There are: {', '.join(among)}." if among else "No service is defined: see `runbooks doctor`."
+        )
+        raise PreconditionFailed(f"Which {what}? {option} is missing.", known)
+    return str(click.prompt(what, type=click.Choice(among), err=True))
+
+
+def _project() -> str:
+    here = Path.cwd()
+    if any(here.glob("prisma*.config.*")) or (here / "prisma").is_dir() or (here / "schema.prisma").exists():
+        return str(here)
+    if not _somebody_is_there():
+        raise PreconditionFailed(
+            "Which Prisma project? --prisma-project is missing.", "Name its folder, or its schema."
+        )
+    return str(click.prompt("Prisma project", type=click.Path(exists=True), err=True))
+
+
+def _why(question: str, yes: bool) -> str:
+    """Return the reason that a person gives; empty where none is given, or nobody is there."""
+    if yes or not _somebody_is_there():
+        return ""
+    return str(
+        click.prompt(f"{question} (empty: that is left open)", default="", show_default=False, err=True)
+    )
+
+
+def _may(option: str, question: str) -> bool:
+    if not _somebody_is_there():
+        raise PreconditionFailed(
+            f"{question} {option} is missing.", f"Say {option}, or name another folder with --out."
+        )
+    return click.confirm(question, err=True)
+
+
+def _somebody_is_there() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _draft(service: str, project: Path, folder: Path, accept: str, ignore: str) -> None:
+    import os
+
+    from runbooks_lib.drafting.phase_draft import draft_phase
+    from runbooks_lib.prisma.project import PROJECT_VARIABLE
+
+    os.environ[PROJECT_VARIABLE] = str(project)
+    drafted = draft_phase(service, folder, [], accept=accept, ignore=ignore)
+    say(f"drafted {folder / 'phase.toml'}: {drafted.lines} lines; REVIEW marks what you have to decide")
+
+
+def _end(context: click.Context, found: Diagnosis) -> None:
+    """End where nothing is to be planned: all is well, or something stands in the way."""
+    from runbooks_lib.drafting.diagnosis import Condition
+
+    if found.condition is Condition.UNKNOWN_MIGRATIONS:
+        say("--accept WHY passes over them.")
+    if found.next:
+        say(f"next: {found.next}")
+    if found.door:
+        say(f"more: runbooks explain {shlex.quote(found.door)}")
+    context.exit(found.exit_code)
