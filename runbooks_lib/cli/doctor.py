@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 from runbooks_lib.cli.run import WEAK
@@ -50,6 +52,15 @@ def doctor(prisma_project: str | None) -> None:
         raise PreconditionFailed(
             f"Missing for a run: {', '.join(missing)}.", "Each line above says how to get it."
         )
+    say(f"next: {_next(prisma_project)}")
+
+
+def _next(prisma_project: str | None) -> str:
+    """Return the command that looks at the first of the databases."""
+    from runbooks_lib.postgres.session.service_file import service_names
+
+    project = f" --prisma-project {shlex.quote(prisma_project)}" if prisma_project else ""
+    return f"runbooks diagnose --service {shlex.quote(min(service_names()))}{project}"
 
 
 def _clients() -> str:

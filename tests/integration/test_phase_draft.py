@@ -168,7 +168,9 @@ def test_the_command_says_how_the_migrations_stand_and_what_is_next(shop: Place,
     command = ["phase", "draft", "--service", "shop", "--prisma-project", str(shop.project), "--out", out]
     done = CliRunner().invoke(commands, command)
     assert done.exit_code == 0, done.output
-    assert f"runbooks phase check {out}" in done.stdout
+    assert done.stdout.endswith(
+        f"next: runbooks phase check {out} --service --prisma-project {shop.project}\n"
+    )
     assert "recorded, and all of it stands" in done.stdout
     assert CliRunner().invoke(commands, ["phase", "check", out]).exit_code == 0
 
