@@ -74,8 +74,8 @@ class Resumed(Typed):
 class Header(Typed, omit_defaults=True):
     """run.json: which phase, when, by whom, with what, at which services; then how the run ended.
 
-    `superuser_objects` may be made by a superuser of the run's scratch servers. `digests` are the SHA-256 of files
-    that are complete. `not_sealed` and `not_drawn` say why the run could not be sealed, or its pages not be drawn.
+    `superuser_objects` may be made by a superuser of the run's scratch servers. `digests` are the SHA-256 of complete
+    files. `signed_with` is the id of the seal's key. `not_sealed` and `not_drawn` say why there is no seal, or no page.
     """
 
     schema_version: int
@@ -95,6 +95,7 @@ class Header(Typed, omit_defaults=True):
     resumed: tuple[Resumed, ...] = ()
     digests: dict[str, Sha256] = {}
     superuser_objects: tuple[str, ...] = ()
+    signed_with: str | None = None
     not_sealed: str | None = None
     not_drawn: str | None = None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from runbooks_lib.archive.files import write_json, write_text
 from runbooks_lib.archive.run import Run
 from runbooks_lib.facts.writing import KeptPlan, Plan, Undo
@@ -51,3 +53,18 @@ def find_plan(run: Run, confirm: str) -> KeptPlan | None:
         if found is not None and found.confirmation == confirm:
             return found
     return None
+
+
+def kept_plans(archive: Path, confirm: str) -> dict[str, KeptPlan]:
+    """Return the plans of an archive that DATABASE:HASH8 confirms, the newest of each phase, by the phase's id.
+
+    Raises EvidenceError when one is not as its run recorded or sealed it.
+    """
+    name = f"{FOLDER}/plan_{confirm.rpartition(':')[2]}.json"
+    found: dict[str, KeptPlan] = {}
+    for path in sorted(archive.glob(f"*/*/{name}")):
+        run = Run(path.parent.parent)
+        plan = run.read(name, KeptPlan)
+        if plan is not None and plan.confirmation == confirm:
+            found[run.path.parent.name] = plan
+    return found

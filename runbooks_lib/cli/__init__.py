@@ -21,6 +21,7 @@ from runbooks_lib.cli.doctor import doctor
 from runbooks_lib.cli.explain import explain
 from runbooks_lib.cli.export import export
 from runbooks_lib.cli.fleet import fleet
+from runbooks_lib.cli.help import Group, examples
 from runbooks_lib.cli.jupyter import jupyter
 from runbooks_lib.cli.lab import lab
 from runbooks_lib.cli.phase import phase
@@ -38,7 +39,16 @@ RARELY = (
 )  # a short process that mostly imports: looking for garbage takes a tenth of its time
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=examples(
+        "runbooks demo",
+        "runbooks lab up --jupyter",
+        "runbooks run PH15-AMAZON-DB-FOUNDATION-01",
+        'eval "$(_RUNBOOKS_COMPLETE=bash_source runbooks)"   # completion; zsh_source, fish_source',
+    ),
+)
 @click.version_option(package_name="runbooks-lib", prog_name="runbooks")
 def commands() -> None:
     """Carry out a PostgreSQL + Prisma database foundation as seven notebooks, and prove it.
@@ -50,20 +60,20 @@ def commands() -> None:
 
 for command in (
     demo,
+    doctor,
+    lab,
+    diagnose,
+    adopt,
+    phase,
     run,
     fleet,
     jupyter,
-    lab,
+    explain,
     runs,
     report,
     verify,
     export,
     keygen,
-    phase,
-    doctor,
-    diagnose,
-    adopt,
-    explain,
 ):
     commands.add_command(command)
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runbooks_lib.cli.terminal import say, say_json
+from runbooks_lib.cli.help import Group, examples
+from runbooks_lib.cli.naming import complete_run
+from runbooks_lib.cli.terminal import say, say_json, say_lines
 from runbooks_lib.visible import visible
 
 if TYPE_CHECKING:
     from runbooks_lib.archive.run import Run
     from runbooks_lib.archive.store.listing import Listed
-    from runbooks_lib.report.diff import About, Difference
 
 RUNS = click.option(
     "--runs",
@@ -28,12 +29,14 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdou
 VERDICTS = ("SKIP", "PASS", "OPEN", "FAIL", "ERROR")  # importing them would slow --help down
 
 
-@click.group()
+@click.group(cls=Group, epilog=examples("runbooks runs list --verdict FAIL", "runbooks runs open latest"))
 def runs() -> None:
     """Look at the archive of runs."""
 
 
-@runs.command("list")
+@runs.command(
+    "list", epilog=examples("runbooks runs list", "runbooks runs list --phase 'PH15*' --mode apply --json")
+)
 @RUNS
 @click.option("--phase", metavar="PHASE", help="Only runs of this phase; * stands for anything.")
 @click.option(
@@ -66,19 +69,22 @@ def list_(
         if run.problem:
             say(run.problem, err=True)
     if not found:
-        say(f"no runs in {where}" if not listed else f"none of {len(listed)} runs is such a one", err=True)
+        here = f"no runs in {where}" if not listed else f"no run matches ({len(listed)} in the archive)"
+        say(f"{here}; begin one: runbooks run PHASE" if not listed else here, err=True)
 
 
-@runs.command()
-@click.argument("run")
+@runs.command(epilog=examples("runbooks runs show latest", "runbooks runs show 20260107T17 --json"))
+@click.argument("run", shell_complete=complete_run)
 @RUNS
 @JSON
 def show(run: str, folder: str | None, as_json: bool) -> None:
     """Show one RUN: its steps, verdicts, and every finding that is not PASS.
 
-    RUN is its folder or URL, its id, or the beginning of its id.
+    RUN is a folder or URL, an id, the beginning of an id, or latest.
     """
+    from runbooks_lib.amounts import lasted
     from runbooks_lib.evidence import step_name
+    from runbooks_lib.findings import told
 
     with opened(run, folder) as found:
         evidence, sealed = found.evidence(), found.sealed
@@ -87,50 +93,109 @@ def show(run: str, folder: str | None, as_json: bool) -> None:
             steps = {step: found.record_json(step) for step in evidence.steps}
             say_json({"run": found.header_json(), "sealed": sealed, "steps": steps})
             return
-    ended = "complete" if header.finished_at else "incomplete"
+    ended = "complete" if header.finished_at else "unfinished"
     say(
         f"{header.id} {header.phase.id} {header.mode}, verdict {header.verdict}, {ended}, "
         + ("sealed" if sealed else "not sealed")
     )
     for step, record in evidence.records.items():
-        closed = f"{record.duration_s} s" if record.finished_at else "not closed"
+        closed = lasted(record.duration_s or 0) if record.finished_at else "not closed"
         say(f"{step_name(step):24} {record.verdict or '-':5} {closed}")
         for f in record.findings:
             if f.verdict != "PASS":
-                say(f"    {f.verdict} {f.check} {f.target} {f.object}: have {f.have}, want {f.want}")
+                say(f"    {told(f)}")
 
 
-@runs.command("diff")
-@click.argument("a")
-@click.argument("b")
+@runs.command("open", epilog=examples("runbooks runs open latest"))
+@click.argument("run", default="latest", shell_complete=complete_run)
 @RUNS
-@JSON
-def diff_(a: str, b: str, folder: str | None, as_json: bool) -> None:
-    """Show what changed from run A to run B: findings, plan, row counts, versions; seconds beside.
+def open_(run: str, folder: str | None) -> None:
+    """Open the report of a RUN in the browser, the newest one's without RUN; its path is printed.
 
-    A and B are folders or URLs, ids, or the beginnings of ids.
+    RUN is a folder, an id, the beginning of an id, or latest.
     """
+    from runbooks_lib.errors import PreconditionFailed
+
+    path = located_folder(run, folder) / "report.html"
+    if not path.is_file():
+        raise PreconditionFailed(f"{path.parent} has no report.", "Write it: runbooks report RUN --out DIR.")
+    say(path)
+    click.launch(str(path))
+
+
+@runs.command("diff", epilog=examples("runbooks runs diff 20260107 latest", "runbooks runs diff A B --all"))
+@click.argument("a", shell_complete=complete_run)
+@click.argument("b", shell_complete=complete_run)
+@RUNS
+@click.option("--all", "everything", is_flag=True, help="Show findings with PASS, too.")
+@JSON
+def diff_(a: str, b: str, folder: str | None, everything: bool, as_json: bool) -> None:
+    """Show what changed from run A to run B: the summary, findings with the worst first, facts, durations.
+
+    A and B are folders or URLs, ids, the beginnings of ids, or latest.
+    """
+    from runbooks_lib.cli.differences import told
     from runbooks_lib.report.diff import diff
     from runbooks_lib.typed import plain
 
     with opened(a, folder) as before, opened(b, folder) as after:
-        told = diff(before, after)
+        found = diff(before, after)
     if as_json:
-        say_json(plain(told))
+        say_json(plain(found))
         return
-    for line in _told(told):
-        say(line)
+    for line in told(found, everything=everything):
+        say_lines(f"{line}\n")
 
 
-@runs.command()
-@click.argument("run")
+@runs.command(
+    epilog=examples("runbooks runs prune --keep 20", "runbooks runs prune --keep 20 --phase PH15 --yes")
+)
+@RUNS
+@click.option(
+    "--keep",
+    metavar="N",
+    type=click.IntRange(min=1),
+    required=True,
+    help="Newest runs of each phase to keep.",
+)
+@click.option("--phase", metavar="PHASE", help="Only runs of this phase; * stands for anything.")
+@click.option("--yes", is_flag=True, help="Delete without asking.")
+def prune(folder: str | None, keep: int, phase: str | None, yes: bool) -> None:
+    """Delete the oldest runs of each phase, and keep the N newest, and the newest that applied something.
+
+    The chain of what is kept begins later then: `runbooks verify RUN --chain --since OLDEST` follows it from there.
+    """
+    from shutil import rmtree
+
+    from runbooks_lib.archive.run import runs_folder
+    from runbooks_lib.archive.store.listing import listed, older
+
+    found = [
+        run
+        for run in older(listed(runs_folder(folder)), keep)
+        if phase is None or fnmatchcase(run.phase, phase)
+    ]
+    if not found:
+        say("nothing to delete", err=True)
+        return
+    for run in found:
+        say(f"{run.phase} {run.id} {run.mode} {run.verdict}")
+    if not yes:
+        click.confirm(f"Delete these {len(found)} runs for good?", abort=True, err=True)
+    for run in found:
+        rmtree(run.where)
+    say(f"{len(found)} runs deleted", err=True)
+
+
+@runs.command(epilog=examples("runbooks runs upload latest --runs s3://bucket/runs"))
+@click.argument("run", shell_complete=complete_run)
 @click.option(
     "--runs", "url", metavar="URL", required=True, help="The archive to copy it to: s3://bucket/runs."
 )
 def upload(run: str, url: str) -> None:
-    """Copy a sealed RUN, by its folder, to an object store, if it verifies; its own URL there is printed.
+    """Copy a sealed RUN to an object store, if it verifies; its own URL there is printed.
 
-    What its manifest lists is copied, and nothing else.
+    What its manifest lists is copied, and nothing else. RUN is a folder, an id, the beginning of an id, or latest.
     """
     from runbooks_lib.archive.run import Run, is_url
     from runbooks_lib.archive.store.remote import shown
@@ -138,12 +203,12 @@ def upload(run: str, url: str) -> None:
 
     if not is_url(url):  # neither is repeated: what was meant for a URL may hold a password
         raise click.UsageError("--runs is no URL: name an archive such as s3://bucket/runs.")
-    if is_url(run) or not Path(run).is_dir():
-        raise click.UsageError("RUN is no folder: name the folder of a sealed run.")
-    say(shown(copy(Run.open(Path(run).absolute()), url)))
+    if is_url(run):
+        raise click.UsageError("RUN is no folder: name the folder of a sealed run, or its id.")
+    say(shown(copy(Run.open(located_folder(run, None)), url)))
 
 
-@runs.command()
+@runs.command(epilog=examples("runbooks runs site", "runbooks runs site --runs s3://bucket/runs"))
 @RUNS
 @click.option(
     "--out",
@@ -174,13 +239,17 @@ def site(folder: str | None, out: Path | None) -> None:
     say(where)
 
 
-_HEADINGS = ("run", "phase", "mode", "verdict", "begun (UTC)", "seconds", "state", "sealed")
+_HEADINGS = ("run", "phase", "mode", "verdict", "begun", "took", "state", "sealed")
+_STATES = {"open": "unfinished"}  # in words; the JSON keeps what it said
 
 
 def _row(run: Listed) -> tuple[str, ...]:
-    seconds = "-" if run.duration_s is None else f"{run.duration_s:.1f}"
-    begun = run.header.started_at[:19].replace("T", " ") if run.header else "-"
-    cells = run.id, run.phase, run.mode, run.verdict, begun, seconds, run.state, "yes" if run.sealed else "no"
+    from runbooks_lib.amounts import lasted, moment
+
+    took = "-" if run.duration_s is None else lasted(run.duration_s)
+    begun = moment(run.header.started_at) if run.header else "-"
+    state = _STATES.get(run.state, run.state)
+    cells = run.id, run.phase, run.mode, run.verdict, begun, took, state, "yes" if run.sealed else "no"
     return tuple(map(visible, cells))
 
 
@@ -189,32 +258,6 @@ def _table(rows: list[tuple[str, ...]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-
-def _told(told: Difference) -> Iterator[str]:
-    for name, run in (("a", told.a), ("b", told.b)):
-        yield f"{name}: {run.id} {run.phase} {run.mode}, verdict {run.verdict}, {run.started_at}"
-    for fact in told.facts:
-        yield f"{fact.fact}: {_short(fact.a)} -> {_short(fact.b)}"
-    for f in told.findings.changed:
-        yield f"changed: {_about(f)}"
-        for name, seen in (("a", f.a), ("b", f.b)):
-            yield f"    {name}: {seen.verdict}, have {seen.have}, want {seen.want}"
-    for kind, found in (("new", told.findings.new), ("vanished", told.findings.vanished)):
-        yield from (f"{kind}: {_about(f)}: {f.verdict}, have {f.have}" for f in found)
-    seconds = ", ".join(f"{d.step} {d.a or '-'} -> {d.b or '-'}" for d in told.durations_s)
-    yield f"seconds: {seconds}" if seconds else "no step was run"
-    if told.same:
-        yield "no difference"
-
-
-def _about(f: About) -> str:
-    return f"{f.step}.{f.question} {f.check} {f.target} {f.object}"
-
-
-def _short(value: object) -> str:
-    text = "none" if value is None else str(value)
-    return text if len(text) <= 64 else text[:63] + "…"
 
 
 def _archive(folder: str | None) -> tuple[list[Listed], str]:
@@ -228,18 +271,32 @@ def _archive(folder: str | None) -> tuple[list[Listed], str]:
     return listed(runs_folder(folder)), str(runs_folder(folder))
 
 
+def located_folder(reference: str, folder: str | None) -> Path:
+    """Return the folder of the run that a folder, an id, the beginning of an id, or latest names."""
+    from runbooks_lib.archive.run import runs_folder
+    from runbooks_lib.archive.store.listing import find_folder
+
+    return find_folder(runs_folder(folder), reference)
+
+
+def where(reference: str, folder: str | None) -> str:
+    """Return the folder or the URL of the run that `reference` names: those, an id, its beginning, or latest."""
+    from runbooks_lib.archive.run import is_url
+    from runbooks_lib.archive.store.listing import pick
+    from runbooks_lib.archive.store.remote import archive_url, listed_at, shown
+
+    if is_url(reference) or (reference and Path(reference).is_dir()):
+        return reference
+    if url := archive_url(folder):
+        return pick(listed_at(url), reference, shown(url)).where
+    return str(located_folder(reference, folder))
+
+
 @contextmanager
 def opened(reference: str, folder: str | None) -> Iterator[Run]:
-    """Give the block the run that a folder, a URL, an id or the beginning of an id names."""
-    from runbooks_lib.archive.run import Run, is_url, runs_folder
-    from runbooks_lib.archive.store.listing import find_run, pick
-    from runbooks_lib.archive.store.remote import archive_url, listed_at, located, shown
+    """Give the block the run that `where` finds."""
+    from runbooks_lib.archive.run import Run
+    from runbooks_lib.archive.store.remote import located
 
-    url = archive_url(folder)
-    if url and not is_url(reference) and not Path(reference).is_dir():
-        reference = pick(listed_at(url), reference, shown(url)).where
-    if is_url(reference):
-        with located(reference) as path:
-            yield Run.open(path)
-    else:
-        yield find_run(Path() if url else runs_folder(folder), reference)
+    with located(where(reference, folder)) as path:
+        yield Run.open(path)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runbooks_lib.cli.help import examples
 from runbooks_lib.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 LISTED = 40  # of one check
 
 
-@click.command()
+@click.command(epilog=examples("runbooks diagnose --service shop --prisma-project ../shop"))
 @click.option(
     "--service", required=True, metavar="NAME", help="The libpq service of the database; never an address."
 )

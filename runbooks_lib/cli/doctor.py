@@ -2,42 +2,40 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 import click
 
+from runbooks_lib.amounts import counted
+from runbooks_lib.cli.help import examples
 from runbooks_lib.cli.run import WEAK
 from runbooks_lib.cli.terminal import say
 
 
-@click.command()
+@click.command(epilog=examples("runbooks doctor", "runbooks doctor --prisma-project ../shop"))
 @click.option(
     "--prisma-project",
     metavar="PATH",
     help="The Prisma project: its folder or its schema; else RUNBOOKS_PRISMA_PROJECT.",
 )
 def doctor(prisma_project: str | None) -> None:
-    """Say which tools are found, their versions, what is missing and how to get it.
+    """Say whether a run can begin: tools, versions, services that answer; ends with `ready`, or the one thing to do.
 
-    Connects to nothing. Exit code 3 when something that a run needs is missing. Of a Prisma project it also says
-    whether the scratch servers have the extensions that the migrations make. The last two lines are for scratch
-    servers and the lab; the demo brings a Prisma project and a service file of its own.
+    Connects to every service of the service file, and reads nothing there but who answers. Exit code 3 when something
+    that a run needs is missing. Of a Prisma project it also says whether the scratch servers have the extensions that
+    the migrations make. The last lines are for scratch servers and the lab; the demo brings a Prisma project and a
+    service file of its own.
     """
     from runbooks_lib.archive.masking.sources import weak_secrets
     from runbooks_lib.errors import PreconditionFailed, RunbookError
 
-    missing: list[str] = []
-    for name, needed, look in (
-        ("pg_dump", True, _clients),
-        ("Node.js", True, _node),
-        ("notebooks", True, _notebooks),
-        ("Prisma project", True, lambda: _project(prisma_project)),
-        ("extensions", True, lambda: _extensions(prisma_project)),
-        ("service file", True, _services),
-        ("PostgreSQL server", False, _server),
-        ("scratch servers", False, _scratch),
-        ("npm", False, _npm),
-    ):
+    missing: dict[str, RunbookError] = {}
+    for name, needed, look in _looks(prisma_project):
         if name == "extensions" and "Prisma project" in missing:
             continue
         try:
@@ -45,14 +43,15 @@ def doctor(prisma_project: str | None) -> None:
         except RunbookError as error:
             say(f"{name:18} missing: {error}")
             if needed:
-                missing.append(name)
+                missing[name] = error
     for source in weak_secrets():
         say(f"{'secrets':18} {source} holds {WEAK}")
-    if missing:
-        raise PreconditionFailed(
-            f"Missing for a run: {', '.join(missing)}.", "Each line above says how to get it."
-        )
-    say(f"next: {_next(prisma_project)}")
+    if not missing:
+        say(f"ready; next: {_next(prisma_project)}")
+        return
+    first, why = next(iter(missing.items()))
+    say(f"not ready: {first}. {why.what_to_do}")
+    sys.exit(PreconditionFailed.exit_code)
 
 
 def _next(prisma_project: str | None) -> str:
@@ -61,6 +60,22 @@ def _next(prisma_project: str | None) -> str:
 
     project = f" --prisma-project {shlex.quote(prisma_project)}" if prisma_project else ""
     return f"runbooks diagnose --service {shlex.quote(min(service_names()))}{project}"
+
+
+def _looks(prisma_project: str | None) -> Iterator[tuple[str, bool, Callable[[], str]]]:
+    """Yield what is looked at: its name, whether a run needs it, and who says what is there."""
+    yield "pg_dump", True, _clients
+    yield "Node.js", True, _node
+    yield "notebooks", True, _notebooks
+    yield "service file", True, _services
+    yield "pass file", True, _pass_file
+    for service in _service_names():
+        yield service, True, partial(_answers, service)
+    yield "Prisma project", True, lambda: _project(prisma_project)
+    yield "extensions", True, lambda: _extensions(prisma_project)
+    yield "PostgreSQL server", False, _server
+    yield "scratch servers", False, _scratch
+    yield "npm", False, _npm
 
 
 def _clients() -> str:
@@ -144,17 +159,56 @@ def _extensions(named: str | None) -> str:
 
 
 def _services() -> str:
-    from runbooks_lib.errors import PreconditionFailed
-    from runbooks_lib.postgres.session.service_file import service_files, service_names
+    from runbooks_lib.postgres.session.service_file import require_a_service, service_files
 
-    names = sorted(service_names())
-    where = " and ".join(str(path) for path in service_files())
-    if not names:
-        raise PreconditionFailed(
-            f"no service is defined in {where}.",
-            'Write one, or point PGSERVICEFILE at it; the lab: eval "$(runbooks lab env)".',
-        )
-    return f"{', '.join(names)} in {where}"
+    number = len(require_a_service())
+    return f"{counted(number, 'service')} in {' and '.join(map(str, service_files()))}"
+
+
+def _service_names() -> list[str]:
+    from runbooks_lib.postgres.session.service_file import service_names
+
+    return sorted(service_names())
+
+
+def _pass_file() -> str:
+    from runbooks_lib.errors import PreconditionFailed
+    from runbooks_lib.postgres.session.pass_file import open_to_others
+
+    path = Path(os.environ.get("PGPASSFILE") or Path.home() / ".pgpass")
+    if hint := open_to_others(path):
+        raise PreconditionFailed("it is not read.", hint)
+    return (
+        f"{path}, readable by its owner alone"
+        if path.is_file()
+        else f"none ({path}): passwords stand elsewhere"
+    )
+
+
+def _answers(service: str) -> str:
+    """Say who answers at a service, in a session that only reads."""
+    import psycopg
+
+    from runbooks_lib.errors import ConnectionFailed
+    from runbooks_lib.postgres.session.pass_file import why_no_password
+    from runbooks_lib.postgres.session.service_file import parameters_of
+    from runbooks_lib.postgres.session.session import CONNECT_TIMEOUT_S, open_session
+
+    parameters: dict[str, str] = {}
+    try:
+        parameters = parameters_of(service)
+        parameters.setdefault("connect_timeout", str(CONNECT_TIMEOUT_S))
+        with open_session(parameters, {"default_transaction_read_only": "on"}) as conn:
+            standby = conn.execute("SELECT pg_is_in_recovery() AS standby").fetchone()
+            version, info = conn.info.parameter_status("server_version") or "?", conn.info
+            role = "standby" if standby and standby["standby"] else "primary"
+            return f"{role}, PostgreSQL {version.split()[0]}, database {info.dbname} as {info.user}"
+    except psycopg.Error as error:
+        raise ConnectionFailed(
+            f"it does not answer: {' '.join(str(error).split())}",
+            why_no_password(error, parameters)
+            or f"Make `psql service={service}` connect, or take the service out.",
+        ) from error
 
 
 def _notebooks() -> str:

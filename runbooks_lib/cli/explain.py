@@ -10,6 +10,7 @@ from difflib import get_close_matches
 import click
 
 from runbooks_lib.checks import Check
+from runbooks_lib.cli.help import examples
 from runbooks_lib.cli.terminal import say, say_page
 from runbooks_lib.doors import doors, find_doors
 
@@ -18,13 +19,23 @@ _PRISMAS = re.compile(r"P[1-6]\d{3}")
 _REFERENCE = "https://www.prisma.io/docs/orm/reference/error-reference"
 
 
-@click.command()
-@click.argument("words", nargs=-1)
+def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [check for check in Check if check.startswith(incomplete)]
+
+
+@click.command(
+    epilog=examples(
+        "runbooks explain has_index",
+        "runbooks explain P3005",
+        "npx prisma migrate deploy 2>&1 | runbooks explain -",
+    )
+)
+@click.argument("words", nargs=-1, shell_complete=_complete)
 def explain(words: tuple[str, ...]) -> None:
     """Explain WORDS: a check's id, an error code such as P3005 or 42P07, or an error message; - reads it from stdin.
 
     Says what it means, what is safe to do and what is not. Without WORDS it lists all checks and errors. A message
-    goes between single quotes, or through a pipe: `npx prisma migrate deploy 2>&1 | runbooks explain -`. Works offline.
+    goes between single quotes, or through a pipe. Works offline.
     """
     text = sys.stdin.read() if words == ("-",) else " ".join(words)
     if not text.strip():

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runbooks_lib.cli.run import JSON, KEY, require_key
+from runbooks_lib.cli.asked import require_key
+from runbooks_lib.cli.help import Group, examples
+from runbooks_lib.cli.run import JSON, KEY
 from runbooks_lib.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
@@ -33,12 +35,18 @@ TARGETS = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group, epilog=examples("runbooks fleet run phases/ORDERS --targets fleet.toml"))
 def fleet() -> None:
     """Carry a phase out at many databases, each by a run of its own."""
 
 
-@fleet.command("run")
+@fleet.command(
+    "run",
+    epilog=examples(
+        "runbooks fleet run phases/ORDERS --targets fleet.toml",
+        "runbooks fleet run phases/ORDERS --targets fleet.toml --apply --confirm ORDERS:1a2b3c4d --canary 1",
+    ),
+)
 @click.argument("phase")
 @TARGETS
 @WORKERS
@@ -105,7 +113,7 @@ def run_fleet(
     _carry_on(folder, workers=workers, scheduler=scheduler, as_json=as_json)
 
 
-@fleet.command()
+@fleet.command(epilog=examples("runbooks fleet resume runs/fleets/ORDERS/20260107T174759Z-3f9c2a"))
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @WORKERS
 @SCHEDULER
@@ -120,7 +128,7 @@ def resume(folder: Path, workers: int | None, scheduler: str, key: str | None, a
     _carry_on(FleetFolder(folder.absolute()), workers=workers, scheduler=scheduler, as_json=as_json)
 
 
-@fleet.command()
+@fleet.command(epilog=examples("runbooks fleet verify runs/fleets/ORDERS/20260107T174759Z-3f9c2a"))
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
     "--key", metavar="PUB", type=click.Path(path_type=Path), help="Public key that must have signed."
@@ -140,7 +148,7 @@ def verify(folder: Path, key: Path | None, as_json: bool) -> None:
     sys.exit(0 if found.trusted else 1)
 
 
-@fleet.command()
+@fleet.command(epilog=examples("runbooks fleet report runs/fleets/ORDERS/20260107T174759Z-3f9c2a"))
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
     "--out",

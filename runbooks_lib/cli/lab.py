@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runbooks_lib.cli.help import Group, examples
 from runbooks_lib.cli.terminal import say
+from runbooks_lib.cli.working import Working
 
 if TYPE_CHECKING:
     from runbooks_lib.lab.lab import Lab, Row
@@ -28,12 +30,16 @@ PRISMA = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group, epilog=examples("runbooks lab up", 'eval "$(runbooks lab env)"', "runbooks lab down"))
 def lab() -> None:
     """Start, look at and stop a lab: a PostgreSQL leader with a standby, a Prisma project, an API."""
 
 
-@lab.command()
+@lab.command(
+    epilog=examples(
+        "runbooks lab up", "runbooks lab up --jupyter", "runbooks lab up --dir /tmp/lab --prisma 6"
+    )
+)
 @DIRECTORY
 @PRISMA
 @click.option(
@@ -62,13 +68,14 @@ def up(
 
     if disorder and not project:
         raise click.UsageError("--break needs --project: the project whose database is put into that state.")
-    started = start(directory, prisma=int(prisma), project=project, disorder=disorder)
+    with Working("starting the lab: a PostgreSQL leader, a streaming standby, Prisma, an API"):
+        started = start(directory, prisma=int(prisma), project=project, disorder=disorder)
     say(f"the lab is up in {started.directory}", err=True)
     _print_rows(started.status())
-    if project:
-        at = f" --dir {shlex.quote(str(directory))}" if directory else ""
-        say()
-        say(f'next: eval "$(runbooks lab env{at})" && runbooks adopt --service {OWN_SERVICE}')
+    at = f" --dir {shlex.quote(str(directory))}" if directory else ""
+    then = f"adopt --service {OWN_SERVICE}" if project else "run PH15-AMAZON-DB-FOUNDATION-01"
+    if not jupyter:
+        say(f'next: eval "$(runbooks lab env{at})" && runbooks {then}', err=True)
     if jupyter:
         from runbooks_lib.archive.run import runs_folder
         from runbooks_lib.execution.jupyter import become_jupyterlab
@@ -77,7 +84,7 @@ def up(
         become_jupyterlab(runs_folder(), started.env())
 
 
-@lab.command()
+@lab.command(epilog=examples("runbooks lab status"))
 @DIRECTORY
 def status(directory: Path | None) -> None:
     """Say what of the lab runs, and where. Exit code 4 when something does not."""
@@ -89,7 +96,7 @@ def status(directory: Path | None) -> None:
         raise LabError("Not everything of the lab runs.", "Start it anew: runbooks lab up")
 
 
-@lab.command()
+@lab.command(epilog=examples('eval "$(runbooks lab env)"'))
 @DIRECTORY
 def env(directory: Path | None) -> None:
     """Print the exports that point a shell at the lab: eval "$(runbooks lab env)"."""
@@ -97,7 +104,7 @@ def env(directory: Path | None) -> None:
         say(f"export {name}={shlex.quote(value)}")
 
 
-@lab.command()
+@lab.command(epilog=examples("runbooks lab down"))
 @DIRECTORY
 def down(directory: Path | None) -> None:
     """Stop the lab and delete its folder."""

@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runbooks_lib.cli.help import Group, examples
+from runbooks_lib.cli.naming import complete_phase
 from runbooks_lib.cli.terminal import say, say_lines
 
 if TYPE_CHECKING:
     from runbooks_lib.phase import Phase
 
 
-@click.group()
+@click.group(
+    cls=Group, epilog=examples("runbooks phase list", "runbooks phase check phases/ORDERS/phase.toml")
+)
 def phase() -> None:
     """Check phase files, bring older ones up to date, and write parts of them."""
 
 
-@phase.command()
+@phase.command(epilog=examples("runbooks phase new phases/ORDERS --service shop_leader --database shop"))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--service", default="shop_leader", metavar="NAME", help="The libpq service of the database.")
 @click.option("--database", default="shop", metavar="NAME", help="The database's name.")
@@ -34,8 +38,10 @@ def new(folder: Path, service: str, database: str) -> None:
     say(f"runbooks phase check {folder}")
 
 
-@phase.command()
-@click.argument("phase")
+@phase.command(
+    epilog=examples("runbooks phase check phases/ORDERS", "runbooks phase check phases/ORDERS --service")
+)
+@click.argument("phase", shell_complete=complete_phase)
 @click.option("--service", is_flag=True, help="Ask its services, too, whether what it names is there.")
 @click.option("--prisma-project", metavar="DIR", help="The Prisma project [RUNBOOKS_PRISMA_PROJECT].")
 @click.pass_context
@@ -93,9 +99,11 @@ def _ask_services(phase: Phase) -> int:
     return 1 if any(each.verdict in CLOSING for each in found) else 0
 
 
-@phase.command()
-@click.argument("one")
-@click.argument("other", required=False)
+@phase.command(
+    epilog=examples("runbooks phase diff phases/ORDERS", "runbooks phase diff phases/ORDERS phases/SHOP")
+)
+@click.argument("one", shell_complete=complete_phase)
+@click.argument("other", required=False, shell_complete=complete_phase)
 @click.option("--prisma-project", metavar="DIR", help="The Prisma project [RUNBOOKS_PRISMA_PROJECT].")
 @click.pass_context
 def diff(context: click.Context, one: str, other: str | None, prisma_project: str | None) -> None:
@@ -121,7 +129,7 @@ def diff(context: click.Context, one: str, other: str | None, prisma_project: st
     context.exit(1 if changes else 0)
 
 
-@phase.command()
+@phase.command(epilog=examples("runbooks phase upgrade phases/ORDERS/phase.toml --write"))
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--write", is_flag=True, help="Write it to FILE; without it the new text is printed.")
 def upgrade(file: Path, write: bool) -> None:
@@ -142,7 +150,7 @@ def upgrade(file: Path, write: bool) -> None:
         say(f"{file} is of spec_version {SPEC_VERSION} now, and means what it meant.")
 
 
-@phase.command()
+@phase.command(epilog=examples("runbooks phase baseline --prisma-project ../shop > baseline.sql"))
 @click.option(
     "--prisma-project",
     metavar="DIR",
@@ -177,7 +185,9 @@ def baseline(prisma_project: str | None, only: tuple[str, ...], squash: bool) ->
         )
 
 
-@phase.command()
+@phase.command(
+    epilog=examples("runbooks phase draft --service shop --prisma-project ../shop --out phases/SHOP")
+)
 @click.option("--service", metavar="NAME", required=True, help="The libpq service of the database.")
 @click.option("--prisma-project", metavar="DIR", help="The Prisma project [RUNBOOKS_PRISMA_PROJECT].")
 @click.option(
@@ -214,7 +224,7 @@ def _naming(prisma_project: str | None) -> str:
     return f" --prisma-project {shlex.quote(prisma_project)}" if prisma_project else ""
 
 
-@phase.command(name="list")
+@phase.command(name="list", epilog=examples("runbooks phase list", "runbooks phase list phases"))
 @click.argument("folder", required=False)
 def list_(folder: str | None) -> None:
     """Name the phases that are shipped, and those in FOLDER."""

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
+from runbooks_lib.cli.asked import (
+    absolute,
+    chosen_for,
+    given,
+    pairs_of,
+    require_confirmation,
+    require_key,
+    require_nothing_new,
+    steps_of,
+)
+from runbooks_lib.cli.help import examples
 from runbooks_lib.cli.lab import PRISMA
+from runbooks_lib.cli.naming import complete_phase, complete_run, complete_step
 from runbooks_lib.cli.terminal import say, say_json
+from runbooks_lib.cli.working import Working
 from runbooks_lib.errors import RunbookError
 
 if TYPE_CHECKING:
@@ -39,15 +51,34 @@ KEY = click.option(
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 
 
-@click.command()
-@click.argument("phase")
+@click.command(
+    epilog=examples(
+        "runbooks run PH15-AMAZON-DB-FOUNDATION-01",
+        "runbooks run PH15-AMAZON-DB-FOUNDATION-01 --apply --confirm keybuzz:1a2b3c4d",
+        "runbooks run PH15-AMAZON-DB-FOUNDATION-01 --resume latest",
+        "runbooks run phases/ORDERS/phase.toml --only preflight",
+    )
+)
+@click.argument("phase", shell_complete=complete_phase)
 @click.option("--apply", is_flag=True, help="Write. Without it the run only plans.")
 @click.option(
     "--confirm", metavar="DATABASE:HASH8", default="", help="The plan to apply, as the plan run printed it."
 )
-@click.option("--from", "first", metavar="STEP", help="Begin with this step.")
-@click.option("--only", metavar="STEP", help="Run this step alone.")
-@click.option("--resume", "resumed", metavar="RUN", help="Take up this run, by its folder, where it stopped.")
+@click.option(
+    "--from",
+    "first",
+    metavar="STEP",
+    shell_complete=complete_step,
+    help="Begin with this step: 3, baseline_migration, or its beginning.",
+)
+@click.option("--only", metavar="STEP", shell_complete=complete_step, help="Run this step alone.")
+@click.option(
+    "--resume",
+    "resumed",
+    metavar="RUN",
+    shell_complete=complete_run,
+    help="Take up this run where it stopped: its folder, its id, the beginning of its id, or latest.",
+)
 @click.option(
     "--service",
     "services",
@@ -96,50 +127,51 @@ def run(
 ) -> None:
     """Run PHASE (a shipped id, or the path of a phase.toml) against its targets.
 
-    Without --apply nothing is written to any database: the run plans, rehearses in a transaction that it rolls
-    back, and prints the plan's hash. With --apply --confirm DATABASE:HASH8 that plan is carried out, if
-    everything that it was made from is still the same.
-
-    With --service a target is reached by another service of your service file than the phase names, staging for
-    production, say; with --database in another database of it. The plan's hash covers both: what was planned on one is
-    not applied on another.
+    Without --apply nothing is written to any database: the run plans, rehearses in a transaction that it rolls back,
+    and prints the command that applies the plan. That is carried out if everything it was made from is still the same.
 
     What only a superuser makes (a function in C, an operator class, a base type, a cast) is left out where a dump is
-    restored and migrations are replayed, and named as not judged. With --allow-superuser-objects public.name it is made
-    by the superuser of the scratch server, in its sandbox, and compared. The plan's hash covers these names.
+    restored and migrations are replayed, and named as not judged; --allow-superuser-objects public.name has the scratch
+    server's superuser make it. The plan's hash covers these names, the services and the databases: what was planned on
+    one is not applied on another.
 
     With --resume a run that failed or was killed goes on: a step that made something is not repeated if what it
     made still stands, and steps that only look are asked anew.
     """
-    _require_confirmation(apply, confirm)
-    steps, chosen = _steps(first, only), _pairs(services, "--service", "leader=staging_leader")
-    elsewhere = _pairs(databases, "--database", "leader=tenant_7")
+    require_confirmation(apply, confirm)
+    due, chosen = steps_of(first, only), pairs_of(services, "--service", "leader=staging_leader")
+    elsewhere = pairs_of(databases, "--database", "leader=tenant_7")
     if resumed:
-        _require_nothing_new(first or only, {**chosen, **elsewhere}, superuser_objects)
+        require_nothing_new(first or only, {**chosen, **elsewhere}, superuser_objects)
     if prisma_project:
         os.environ["RUNBOOKS_PRISMA_PROJECT"] = prisma_project
     require_key(key)
-    from runbooks_lib.execution.kernels.warm import warm_kernels
-
-    click.get_current_context().with_resource(warm_kernels())  # preloads while we import
     from runbooks_lib.archive.run import Run
-    from runbooks_lib.archive.store.remote import place
-    from runbooks_lib.execution.preconditions import require
+    from runbooks_lib.archive.store.listing import find_run
+    from runbooks_lib.archive.store.remote import place, shown
+    from runbooks_lib.execution.kernels.warm import warm_kernels
+    from runbooks_lib.execution.preconditions import require, require_confirmable
+    from runbooks_lib.phase import load_phase
 
     with _told(as_json) as made:
-        before = Run.open(Path(resumed)) if resumed else None
-        loaded = require(phase, services=chosen, databases=elsewhere, resumed=before)
-        folder = before or Run.create(place(runs, loaded.id), loaded, superuser_objects=superuser_objects)
+        named = load_phase(phase)
+        archive = place(runs, named.id)
+        before = find_run(archive, resumed, named.id) if resumed else None
+        loaded = require(phase, services=chosen, databases=elsewhere, resumed=before, steps=due)
+        if confirm:
+            require_confirmable(loaded, archive, confirm)
+        click.get_current_context().with_resource(warm_kernels())  # preloads while we import
+        folder = before or Run.create(archive, loaded, superuser_objects=superuser_objects)
         made.append(folder)
         keep = _decide(folder, loaded, apply=apply) if before else {}
-        _say_nothing_to_do(loaded, steps)
-        result = _execute(folder, _absolute(phase), steps, apply=apply, confirm=lambda: confirm, keep=keep)
-    _print(result, lang=lang, apply=apply, as_json=as_json)
-    _publish(result.run, runs)
-    sys.exit(result.exit_code)
+        _say_nothing_to_do(loaded, due)
+        result = _execute(folder, absolute(phase), due, apply=apply, confirm=lambda: confirm, keep=keep)
+    again = ["runbooks", "run", phase, *given(prisma_project=prisma_project, runs=shown(runs or ""), key=key)]
+    more = chosen_for(folder, named)
+    _end(result, runs, as_json=as_json, lang=lang, again=again, chosen=more)
 
 
-@click.command()
+@click.command(epilog=examples("runbooks demo", "runbooks demo --lang fr --runs /tmp/runs"))
 @click.option("--runs", metavar="DIR|URL", help=RUNS_HELP)
 @KEY
 @LANG
@@ -149,7 +181,7 @@ def demo(runs: str | None, key: str | None, lang: str, as_json: bool, prisma: st
     """Start a lab, carry the whole reference phase out in it, write the report, and stop the lab.
 
     Needs no server, no credentials and no configuration. The plan is confirmed on your behalf, since the lab is
-    disposable; everywhere else that is yours to do.
+    disposable; elsewhere you confirm it yourself.
     """
     require_key(key)
     from runbooks_lib.execution.kernels.warm import warm_kernels
@@ -162,8 +194,9 @@ def demo(runs: str | None, key: str | None, lang: str, as_json: bool, prisma: st
     from runbooks_lib.lab.lab import running
     from runbooks_lib.phase import STEPS
 
-    say("starting the lab: a PostgreSQL leader, a streaming standby, Prisma, an API", err=True)
-    with running(prisma=int(prisma)) as lab:
+    with ExitStack() as stack:
+        with Working("starting the lab: a PostgreSQL leader, a streaming standby, Prisma, an API"):
+            lab = stack.enter_context(running(prisma=int(prisma)))
         os.environ.update(lab.env())
         with _told(as_json) as made:
             loaded = require(DEMO_PHASE)
@@ -177,9 +210,7 @@ def demo(runs: str | None, key: str | None, lang: str, as_json: bool, prisma: st
                 confirm=lambda: confirmation_of(loaded, folder),
                 keep={},
             )
-    _print(result, lang=lang, apply=True, as_json=as_json)
-    _publish(result.run, runs)
-    sys.exit(result.exit_code)
+    _end(result, runs, as_json=as_json, lang=lang, again=["runbooks", "demo"])
 
 
 @contextmanager
@@ -194,29 +225,6 @@ def _told(as_json: bool) -> Iterator[list[Run]]:
 
             say_json(stopped(made[0] if made else None, error))
         raise
-
-
-def _require_confirmation(apply: bool, confirm: str) -> None:
-    if apply and not confirm:
-        raise click.UsageError(
-            "--apply needs --confirm DATABASE:HASH8. Run without --apply first: it prints the plan and its hash."
-        )
-    if confirm and not apply:
-        raise click.UsageError("--confirm without --apply does nothing; give both, or neither.")
-
-
-def _require_nothing_new(steps: str | None, services: object, superuser_objects: object) -> None:
-    """Refuse what would have a run that is resumed be another one."""
-    if steps:
-        raise click.UsageError("--resume decides by itself which steps are due: leave --from and --only out.")
-    if services:
-        raise click.UsageError(
-            "--resume goes on with the services of that run: leave --service and --database out."
-        )
-    if superuser_objects:
-        raise click.UsageError(
-            "--resume goes on with what that run was allowed: leave --allow-superuser-objects out."
-        )
 
 
 def _say_nothing_to_do(phase: Phase, steps: tuple[str, ...]) -> None:
@@ -241,7 +249,8 @@ def _execute(
     from runbooks_lib.execution.runner import run_notebooks
 
     _warn_of_weak_secrets()
-    with Progress(f"{folder.path.parent.name} {'apply' if apply else 'plan'} {folder.id}") as progress:
+    title = f"{folder.path.parent.name} {'apply' if apply else 'plan'} {folder.id}"
+    with Progress(title, len(steps)) as progress:
         return run_notebooks(
             folder,
             phase=phase,
@@ -254,15 +263,26 @@ def _execute(
         )
 
 
-def _print(result: Result, *, lang: str, apply: bool, as_json: bool) -> None:
-    from runbooks_lib.cli.progress import print_result
+def _end(
+    result: Result,
+    runs: str | None,
+    *,
+    as_json: bool,
+    lang: str,
+    again: Sequence[str],
+    chosen: Sequence[str] = (),
+) -> None:
+    """Copy the run where its archive is, print its end, and end with its exit code."""
+    from runbooks_lib.cli.ending import print_end
 
     if as_json:
         from runbooks_lib.report.summary import result as in_short
 
         say_json(in_short(result.run))
-    else:
-        print_result(result, lang=lang, apply=apply)
+    _publish(result.run, runs)
+    if not as_json:
+        print_end(result, lang=lang, again=again, chosen=chosen)
+    sys.exit(result.exit_code)
 
 
 def _warn_of_weak_secrets() -> None:
@@ -304,43 +324,3 @@ def _decide(folder: Run, phase: Phase, *, apply: bool) -> dict[str, str]:
         what = "again" if decision.repeat else "kept"
         say(f"{step_name(decision.step):24} {what:5}  {decision.why}", err=True)
     return {d.step: d.why for d in decisions if not d.repeat}
-
-
-def require_key(named: str | None) -> None:
-    """Have the run signed with the key that --key or RUNBOOKS_SIGNING_KEY names, and see now that it is one."""
-    if named:
-        os.environ["RUNBOOKS_SIGNING_KEY"] = named
-    if os.environ.get("RUNBOOKS_SIGNING_KEY"):
-        from runbooks_lib.archive.seal.keys import load_private, signing_key
-
-        path = signing_key()
-        assert path is not None
-        load_private(path)
-
-
-def _steps(first: str | None, only: str | None) -> tuple[str, ...]:
-    from runbooks_lib.phase import STEPS
-
-    if first and only:
-        raise click.UsageError("--from and --only exclude each other.")
-    for given in (first, only):
-        if given and given not in STEPS:
-            raise click.UsageError(f"There is no step {given!r}. The steps are {', '.join(STEPS)}.")
-    if only:
-        return (only,)
-    return STEPS[STEPS.index(first) :] if first else STEPS
-
-
-def _pairs(given: tuple[str, ...], option: str, example: str) -> dict[str, str]:
-    """Return what an option names of each target; what is not of its form is not repeated."""
-    pairs = [text.partition("=")[::2] for text in given]
-    if not all(target and name for target, name in pairs):
-        raise click.UsageError(f"{option} takes TARGET=NAME, such as {option} {example}.")
-    if len(dict(pairs)) < len(pairs):
-        raise click.UsageError(f"{option} names a target twice.")
-    return dict(pairs)
-
-
-def _absolute(phase: str) -> str:
-    """Return the phase so that a kernel in any folder finds it: ids stay, paths become absolute."""
-    return str(Path(phase).absolute()) if Path(phase).exists() else phase

@@ -8,14 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runbooks_lib.cli.archive import RUNS, where
+from runbooks_lib.cli.help import examples
+from runbooks_lib.cli.naming import complete_run
 from runbooks_lib.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
     from runbooks_lib.archive.seal.verify import Verification
 
 
-@click.command()
-@click.argument("run")
+@click.command(
+    epilog=examples(
+        "runbooks verify latest",
+        "runbooks verify runs/PH15/20260107T174759Z-3f9c2a --chain --key runbooks-key.pub",
+    )
+)
+@click.argument("run", shell_complete=complete_run)
+@RUNS
 @click.option(
     "--key", metavar="PUB", type=click.Path(path_type=Path), help="Public key that must have signed the run."
 )
@@ -27,13 +36,25 @@ if TYPE_CHECKING:
     metavar="SHA256",
     help="Digest of the newest run's manifest, kept from an earlier --chain: that run must still be there.",
 )
+@click.option(
+    "--since", metavar="RUN", help="The oldest run that must be there: `runs prune` deleted those before it."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-def verify(run: str, key: Path | None, chain: bool, head: str | None, as_json: bool) -> None:
-    """Verify RUN (folder or URL), offline once it is here: is it sealed and whole, and do its files tell one story?
+def verify(
+    run: str,
+    folder: str | None,
+    key: Path | None,
+    chain: bool,
+    head: str | None,
+    since: str | None,
+    as_json: bool,
+) -> None:
+    """Verify that a RUN is sealed and whole, and that its files tell one story; needs no server.
 
-    Names each file that was changed, added, removed or reordered, each cell that was not executed in order, code that
-    is not the shipped notebooks', records that say something else than the notebooks show. Ends with 0 only for a
-    sealed run that is whole, whatever its verdict; else with 1.
+    RUN is a folder or URL, an id, the beginning of an id, or latest. Each file that was changed, added, removed or
+    reordered is named, each cell that was not executed in order, code that is not the shipped notebooks', records that
+    say something else than the notebooks show. Ends with 0 only for a sealed run that is whole, whatever its verdict;
+    else with 1.
 
     A chain cannot show by itself that its newest runs were removed: keep the digest that --chain prints elsewhere,
     and give it to --head the next time.
@@ -41,9 +62,9 @@ def verify(run: str, key: Path | None, chain: bool, head: str | None, as_json: b
     from runbooks_lib.archive.seal.verify import verify as judge
     from runbooks_lib.archive.store.remote import located
 
-    chain = chain or head is not None
-    with located(run, chain=chain) as folder:
-        found = judge(folder, key=key, chain=chain, head=head and head.strip().lower())
+    chain = chain or head is not None or since is not None
+    with located(where(run, folder), chain=chain) as path:
+        found = judge(path, key=key, chain=chain, head=head and head.strip().lower(), since=since)
     if as_json:
         say_json(as_json_of(found))
     else:
@@ -51,7 +72,7 @@ def verify(run: str, key: Path | None, chain: bool, head: str | None, as_json: b
     sys.exit(0 if found.trusted else 1)
 
 
-@click.command()
+@click.command(epilog=examples("runbooks keygen --out ~/.config/runbooks"))
 @click.option(
     "--out",
     metavar="DIR",
@@ -90,6 +111,8 @@ def as_json_of(found: Verification) -> dict[str, Any]:
 
 def print_verification(found: Verification) -> None:
     """Print what was found out: what it is, each problem, each note, and whether it can be trusted."""
+    from runbooks_lib.amounts import counted
+
     name = found.folder.name
     if found.manifest is not None:
         state = "complete" if found.manifest.complete else "stopped before its end"
@@ -111,4 +134,4 @@ def print_verification(found: Verification) -> None:
         say(f"{name} is incomplete")
     else:
         which = f"{name}, or a run in its chain," if found.chain else name
-        say(f"{which} cannot be trusted: {len(found.problems)} problem(s)")
+        say(f"{which} cannot be trusted: {counted(len(found.problems), 'problem')}")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from runbooks_lib.archive.notebooks import notebooks_folder
+from runbooks_lib.api.headers import headers_of
+from runbooks_lib.archive.notebooks import code_digest, notebooks_folder
+from runbooks_lib.archive.plans import kept_plans
 from runbooks_lib.archive.run import Run
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.npm.node import find_node
-from runbooks_lib.phase import Phase, load_phase, with_services
+from runbooks_lib.package import library_digest
+from runbooks_lib.phase import STEPS, Phase, load_phase, with_services
 from runbooks_lib.phase.libpq_services import NONE
 from runbooks_lib.postgres.dump.clients import find_clients
 from runbooks_lib.postgres.session.service_file import require_services
@@ -21,9 +26,11 @@ def require(
     services: Mapping[str, str] = NONE,
     databases: Mapping[str, str] = NONE,
     resumed: Run | None = None,
+    steps: Sequence[str] = STEPS,
 ) -> Phase:
     """Load the phase; check that services are there, and, if needed, pg_dump, Node.js and the Prisma project.
 
+    What the steps that are due take from the environment must be there, too.
     Its targets have services and databases of the run that is taken up, else the chosen ones, else the phase file's.
     Reads files and runs the programs for their versions; connects to nothing.
     Raises SpecError, PreconditionFailed or EvidenceError.
@@ -32,6 +39,8 @@ def require(
     loaded = resumed.at_its_services(loaded) if resumed else with_services(loaded, services, databases)
     require_services(loaded.targets)
     require_tools(loaded)
+    if "api_routes" in steps:
+        _require_variables(loaded)
     return loaded
 
 
@@ -47,3 +56,65 @@ def require_tools(loaded: Phase) -> None:
     if loaded.prisma:
         find_node()
         read_project(find_project())
+
+
+def _require_variables(phase: Phase) -> None:
+    """Check what step 6 takes from the environment: addresses that the phase can't do without, headers, folders."""
+    unset = {name for name, service in phase.services.items() if not os.environ.get(service.url_env)}
+    asked_nowhere = {
+        name
+        for route in phase.routes
+        if route.blocking and unset >= {*route.services}
+        for name in route.services
+    }
+    needed = [
+        f"{service.url_env} (the address of {name})"
+        for name, service in phase.services.items()
+        if name in unset and (service.blocking or name in asked_nowhere)
+    ]
+    if needed:
+        raise PreconditionFailed(
+            f"The phase needs {', '.join(needed)}, and the environment has no such variable.",
+            'Export it, such as export NAME=https://api.example.org; for the lab: eval "$(runbooks lab env)".',
+        )
+    for service in phase.services.values():
+        headers_of(service.headers_env)
+        folder = os.environ.get(service.source_env) if service.source_env else None
+        if folder and not Path(folder).is_dir():
+            raise PreconditionFailed(
+                f"{service.source_env} names {folder}, which is no folder.",
+                f"It must be the source code of {service.name}; unset it, and the code is not looked at.",
+            )
+
+
+def require_confirmable(phase: Phase, archive: Path, confirm: str) -> None:
+    """Refuse a confirmation that cannot be one of a plan of this phase as it is here and now; asks no server.
+
+    Reads the plans that the archive has kept; one made elsewhere is judged in step 3 alone.
+    Raises PreconditionFailed.
+    """
+    again = "Run without --apply: the last line that is printed has the confirmation of the present plan."
+    confirmed = confirm.rpartition(":")[0]
+    database = phase.targets[phase.written].database if phase.written else confirmed
+    if confirmed != database:
+        raise PreconditionFailed(
+            f"{confirm} confirms a plan for database {confirmed}, and {phase.id} writes to {database}.", again
+        )
+    kept = kept_plans(archive, confirm)
+    if not kept:
+        return
+    if phase.id not in kept:
+        raise PreconditionFailed(f"{confirm} is a plan of {', '.join(kept)}, not of {phase.id}.", again)
+    here = {
+        "phase": phase.digest,
+        "services": {target.name: target.service for target in phase.targets.values()},
+        "library": library_digest(),
+        "notebooks": code_digest(),
+    }
+    changed = [part for part, now in here.items() if kept[phase.id].parts.get(part, now) != now]
+    if changed:
+        words = {"phase": "the phase file", "library": "this program"}
+        raise PreconditionFailed(
+            f"Since the plan {confirm} there changed: {', '.join(words.get(part, part) for part in changed)}.",
+            again,
+        )

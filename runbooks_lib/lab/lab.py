@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -324,7 +325,7 @@ def _start(
             state = _with_project(state, source, disorder)
         else:
             with ThreadPoolExecutor(max_workers=1) as pool:
-                project = pool.submit(make_project, directory / PROJECT.name, prisma)
+                project = pool.submit(copy_context().run, make_project, directory / PROJECT.name, prisma)
                 _pair(state).start(template)
                 project.result()
         assert state.api is not None

@@ -15,6 +15,7 @@ from runbooks_lib.cache import ENV_CACHE, cache_directory
 from runbooks_lib.errors import PreconditionFailed, PrismaError
 from runbooks_lib.npm.child import run_child
 from runbooks_lib.npm.node import find_node, find_npm, search_path
+from runbooks_lib.progress import growing
 
 TIMEOUT_S = 600.0
 _NPM_CI = ("ci", "--ignore-scripts", "--include=dev", "--no-audit", "--no-fund", "--loglevel=error")
@@ -85,7 +86,8 @@ def _install(project: Path, folder: Path) -> None:
     partial.mkdir()
     try:
         copy_listed(project, partial)
-        _npm_ci(partial)
+        with growing("installing packages from npm, once", partial):
+            _npm_ci(partial)
         partial.rename(folder)
     except OSError as error:
         raise PreconditionFailed(

@@ -276,6 +276,24 @@ def test_the_files_of_every_run_in_the_chain_are_verified(plan: Path, apply: Pat
     )
 
 
+def test_a_run_from_before_there_was_a_key_is_told_from_one_that_lost_its_signature(
+    plan: Path, apply: Path, odd_runs: Any
+) -> None:
+    for path in (plan, apply):
+        (path / MANIFEST).unlink()
+        (path / ATTESTATION).unlink()
+    seal(Run.open(plan))
+    seal(Run.open(apply), key=odd_runs.private)
+    found = verify(apply, key=odd_runs.public, chain=True)
+    assert found.problems == ()
+    assert any(plan.name in note and "before there was a key" in note for note in found.notes)
+    assert ("unsigned", ATTESTATION) in problems(verify(plan, key=odd_runs.public, chain=True))
+    (plan / "report.en.md").write_text("All is well.\n", "utf-8")
+    assert ("changed", f"{plan.name}/report.en.md") in problems(
+        verify(apply, key=odd_runs.public, chain=True)
+    )
+
+
 def test_the_newest_run_removed_is_named_by_the_digest_that_was_kept(plan: Path, apply: Path) -> None:
     def command(run: Path, *options: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

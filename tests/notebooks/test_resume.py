@@ -39,7 +39,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 def confirmation(runs: Path) -> str:
     plan = command("run", PHASE, "--runs", str(runs))
     assert plan.returncode == 0, plan.stderr
-    return next(line.split()[-1] for line in plan.stdout.splitlines() if line.startswith("to apply it: "))
+    return plan.stdout.split()[-1]
 
 
 def newest(runs: Path) -> Run:

@@ -12,10 +12,11 @@ from runbooks_lib.errors import EvidenceError
 from runbooks_lib.evidence import HEADER
 
 
-def chain(phase_folder: Path) -> tuple[list[Sealed], list[Problem], list[str]]:
+def chain(phase_folder: Path, *, since: str | None = None) -> tuple[list[Sealed], list[Problem], list[str]]:
     """Follow the chain of a phase; return its runs in order, what is wrong with it, and the runs not sealed.
 
-    Whether the newest run was removed cannot be seen from the rest: its digest must be kept elsewhere.
+    Whether the newest run was removed cannot be seen from the rest: its digest must be kept elsewhere. The run `since`
+    may follow one that is not there any more; it must be there itself.
     """
     sealed: list[Sealed] = []
     problems: list[Problem] = []
@@ -29,11 +30,13 @@ def chain(phase_folder: Path) -> tuple[list[Sealed], list[Problem], list[str]]:
         except EvidenceError as error:
             problems.append(Problem(Kind.CHAIN, f"{folder.name}/{MANIFEST}", str(error)))
     sealed.sort(key=lambda each: each.order)
-    problems += _link_problems(sealed, phase_folder)
+    problems += _link_problems(sealed, phase_folder, since)
+    if since is not None and since not in {each.path.name for each in sealed}:
+        problems.append(Problem(Kind.CHAIN, phase_folder.name, f"run {since} is missing, or not sealed"))
     return sealed, problems, unsealed
 
 
-def _link_problems(sealed: list[Sealed], phase_folder: Path) -> Iterator[Problem]:
+def _link_problems(sealed: list[Sealed], phase_folder: Path, since: str | None) -> Iterator[Problem]:
     by_id = {each.path.name: each for each in sealed}
     for each in sealed:
         name = each.path.name
@@ -45,6 +48,8 @@ def _link_problems(sealed: list[Sealed], phase_folder: Path) -> Iterator[Problem
         if previous is None:
             continue
         before = by_id.get(previous.run)
+        if before is None and name == since:
+            continue
         if before is None:
             state = "not sealed" if (phase_folder / previous.run).is_dir() else "missing"
             yield Problem(Kind.CHAIN, name, f"run {previous.run}, which it follows, is {state}")

@@ -42,6 +42,7 @@ def seal(run: Run, *, key: Path | None = None) -> Manifest:
         for path in run.path.rglob(pattern):
             path.unlink()
     with alone(run.path.parent):
+        _note_key(run, key)
         header = run.header()
         content = chained(
             run.path,
@@ -58,6 +59,15 @@ def seal(run: Run, *, key: Path | None = None) -> Manifest:
 
         write_seal(run.path, content, said, key)
     return content
+
+
+def _note_key(run: Run, key: Path | None) -> None:
+    """Note in run.json which key signs the run: who takes the signature away later can't say that there was none."""
+    from runbooks_lib.archive.seal.keys import load_private
+
+    signed_with = None if key is None else load_private(key).public_key.keyid
+    if run.header().signed_with != signed_with:
+        run.update(signed_with=signed_with)
 
 
 def write_seal(

@@ -48,12 +48,18 @@ class Verification:
 
 
 def verify(
-    folder: Path, *, key: Path | None = None, chain: bool = False, head: str | None = None
+    folder: Path,
+    *,
+    key: Path | None = None,
+    chain: bool = False,
+    head: str | None = None,
+    since: str | None = None,
 ) -> Verification:
     """Verify a run; with `key` also its signature, with `chain` also all runs of its phase beside it.
 
     `head` is the SHA-256 of a manifest that was the newest of the phase once, as it was noted then: the run that
-    has it must still be in the chain. With it the chain is followed.
+    has it must still be in the chain. `since` is the id of the oldest run that must be there: those before it were
+    deleted. With either the chain is followed.
     Raises EvidenceError when the folder is none, or the key cannot be read.
     """
     from runbooks_lib.archive.seal.keys import load_public
@@ -63,7 +69,7 @@ def verify(
         raise EvidenceError(f"{folder} is no folder.", "Name the folder of a run: RUNS/PHASE/RUN.")
     public = load_public(key) if key else None
     found = _alone(folder, public)
-    return _with_chain(found, public, head) if chain or head is not None else found
+    return _with_chain(found, public, head, since) if chain or head or since else found
 
 
 def _alone(folder: Path, public: SSlibKey | None) -> Verification:
@@ -216,21 +222,50 @@ def _attested(
         yield Problem(Kind.CHANGED, ATTESTATION, f"its Statement cannot be understood: {error!r}")
 
 
-def _with_chain(found: Verification, public: SSlibKey | None, head: str | None) -> Verification:
+def _with_chain(
+    found: Verification, public: SSlibKey | None, head: str | None, since: str | None
+) -> Verification:
     """Add to what was found about a run what is wrong with the chain of its phase, and with each other run in it."""
     from runbooks_lib.archive.seal.chain import chain
 
     phase_folder = found.folder.parent
-    runs, problems, unsealed = chain(phase_folder)
-    for other in (run.path for run in runs if run.path != found.folder):
-        said = _alone(other, public).problems
-        problems += [Problem(p.kind, f"{other.name}/{p.where}", p.what) for p in said]
+    runs, problems, unsealed = chain(phase_folder, since=since)
+    others = {run.path.name: _alone(run.path, public) for run in runs if run.path != found.folder}
+    vouched = {} if problems else _made_before_the_key([run.path.name for run in runs], others, found)
+    for name, other in others.items():
+        if name not in vouched:
+            problems += [Problem(p.kind, f"{name}/{p.where}", p.what) for p in other.problems]
     if head is not None and head not in {run.sha256 for run in runs}:
         gone = f"no run has the manifest {head}: the one that had it was removed, replaced or opened again"
         problems.append(Problem(Kind.CHAIN, phase_folder.name, gone))
+    notes = [f"run {name} is not sealed, and so not in the chain" for name in unsealed]
+    notes += [
+        f"run {name} was made before there was a key: run {by}, which is signed, follows it and vouches for it"
+        for name, by in vouched.items()
+    ]
     return replace(
         found,
         problems=tuple(dict.fromkeys((*found.problems, *problems))),
-        notes=(*found.notes, *(f"run {name} is not sealed, and so not in the chain" for name in unsealed)),
+        notes=(*found.notes, *notes),
         chain=Chain(runs=tuple(run.path.name for run in runs), head=runs[-1].sha256) if runs else None,
     )
+
+
+def _made_before_the_key(
+    runs: list[str], others: Mapping[str, Verification], found: Verification
+) -> dict[str, str]:
+    """Return the runs without a signature that are older than the first signed one, each with that one's id.
+
+    That one's manifest holds the digest of the manifest before, and so on: where no link is broken it vouches for them.
+    """
+    from runbooks_lib.archive.run import Run
+
+    each = {**others, found.folder.name: found}
+    first = next((n for n, run in enumerate(runs) if each[run].signed_by and each[run].trusted), 0)
+    return {
+        run: runs[first]
+        for run in runs[:first]
+        if run in others
+        and {p.kind for p in others[run].problems} == {Kind.UNSIGNED}
+        and Run(others[run].folder).header().signed_with is None
+    }

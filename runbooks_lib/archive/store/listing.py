@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from runbooks_lib.errors import EvidenceError, PreconditionFailed
 from runbooks_lib.evidence import HEADER, Header, header_of
 from runbooks_lib.typed import Typed, plain
 
+LATEST = "latest"  # the name of the newest run
 State = Literal["complete", "stopped", "open", "unreadable"]
 
 
@@ -93,19 +95,40 @@ def _listed(run: Run) -> Listed:
     return Listed(id=run.id, phase=run.path.parent.name, where=str(run.path), sealed=run.sealed, **told)
 
 
+def older(runs: Iterable[Listed], keep: int) -> list[Listed]:
+    """Return the runs of each phase that are older than its `keep` newest, and than the newest that applied.
+
+    What is left is the end of the phase's chain, without a gap.
+    """
+    by_phase: dict[str, list[Listed]] = {}
+    for run in sorted(runs, key=lambda run: run.id):
+        by_phase.setdefault(run.phase, []).append(run)
+    return [run for group in by_phase.values() for run in group[: _first_kept(group, keep)]]
+
+
+def _first_kept(group: list[Listed], keep: int) -> int:
+    applied = [n for n, run in enumerate(group) if run.mode == "apply"]
+    return min(max(len(group) - keep, 0), *applied[-1:], len(group))
+
+
 def pick(runs: Iterable[Listed], reference: str, where: str) -> Listed:
-    """Return the run that an id, or the beginning of one, names. `where` names the archive in errors.
+    """Return the run that an id, the beginning of one, or `latest` names. `where` names the archive in errors.
 
     Raises PreconditionFailed when there is none, or more than one.
     """
-    found = [run for run in runs if run.id.startswith(reference)] if reference else []
+    known = sorted(runs, key=lambda run: run.id)
+    if reference == LATEST and known:
+        return known[-1]
+    found = [run for run in known if run.id.startswith(reference)] if reference else []
     exact = [run for run in found if run.id == reference]
     if len(exact or found) == 1:
         return (exact or found)[0]
     if not found:
+        near = get_close_matches(reference, [LATEST, *(run.id for run in known)], n=1)
         raise PreconditionFailed(
             f"There is no run {reference!r} in {where}.",
-            "Name a run's folder, its id or the beginning of its id; `runbooks runs list` lists them.",
+            (f"Did you mean {near[0]}? " if near else "")
+            + "Name a run's folder, its id, the beginning of its id, or latest; `runbooks runs list` lists them.",
         )
     raise PreconditionFailed(
         f"{len(found)} runs in {where} begin with {reference!r}: {', '.join(run.id for run in found[:5])}"
@@ -114,14 +137,27 @@ def pick(runs: Iterable[Listed], reference: str, where: str) -> Listed:
     )
 
 
-def find_run(runs: Path, reference: str) -> Run:
-    """Return the run that a folder, an id, or the beginning of an id names.
+def find_folder(runs: Path, reference: str, phase_id: str | None = None) -> Path:
+    """Return the folder of the run that a folder, an id, the beginning of an id, or `latest` names.
 
-    Raises PreconditionFailed when there is none, or more than one; EvidenceError when it cannot be read.
+    Raises PreconditionFailed when there is none, or more than one.
     """
     path = Path(reference).expanduser()
     if reference and path.is_dir():
-        return Run.open(path.absolute())
+        return path.absolute()
+    reference = reference.rpartition("@")[2]  # what was meant for a URL may hold a password
     if "/" in reference:
-        raise PreconditionFailed(f"There is no folder {reference}.", "Name the folder of a run, or its id.")
-    return Run.open(Path(pick(listed(runs), reference, str(runs)).where))
+        raise PreconditionFailed(
+            f"There is no folder {reference}.",
+            "Name the folder of a run, its id, or latest: `runbooks runs list`.",
+        )
+    known = (
+        Listed(id=run.id, phase=run.path.parent.name, where=str(run.path), sealed=False)
+        for run in all_runs(runs, phase_id)
+    )
+    return Path(pick(known, reference, str(runs)).where)
+
+
+def find_run(runs: Path, reference: str, phase_id: str | None = None) -> Run:
+    """Return the run that `find_folder` finds. Raises EvidenceError when it cannot be read."""
+    return Run.open(find_folder(runs, reference, phase_id))

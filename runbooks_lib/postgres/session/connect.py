@@ -18,6 +18,7 @@ from runbooks_lib.errors import ConnectionFailed
 from runbooks_lib.phase import Target
 from runbooks_lib.postgres.session.identity import Identity, identify
 from runbooks_lib.postgres.session.kinship import Kinship, Server, kinship
+from runbooks_lib.postgres.session.pass_file import why_no_password
 from runbooks_lib.postgres.session.service_file import parameters_of
 from runbooks_lib.postgres.session.session import (
     CONNECT_TIMEOUT_S,
@@ -64,6 +65,7 @@ def connect(
         "statement_timeout": str(statement_timeout_ms),
     }
     where = f"Target {target.name!r} (service {target.service}, database {database})"
+    parameters: dict[str, str] = {}
     try:
         parameters = parameters_of(target.service)
         parameters |= {
@@ -78,7 +80,8 @@ def connect(
     except psycopg.Error as error:
         raise ConnectionFailed(
             f"{where} does not answer: {_one_line(error)}",
-            f"Check that the server runs and that `psql service={target.service}` connects; "
+            why_no_password(error, parameters)
+            or f"Check that the server runs and that `psql service={target.service}` connects; "
             "the database and role of the phase file must be those of this server.",
             sqlstate=error.sqlstate,
         ) from error

@@ -129,23 +129,35 @@ def _ask(service: str, *, without: str) -> dict[str, str]:
     return found
 
 
+def require_a_service() -> frozenset[str]:
+    """Return the names of the services. Raises PreconditionFailed where there is no service file, or none in it."""
+    names = service_names()
+    if not names:
+        files = service_files()
+        there = [path for path in files if path.is_file()]
+        what = f"{' and '.join(map(str, there or files))} " + (
+            "define(s) no service." if there else "does not exist."
+        )
+        raise PreconditionFailed(
+            f"There is no PostgreSQL service: {what}",
+            "Write a [service] section with host, port, user and dbname there, or point PGSERVICEFILE at the right "
+            'file; a lab has one: runbooks lab up, then eval "$(runbooks lab env)".',
+        )
+    return names
+
+
 def require_services(targets: Mapping[str, Target]) -> None:
     """Check that every target's service is defined.
 
     Reads the service files. Raises PreconditionFailed, naming the missing services and where they were sought.
     """
-    known = service_names()
+    known = require_a_service() if targets else frozenset()
     missing = {t.service: name for name, t in targets.items() if t.service not in known}
     if missing:
         sought = " and ".join(str(path) for path in service_files())
         names = ", ".join(f"{service!r} (target {target})" for service, target in missing.items())
         raise PreconditionFailed(
-            f"The service file does not define {names}; it was sought in {sought}"
-            + (
-                f", which define(s): {', '.join(sorted(known))}."
-                if known
-                else ", which define(s) no service."
-            ),
+            f"The service file does not define {names}; {sought} define(s): {', '.join(sorted(known))}.",
             "Add a [service] section with host, port and user there, or point PGSERVICEFILE at the right file; "
             'for the lab: eval "$(runbooks lab env)".',
         )

@@ -7,9 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
+from runbooks_lib.archive.seal.seal import seal
+from runbooks_lib.archive.seal.verify import verify
 from runbooks_lib.cli import commands
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
 from runbooks_lib.phase import STEPS
@@ -44,10 +47,10 @@ def test_list_in_columns(archive: Path) -> None:
     lines = call("list", "--runs", archive).stdout.splitlines()
     assert [line.split("  ")[0] for line in lines] == ["run", FIRST, SECOND, THIRD]
     cells = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]
-    assert cells[0] == ["run", "phase", "mode", "verdict", "begun (UTC)", "seconds", "state", "sealed"]
-    assert cells[1] == [FIRST, PHASE, "plan", "PASS", "2026-01-07 17:47:59", "10.0", "complete", "yes"]
-    assert cells[2] == [SECOND, PHASE, "apply", "FAIL", "2026-01-07 17:47:59", "2.0", "stopped", "yes"]
-    assert cells[3] == [THIRD, "PH16-NEXT", "plan", "-", "2026-01-07 17:47:59", "-", "open", "no"]
+    assert cells[0] == ["run", "phase", "mode", "verdict", "begun", "took", "state", "sealed"]
+    assert cells[1] == [FIRST, PHASE, "plan", "PASS", "7 Jan 2026, 17:47 UTC", "10.0 s", "complete", "yes"]
+    assert cells[2] == [SECOND, PHASE, "apply", "FAIL", "7 Jan 2026, 17:47 UTC", "2.0 s", "stopped", "yes"]
+    assert cells[3] == [THIRD, "PH16-NEXT", "plan", "-", "7 Jan 2026, 17:47 UTC", "-", "unfinished", "no"]
     assert (
         len({line.index(word) for line, word in zip(lines[1:], ("PH15", "PH15", "PH16"), strict=True)}) == 1
     )
@@ -60,7 +63,7 @@ def test_list_filters(archive: Path) -> None:
     assert ids("--runs", archive, "--mode", "apply") == [SECOND]
     assert ids("--runs", archive, "--verdict", "fail", "--verdict", "PASS") == [FIRST, SECOND]
     assert ids("--runs", archive, "--verdict", "OPEN") == []
-    assert "none of 3 runs" in call("list", "--runs", archive, "--verdict", "OPEN").stderr
+    assert "no run matches (3 in the archive)" in call("list", "--runs", archive, "--verdict", "OPEN").stderr
 
 
 def test_list_for_programs(archive: Path) -> None:
@@ -73,7 +76,7 @@ def test_list_for_programs(archive: Path) -> None:
 
 def test_an_empty_archive(tmp_path: Path) -> None:
     done = call("list", "--runs", tmp_path)
-    assert (done.stdout, done.stderr) == ("", f"no runs in {tmp_path}\n")
+    assert (done.stdout, done.stderr) == ("", f"no runs in {tmp_path}; begin one: runbooks run PHASE\n")
     assert ids("--runs", tmp_path) == []
 
 
@@ -89,8 +92,10 @@ def test_a_run_that_cannot_be_read_hides_no_other(archive: Path) -> None:
 @pytest.mark.parametrize("reference", [SECOND, "20260108", SECOND[:-1]])
 def test_show_by_id_or_its_beginning(archive: Path, reference: str) -> None:
     lines = call("show", reference, "--runs", archive).stdout.splitlines()
-    assert lines[0] == f"{SECOND} {PHASE} apply, verdict FAIL, incomplete, sealed"
-    assert lines[-1] == "    FAIL has_table leader public.A: have absent, want as declared"
+    assert lines[0] == f"{SECOND} {PHASE} apply, verdict FAIL, unfinished, sealed"
+    assert (
+        lines[-1] == "    FAIL has_table leader public.A: found absent, expected as declared. see to public.A"
+    )
 
 
 def test_show_by_folder(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,15 +123,73 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
 
 
 def test_diff(archive: Path) -> None:
-    text = call("diff", "20260107", "20260108", "--runs", archive).stdout
-    assert f"a: {FIRST} {PHASE} plan, verdict PASS" in text
-    assert "mode: plan -> apply" in text
-    assert "changed: preflight.schema has_table leader public.A\n" in text
-    assert "    a: PASS, have there, want as declared\n    b: FAIL, have absent, want as declared\n" in text
-    assert "seconds: preflight 2.5 -> 2.5" in text
+    lines = call("diff", "20260107", "20260108", "--runs", archive).stdout.splitlines()
+    assert lines[:3] == [
+        "PASS -> FAIL: 1 finding changed, 0 new, 0 vanished, 2 other facts",
+        f"a: {FIRST} {PHASE} plan, begun 7 Jan 2026, 17:47 UTC",
+        f"b: {SECOND} {PHASE} apply, begun 7 Jan 2026, 17:47 UTC",
+    ]
+    assert lines[3:6] == [
+        "PASS -> FAIL  preflight.schema has_table leader public.A",
+        "    a: found there, expected as declared",
+        "    b: found absent, expected as declared",
+    ]
+    assert "mode: plan -> apply" in lines
+    assert "durations: preflight 2.5 s -> 2.5 s" in lines
     told = json.loads(call("diff", "20260107", "20260108", "--runs", archive, "--json").stdout)
     assert set(told) == {"a", "b", "same", "findings", "facts", "durations_s"}
     assert "no difference" in call("diff", FIRST, FIRST, "--runs", archive).stdout
+
+
+def test_diff_names_the_worst_first_and_hides_what_passes(make_run: Any, tmp_path: Path) -> None:
+    def answers(*verdicts: str) -> Any:
+        return {"preflight": {"schema": [("has_table", f"public.{n}", v, v) for n, v in enumerate(verdicts)]}}
+
+    make_run(answers("PASS", "FAIL", "PASS", "PASS"), id=FIRST)
+    make_run(answers("OPEN", "PASS", "ERROR", "PASS", "PASS"), id=SECOND)
+    words = ("diff", FIRST, SECOND, "--runs", tmp_path / "runs")
+    told = [line.split("  ")[0] for line in call(*words).stdout.splitlines()]
+    assert told[3:12:3] == ["PASS -> ERROR", "FAIL -> PASS", "PASS -> OPEN"]
+    assert any(line.startswith("1 difference with PASS") for line in told)
+    assert "new PASS" in call(*words, "--all").stdout
+
+
+@pytest.mark.parametrize("word", ["show", "open"])
+def test_the_newest_run_is_latest(word: str, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(click, "launch", opened.append)
+    (archive / "PH16-NEXT" / THIRD / "report.html").write_text("x")
+    assert THIRD in call(word, "latest", "--runs", archive).stdout
+    assert opened == ([str(archive / "PH16-NEXT" / THIRD / "report.html")] if word == "open" else [])
+
+
+def test_a_run_without_a_report_cannot_be_opened(archive: Path) -> None:
+    with pytest.raises(PreconditionFailed, match="has no report"):
+        call("open", FIRST, "--runs", archive)
+
+
+def test_prune_keeps_the_newest_and_what_applied(make_run: Any, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    ids_ = [f"2026010{n}T174759Z-aaaaaa" for n in range(1, 8)]
+    for number, id_ in enumerate(ids_):
+        seal(make_run(PASS, id=id_, header={"mode": "apply" if number in (0, 3) else "plan"}))
+    make_run(PASS, id=ids_[0], phase="PH16-NEXT", sealed=True)
+    refused = CliRunner().invoke(commands, ["runs", "prune", "--keep", "2", "--runs", str(runs)], input="n\n")
+    assert refused.exit_code == 1
+    assert len(ids("--runs", runs)) == 8
+    call("prune", "--keep", "2", "--runs", runs, "--yes")
+    assert ids("--runs", runs, "--phase", PHASE) == ids_[3:]  # the newest that applied, and no gap after it
+    assert ids("--runs", runs, "--phase", "PH16*") == ids_[:1]
+    found = verify(runs / PHASE / ids_[-1], chain=True)
+    assert [p.what for p in found.problems if p.kind == "chain"] == [
+        f"run {ids_[2]}, which it follows, is missing"
+    ]
+    since = verify(runs / PHASE / ids_[-1], since=ids_[3])
+    assert [p for p in since.problems if p.kind == "chain"] == []
+    gone = verify(runs / PHASE / ids_[-1], since=ids_[0])
+    assert any(f"run {ids_[0]} is missing" in problem.what for problem in gone.problems)
+    call("prune", "--keep", "4", "--runs", runs)
+    assert len(ids("--runs", runs)) == 5
 
 
 def test_at_a_url(make_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,44 @@
+"""Sizes, durations, times and truth as people write them, in English; machines read the numbers in the JSON."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from math import log
+
+_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def size(octets: int) -> str:
+    """Return a number of bytes: 0 bytes, 1 byte, 912 bytes, 68.8 GiB."""
+    if abs(octets) < 1024:
+        return f"{octets} byte{'' if octets == 1 else 's'}"
+    power = min(len(_UNITS), int(log(abs(octets) * 1.00005, 1024)))  # 1023.96 KiB would be printed as 1024.0
+    return f"{octets / 1024**power:.1f} {_UNITS[power - 1]}"
+
+
+def lasted(seconds: float) -> str:
+    """Return a duration: 0.4 s, 3.5 s, 2 min 5 s, 1 h 12 min."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def moment(iso: str) -> str:
+    """Return an ISO 8601 moment in UTC: 7 Jan 2026, 17:47 UTC."""
+    when = datetime.fromisoformat(iso)
+    when = (when.replace(tzinfo=UTC) if when.tzinfo is None else when).astimezone(UTC)
+    return f"{when.day} {when:%b %Y, %H:%M} UTC"
+
+
+def counted(number: int, one: str) -> str:
+    """Return a number of things: 1 index, 11 indexes, 2 policies, 5 tables."""
+    if number == 1:
+        return f"1 {one}"
+    if one.endswith("y") and one[-2:-1] not in "aeiou":
+        return f"{number} {one[:-1]}ies"
+    return f"{number} {one}{'es' if one.endswith(('x', 's')) else 's'}"
