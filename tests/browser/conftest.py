@@ -70,7 +70,10 @@ def archive(make_run: Callable[..., Run], tmp_path_factory: pytest.TempPathFacto
 
 def _begun(files: dict[str, dict[str, object]], day: int, *, failed: bool) -> None:
     header = files["run.json"]
-    header["started_at"] = f"2026-11-{day}T08:00:00.000Z"
+    header |= {
+        "started_at": f"2026-11-{day}T08:00:00.000Z",
+        "finished_at": f"2026-11-{day}T08:00:{day}.000Z",
+    }
     if failed:
         header |= {"verdict": "FAIL", "finished_at": None}
         record: dict[str, object] = files["06_api_routes.json"]

@@ -213,6 +213,27 @@ def test_runs_are_filtered(opened: OPEN) -> None:
     assert shown(page) == ["25", "24"]
 
 
+def test_runs_are_searched_and_sorted_and_the_address_says_so(opened: OPEN) -> None:
+    page = opened("index.html")
+    page.get_by_label("Search").fill("0000025")
+    assert shown(page) == ["25"]
+    page.get_by_label("Search").fill("")
+    page.get_by_role("button", name="Begun (UTC)").click()
+    assert shown(page) == ["23", "24", "25"]
+    assert page.locator("th[aria-sort=ascending]").count() == 1
+    page.get_by_role("button", name="Verdict").click()
+    page.get_by_role("button", name="Verdict").click()
+    assert shown(page)[0] == "25"  # the worst first
+    page.get_by_label("Mode").select_option("apply")
+    address = page.evaluate("location.hash")
+    assert address == "#mode=apply&sort=-verdict"
+    page.get_by_role("button", name="Show all").click()
+    page.locator("#shown", has_text="3").wait_for()
+    page.evaluate(f"location.hash = {address!r}")
+    page.locator("#shown", has_text="2").wait_for()
+    assert shown(page) == ["25", "24"]
+
+
 def test_what_changed_is_unfolded_and_the_report_is_a_click_away(opened: OPEN) -> None:
     page = opened("index.html", locale="fr-FR")
     row = page.locator("tr[data-date='2026-11-25']")

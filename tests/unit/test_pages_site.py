@@ -6,6 +6,7 @@ import json
 import re
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from runbooks_lib.archive.run import Run, all_runs
 from runbooks_lib.cli import commands
 from runbooks_lib.errors import EvidenceError
 from runbooks_lib.report.html.index import write_site, write_site_at
+from runbooks_lib.report.html.pages import write_pages
 from runbooks_lib.typed import plain
 
 MakeRun = Callable[..., Run]
@@ -33,7 +35,8 @@ def rows(path: Path) -> list[str]:
 
 def begun(moment: str, change: Callable[[Json], None] = lambda files: None) -> Callable[[Json], None]:
     def apply(files: Json) -> None:
-        files["run.json"]["started_at"] = moment
+        ended = moment.replace(":00Z", ":30Z").replace(":00.000Z", ":30.000Z")
+        files["run.json"] |= {"verdict": "OPEN", "started_at": moment, "finished_at": ended}
         change(files)
 
     return apply
@@ -80,6 +83,54 @@ def test_what_changed_since_the_run_before_is_told(archive: Path) -> None:
     assert "1 gone" in newest
     assert "20261125T080000Z-000001" in newest
     assert "seed_row_is" in newest
+
+
+def test_a_run_is_compared_with_the_last_complete_one(make_run: MakeRun, archive: Path) -> None:
+    def stopped(files: Json) -> None:
+        worse(files)
+        files["run.json"]["finished_at"] = None
+
+    for day, change in ((27, stopped), (28, lambda files: None)):
+        moment = f"2026-11-{day}T08:00:00Z"
+        make_run(archive, name=f"202611{day}T080000Z-000001", notebooks="none", change=begun(moment, change))
+    newest, unfinished, complete, *_ = rows(write_site(archive)[0])
+    assert "runs diff 20261126T080000Z-000001 20261128T080000Z-000001" in newest
+    assert "no difference" in unfinished  # to that of the 26th, which is worse in the same way
+    assert "1 new" in complete
+
+
+def test_the_trend_shows_verdict_and_duration_of_each_run(archive: Path) -> None:
+    text = write_site(archive)[0].read_text("utf-8")
+    (trend,) = re.findall(r'<figure class="trend".*?</figure>', text, re.DOTALL)
+    assert re.findall(r'class="bar b-(\w+)"', trend) == ["open", "open", "fail"]
+    assert "2026-11-26 08:00:00: FAIL" in trend
+
+
+def test_report_site_and_records_say_the_same_numbers(make_run: MakeRun, tmp_path: Path) -> None:
+    """The report is written before it is judged: it says so, and counts all findings but those on itself."""
+
+    def written(files: Json) -> None:
+        answers = files["07_report.json"]["answers"]
+        judged = [
+            {"check": "report_is_written", "target": "-", "object": f"report.{lang}.md", "have": "11 sections",
+             "want": "11 sections", "verdict": "PASS", "hint": ""}
+            for lang in ("en", "fr")
+        ]  # fmt: skip
+        answers["write"] = {**answers["last_look"], "findings": judged, "facts": {"files": {}}}
+
+    run = make_run(tmp_path, notebooks="none", change=written)
+    write_pages(run)
+    evidence = run.evidence()
+    recorded = Counter(finding.verdict for _, finding in evidence.all_findings())
+    on_itself = Counter(f.verdict for f in evidence.findings("report", "write"))
+    assert on_itself
+    (row,) = rows(write_site(tmp_path)[0])
+    shown = {verdict: int(number) for number, verdict in re.findall(r"(\d+) ([A-Z]+)</span>", row)}
+    assert shown == recorded
+    said = (run.path / "report.en.md").read_text("utf-8")
+    (line,) = re.findall(r"^\| \*\*Run\*\* .* · (.*) \(without those on this report\)", said, re.MULTILINE)
+    assert {v: int(n) for n, v in re.findall(r"(\d+) ([A-Z]+)", line)} == recorded - on_itself
+    assert f"{line} (without those" in re.sub(r"<[^>]+>", "", (run.path / "report.html").read_text("utf-8"))
 
 
 def test_a_verdict_that_changed_is_told(make_run: MakeRun, archive: Path) -> None:

@@ -1,4 +1,4 @@
-"""The archive's index: every run, what changed since the run before it, and the way to its report."""
+"""The archive's index: every run, what changed since the last complete one, how long runs take, and their reports."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ MARKS = (
 )  # of every index of ours
 _RECORD = re.compile(r"\d\d_\w+\.json")  # of a step
 SHOWN_CHANGES = 12  # of each kind and run; the page stays small
+SHOWN_RUNS = 60  # of each phase in its trend
+TALLEST = 60  # pixels of a trend's highest bar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +35,8 @@ class Entry:
     """A run in the index.
 
     `header` is None when that could not be read. `counts` are its findings by verdict; `changes` what differs from
-    `previous`, the run of the same phase before it (None: there is none). `unread` says why a run's evidence could
-    not be read.
+    `previous`, the last complete run of the same phase before it (None: there is none). `unread` says why a run's
+    evidence could not be read.
     """
 
     id: str
@@ -51,6 +53,15 @@ class Entry:
     def begun(self) -> str:
         """Return when the run began; empty when that is not known."""
         return self.header.started_at if self.header else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trend:
+    """The newest runs of a phase, oldest first, each with its bar's height in pixels; `most_s` is the longest one's."""
+
+    phase: str
+    bars: tuple[tuple[Entry, int], ...]
+    most_s: float
 
 
 def write_site_at(url: str) -> tuple[str, int]:
@@ -98,6 +109,8 @@ def write_site(
         in_all_languages(),
         entries=entries,
         phases=sorted({entry.phase for entry in entries}),
+        trends=list(_trends(entries)),
+        tallest=TALLEST,
         verdicts=list(Verdict),
         shown_changes=SHOWN_CHANGES,
         script=source("page.js") + "\n" + source("site.js"),
@@ -105,6 +118,16 @@ def write_site(
     _require_ours(folder / INDEX)
     write_text(folder / INDEX, text)
     return folder / INDEX, len(entries)
+
+
+def _trends(entries: list[Entry]) -> Iterator[Trend]:
+    """Yield the trend of each phase that was run more than once; a run without a duration has the lowest bar."""
+    for phase in sorted({entry.phase for entry in entries}):
+        runs = [entry for entry in reversed(entries) if entry.phase == phase][-SHOWN_RUNS:]
+        most_s = max((run.duration_s or 0.0 for run in runs), default=0.0)
+        if len(runs) > 1 and most_s:
+            heights = (max(4, round(TALLEST * (run.duration_s or 0.0) / most_s)) for run in runs)
+            yield Trend(phase=phase, bars=tuple(zip(runs, heights, strict=True)), most_s=most_s)
 
 
 def _require_ours(index: Path) -> None:
@@ -144,7 +167,7 @@ def _entries(runs: Path, folder: Path, is_there: Callable[[Path], bool]) -> Iter
             changes=compare(before[1], found) if before and not unread else None,
             unread=unread,
         )
-        if found:
+        if found and header and header.finished_at:
             last[series] = (run.id, found)
 
 
