@@ -14,6 +14,7 @@ from runbooks_lib.archive.manifest import Manifest
 from runbooks_lib.archive.store.listing import InList
 from runbooks_lib.drafting.diagnosis import Diagnosis
 from runbooks_lib.evidence import Answered, Header, Record
+from runbooks_lib.execution.fleet.diff import FleetDiff
 from runbooks_lib.execution.fleet.record import Fleet
 from runbooks_lib.facts import FACTS
 from runbooks_lib.facts.writing import KeptPlan
@@ -38,6 +39,7 @@ def schemas() -> dict[str, Json]:
         "verdicts.json": schema(Summary, "verdicts.json: every verdict of a run"),
         "manifest.json": schema(Manifest, "manifest.json: the seal of a run"),
         "fleet.json": schema(Fleet, "fleet.json: a phase at many databases"),
+        "fleet-diff-output.json": schema(FleetDiff, "what `runbooks fleet diff --json` prints"),
         "run-output.json": all_of([Header, Told], "what `runbooks run --json` prints of a run"),
         "diff-output.json": schema(Difference, "what `runbooks runs diff --json` prints"),
         "diagnosis.json": schema(Diagnosis, "what `runbooks diagnose --json` prints"),

@@ -172,6 +172,36 @@ def report(folder: Path, out: Path | None) -> None:
     say(to)
 
 
+@fleet.command()
+@click.argument("phase")
+@TARGETS
+@JSON
+def diff(phase: str, targets: Path, as_json: bool) -> None:
+    """Say which databases of a fleet file have which schema; PHASE says what their targets are.
+
+    Reads only. Ends with 0 when all have the same, else with 1.
+    """
+    from runbooks_lib.execution.fleet.diff import diff as compare
+    from runbooks_lib.execution.fleet.file import read_fleet_file
+    from runbooks_lib.execution.fleet.targets import places
+    from runbooks_lib.phase import load_phase
+    from runbooks_lib.typed import plain
+
+    loaded = load_phase(_absolute(phase))
+    read = read_fleet_file(targets, loaded)
+    found = compare(loaded, read.target, places(read, loaded))
+    if as_json:
+        say_json(plain(found))
+    else:
+        for group in found.groups:
+            say(f"{len(group.databases)} with schema {group.fingerprint[:8]}: {', '.join(group.databases)}")
+            for difference in group.differences:
+                say(f"  {difference}")
+        for name, why in found.unread.items():
+            say(f"{name} could not be read: {why}", err=True)
+    sys.exit(found.exit_code)
+
+
 def _require_one(workers: int | None, scheduler: str) -> None:
     if workers and scheduler:
         raise click.UsageError("--workers and --scheduler exclude each other.")

@@ -47,7 +47,13 @@ def test_a_fleet_is_planned_applied_and_verified_and_what_changed_is_named(
     assert [three.has_table(name) for name in three.names] == [False, True, False]
     holds_as_sealed(three, folder_of(done), tmp_path)
 
+    drifted = three.fleet("diff", three.phase, "--targets", three.folder / "fleet.toml", code=1)
+    assert [each["databases"] for each in drifted["groups"]] == [["control/tenant_1"], ["control/tenant_2"]]
+    assert any("public.meanwhile" in each for each in drifted["groups"][1]["differences"])
+    assert drifted["unread"] == {}
+
     three.fleet_file('[[targets]]\nservice = "tenant_1"\n')
+    assert len(three.fleet("diff", three.phase, "--targets", three.folder / "fleet.toml")["groups"]) == 1
     said = three.apply(plan, code=3)["said"]
     assert "tenant_1 was not there" in said
     assert "control/tenant_2 is there no more" in said
