@@ -68,10 +68,13 @@ def in_the_middle_of_an_apply(lab: Lab, name: str, command: list[str], env: dict
             conn.execute("SELECT pg_advisory_unlock(%s, 0)", (GATE,))
             until(lambda: holder(conn) not in (0, rehearsing))
             yield process
+        except BaseException:
+            process.kill()
+            process.communicate()
+            raise
         finally:
             if not conn.closed and not conn.broken:
                 conn.execute("SELECT pg_advisory_unlock_all()")
-            process.poll()
 
 
 def applying(two: Tenants, *options: str) -> list[str]:

@@ -56,6 +56,7 @@ class Campaign:
     ended: dict[str, Ended] = field(default_factory=dict)
     at_work: dict[Future[dict[str, Any]], Turn] = field(default_factory=dict)
     stopped_by: str = ""
+    failed: int = 0
 
     def carry_out(self, waves: Iterable[Sequence[Member]]) -> None:
         """Carry wave after wave out until the last, or until one stops the campaign.
@@ -88,13 +89,13 @@ class Campaign:
     def _hand_out(self, waiting: deque[Turn]) -> None:
         """Hand out what there is room for, in order; what has to wait for its server lets others pass."""
         busy = Counter(turn.member.place.server for turn in self.at_work.values())
-        for turn in list(waiting):
-            if len(self.at_work) >= self.crew.size:
-                return
+        passed = []
+        while waiting and len(self.at_work) < self.crew.size:
+            turn = waiting.popleft()
             server = turn.member.place.server
             if turn.not_before > time.monotonic() or busy[server] >= self.pace.per_server:
+                passed.append(turn)
                 continue
-            waiting.remove(turn)
             busy[server] += 1
             turn.attempts += 1
             try:
@@ -102,6 +103,7 @@ class Campaign:
             except RuntimeError as error:  # the executor was shut down, or the cluster's client closed
                 self._lost(turn, error, waiting)
             self.on_change()
+        waiting.extendleft(reversed(passed))
 
     def _settle(self, waiting: deque[Turn]) -> None:
         """Wait a moment for answers, and take those that have come."""
@@ -145,9 +147,9 @@ class Campaign:
 
     def _end(self, turn: Turn, ended: Ended) -> None:
         self.ended[turn.member.name] = msgspec.structs.replace(ended, attempts=turn.attempts)
-        failed = sum(each.state != "done" for each in self.ended.values())
-        if self.pace.max_failures and failed >= self.pace.max_failures and not self.stopped_by:
-            self.stopped_by = f"{failed} failed, and no more than that is allowed (--max-failures)"
+        self.failed += ended.state != "done"
+        if self.pace.max_failures and self.failed >= self.pace.max_failures and not self.stopped_by:
+            self.stopped_by = f"{self.failed} failed, and no more than that is allowed (--max-failures)"
 
     def _leave_behind(self) -> None:
         """Take the answers of what was interrupted; what gives none was lost."""

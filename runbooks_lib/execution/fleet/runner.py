@@ -146,7 +146,7 @@ def carry_on(
         try:
             campaign.carry_out(waves(due, fleet.pace))
         finally:
-            ended = _ended(fleet, campaign.ended, campaign.stopped_by)
+            ended = with_ends(fleet, campaign.ended, campaign.stopped_by)
             finish(folder, ended, key=key)
     return ended
 
@@ -168,7 +168,7 @@ def _order(
     }
 
 
-def _ended(fleet: Fleet, ended: Mapping[str, Ended], stopped_by: str) -> Fleet:
+def with_ends(fleet: Fleet, ended: Mapping[str, Ended], stopped_by: str) -> Fleet:
     """Return the record with how each database ended, and what confirms the plan where there is one."""
     members = tuple(
         msgspec.structs.replace(each, ended=ended.get(each.name, each.ended)) for each in fleet.members
