@@ -27,10 +27,10 @@ from runbooks_lib.execution.fleet.campaign import Campaign, waves
 from runbooks_lib.execution.fleet.crew import Crew
 from runbooks_lib.execution.fleet.finish import finish
 from runbooks_lib.execution.fleet.folder import FleetFolder
-from runbooks_lib.execution.fleet.record import SCHEMA_VERSION, Fleet, Member, Pace, Place
+from runbooks_lib.execution.fleet.record import SCHEMA_VERSION, Ended, Fleet, Member, Pace, Place
 from runbooks_lib.execution.fleet.runner import with_ends
 from runbooks_lib.phase import STEPS
-from runbooks_lib.typed import plain
+from runbooks_lib.typed import plain, typed
 
 WORKERS = 64
 FAILS = 200  # one of so many
@@ -101,6 +101,16 @@ def fleet(databases: int, servers: int) -> Fleet:
         pace=Pace(per_server=4, max_failures=0),
         members=members,
     )
+
+
+def simulated(databases: int, servers: int) -> Fleet:
+    """Return the record of a simulated fleet run that has ended."""
+    before = fleet(databases, servers)
+    ends = {
+        each.name: typed(answer(number), Ended, Path("simulated"))
+        for number, each in enumerate(before.members)
+    }
+    return with_ends(before, ends, "")
 
 
 def simulate(databases: int, servers: int, runs: Path) -> tuple[dict[str, float], FleetFolder]:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psutil
@@ -104,8 +104,16 @@ def require_once(two: Tenants, found: dict[str, Any]) -> None:
 
 
 def carriers(process: psutil.Process) -> list[psutil.Process]:
-    found = process.children(recursive=True)
-    return [each for each in found if "runbooks_lib.execution.fleet.carrier" in each.cmdline()]
+    return [each for each in alive_below(process) if "runbooks_lib.execution.fleet.carrier" in each.cmdline()]
+
+
+def alive_below(process: psutil.Process) -> list[psutil.Process]:
+    found = []
+    for each in process.children(recursive=True):
+        with suppress(psutil.Error):
+            if each.status() != psutil.STATUS_ZOMBIE:
+                found.append(each)
+    return found
 
 
 def test_a_process_that_is_killed_in_the_middle_is_replaced(two: Tenants) -> None:
@@ -137,7 +145,8 @@ def same(found: dict[str, Any]) -> Any:
 
 
 def at_work(worker: psutil.Process) -> bool:
-    return any(each.children() for carrier in carriers(worker) for each in carrier.children(recursive=True))
+    """Its carrier has more than the process that forks kernels: a kernel."""
+    return any(len(alive_below(carrier)) > 1 for carrier in carriers(worker))
 
 
 @LONG
