@@ -87,10 +87,14 @@ def _noting(starts: list[float]) -> Iterator[None]:
 def _psql(folder: Path, scripts: list[tuple[str, str]]) -> float:
     programs = find_server()
     with scratch(programs) as server:
-        server.create_database(LIKE.database, owner=OWNER, like=LIKE)
         address = server.cluster.address()
         environment = {"PGPASSWORD": server.lent, "PGOPTIONS": "-c search_path=public", "LC_ALL": "C"}
         where = ["-h", address["host"], "-p", address["port"], "-U", OWNER, LIKE.database]
         files = [f"--file={folder / name}.sql" for name, _ in scripts]
         command = [programs.bindir / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", *where, *files]
-        return clocked(lambda: subprocess.run(command, env=os.environ | environment, check=True))()
+
+        def work() -> None:
+            server.create_database(LIKE.database, owner=OWNER, like=LIKE)
+            subprocess.run(command, env=os.environ | environment, check=True)
+
+        return clocked(work)()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import cache
 
 import psycopg
 from psycopg import pq, sql
@@ -115,12 +116,14 @@ class Replay:
         done = frozenset(piece for piece in found if stands_before(piece, self._made_before))
         alone = _alone(found)
         if not (alone or apart):
+            read = cache(lambda: (self._leaves_no_trace(found, script), self._ran(found, {})))
             try:
-                self._send(
-                    without(found, done) if done else script, forget=not self._leaves_no_trace(found, script)
-                )
+                self._send(without(found, done) if done else script, forget=False, meanwhile=read)
                 self.passed |= {_makes(piece) for piece in done}
-                return Ran(name=name, statements=self._ran(found, {}))
+                no_trace, statements = read()
+                if not no_trace:
+                    self._forget()
+                return Ran(name=name, statements=self._ran(found, {}) if self._not_granted else statements)
             except psycopg.Error as error:
                 if error.sqlstate not in {*_NOT_TOGETHER, *_LEFT_OUT}:
                     raise
@@ -191,13 +194,24 @@ class Replay:
                 return False
         return True
 
-    def _send(self, script: str, *, forget: bool = True, nested: bool = False) -> None:
-        """Send a script, or a part of it, as one query; `nested` under a savepoint where a transaction is open."""
+    def _send(
+        self,
+        script: str,
+        *,
+        forget: bool = True,
+        nested: bool = False,
+        meanwhile: Callable[[], object] | None = None,
+    ) -> None:
+        """Send a script, or a part of it, as one query; `nested` under a savepoint where a transaction is open.
+
+        `meanwhile` is done while it runs.
+        """
         conn = self._conn if self._conn is not None and not self._conn.closed else self._begin()
         inside = nested and conn.info.transaction_status is pq.TransactionStatus.INTRANS
         pid = conn.info.backend_pid
         try:
             with conn.transaction() if inside else nullcontext():
+                conn.meanwhile = meanwhile
                 conn.execute(script.encode())
         except NoAnswer as error:
             self._end(pid)

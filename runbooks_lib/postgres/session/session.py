@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from typing import Any, ClassVar, LiteralString
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row, tuple_row
+from psycopg.waiting import Wait
 
 from runbooks_lib.errors import ConnectionFailed
 from runbooks_lib.postgres.session.service_file import own_environment
@@ -87,12 +88,13 @@ class Session(psycopg.Connection[Row]):
     """A connection whose every question is answered by `deadline_s` seconds, or ended on this side.
 
     `held` are the settings that were read back when it was opened, `server_pid` is the server process behind it: a
-    pooler says another one (`info.backend_pid`).
+    pooler says another one (`info.backend_pid`). `meanwhile` is done once, while the server works at the next question.
     """
 
     deadline_s: float = CONNECT_TIMEOUT_S + GRACE_S
     held: Mapping[str, str] = {}
     server_pid: int = 0
+    meanwhile: Callable[[], object] | None = None
     in_recovery: bool = False
     cancelled: ClassVar[int] = (
         0  # queries of all sessions that a standby's replay cancelled, or that were cut there
@@ -118,6 +120,9 @@ class Session(psycopg.Connection[Row]):
         try:
             waits_for = next(gen)
             while True:
+                if self.meanwhile is not None and waits_for == Wait.R:  # the question is sent
+                    work, self.meanwhile = self.meanwhile, None
+                    work()
                 ready = yield waits_for
                 if time.monotonic() > ends_at:
                     self.pgconn.finish()
