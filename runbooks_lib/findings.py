@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -29,7 +30,7 @@ class Note(StrEnum):
     ABSENT = "absent"  # nothing is there, and for now that is allowed
 
 
-MANY = 40  # findings of a check that passed, from which on a table has one line for them
+MANY = 40  # findings of a check with one verdict, from which on a table folds them
 NAMED = 12  # of their objects are named in it
 _SEVERITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
 CLOSING = frozenset({Verdict.FAIL, Verdict.ERROR})
@@ -42,7 +43,8 @@ class Finding:
     `check` is the id of the check (`runbooks explain CHECK`), `have` and
     `want` are what was seen and what was expected, in words for people: no
     code reads them. `hint` says what to do when the two differ. `note` is for
-    code: what it has to know of the finding besides the verdict.
+    code: what it has to know of the finding besides the verdict. `of` is the
+    table that the object is a part of, or is, where that is known.
     """
 
     check: str  # a Check, or what an archive of another version names
@@ -53,13 +55,12 @@ class Finding:
     verdict: Verdict
     hint: str = ""
     note: Note = Note.NOTHING
+    of: str = ""
 
     def to_dict(self) -> dict[str, str]:
-        """Return the finding as plain strings, for JSON; without a note it has none."""
+        """Return the finding as plain strings, for JSON; without a note, or a table, it has none."""
         plain = {name: str(getattr(self, name)) for name in self.__slots__}
-        if not self.note:
-            del plain["note"]
-        return plain
+        return {name: text for name, text in plain.items() if text or name not in ("note", "of")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,34 +124,35 @@ def not_declared(check: Check, target: str, what: str) -> Finding:
 
 
 def in_short(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return findings for a table: where more than MANY of a check passed, one line stands for these.
+    """Return findings for a table: of more than MANY of a check with one verdict, those that say alike are one line.
 
-    The record keeps each of them; what did not pass is never folded.
+    That are all that passed or were skipped, and otherwise those of one table. What is of no table is never folded,
+    unless it passed; the record keeps each of them.
     """
     rows = tuple(findings)
-    passed: dict[str, list[Finding]] = {}
-    for finding in rows:
-        if finding.verdict is Verdict.PASS:
-            passed.setdefault(finding.check, []).append(finding)
-    shown: list[Finding] = []
-    for finding in rows:
-        if finding.verdict is not Verdict.PASS or len(passed[finding.check]) <= MANY:
-            shown.append(finding)
-        elif finding is passed[finding.check][0]:
-            shown.append(_line(passed[finding.check]))
-    return tuple(shown)
+    many = Counter((f.check, f.verdict) for f in rows)
+    alike: dict[object, list[Finding]] = {}
+    for number, f in enumerate(rows):
+        quiet = f.verdict in (Verdict.PASS, Verdict.SKIP)
+        folds = many[f.check, f.verdict] > MANY and (quiet or f.of)
+        about = (f.check, f.verdict, *(() if quiet else (f.target, f.of))) if folds else number
+        alike.setdefault(about, []).append(f)
+    return tuple(found[0] if len(found) == 1 else _line(found) for found in alike.values())
 
 
-def _line(passed: list[Finding]) -> Finding:
-    targets, objects = dict.fromkeys(f.target for f in passed), list(dict.fromkeys(f.object for f in passed))
+def _line(alike: list[Finding]) -> Finding:
+    """Return one finding for several: of what passed or was skipped all say how many, of others the first is told."""
+    targets, objects = dict.fromkeys(f.target for f in alike), list(dict.fromkeys(f.object for f in alike))
     more = f" and {len(objects) - NAMED} more" if len(objects) > NAMED else ""
-    return replace(
-        passed[0],
-        target=", ".join(targets),
-        object=f"{len(objects)}: {', '.join(objects[:NAMED])}{more}",
-        have=f"passed {len(passed)} times",
-        want="each is in the record",
-    )
+    first = alike[0]
+    if first.verdict in (Verdict.PASS, Verdict.SKIP):
+        named = f"{len(objects)}: {', '.join(objects[:NAMED])}{more}"
+        times = f"{'passed' if first.verdict is Verdict.PASS else 'skipped'} {len(alike)} times"
+        return replace(
+            first, target=", ".join(targets), object=named, have=times, want="each is in the record", hint=""
+        )
+    others = f"and {len(objects) - 1} more of {first.of}, each in the record"
+    return replace(first, object=f"{first.object} ({others})")
 
 
 def worst_of(verdicts: Iterable[Verdict]) -> Verdict:
@@ -203,7 +205,7 @@ def gate(findings: Iterable[Finding]) -> None:
         )
     closing = [f for f in rows if f.verdict in CLOSING]
     if closing:
-        lines = ["  " + visible(told(f)) for f in same_fault(closing)]
+        lines = ["  " + visible(told(f)) for f in same_fault(in_short(closing))]
         raise GateClosed(
             f"Stopped by {len(closing)} of {len(rows)} findings.\n" + "\n".join(lines),
             "\nMend what is named above, then run this notebook again.",

@@ -10,13 +10,18 @@ from functools import cached_property
 from itertools import accumulate
 
 from runbooks_lib.names import parts as parts_of_name
+from runbooks_lib.names import qualified
 from runbooks_lib.postgres.catalog.catalog import Key, Value
+from runbooks_lib.postgres.catalog.differences import field
 from runbooks_lib.postgres.scratch.replayed import Replayed, StatementRan, Step
 from runbooks_lib.prisma.parts import Part, Parts, in_words, parts_of
 from runbooks_lib.prisma.timeline import START, Stands, Timeline
 
 _TAKES_AWAY = re.compile(r"\b(?:drop|rename|set\s+schema|revoke|reset)\b")
 _REVOKES = re.compile(r"\brevoke\b")
+_OF_RELATIONS = frozenset(
+    {"relation", "columns", "constraint", "trigger", "rule", "policy", "privileges", "column privileges"}
+)
 AT_ONCE = 8  # migrations that are looked at in the first replay, from the last one on
 
 
@@ -48,6 +53,14 @@ class ObjectState:
     recorded: bool = True
     stands: bool = True
     planned: bool = False
+
+    @property
+    def of(self) -> str:
+        """Return the relation that it is, or hangs on; empty for what is of none."""
+        if self.kind == "index":
+            described = next((value for value in (*self.want, *self.have) if value is not None), None)
+            return "" if described is None else str(field(described, "relation"))
+        return qualified(*parts_of_name(self.name)[:2]) if self.kind in _OF_RELATIONS else ""
 
     @property
     def label(self) -> str:

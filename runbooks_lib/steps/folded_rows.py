@@ -10,17 +10,21 @@ from runbooks_lib.findings import MANY
 Rows = tuple[Mapping[str, Any], ...]
 
 
-def folded(rows: Sequence[Mapping[str, Any]], *, column: str, plain: Mapping[str, Any]) -> Rows:
-    """Return the rows, those that say what is `plain` as one where they are more than MANY: `column` counts them.
+def folded(rows: Sequence[Mapping[str, Any]], *, column: str, by: str) -> Rows:
+    """Return the rows, those that say the same in `by` as one where they are more than MANY: `column` counts them.
 
     It stands where the first of them stood, and has what they have in common.
     """
-    alike = [row for row in rows if plain.items() <= row.items()]
-    if len(alike) <= MANY:
-        return tuple(rows)
+    alike: dict[Any, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        alike.setdefault(row[by], []).append(row)
+    lines = {id(found[0]): _line(found, column) for found in alike.values() if len(found) > MANY}
+    left = {id(row) for found in alike.values() if len(found) > MANY for row in found[1:]}
+    return tuple(lines.get(id(row), row) for row in rows if id(row) not in left)
+
+
+def _line(alike: Sequence[Mapping[str, Any]], column: str) -> Mapping[str, Any]:
     common = {
         key: value if all(row.get(key) == value for row in alike) else "" for key, value in alike[0].items()
     }
-    line = {**common, column: f"{len(alike)}: {alike[0][column]} … {alike[-1][column]}"}
-    left = {id(row) for row in alike[1:]}
-    return tuple(line if row is alike[0] else row for row in rows if id(row) not in left)
+    return {**common, column: f"{len(alike)}: {alike[0][column]} … {alike[-1][column]}"}

@@ -90,7 +90,7 @@ def history(phase: Phase, sessions: Sessions, *, prisma: Prisma | None) -> Answe
         for f in state.files
     )
     facts = RecordedHistory(history=state.history, relation=state.history.relation, schema=state.schema)
-    rows = folded(table, column="migration", plain={"recorded": "applied"})
+    rows = folded(table, column="migration", by="recorded")
     return Answer(findings=findings, facts=facts, rows=rows)
 
 

@@ -167,6 +167,7 @@ def judge_objects(
             have=have,
             want=want,
             verdict=Verdict.PASS,
+            of=each.of,
         )
         if each.stands and not each.to_come:
             yield finding

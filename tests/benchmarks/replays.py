@@ -46,7 +46,7 @@ def measure(pairs: int, migrations: int) -> list[Figure]:
         title = "replay of migrations"
         figure = in_pairs(title, "psql -f of the same files", ours, lambda: _psql(folder, scripts), pairs)
         figure.more = {
-            "times_the_yardstick": round(1 / (figure.ratio or 1), 2),
+            **figure.times(),
             "migrations": migrations,
             "statements": sum(len(ran.statements) for ran in _replay(scripts).scripts),
             "server_s": [round(each, 3) for each in starts],

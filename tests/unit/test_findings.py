@@ -188,3 +188,30 @@ def test_what_passed_many_times_is_one_line_and_nothing_else_is() -> None:
     assert line.object.endswith(f"and {MANY - NAMED} more")
     assert line.have == f"passed {2 * MANY} times"
     assert in_short([]) == ()
+
+
+def of_table(table: str, number: int, verdict: Verdict = Verdict.FAIL) -> Finding:
+    return replace(finding(verdict), object=f"{table}_{number}", have=f"missing {number}", of=table)
+
+
+def test_of_very_many_that_failed_each_table_has_one_line_with_their_number() -> None:
+    failed = [of_table(table, number) for table in ("public.a", "public.b") for number in range(MANY)]
+    alone = finding(Verdict.FAIL)  # of no table: what is to be done about it is told
+    first, second, last = in_short([*failed, alone])
+    assert (first.object, first.have) == (
+        f"public.a_0 (and {MANY - 1} more of public.a, each in the record)", "missing 0"
+    )  # fmt: skip
+    assert second.object.startswith("public.b_0 (")
+    assert last == alone
+    assert in_short(failed[:MANY]) == tuple(failed[:MANY])  # not so many
+    with pytest.raises(GateClosed) as closed:
+        gate(failed)
+    assert closed.value.what_happened.startswith(f"Stopped by {2 * MANY} of {2 * MANY} findings.")
+    assert len(closed.value.what_happened.splitlines()) == 3
+
+
+def test_very_many_that_were_skipped_are_one_line() -> None:
+    skipped = [replace(finding(Verdict.SKIP, hint="x"), object=f"{number}_m") for number in range(MANY + 1)]
+    (line,) = in_short(skipped)
+    assert (line.verdict, line.have) == (Verdict.SKIP, f"skipped {MANY + 1} times")
+    assert line.object.startswith(f"{MANY + 1}: 0_m, 1_m")
