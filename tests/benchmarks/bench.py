@@ -20,6 +20,7 @@ import catalogue
 import cells
 import curves
 import headless
+import history
 import lab_start
 import preflight
 import replays
@@ -39,6 +40,7 @@ PARTS = {
         else seeds.measure(pairs, (1_000, 100_000, 1_000_000), (10_000_000,))
     ),
     "replay": lambda pairs, quick: replays.measure(pairs, 30 if quick else 820),
+    "history": lambda pairs, quick: history.measure(pairs, 30 if quick else 820),
     "archive": lambda pairs, quick: archive.measure(pairs, (2, 4) if quick else (10, 100, 1_000)),
 }
 SIZES = ("tables", "preflight_tables", "cells", "rows", "runs")

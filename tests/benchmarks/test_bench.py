@@ -29,6 +29,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("cells", {"notebook of 2 cells", "notebook of 6 cells"}),
         ("seeds", {f"seed verification of {rows} rows" for rows in (50, 150, 300)}),
         ("replay", {"replay of migrations", "replay of migrations, kept"}),
+        ("history", {"plan of a long history"}),
         ("archive", {"archive and report", "index of 2 runs", "index of 4 runs"}),
     ],
 )

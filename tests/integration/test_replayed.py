@@ -65,6 +65,28 @@ def test_the_history_of_an_object_has_every_statement_that_changed_it() -> None:
     ]
 
 
+def test_only_scripts_that_name_an_object_or_change_it_are_looked_into_for_its_history() -> None:
+    found = replayed(
+        "CREATE TABLE apples (x int); CREATE INDEX ripe ON apples (x)",
+        "CREATE TABLE other (x int)",
+        "DO $$ BEGIN EXECUTE 'DROP INDEX ri' || 'pe'; END $$; SELECT 1",
+        "ALTER TABLE other ADD COLUMN y int",
+        "CREATE INDEX RIPE ON Apples (x)",
+        "DROP TABLE other",
+        "ALTER TABLE apples ADD COLUMN y int; DROP TABLE apples",  # names the table alone
+        "CREATE TABLE apples (z int)",
+    )
+    key = ("index", "public.ripe")
+    assert [(step.script, step.statement) for step in found.history([key])[key]] == [
+        (None, None), ("1", 1), ("3", 0), ("5", 0), ("7", 1)
+    ]  # fmt: skip
+    assert sorted(found.inside) == [0, 1, 2, 3, 4, 5, 6, 7]
+    again = replayed("CREATE TABLE apples (x int)", "CREATE TABLE other (x int)", "DROP TABLE other")
+    key = ("relation", "public.apples")
+    assert len(again.history([key])[key]) == 2
+    assert sorted(again.inside) == [0]
+
+
 def test_what_only_runs_together_is_told_as_a_whole() -> None:
     found = replayed(
         "CREATE TABLE a (x int)",

@@ -17,7 +17,11 @@ from runbooks_lib.postgres.catalog.differences import Described, describe
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.session.connect import Connection
 
-_NEXT = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+# The transactions that are seen, unless this one writes itself: the same again, and nothing was written in between.
+_NEXT = """
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
+       CASE WHEN pg_current_xact_id_if_assigned() IS NULL THEN pg_current_snapshot()::text END
+"""
 _RELATIONS, _OTHERS = "relations", "others"
 Marks = Mapping[Any, tuple[Any, ...]]
 
@@ -33,6 +37,7 @@ class Watched:
         self._major = conn.info.server_version // 10000
         self._looked = False
         self._since = 0
+        self._snapshot: str | None = None
         self._names: dict[Any, Any] = {}
         self._of_relations: Marks = {}
         self._of_others: Marks = {}
@@ -43,7 +48,9 @@ class Watched:
         if not self._looked:  # whoever looks once needs no marks
             self._looked = True
             return describe(read_catalog(self._conn))
-        (since,) = self._rows(_NEXT)[0]
+        since, snapshot = self._rows(_NEXT)[0]
+        if snapshot is not None and snapshot == self._snapshot:
+            return self._described()
         renamed = self._read_names()
         relations = {row[0]: row[1:] for row in self._rows(query("marks_of_relations"))}
         others = {row[1]: row for row in self._rows(query("marks_of_others", self._major))}
@@ -61,6 +68,10 @@ class Watched:
                 bool(apart),
             )
         self._since, self._of_relations, self._of_others = since, relations, others
+        self._snapshot = snapshot
+        return self._described()
+
+    def _described(self) -> Described:
         return {key: value for part in self._parts.values() for key, value in part.items()}
 
     def _read_names(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from runbooks_lib.errors import MigrationError
+from runbooks_lib.names import parts
 from runbooks_lib.postgres.catalog.catalog import Key, Value
 from runbooks_lib.postgres.catalog.differences import Described
 from runbooks_lib.postgres.script.effects import Unjudged
@@ -154,9 +155,9 @@ class Replayed:
         From the start on, or from before one script: that is what its first step says then, and only the scripts from
         this one on are looked into.
         """
-        first = 0 if since is None else self._number(since)
-        self.look_into([ran.name for ran in self.scripts[first:]])
-        before, wanted = self._stood([first])[0], set(keys)
+        first, wanted = 0 if since is None else self._number(since), set(keys)
+        self._look_where(wanted, first)
+        before = self._stood([first])[0]
         steps = {key: [Step(script=None, statement=None, value=before.get(key))] for key in sorted(wanted)}
         for ran, statement, found in self._in_order(first):
             for change in found:
@@ -164,8 +165,25 @@ class Replayed:
                     steps[change.key].append(Step(script=ran.name, statement=statement, value=change.after))
         return {key: tuple(found) for key, found in steps.items()}
 
+    def _look_where(self, wanted: Collection[Key], first: int) -> None:
+        """Look into the scripts that name one of these objects; between them into all where what stands differs.
+
+        What neither is named nor differs at both ends has not changed there.
+        """
+        words = {word for _, name in wanted for word in _names_in(name)}
+        texts = ["\n".join(one.text for one in ran.statements).lower() for ran in self.scripts]
+        named = [n for n in range(first, len(texts)) if any(word in texts[n] for word in words)]
+        self.look_into(self.scripts[number].name for number in named)
+        gaps = zip([first, *(number + 1 for number in named)], [*named, len(texts)], strict=True)
+        for begin, end in gaps:
+            before, after = self._stood([begin, end])
+            if any(before.get(key) != after.get(key) for key in wanted):
+                self.look_into(ran.name for ran in self.scripts[begin:end])
+
     def _in_order(self, first: int) -> Iterator[tuple[Ran, int | None, tuple[Change, ...]]]:
         for number, ran in enumerate(self.scripts[first:], first):
+            if number not in self.inside:  # it changes none of these objects
+                continue
             inside = self.inside[number]
             yield from ((ran, at, found) for at, found in enumerate(inside))
             if not inside:
@@ -188,6 +206,11 @@ class Replayed:
             self.stood |= self.look(missing)
             self.keep(self)
         return [self.stood[number] for number in numbers]
+
+
+def _names_in(name: str) -> Iterator[str]:
+    """Yield the names, in small letters, by one of which a script calls an object: its own and, on a table, that's."""
+    yield from (part.partition("(")[0].lower() for part in parts(name)[1:] or parts(name))
 
 
 def changes(before: Mapping[Key, Value], after: Mapping[Key, Value]) -> Iterator[Change]:
