@@ -25,6 +25,11 @@ _OF_RELATIONS = frozenset(
 AT_ONCE = 8  # migrations that are looked at in the first replay, from the last one on
 
 
+def looked_at_first(todo: Sequence[str]) -> frozenset[str]:
+    """Return around which migrations, of those that are not recorded as applied, it is looked first."""
+    return frozenset([*todo[:1], *todo[-AT_ONCE:]])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """The statement of a migration that made a part of an object as it is wanted; None: only the script is known."""
@@ -249,9 +254,14 @@ class Effects:
         return {part.key for part in beyond if self._may_be_taken_away(part)}
 
     def _may_be_taken_away(self, part: Part) -> bool:
-        if part.kind.endswith("privileges") and not _REVOKES.search(self._words):
+        if part.kind.endswith("privileges") and not self._revokes:
             return False
         return parts_of_name(part.name)[-1].partition("(")[0].lower() in self._words
+
+    @cached_property
+    def _revokes(self) -> bool:
+        """Return whether a script may take a privilege away."""
+        return bool(_REVOKES.search(self._words))
 
     @cached_property
     def _words(self) -> str:

@@ -19,6 +19,7 @@ from runbooks_lib.postgres.scratch.surroundings import Surroundings, read_surrou
 from runbooks_lib.postgres.script.data_statements import data_statements
 from runbooks_lib.postgres.session.connect import Connection, Sessions
 from runbooks_lib.prisma.command import Prisma, aim, find_project
+from runbooks_lib.prisma.effects import looked_at_first
 from runbooks_lib.prisma.settlement import Settlement, settle
 from runbooks_lib.prisma.state import State, look
 
@@ -131,6 +132,7 @@ def prove_target(
         schema=state.schema,
         servers=target_servers(sessions),
         allowed=allowed,
+        around=looked_at_first([file.name for file in state.files if state.recorded(file.name) != "applied"]),
     )
     settlement = settle(
         state,

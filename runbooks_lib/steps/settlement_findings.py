@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from runbooks_lib.checks import Check
 from runbooks_lib.facts.writing import DataDone, SettledMigration, SettledStatement
-from runbooks_lib.findings import Finding, Verdict, judge
+from runbooks_lib.findings import MANY, Finding, Verdict, judge
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.catalog.catalog import Key
 from runbooks_lib.postgres.rows.done import Done, Judged
@@ -155,9 +155,12 @@ def judge_objects(
 ) -> Iterator[Finding]:
     """Judge each object: the target has it as the migrations that were run make it, or it is still to be made so.
 
-    `others` are migrations that this phase does not settle: what those alone have to do with is OPEN.
+    `others` are migrations that this phase does not settle: what those alone have to do with is OPEN. Of very many
+    that are otherwise, it is said where they are made, and not shown how.
     """
-    for each in objects:
+    every = tuple(objects)
+    shows = sum(not each.stands for each in every) <= MANY
+    for each in every:
         ignored = phase.ignored(each.kind, each.name)
         have, want = each.words()
         finding = Finding(
@@ -180,9 +183,9 @@ def judge_objects(
         elif ignored:
             yield _with(finding, Verdict.SKIP, hint=f"ignored: {ignored.why}")
         elif not each.recorded and {origin.migration for origin in each.origins} <= others:
-            yield _with(finding, Verdict.OPEN, hint=_hint(each, made_by))
+            yield _with(finding, Verdict.OPEN, hint=_hint(each, made_by, shows=shows))
         else:
-            yield _with(finding, Verdict.FAIL, hint=_hint(each, made_by))
+            yield _with(finding, Verdict.FAIL, hint=_hint(each, made_by, shows=shows))
 
 
 def all_in_one(target: str, object: str, found: Sequence[Finding], words: str, *, later: bool) -> Finding:
@@ -207,11 +210,11 @@ def _with(finding: Finding, verdict: Verdict, **words: str) -> Finding:
     )
 
 
-def _hint(each: ObjectState, made_by: MadeBy) -> str:
+def _hint(each: ObjectState, made_by: MadeBy, *, shows: bool) -> str:
     if not each.origins:
         return f"{made_by.it} Find out who changed it, and mend it or them."
     said = f"Made so by {some([_origin(one, made_by) for one in each.origins])}."
-    back = [text for one in each.origins if (text := shown(one))]
+    back = [text for one in each.origins if shows and (text := shown(one))]
     return f"{said} It would be brought back by: {' '.join(back)}" if back else said
 
 

@@ -48,6 +48,7 @@ def replay(
     schema: str = "public",
     servers: frozenset[str] = frozenset(),
     allowed: Iterable[str] = (),
+    around: Iterable[str] = (),
 ) -> Replayed:
     """Run named scripts in order, as `owner`, in a scratch database; say what they do.
 
@@ -55,22 +56,24 @@ def replay(
     taken from `dump`. `schema` is where names without one lead. The scratch is a cluster of our own, or at the server
     that RUNBOOKS_SCRATCH_SERVICE names, if that is none of `servers` (their marks). `allowed` names objects that the
     superuser of a cluster of our own makes. The answer depends on nothing else, and so one process works it out once.
+    What stands before and after the scripts `around` is read by the way: they will be asked for.
     Raises MigrationError naming the script that PostgreSQL refuses there; BackupError when the dump does not restore;
     PreconditionFailed or LabError when there is no scratch to run it in.
     """
     asked = Question(
         scripts=tuple(scripts), owner=owner, like=like, dump=None, schema=schema, allowed=frozenset(allowed)
     )
+    near = frozenset(around)
     if service := scratch_service():
-        return _at_service(asked, service, server_major, servers)
+        return _at_service(asked, service, server_major, servers, near)
     programs = find_server_for(
         server_major, extensions=extensions_made(asked.texts), also=dict(like.extensions)
     )
-    return _replay(asked, programs, dump)
+    return _replay(asked, programs, dump, near)
 
 
 @lru_cache(maxsize=8)
-def _replay(asked: Question, programs: ServerPrograms, dump: Path | None) -> Replayed:
+def _replay(asked: Question, programs: ServerPrograms, dump: Path | None, around: frozenset[str]) -> Replayed:
     def place() -> AbstractContextManager[Scratch]:
         return scratch(programs, allowed=asked.allowed)
 
@@ -82,16 +85,20 @@ def _replay(asked: Question, programs: ServerPrograms, dump: Path | None) -> Rep
             if known is not None and known.end is not None:
                 return _recalled(way, place, shelf, known, known.end)
         try:
-            return _replayed(asked, place, shelves[0], found[0])
+            return _replayed(asked, place, shelves[0], found[0], around)
         except MigrationError as error:
             if dump is None or error.sqlstate not in MISSES:
                 raise
-        return _replayed(ways[1], place, shelves[1], found[1])
+        return _replayed(ways[1], place, shelves[1], found[1], around)
 
 
 @lru_cache(maxsize=8)
-def _at_service(asked: Question, service: str, server_major: int, servers: frozenset[str]) -> Replayed:
-    return _replayed(asked, lambda: served(service, server_major=server_major, servers=servers), None, None)
+def _at_service(
+    asked: Question, service: str, server_major: int, servers: frozenset[str], around: frozenset[str]
+) -> Replayed:
+    return _replayed(
+        asked, lambda: served(service, server_major=server_major, servers=servers), None, None, around
+    )
 
 
 def _shelf(asked: Question, programs: ServerPrograms) -> Shelf:
@@ -127,12 +134,14 @@ def _recalled(asked: Question, place: Place, shelf: Shelf, known: Found, end: De
     )
 
 
-def _replayed(asked: Question, place: Place, shelf: Shelf | None, known: Found | None) -> Replayed:
+def _replayed(
+    asked: Question, place: Place, shelf: Shelf | None, known: Found | None, around: frozenset[str]
+) -> Replayed:
     """Run the scripts; what is known of the first of them from earlier is taken over."""
     apart = known.apart if known else frozenset()  # scripts that PostgreSQL does not take whole
     while True:
         try:
-            replayed = _in_one_go(asked, place, shelf, apart)
+            replayed = _in_one_go(asked, place, shelf, apart, around)
         except NotWhole as script:
             apart |= {script.name}
         else:
@@ -147,10 +156,16 @@ def _keep(shelf: Shelf | None, apart: frozenset[str], replayed: Replayed) -> Non
         shelf.write(replayed, apart)
 
 
-def _in_one_go(asked: Question, place: Place, shelf: Shelf | None, apart: frozenset[str]) -> Replayed:
+def _in_one_go(
+    asked: Question, place: Place, shelf: Shelf | None, apart: frozenset[str], around: frozenset[str]
+) -> Replayed:
+    numbers = [number for number, (name, _) in enumerate(asked.scripts) if name in around]
+    read = {*numbers, *(number + 1 for number in numbers)}
     with staged(asked, place) as stage:
-        ran = []
-        for name, script in asked.scripts:
+        ran, stood = [], {}
+        for number, (name, script) in enumerate(asked.scripts):
+            if number in read:
+                stood[number] = stage.stands()
             with _named(stage, name):
                 ran.append(stage.session.run(script, name, apart=name in apart))
         return Replayed(
@@ -160,6 +175,7 @@ def _in_one_go(asked: Question, place: Place, shelf: Shelf | None, apart: frozen
             server_version=stage.copy.version,
             borrowed=() if asked.dump is None else needed(asked.texts, stage.start, asked.schema),
             lacking=stage.lacking,
+            stood=stood,
             look=partial(_look, asked, place, apart),
             look_inside=partial(_look_inside, asked, place, apart),
             keep=partial(_keep, shelf, apart),
