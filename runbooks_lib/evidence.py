@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -18,7 +17,7 @@ from runbooks_lib.facts.base import Facts
 from runbooks_lib.facts.contents import LastLook
 from runbooks_lib.facts.databases import Lag, Replication
 from runbooks_lib.facts.writing import Applied, Plan
-from runbooks_lib.findings import CLOSING, Finding, Verdict, in_short, worst, worst_of
+from runbooks_lib.findings import CLOSING, Finding, Verdict, worst, worst_of
 from runbooks_lib.phase import STEPS
 from runbooks_lib.typed import Moment, Sha256, Typed, plain, typed
 
@@ -310,12 +309,6 @@ class Evidence:
     def failures(self) -> tuple[tuple[str, Finding], ...]:
         """Return every FAIL and ERROR with its step."""
         return tuple(pair for pair in self.all_findings() if pair[1].verdict in CLOSING)
-
-    @property
-    def failures_in_short(self) -> tuple[tuple[str, Finding], ...]:
-        """Return them for a table: of very many, those of one table are one line."""
-        by_step = groupby(self.failures, key=lambda pair: pair[0])
-        return tuple((step, f) for step, pairs in by_step for f in in_short(f for _, f in pairs))
 
     @property
     def steps(self) -> tuple[str, ...]:

@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from runbooks_lib.evidence import Evidence, judged, passed, step_name
-from runbooks_lib.findings import CLOSING, Verdict, worst
+from runbooks_lib.findings import CLOSING, Finding, Verdict, in_short, worst
 from runbooks_lib.phase import Phase, Text
 from runbooks_lib.report import actions, databases, markdown, seeds_and_routes
 from runbooks_lib.report.language import dated, in_language, languages, texts, translations
@@ -161,8 +162,15 @@ def _view(phase: Phase, seen: Evidence) -> dict[str, Any]:
         "services": seeds_and_routes.services(phase, seen),
         "routes": seeds_and_routes.routes(phase, seen),
         "boxes": seeds_and_routes.boxes(seen),
+        "told_failures": _failures(seen),
         "languages": languages(),
     }
+
+
+def _failures(seen: Evidence) -> tuple[tuple[str, Finding], ...]:
+    """Return what did not pass, each with its step: of very many, those of one table are one line."""
+    by_step = groupby(seen.failures, key=lambda pair: pair[0])
+    return tuple((step, f) for step, pairs in by_step for f in in_short(f for _, f in pairs))
 
 
 def _whole(seen: Evidence) -> bool:
