@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING
 import click
 
 from runbooks_lib.cli.diagnose import seen_lines
+from runbooks_lib.cli.doctor import looks
+from runbooks_lib.cli.help import examples
 from runbooks_lib.cli.run import RUNS_HELP, run
 from runbooks_lib.cli.terminal import say
-from runbooks_lib.errors import PreconditionFailed
+from runbooks_lib.errors import PreconditionFailed, RunbookError
 
 if TYPE_CHECKING:
     from runbooks_lib.drafting.diagnosis import Diagnosis
 
 
-@click.command()
+@click.command(
+    epilog=examples("runbooks adopt", "runbooks adopt --service shop --prisma-project ../shop --yes")
+)
 @click.option("--service", metavar="NAME", help="The libpq service of the database.")
 @click.option(
     "--prisma-project",
@@ -56,6 +60,7 @@ def adopt(
 
     service = service or _choose("--service", "database", sorted(service_names()))
     project = Path(prisma_project or _project()).expanduser().absolute()
+    _require_tools(service, project)
     found = diagnose(service, project)
     for line in seen_lines(found):
         say(line)
@@ -71,6 +76,19 @@ def adopt(
     elif not yes and not _may("--yes", f"{folder} is there already. Plan it as it stands?"):
         context.exit(PreconditionFailed.exit_code)
     context.invoke(run, phase=str(folder), prisma_project=str(project), runs=runs)
+
+
+def _require_tools(service: str, project: Path) -> None:
+    """Look at all that `runbooks doctor` does, but for the other services. Raises PreconditionFailed, naming a part."""
+    from runbooks_lib.postgres.session.service_file import service_names
+
+    others = set(service_names()) - {service}
+    for name, needed, look in looks(str(project)):
+        if needed and name not in others:
+            try:
+                look()
+            except RunbookError as error:
+                raise PreconditionFailed(f"{name}: {error.what_happened}", error.what_to_do) from error
 
 
 def _choose(option: str, what: str, among: Sequence[str]) -> str:

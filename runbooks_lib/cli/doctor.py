@@ -35,7 +35,7 @@ def doctor(prisma_project: str | None) -> None:
     from runbooks_lib.errors import PreconditionFailed, RunbookError
 
     missing: dict[str, RunbookError] = {}
-    for name, needed, look in _looks(prisma_project):
+    for name, needed, look in looks(prisma_project):
         if name == "extensions" and "Prisma project" in missing:
             continue
         try:
@@ -62,7 +62,7 @@ def _next(prisma_project: str | None) -> str:
     return f"runbooks diagnose --service {shlex.quote(min(service_names()))}{project}"
 
 
-def _looks(prisma_project: str | None) -> Iterator[tuple[str, bool, Callable[[], str]]]:
+def looks(prisma_project: str | None) -> Iterator[tuple[str, bool, Callable[[], str]]]:
     """Yield what is looked at: its name, whether a run needs it, and who says what is there."""
     yield "pg_dump", True, _clients
     yield "Node.js", True, _node

@@ -37,7 +37,10 @@ def lab() -> None:
 
 @lab.command(
     epilog=examples(
-        "runbooks lab up", "runbooks lab up --jupyter", "runbooks lab up --dir /tmp/lab --prisma 6"
+        "runbooks lab up",
+        "runbooks lab up --jupyter",
+        "runbooks lab up --dir /tmp/lab --prisma 6",
+        "runbooks lab up --project ../shop --break no-history",
     )
 )
 @DIRECTORY

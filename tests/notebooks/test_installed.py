@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
+import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,6 +57,32 @@ def test_demo_carries_the_phase_out(installed: Path, tmp_path: Path) -> None:
     assert {step["verdict"] for step in content["steps"]} == {"PASS", "OPEN"}
     assert Path(content["folder"]).is_relative_to(tmp_path / "runs")
     assert (Path(content["folder"]) / "report.html").exists()
+
+
+def test_a_newcomer_gets_to_a_plan_by_five_commands_each_printed_by_the_one_before(
+    installed: Path, lab: Lab, tmp_path: Path
+) -> None:
+    """All that they have is a service file, and somebody's project."""
+    services = configparser.ConfigParser(interpolation=None)
+    services.read(lab.env()["PGSERVICEFILE"])
+    with (tmp_path / "services").open("w") as file:
+        file.write("[shop]\n" + "".join(f"{k}={v}\n" for k, v in services["keybuzz_leader"].items()))
+    env = {name: value for name, value in os.environ.items() if name not in lab.env()}
+    env |= {"PGSERVICEFILE": str(tmp_path / "services"), "PGPASSFILE": lab.env()["PGPASSFILE"]}
+    project = tmp_path / "project"
+    shutil.copytree(lab.env()["RUNBOOKS_PRISMA_PROJECT"], project, symlinks=True)
+    given = ["doctor", "--prisma-project", str(project)]
+    words: list[str] = []
+    for _ in range(5):
+        words.append(" ".join(given[:2]) if given[0] == "phase" else given[0])
+        done = subprocess.run(
+            [installed, *given], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=PATIENCE_S
+        )
+        assert done.returncode == (1 if given[0] == "diagnose" else 0), (given, done.stdout, done.stderr)
+        (command,) = re.findall(r"next: runbooks (.*)", done.stdout)
+        given = shlex.split(command)
+    assert words == ["doctor", "diagnose", "phase draft", "phase check", "run"]
+    assert given[-3:-1] == ["--apply", "--confirm"]
 
 
 def test_lab_up_opens_jupyterlab_on_the_wheels_notebooks(installed: Path, lab: Lab, tmp_path: Path) -> None:

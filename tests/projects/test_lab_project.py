@@ -129,7 +129,7 @@ def test_the_commands_know_it(place: dict[str, Path]) -> None:
     assert (status.exit_code, "keybuzz" in status.output) == (0, False), status.output
     assert f"copy of {place['named']}" in status.output
     again = CliRunner().invoke(commands, ["lab", "up", *where, "--project", str(place["named"])])
-    assert f"runbooks adopt --service {OWN_SERVICE}" in again.stdout, again.output
+    assert f"runbooks adopt --service {OWN_SERVICE}" in again.output, again.output
     with pytest.raises(LabError, match="runs for"):
         up(place["lab"], project=place["lab"])
     with pytest.raises(PreconditionFailed, match="lock-held"):

@@ -122,6 +122,7 @@ def _article(run: Run, phase: Phase, evidence: Evidence, lang: str) -> Article:
         pictures={
             document.sections[section]: Markup("").join(map(_figure, filter(None, drawn)))
             for section, drawn in pictures.items()
+            if section in document.sections  # one that has nothing to tell is left out
         },
     )
 
