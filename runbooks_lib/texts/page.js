@@ -10,4 +10,14 @@
       try { localStorage.setItem("runbooks-lang", radio.value); } catch (e) { return; }
     });
   });
+  document.querySelectorAll("details.rows").forEach(function (box) {
+    var field = document.createElement("input"), rows = [].slice.call(box.querySelectorAll("tbody tr"));
+    field.type = "search";
+    field.placeholder = field.ariaLabel = box.closest("[lang]").lang === "fr" ? "Rechercher" : "Search";
+    box.querySelector("summary").after(field);
+    field.addEventListener("input", function () {
+      var text = field.value.trim().toLowerCase();
+      rows.forEach(function (row) { row.hidden = row.textContent.toLowerCase().indexOf(text) < 0; });
+    });
+  });
 })();

@@ -173,8 +173,17 @@ def test_task_lists_say_what_is_ticked(pages: dict[str, Page]) -> None:
 
 
 def rendered(text: str, evidence: Callable[[str, str], str | None] = lambda step, check: None) -> str:
-    words: Callable[[str], str] = lambda message: message  # noqa: E731
+    words: Callable[..., str] = lambda message, **variables: message % variables if variables else message  # noqa: E731
     return str(article(text, "en", words=words, files=["a b.json"], evidence=evidence, pictures={}).html)
+
+
+def test_a_long_table_is_folded_unless_something_in_it_did_not_pass() -> None:
+    head = "| a | b |\n|---|---|\n"
+    assert "<details" not in rendered(head + "| ✅ | 1 |\n" * 30)
+    assert '<details class="rows"><summary>' in rendered(head + "| ✅ | 1 |\n" * 31)
+    unfolded = rendered(head + "| ✅ | 1 |\n" * 31 + "| ❌ | 2 |\n")
+    assert '<details class="rows" open><summary>' in unfolded
+    assert unfolded.count("</div></details>") == 1
 
 
 @pytest.mark.parametrize(

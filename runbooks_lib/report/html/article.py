@@ -27,7 +27,8 @@ _ICON = re.compile("|".join(map(re.escape, (*_ICONS, _CLAIM))))
 _DECORATION = re.compile(r"^[^\w`]+(?=\S)")
 _BREAKABLE = re.compile(r"(?<=[/_.@:,=-])(?=[^\s/_.@:,=-])|(?<=[0-9a-f]{32})(?=[0-9a-f]{32})")
 _UNBROKEN = 24  # characters
-Words = Callable[[str], str]
+_LONG = 30  # rows: a longer table is folded
+Words = Callable[..., str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +58,10 @@ def article(
     parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
     tokens: list[Token] = []
     sections: list[tuple[str, str]] = []
-    linked = frozenset(files)
+    linked, after = frozenset(files), Markup("")
     addresses = {f"#{slug(title)}": f"#{lang}-{n}" for n, title in enumerate(headings(text), start=1)}
-    for token in parser.parse(text):
+    parsed = parser.parse(text)
+    for number, token in enumerate(parsed):
         if token.type == "inline":
             for child in token.children or ():
                 if child.type == "link_open" and (within := addresses.get(unquote(str(child.attrs["href"])))):
@@ -72,19 +74,32 @@ def article(
                 anchor = f"{lang}-{len(sections) + 1}"
                 tokens[-1].attrs["id"] = anchor
                 sections.append((anchor, title))
-        tokens.extend(_wrapped(token, words))
+        if token.type == "table_open":
+            end = next(
+                n for n, each in enumerate(parsed[number:], start=number) if each.type == "table_close"
+            )
+            before, after = _boxed(parsed[number:end], words)
+            tokens.append(_html("html_block", before))
+        tokens.append(token)
+        if token.type == "table_close":
+            tokens.append(_html("html_block", after))
         if token.type == "heading_close" and token.tag == "h2" and sections[-1][1] in pictures:
             tokens.append(_html("html_block", pictures[sections[-1][1]]))
     html = Markup(parser.renderer.render(tokens, parser.options, {}))
     return Article(lang=lang, html=html, sections=tuple((a, _DECORATION.sub("", t)) for a, t in sections))
 
 
-def _wrapped(token: Token, words: Words) -> list[Token]:
-    """Return a token; a table in a box that scrolls, by keyboard too."""
-    if token.type == "table_open":
-        box = Markup('<div class="scroll" tabindex="0" role="group" aria-label="{}">').format(words("Table"))
-        return [_html("html_block", box), token]
-    return [token, _html("html_block", Markup("</div>\n"))] if token.type == "table_close" else [token]
+def _boxed(table: list[Token], words: Words) -> tuple[Markup, Markup]:
+    """Return what stands before and after a table: a box that scrolls, folded where it is long and all passed."""
+    box = Markup('<div class="scroll" tabindex="0" role="group" aria-label="{}">').format(words("Table"))
+    rows = sum(token.type == "tr_open" for token in table) - 1  # without the head
+    if rows <= _LONG:
+        return box, Markup("</div>\n")
+    said = "".join(token.content for token in table if token.type == "inline")
+    passed = not any(sign in said for sign, (verdict, _) in _ICONS.items() if verdict != "pass")
+    fold = Markup('<details class="rows"{}><summary>{}</summary>\n{}')
+    summary = words("Table of %(num)s rows", num=rows)
+    return fold.format(Markup("" if passed else " open"), summary, box), Markup("</div></details>\n")
 
 
 def _inline(
