@@ -5,15 +5,21 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from math import log
 
-_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
+UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def size(octets: int) -> str:
     """Return a number of bytes: 0 bytes, 1 byte, 912 bytes, 68.8 GiB."""
+    number, unit = scaled(octets)
+    return f"{number:.1f} {unit}" if unit else f"{octets} byte{'' if octets == 1 else 's'}"
+
+
+def scaled(octets: int) -> tuple[float, str]:
+    """Return a number of bytes in the unit that people use for so many; without a unit it is bytes."""
     if abs(octets) < 1024:
-        return f"{octets} byte{'' if octets == 1 else 's'}"
-    power = min(len(_UNITS), int(log(abs(octets) * 1.00005, 1024)))  # 1023.96 KiB would be printed as 1024.0
-    return f"{octets / 1024**power:.1f} {_UNITS[power - 1]}"
+        return octets, ""
+    power = min(len(UNITS), int(log(abs(octets) * 1.00005, 1024)))  # 1023.96 KiB would be printed as 1024.0
+    return octets / 1024**power, UNITS[power - 1]
 
 
 def lasted(seconds: float) -> str:

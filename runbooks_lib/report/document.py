@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from runbooks_lib.evidence import Evidence, judged, passed, step_name
 from runbooks_lib.findings import CLOSING, Finding, Verdict, in_short, worst
 from runbooks_lib.phase import Phase, Text
 from runbooks_lib.report import actions, databases, markdown, seeds_and_routes
-from runbooks_lib.report.language import dated, in_language, languages, texts, translations
+from runbooks_lib.report.language import dated, in_language, languages, sized, texts, translations
 from runbooks_lib.report.template_cache import compiled
 
 __all__ = ["SECTIONS", "Document", "languages", "render"]
@@ -86,7 +86,10 @@ def render(phase: Phase, evidence: Evidence, lang: str) -> Document:
     def ngettext(one: str, many: str, num: int, **variables: object) -> markdown.Markdown:
         return markdown.formatted(messages.ngettext(one, many, num), {"num": num, **variables})
 
-    tools = {"section": section, "claimed": claimed, "date": date, "_": _, "ngettext": ngettext}
+    tools = {
+        "section": section, "claimed": claimed, "date": date, "sized": partial(sized, lang=lang), "_": _,
+        "ngettext": ngettext,
+    }  # fmt: skip
     text = _environment().get_template(TEMPLATE).render(_view(phase, evidence) | tools)
     tidy = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
     return Document(lang=lang, text=tidy, sections=sections, worded=tuple(worded))

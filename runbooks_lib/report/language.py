@@ -15,9 +15,14 @@ from pathlib import Path
 from babel.dates import format_date
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
+from babel.numbers import format_decimal
 
+from runbooks_lib.amounts import UNITS, scaled
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.phase import ENGLISH, Text, text_in
+
+BYTES = ("%(num)s byte", "%(num)s bytes")
+SIZES = (BYTES, *UNITS)  # messages that no template has
 
 
 def texts() -> Path:
@@ -55,6 +60,14 @@ def dated(moment: str, lang: str) -> str:
     when = when.replace(tzinfo=UTC) if when.tzinfo is None else when
     when = when.astimezone(UTC)
     return f"{format_date(when, 'long', locale=lang)}, {when:%H:%M:%S} UTC"
+
+
+def sized(octets: int, lang: str) -> str:
+    """Return a number of bytes as a language writes it: 1 byte, 68.8 GiB; 0 octet, 68,8 Gio."""
+    number, unit = scaled(octets)
+    if not unit:
+        return translations(lang).ngettext(*BYTES, octets) % {"num": octets}
+    return f"{format_decimal(number, '0.0', locale=lang)} {translations(lang).gettext(unit)}"
 
 
 def in_language(text: Text | dict[str, str], lang: str) -> str:

@@ -10,7 +10,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from markupsafe import Markup, escape
 
 from runbooks_lib.findings import in_short
 from runbooks_lib.phase import text_in
-from runbooks_lib.report.language import languages, texts, translations
+from runbooks_lib.report.language import languages, sized, texts, translations
 from runbooks_lib.report.template_cache import compiled
 from runbooks_lib.report.verdicts import SYMBOLS, variables
 from runbooks_lib.visible import visible_lines
@@ -49,7 +49,7 @@ def in_language(lang: str) -> dict[str, Any]:
     def ngettext(one: str, many: str, num: int, **variables: object) -> str:
         return messages.ngettext(one, many, num) % {"num": num, **variables}
 
-    return {"lang": lang, "_": _, "ngettext": ngettext}
+    return {"lang": lang, "_": _, "ngettext": ngettext, "sized": partial(sized, lang=lang)}
 
 
 def in_all_languages() -> dict[str, Any]:

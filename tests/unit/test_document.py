@@ -124,17 +124,17 @@ FACTS = {
         "| Enums PostgreSQL | ✅ `leader` 4 sur 4 ",
         "| Prisma migrate | ✅ synchronisé — `Database schema is up to date!` | `04_prisma_resolve.json` |",
         "| Données test | ✅ présentes et conformes : 18 sur 18 |",
-        "| keybuzz-backend routes | ⚠️ non déployé — ",
-        "🟠 **fait, avec des points ouverts**",
+        "| Routes de keybuzz-backend | ⚠️ non déployé — ",
+        "🟠 **terminé, des points restent à traiter**",
     ],
     "🔍": [
         "| `10.0.0.121:5432` (PostgreSQL 18.6) | `keybuzz_backend` | **LEADER** (write) | `leader` "
         "| ✅ toutes présentes (5 sur 5) | ✅ toutes présentes (5 sur 5) |",
         "| `10.0.0.122:5432` (PostgreSQL 18.6) | `keybuzz_backend` | **REPLICA** (read-only) | `replica` "
         "| ✅ toutes présentes (5 sur 5) | ✅ toutes présentes (5 sur 5) |",
-        "| `10.0.0.121:5432` (PostgreSQL 18.6) | `keybuzz` | DB legacy (schéma seul) | `legacy` "
+        "| `10.0.0.121:5432` (PostgreSQL 18.6) | `keybuzz` | DB legacy (schéma uniquement) | `legacy` "
         "| ❌ absentes (0 sur 5) | ✅ toutes présentes (5 sur 5) |",
-        "- ✅ Réplication de `replica` : récepteur `streaming`, retard de 0 octets",
+        "- ✅ Réplication de `replica` : récepteur `streaming`, retard de 0 octet",
         "**Note** : 📄 Un rapport antérieur, PH-RESTORE, avait identifié des tables manquantes sur `keybuzz` ",
         "sur `keybuzz_backend` (`10.0.0.121:5432`, `10.0.0.122:5432`) : tables présentes.",
         "sur `keybuzz` (`10.0.0.121:5432`) : tables absentes.",
@@ -167,7 +167,7 @@ FACTS = {
         "## 🔧 ACTIONS EFFECTUÉES",
         "### 1. Preflight & Backup",
         "- ✅ Backup schema de `keybuzz_backend` sur `10.0.0.121:5432` (cible `leader`) : "
-        "`backup/schema_backup_20261124_082004.sql`, 11383 octets",
+        "`backup/schema_backup_20261124_082004.sql`, 11,1 Kio",
         "SHA-256 `43839cc3961c629672f885069339784695a90cec0c1125442d6448644b927ec3`",
         "- Vérification des tables au début du run : `leader` ✅ toutes présentes (5 sur 5)",
         "### 2. Migration SQL Baseline",
@@ -221,9 +221,9 @@ FACTS = {
         "- [x] Tables DB existent sur `keybuzz_backend` — ",
         "- [x] Enums PostgreSQL créés — ",
         "- [x] Prisma migrate status: up to date — ",
-        "- [x] Données tenant_test_dev présentes — constats réussis : 10 sur 10",
-        "- [x] Données kbz_test présentes — constats réussis : 8 sur 8",
-        "- [ ] Routes API Amazon accessibles — constats réussis : 0 sur 4",
+        "- [x] Données tenant_test_dev présentes — contrôles conformes : 10 sur 10",
+        "- [x] Données kbz_test présentes — contrôles conformes : 8 sur 8",
+        "- [ ] Routes API Amazon accessibles — contrôles conformes : 0 sur 4",
         "keybuzz-backend: not_deployed",
         "- [ ] Admin UI lit données réelles (⚠️ dépend des routes",
     ],
@@ -234,12 +234,12 @@ FACTS = {
     ],
     "📝": [
         "Les 5 tables déclarées **existaient déjà** dans `keybuzz_backend` au début de ce run, pas dans `keybuzz`.",
-        "La confusion venait de la multiplicité des bases de données : 8 fouillées",
+        "La confusion venait de la multiplicité des bases de données : 8 bases examinées",
         "- **DB `keybuzz_backend`** (`10.0.0.121:5432`, `10.0.0.122:5432`) : au début du run : tables présentes",
         "- **DB `keybuzz`** (`10.0.0.121:5432`) : au début du run : tables absentes ; à sa fin : tables présentes "
         "(depuis que ce run y a appliqué la baseline)",
         "Prisma est maintenant synchronisé : `Database schema is up to date!`.",
-        "Blocage restant : 4 routes ne sont servies par aucun service. "
+        "Reste à traiter : 4 routes ne sont servies par aucun service. "
         "Des routes sont dans le code de `keybuzz-backend` (4 sur 4), qui n'est pas déployé.",
     ],
 }
@@ -316,7 +316,7 @@ def test_what_a_statement_would_do_is_said_in_both_languages(state: State) -> No
     [
         (
             "fr",
-            "PLAN SEUL : rien n'a été appliqué",
+            "PLAN UNIQUEMENT : rien n'a été appliqué",
             r"appliqu\w*|enregistrée dans",
             r"rien n'a été|non|puis l'",
         ),
@@ -348,8 +348,8 @@ def test_a_plan_says_what_would_be_done_and_what_is_missing() -> None:
 def test_a_route_that_was_not_probed_is_neither_present_nor_missing() -> None:
     routes = section(composed("planned"), "⚠️")
     assert "\nPOST " not in routes
-    assert "Non sondées, ou impossible à dire : `POST /api/v1/marketplaces/amazon/oauth/start`" in routes
-    assert "Blocage restant : 3 routes" in section(composed("planned"), "📝")
+    assert "Non sondées, ou indéterminées : `POST /api/v1/marketplaces/amazon/oauth/start`" in routes
+    assert "Reste à traiter : 3 routes" in section(composed("planned"), "📝")
 
 
 def test_a_run_that_was_to_apply_and_did_not_says_so() -> None:
@@ -435,7 +435,7 @@ def test_a_step_that_stopped_at_a_gate_has_said_nothing_more() -> None:
     for question in ("dump", "verify"):
         del evidence["backup"]["answers"][question]
     text = composed(evidence=evidence)
-    assert "L'étape `backup` n'est pas arrivée à sa question `dump`" in section(text, "🔧")
+    assert "L'étape `backup` n'a pas posé la question `dump`" in section(text, "🔧")
 
 
 @pytest.mark.parametrize("verdict", ["FAIL", "ERROR"])
@@ -451,7 +451,7 @@ def test_what_did_not_pass_is_near_the_top_and_in_red(verdict: str) -> None:
         in section(text, "🔴")
     )
     assert "| `OAuthState` | kb_backend | 5 lignes | ❌ |" in text
-    assert "1. Réparer ce qui est en échec, puis relancer l'étape : `report`" in section(text, "🔜")
+    assert "1. Corriger ce qui est en échec, puis relancer l'étape : `report`" in section(text, "🔜")
     assert "n'est pas une preuve de réussite" in section(text, "📝")
 
 
@@ -633,26 +633,26 @@ def _unseen(e: Json) -> None:
         (_labels_of_legacy, "📊", "```sql\nMarketplaceType: AMAZON, FNAC, CDISCOUNT, OTHER, EBAY\n"),
         (_index, "📊", "oauth_states_state_key (INVALID)\n"),
         (_hash, "🔧", f"SHA-256 `{'f' * 64}`"),
-        (_size, "🔧", "4711 octets"),
+        (_size, "🔧", "4,6 Kio"),
         (_server, "🔍", "| `10.9.9.9:5432` (PostgreSQL 18.6) | `keybuzz_backend` | **REPLICA**"),
         (_role, "🔍", "| **REPLICA** (read-only) | `leader` |"),
         (_before, "📝", "**existaient déjà** dans `keybuzz_backend`, `keybuzz` au début"),
         (_nowhere, "📝", "Aucune des tables déclarées n'existait dans `keybuzz_backend`, `keybuzz`"),
         (_elsewhere, "📝", "Des tables de ces noms sont aussi dans : `10.0.0.121:5432 postgres`."),
         (_other_case, "🔍", "`public.MarketplaceConnection as public.marketplaceconnection (bob)`"),
-        (_closed, "📝", "Rien n'est connu de : `10.0.0.121:5432 postgres`."),
+        (_closed, "📝", "État inconnu : `10.0.0.121:5432 postgres`."),
         (_closed, "🔍", "| `10.0.0.121:5432 postgres` | ❌ not searched: no CONNECT privilege |"),
         (_notice, "🔧", "| `CREATE TABLE`, already exists, skipping |"),
-        (_words, "🔧", "Statut, dans les mots de Prisma : `All is well.`"),
+        (_words, "🔧", "Statut indiqué par Prisma : `All is well.`"),
         (_already, "🔧", "Déjà enregistrée avant ce run, qui n'a rien écrit"),
         (_row_missing, "📦", "`public.inbound_addresses[kbz_test, AMAZON, FR]` | — | — | — | ❌ leader, ❌ replica |"),
         (_email, "📦", "`other@example.org`"),
         (_served, "⚠️", "| ✅ présente (`HTTP 401`) |"),
-        (_served, "📝", "Blocage restant : 3 routes"),
+        (_served, "📝", "Reste à traiter : 3 routes"),
         (_deployment, "⚠️", "Deployment `dev/api`, réplicas prêts : 2 sur 3, image `api:1.2`"),
         (_source, "⚠️", "`src/other.ts:99`"),
         (_unseen, "✅", "\n  - ❌ aucun constat de `has_index`\n"),
-        (_box, "✅", "- [ ] Tables DB existent sur `keybuzz_backend` — constats réussis : 3 sur 4"),
+        (_box, "✅", "- [ ] Tables DB existent sur `keybuzz_backend` — contrôles conformes : 3 sur 4"),
     ],
 )  # fmt: skip
 def test_a_changed_fact_changes_the_report(change: Callable[[Json], None], emoji: str, said: str) -> None:
@@ -734,7 +734,7 @@ def test_a_text_of_the_phase_keeps_its_markdown_and_nothing_else() -> None:
 
 def messages() -> set[str | tuple[str, ...]]:
     """Return the messages of all templates and pages as a catalogue names them: with its plural, where it has one."""
-    found: set[str | tuple[str, ...]] = set()
+    found: set[str | tuple[str, ...]] = set(language.SIZES)
     for path in language.texts().glob("*.j2"):
         with path.open("rb") as template:
             for _, function, message, _ in babel_extract(template, ("_", "ngettext"), (), {}):
@@ -861,7 +861,7 @@ def test_a_report_that_was_cut_short_fails(tmp_path: Path) -> None:
 )
 def test_reports_that_say_different_figures_fail(old: str, new: str, tmp_path: Path) -> None:
     def change(name: str, text: str) -> str:
-        text = text.replace("11383", "`11 x`") if old == "`11 x`" else text
+        text = text.replace("11.1 KiB", "`11 x`").replace("11,1 Kio", "`11 x`") if old == "`11 x`" else text
         return text.replace(old, new) if name == "report.fr.md" else text
 
     answer = written(save_in(tmp_path, change))

@@ -170,7 +170,7 @@ def stopped(run: str) -> Json:
 @pytest.mark.parametrize("lang", ["en", "fr"])
 def test_a_plan_that_was_stopped_did_not_look_at_everything(lang: str) -> None:
     head = composed(stopped("planned"), lang, "planned").split("## ")[0]
-    everything = {"en": "looked at everything", "fr": "tout observé"}[lang]
+    everything = {"en": "looked at everything", "fr": "tout contrôlé"}[lang]
     assert everything not in head
     assert {"en": "did not come to a good end", "fr": "pas allé à son terme"}[lang] in head
     assert everything in composed(evidence_of("planned"), lang, "planned").split("## ")[0]

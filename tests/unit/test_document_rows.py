@@ -79,7 +79,7 @@ def test_what_the_restore_of_a_dump_showed_is_told(evidence: Json) -> None:
 def test_rows_that_were_dumped_are_told_with_their_restore(evidence: Json) -> None:
     assert "With its rows" not in composed(evidence)
     text = composed(with_rows(evidence))
-    assert f"  - With its rows: `backup/data_backup_x`, 4 files, 4711 bytes, SHA-256 `{SHA}`" in text
+    assert f"  - With its rows: `backup/data_backup_x`, 4 files, 4.6 KiB, SHA-256 `{SHA}`" in text
     assert "  - Its rows were not restored." in text
     restored = finding("data_restores", "leader", "data_backup_x", "restored in PostgreSQL 18.6")
     text = composed(proved(evidence, restored))

@@ -217,7 +217,7 @@ def test_one_sample_of_lag_is_no_curve() -> None:
 
 def test_two_samples_of_lag_are_a_curve() -> None:
     said = texts(PICTURES["lag"](evidence_of(), "en"))
-    assert {"replica", "4096 bytes", "0"} <= set(said)
+    assert {"replica", "4.0 KiB", "0"} <= set(said)
 
 
 def test_a_standby_that_was_never_behind_has_nothing_to_show() -> None:

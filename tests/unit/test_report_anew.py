@@ -114,7 +114,7 @@ def test_a_stopped_run_has_its_report_in_every_language(make_run: MakeRun, tmp_p
         assert "[x]" not in text
     for step in ("prisma_resolve", "seed_verification", "api_routes", "report"):
         assert f"Step `{step}` was not run in this run: nothing is known." in en
-        assert f"L'étape `{step}` n'a pas été exécutée dans ce run : rien n'est connu." in fr
+        assert f"L'étape `{step}` n'a pas été exécutée dans ce run : résultat inconnu." in fr
 
 
 def test_a_report_of_an_earlier_attempt_does_not_stay(make_run: MakeRun, tmp_path: Path) -> None:

@@ -1,0 +1,133 @@
+"""Twenty mistakes that people make at the command line: refused or explained at once, with the next action.
+
+Where nothing has to be asked of a server, an answer takes less than a second, the start of Python included: by the
+clock, or on a machine that is busy with something else by the processor.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runbooks_lib.archive.plans import keep_plan
+from runbooks_lib.archive.run import Run
+from runbooks_lib.facts.writing import Plan
+from runbooks_lib.lab.lab import Lab
+from runbooks_lib.phase import load_phase
+
+PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
+RUNBOOKS = Path(sys.executable).with_name("runbooks")
+QUICK_S = 1.0
+TRIES = 3  # the machine may be busy with something else: the quickest of them counts
+Env = dict[str, str]
+
+
+def a_file(folder: Path, env: Env) -> None:
+    (folder / "file").write_text("x")
+
+
+def no_services(folder: Path, env: Env) -> None:
+    env["PGSERVICEFILE"] = str(folder / "nowhere.conf")
+
+
+def other_services(folder: Path, env: Env) -> None:
+    (folder / "services.conf").write_text("[shop]\nhost=127.0.0.1\n")
+    env["PGSERVICEFILE"] = str(folder / "services.conf")
+
+
+def no_address(folder: Path, env: Env) -> None:
+    del env["KEYBUZZ_API_URL"]
+
+
+def no_project(folder: Path, env: Env) -> None:
+    env["RUNBOOKS_PRISMA_PROJECT"] = str(folder / "nowhere")
+
+
+def one_run(folder: Path, env: Env) -> None:
+    Run.create(folder / "runs", load_phase(PHASE))
+
+
+def a_plan_of_another_phase(folder: Path, env: Env) -> None:
+    run = Run.create(folder / "runs", load_phase(PHASE))
+    run.note(keep_plan(run, Plan(hash="1234abcd" * 8, confirmation="keybuzz:1234abcd")))
+    (folder / "runs" / PHASE).rename(folder / "runs" / "PH16-NEXT")
+
+
+def a_plan_at_other_services(folder: Path, env: Env) -> None:
+    run = Run.create(folder / "runs", load_phase(PHASE))
+    parts = {"services": {"leader": "staging_leader"}}
+    run.note(keep_plan(run, Plan(hash="1234abcd" * 8, confirmation="keybuzz:1234abcd", parts=parts)))
+
+
+APPLY = ("run", PHASE, "--runs", "runs", "--apply", "--confirm")
+# what somebody types, what stands around it, the exit code, what is said, and the next action that is named
+MISTAKES: dict[str, tuple[tuple[str, ...], Callable[[Path, Env], None] | None, int, str, str]] = {
+    "a command misspelled": (("rum", PHASE), None, 2, "No such command 'rum'", "Did you mean"),
+    "a phase misspelled": (("run", "PH15-AMAZON-DB-FUNDATION-01"), None, 3, "FUNDATION", PHASE),
+    "a step misspelled": (("run", PHASE, "--only", "prefligth"), None, 2, "no step", "Did you mean preflight?"),
+    "a step that there is not": (("run", PHASE, "--from", "9"), None, 2, "no step '9'", "07_report"),
+    "apply without a confirmation": (("run", PHASE, "--apply"), None, 2, "--confirm", "Run without --apply"),
+    "a confirmation without apply": (("run", PHASE, "--confirm", "keybuzz:1234abcd"), None, 2, "--apply", "give both"),
+    "half a confirmation": ((*APPLY, "1234abcd"), None, 2, "DATABASE:HASH8", "Run without --apply"),
+    "the confirmation of another database": ((*APPLY, "shop:1234abcd"), None, 3, "writes to keybuzz", "Run without"),
+    "that of another phase": ((*APPLY, "keybuzz:1234abcd"), a_plan_of_another_phase, 3, "PH16-NEXT", "Run without"),
+    "that of other services": ((*APPLY, "keybuzz:1234abcd"), a_plan_at_other_services, 3, "services", "Run without"),
+    "--from and --only": (("run", PHASE, "--from", "3", "--only", "4"), None, 2, "exclude each other", "--help"),
+    "no service file": (("run", PHASE), no_services, 3, "does not exist", "PGSERVICEFILE"),
+    "a service file without the services": (("run", PHASE), other_services, 3, "keybuzz_leader", "Add a [service]"),
+    "JupyterLab without a service file": (("jupyter",), no_services, 3, "does not exist", "runbooks lab up"),
+    "an address that is not set": (("run", PHASE), no_address, 3, "KEYBUZZ_API_URL", "Export it"),
+    "a Prisma project that is not there": (("run", PHASE), no_project, 3, "nowhere", "Name the folder"),
+    "a file for the runs": (("run", PHASE, "--runs", "file"), a_file, 4, "file", "--runs DIR"),
+    "a key that is none": (("run", PHASE, "--key", "file"), a_file, 4, "no ed25519", "runbooks keygen"),
+    "a run misspelled": (("runs", "show", "latset", "--runs", "runs"), one_run, 3, "latset", "Did you mean latest?"),
+    "a run to resume that is not there": (("run", PHASE, "--resume", "2019"), None, 3, "2019", "runs list"),
+    "a run to verify that is not there": (("verify", "runs/PH15/2019"), None, 3, "no folder", "runs list"),
+    "a check misspelled": (("explain", "has_indx"), None, 2, "has_indx", "Did you mean has_index"),
+    "a report in Klingon": (("report", "latest", "--runs", "runs", "--lang", "tlh"), one_run, 3, "'tlh'", "en, fr"),
+    "an upload to a folder": (("runs", "upload", "latest", "--runs", "bucket"), None, 2, "no URL", "s3://"),
+}  # fmt: skip
+
+
+def used_s() -> float:
+    """The processor time of this process's children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_told_at_once_with_the_next_action(name: str, lab: Lab, tmp_path: Path) -> None:
+    words, around, exit_code, said, action = MISTAKES[name]
+    env = {**os.environ, **lab.env()}
+    if around:
+        around(tmp_path, env)
+    took: list[float] = []
+    for _ in range(TRIES):
+        began, used = time.monotonic(), used_s()
+        done = subprocess.run(
+            [str(RUNBOOKS), *words],
+            env=env,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        by_clock, by_processor = time.monotonic() - began, used_s() - used
+        busy = os.getloadavg()[0] > (os.cpu_count() or 1)
+        took.append(by_processor if busy else by_clock)
+        if took[-1] < QUICK_S:
+            break
+    told = f"{done.stdout}{done.stderr}"
+    assert done.returncode == exit_code, told
+    assert said in told
+    assert action in told
+    assert "Traceback" not in told
+    assert min(took) < QUICK_S
