@@ -12,14 +12,19 @@ import pytest
 from runbooks_lib.archive.files import write_json, write_notebook
 from runbooks_lib.archive.notebooks import notebooks_folder
 from runbooks_lib.archive.run import Run, step_name
-from runbooks_lib.findings import MANY, Verdict
+from runbooks_lib.errors import GateClosed
+from runbooks_lib.findings import MANY, Answer, Verdict
 from runbooks_lib.notebook import tables
 from runbooks_lib.notebook.step import Step
 from runbooks_lib.phase import load_phase
+from runbooks_lib.postgres.scratch.replayed import StatementRan
 from runbooks_lib.postgres.scratch.scratch import SUPERUSER, scratch
+from runbooks_lib.prisma.effects import ObjectState, Origin
+from runbooks_lib.report.document import render
 from runbooks_lib.report.html.pages import write_pages
 from runbooks_lib.report.junit import junit
 from runbooks_lib.steps import own_objects, preflight, report
+from runbooks_lib.steps.settlement_findings import judge_objects
 
 from ..projects import large
 
@@ -139,3 +144,67 @@ def test_databases_that_hold_little_of_the_phase_are_counted(run: Run) -> None:
     assert not any("other_" in head for head in heads)
     assert re.search(r"absent in \d+", page)
     assert MANY < large.TABLES
+
+
+def test_half_of_the_tables_missing_is_a_line_for_each(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a settlement says of it: each object that the migrations make, with the statement that made it."""
+    phase = load_phase(str(run.path.parents[2] / "LARGE"))
+    made = Run.create(run.path.parents[2] / "half", phase)
+    step = Step("baseline_migration", phase, made, apply=False)
+    gone = tuple(each for number in range(0, large.TABLES, 2) for each in _missing(large.table(number)))
+    assert len(gone) > 300
+    shown: list[dict[str, str]] = []
+    monkeypatch.setattr(tables, "display", lambda bundle, **_: shown.append(bundle))
+    found = tuple(judge_objects("leader", gone, phase))
+    asked = step.ask(lambda phase, sessions: Answer(findings=found, rows=({"kind": "table"},)))
+    tables.show(asked)
+    with pytest.raises(GateClosed) as stopped:
+        tables.gate(asked.findings)
+    assert len(stopped.value.what_happened) < 60_000
+    record = made.record("baseline_migration")
+    assert record is not None
+    (answer,) = record.answers.values()
+    assert len(answer.findings) == len(gone)  # the record keeps each
+    notebook = _stopped(shown, str(stopped.value))
+    write_notebook(made.notebook("baseline_migration"), notebook)
+    write_pages(made)
+    page = (made.path / "03_baseline_migration.html").read_text("utf-8").replace("<wbr>", "")
+    assert len(page.encode()) < MAX_PAGE_BYTES
+    assert page.count(f"and 7 more of public.{large.table(2)}, each in the record") >= 2
+    assert len(render(phase, made.evidence(), "en").text) < 100_000
+
+
+def _stopped(shown: list[dict[str, str]], error: str) -> dict[str, Any]:
+    """Return the step's notebook with these tables, stopped by a gate."""
+    notebook = json.loads(
+        (notebooks_folder() / f"{step_name('baseline_migration')}.ipynb").read_text("utf-8")
+    )
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    for number, cell in enumerate(code):
+        cell["execution_count"], cell["outputs"] = number + 1, []
+    code[2]["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": data} for data in shown]
+    code[3]["outputs"] = [
+        {"output_type": "error", "ename": "GateClosed", "evalue": error, "traceback": [error]}
+    ]
+    return notebook
+
+
+def _missing(table: str) -> Iterator[ObjectState]:
+    """Yield a table and what hangs on it, as they are told when the table is missing."""
+    statement = StatementRan(
+        line=2, words=f"CREATE TABLE {table}", tag="CreateStmt", text="CREATE TABLE " + "x" * 500
+    )
+    origins = (Origin(migration=f"20230101000000_create_{table.lower()}", statement=statement),)
+    columns = tuple((("name", f"column_{number}"), ("type", "text")) for number in range(8))
+    yield from (
+        ObjectState(kind=kind, name=name, want=want, there=False, origins=origins, stands=False)
+        for kind, name, want in (
+            ("columns", f"public.{table}", columns),
+            ("relation", f"public.{table}", ((("kind", "r"), ("owner", "o")),)),
+            *(
+                ("constraint", f"public.{table}.{table}_{n}", ((("definition", "CHECK (true)"),),))
+                for n in range(3)
+            ),
+            *(("index", f"public.{table}_{n}_idx", ((("relation", f"public.{table}"),),)) for n in range(3)),
+        )
+    )
