@@ -102,6 +102,12 @@ def _configuration(folder: Path, known: Mapping[str, Any]) -> Configuration:
     )
 
 
+_OLDER_ENTRY = (
+    " Prisma 7 does not read the entry `prisma` that package.json has here: say in prisma.config.ts where schema and "
+    "migrations are."
+)
+
+
 def _ask(folder: Path, command: Path, addresses: dict[str, str], options: Sequence[str]) -> dict[str, Any]:
     """Run Prisma with the engine that observes; every path in the answer is relative to the project's folder."""
     if not os.access(_ENGINE, os.X_OK):
@@ -128,10 +134,12 @@ def _ask(folder: Path, command: Path, addresses: dict[str, str], options: Sequen
     output, where = plain(raw), datasource(plain(raw))
     if not (found["address"] and found["schemas"] and found["migrations"] and where):
         said = CliResult(command="", exit_code=exit_code, output=output, code=None, duration_s=0)
+        has_older_entry = "prisma" in (_json(folder / "package.json") or ())
         raise PreconditionFailed(
             f"Prisma cannot read the configuration of {folder}: {said.last_words}",
             "Run `prisma migrate status` in that folder and mend what Prisma complains of. Prisma is started without "
-            "your environment there: whatever but a database's address is wanted from it has to have a default.",
+            "your environment there: whatever but a database's address is wanted from it has to have a default."
+            + (_OLDER_ENTRY if has_older_entry else ""),
         )
     if not found["address"]["readable"]:
         raise PreconditionFailed(

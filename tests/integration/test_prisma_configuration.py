@@ -267,6 +267,18 @@ def test_what_prisma_cannot_read_is_said_in_its_own_words(make: Make, text: str,
         read(project)
 
 
+def test_an_entry_of_package_json_that_prisma_7_does_not_read_is_named(make: Make, major: int) -> None:
+    """A schema that was moved, as Prisma 6 takes it; Prisma 7 looks where its own configuration says."""
+    moved = {"prisma/schema.prisma": None, "prisma/schema/schema.prisma": schema(major)}
+    entry = {"package.json": json.dumps({"prisma": {"schema": "./prisma/schema"}})}
+    with pytest.raises(PreconditionFailed) as caught:
+        read(make({**moved, **entry}))
+    if major == 6:  # it reads the entry, and looks for the migrations beside the schema
+        assert "has no migrations folder" in caught.value.what_happened
+    else:
+        assert "Prisma 7 does not read the entry `prisma`" in caught.value.what_to_do
+
+
 def test_a_configuration_that_never_ends_is_stopped(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(configuration, "TIMEOUT_S", 3.0)
     with pytest.raises(PrismaError, match="did not end within 3 seconds"):
