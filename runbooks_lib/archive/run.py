@@ -261,8 +261,8 @@ def _file(phase: Phase, name: str) -> Path:
 
 def _kept(phase: Phase) -> tuple[str, ...]:
     """Return the names of the phase's files that a run keeps a copy of."""
-    baseline = phase.baseline.file if phase.baseline else None
-    return tuple(filter(None, ("phase.toml", baseline, phase.schema.file)))
+    baseline = (phase.baseline.file, phase.baseline.concurrently) if phase.baseline else ()
+    return tuple(filter(None, ("phase.toml", *baseline, phase.schema.file)))
 
 
 def _texts(phase: Phase) -> Iterator[tuple[str, str]]:

@@ -210,18 +210,19 @@ def _follow(target: Target, targets: Mapping[str, Target], mistakes: Mistakes) -
 
 
 def _read_baseline(phase: Phase, mistakes: Mistakes) -> bytes:
-    """Return the bytes of the baseline file, where there is one; note when it cannot be read."""
-    if phase.baseline is None or not phase.baseline.file:
-        return b""
-    try:
-        return read_given(phase.folder / phase.baseline.file)
-    except OSError as error:
-        mistakes.add(
-            "baseline.file",
-            f"is {shown(phase.baseline.file)}, which cannot be read: {error.strerror}",
-            "accepted is the name of a file in the folder of phase.toml",
-        )
-        return b""
+    """Return the bytes of the baseline's files, where there are any; note when one cannot be read."""
+    content = b""
+    for key in ("file", "concurrently") if phase.baseline else ():
+        name = getattr(phase.baseline, key)
+        try:
+            content += read_given(phase.folder / name) if name else b""
+        except OSError as error:
+            mistakes.add(
+                f"baseline.{key}",
+                f"is {shown(name)}, which cannot be read: {error.strerror}",
+                "accepted is the name of a file in the folder of phase.toml",
+            )
+    return content
 
 
 def _read_schema(file: Path, mistakes: Mistakes) -> bytes:

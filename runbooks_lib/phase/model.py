@@ -204,12 +204,14 @@ class LintRule:
 class Baseline:
     """The idempotent SQL file that lies beside phase.toml, and the target it is applied to.
 
+    `concurrently` is a second one, of the indexes that are built CONCURRENTLY: after it, outside its transaction.
     `published_as` is where the phase's owner keeps the file, for the report. `lint` says what warnings of the
     linter mean.
     """
 
     file: FileName
     target: str
+    concurrently: FileName | None = None
     lock_timeout_ms: Positive = 5_000  # 0 would wait for ever
     statement_timeout_ms: Positive = 60_000
     published_as: str | None = None

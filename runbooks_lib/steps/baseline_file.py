@@ -9,6 +9,7 @@ from typing import NamedTuple
 from runbooks_lib.errors import MigrationError
 from runbooks_lib.given import read_given_text
 from runbooks_lib.phase import Baseline, Phase
+from runbooks_lib.postgres.script.concurrent import FORM, parse_concurrent
 from runbooks_lib.postgres.script.consequences import Act, Fate, Kind, When, acts_of, fate
 from runbooks_lib.postgres.script.script import Statement, parse_script
 from runbooks_lib.postgres.session.connect import Connection
@@ -46,6 +47,23 @@ def baseline_of(phase: Phase) -> Baseline:
 def read_statements(phase: Phase) -> tuple[Statement, ...]:
     """Return the baseline's statements. Raises MigrationError as `read_sql` does, and when it is no SQL."""
     return parse_script(read_sql(phase))
+
+
+def read_concurrent(phase: Phase) -> tuple[Statement, ...]:
+    """Return the indexes that are built concurrently after the baseline; none where the phase names no such file."""
+    name = baseline_of(phase).concurrently
+    return parse_concurrent(_read(phase, name)) if name else ()
+
+
+def indexes_to_build(phase: Phase) -> tuple[Statement, ...]:
+    """Return what `read_concurrent` does. Raises MigrationError, naming it, when anything else stands there."""
+    found = read_concurrent(phase)
+    refused = [f"line {each.line}: {each.refused}" for each in found if each.refused]
+    if refused:
+        raise MigrationError(
+            f"{baseline_of(phase).concurrently} is not run ({'; '.join(refused)}).", f"Write {FORM}."
+        )
+    return found
 
 
 def judge_statements(conn: Connection, statements: Sequence[Statement]) -> tuple[Judged, ...]:
@@ -88,7 +106,11 @@ def logs_of(judged: Sequence[Judged]) -> frozenset[str]:
 
 def read_sql(phase: Phase) -> str:
     """Return the text of the baseline. Raises MigrationError when it cannot be read as UTF-8."""
-    file = phase.folder / baseline_of(phase).file
+    return _read(phase, baseline_of(phase).file)
+
+
+def _read(phase: Phase, name: str) -> str:
+    file = phase.folder / name
     try:
         return read_given_text(file)
     except (OSError, UnicodeDecodeError) as error:
@@ -98,5 +120,6 @@ def read_sql(phase: Phase) -> str:
 
 
 def sql_sha256(phase: Phase) -> str:
-    """Return the SHA-256 (hex) of the baseline. Raises MigrationError as `read_sql` does."""
-    return hashlib.sha256(read_sql(phase).encode()).hexdigest()
+    """Return the SHA-256 (hex) of the baseline, with its indexes. Raises MigrationError as `read_sql` does."""
+    name = baseline_of(phase).concurrently
+    return hashlib.sha256((read_sql(phase) + (_read(phase, name) if name else "")).encode()).hexdigest()

@@ -9,9 +9,10 @@ from runbooks_lib.facts.writing import Undo
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.postgres.catalog.differences import Difference, in_words
 from runbooks_lib.postgres.script.consequences import Fate
+from runbooks_lib.postgres.script.script import Statement
 from runbooks_lib.postgres.session.commit import Ending, Settled
 from runbooks_lib.steps.baseline_file import Judged
-from runbooks_lib.steps.baseline_runs import Again, Applied, Rehearsal, Undone
+from runbooks_lib.steps.baseline_runs import Again, Applied, Built, Rehearsal, Undone
 
 WHAT_RUNS_CHANGE = "catalogue, rows and sequences"
 MAX_NAMED = 5
@@ -98,6 +99,48 @@ def _left_out(target: str, judged: Judged, where: str) -> Finding:
         want="rehearsed on the target",
         verdict=Verdict.OPEN,
         hint="No rollback would take that back. When it is applied, the second run shows what it does.",
+    )
+
+
+def not_in_a_transaction(target: str, index: Statement, where: str) -> Finding:
+    """Return the finding rehearsal_is_inert of an index that is built concurrently: no transaction can hold it."""
+    return Finding(
+        check=Check.REHEARSAL_IS_INERT,
+        target=target,
+        object=f"index {index.object}",
+        have=f"rehearsed {where} alone: CONCURRENTLY can't run in a transaction",
+        want="rehearsed on the target",
+        verdict=Verdict.OPEN,
+        hint="It is built after the transaction, and keeps nobody from writing. What breaks it off is mended by the "
+        "next run.",
+    )
+
+
+def judge_built(target: str, file: str, seen: Applied) -> Finding:
+    """Judge baseline_is_applied for the indexes that are built concurrently, after the transaction."""
+    why_not = seen.built.why_not or ("" if seen.stands else "the transaction before them is not applied")
+    return Finding(
+        check=Check.BASELINE_IS_APPLIED,
+        target=target,
+        object=file,
+        have=f"not built: {why_not}" if why_not else "applied",
+        want="applied",
+        verdict=Verdict.FAIL if why_not else Verdict.PASS,
+        hint="What is built stays. Plan again and confirm: the run goes on from there." if why_not else "",
+    )
+
+
+def judge_built_again(target: str, file: str, seen: Built) -> Finding:
+    """Judge second_run_changes_nothing for the indexes that are built concurrently."""
+    kept = not seen.why_not and not seen.changed
+    return Finding(
+        check=Check.SECOND_RUN_CHANGES_NOTHING,
+        target=target,
+        object=file,
+        have=seen.why_not or f"catalogue as before{_named(seen.changed)}",
+        want="catalogue as before",
+        verdict=Verdict.PASS if kept else Verdict.FAIL,
+        hint="" if kept else "Plan again: an index that is not valid is built anew.",
     )
 
 

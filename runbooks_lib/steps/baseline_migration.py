@@ -37,12 +37,15 @@ from runbooks_lib.postgres.catalog.catalog import Catalog
 from runbooks_lib.postgres.catalog.differences import describe, from_plain
 from runbooks_lib.postgres.script.consequences import Fate
 from runbooks_lib.postgres.script.lint import lint
+from runbooks_lib.postgres.script.script import Statement
 from runbooks_lib.postgres.session.connect import Sessions, lost
 from runbooks_lib.steps import baseline_runs
 from runbooks_lib.steps.baseline_file import (
     Judged,
     baseline_of,
+    indexes_to_build,
     judge_statements,
+    read_concurrent,
     read_sql,
     read_statements,
     sql_sha256,
@@ -51,8 +54,11 @@ from runbooks_lib.steps.baseline_findings import (
     WHAT_RUNS_CHANGE,
     judge_again,
     judge_applied,
+    judge_built,
+    judge_built_again,
     judge_rehearsal,
     judge_statement,
+    not_in_a_transaction,
 )
 from runbooks_lib.steps.baseline_plan import judge_lint, judge_made
 from runbooks_lib.steps.confirming import (
@@ -82,7 +88,7 @@ def parse(phase: Phase, sessions: Sessions) -> Answer:
         return not_asked(phase, Check.STATEMENT_IS_IDEMPOTENT, Check.SCRIPT_IS_LINT_FREE)
     name, file = phase.baseline.target, phase.baseline.file
     try:
-        statements = read_statements(phase)
+        statements = (*read_statements(phase), *read_concurrent(phase))
     except MigrationError as error:
         return Answer(findings=(could_not_run(Check.STATEMENT_IS_IDEMPOTENT, "-", file, error),))
     try:
@@ -150,7 +156,9 @@ def rehearse(phase: Phase, sessions: Sessions, *, plan: Plan) -> Answer:
     if plan.makes is None:
         return Answer(findings=tuple(could_not_run(each, name, "baseline", _NO_PLAN) for each in _REHEARSED))
     try:
-        seen = baseline_runs.rehearse(phase, sessions, partial(_judge_result, phase, plan), plan.undo)
+        indexes = indexes_to_build(phase)
+        inspect = partial(_judge_result, phase, plan, later=indexes)
+        seen = baseline_runs.rehearse(phase, sessions, inspect, plan.undo)
     except (RunbookError, psycopg.Error) as error:
         wrapped = _wrapped(phase, error)
         return Answer(findings=tuple(could_not_run(each, name, "baseline", wrapped) for each in _REHEARSED))
@@ -163,7 +171,8 @@ def rehearse(phase: Phase, sessions: Sessions, *, plan: Plan) -> Answer:
         sequences=seen.moved,
         undo=plan.undo and replace(plan.undo, rehearsed=not seen.undone.why_not),
     )
-    findings = (*seen.made, *judge_rehearsal(name, seen, plan.where, plan.undo))
+    outside = (not_in_a_transaction(name, each, plan.where) for each in indexes)
+    findings = (*seen.made, *outside, *judge_rehearsal(name, seen, plan.where, plan.undo))
     return Answer(findings=findings, facts=facts, rows=by_object(seen.made))
 
 
@@ -212,6 +221,8 @@ def apply(
 ) -> Answer:
     """Apply the baseline in one transaction, if the plan is confirmed and still true; verify before the commit.
 
+    Indexes that are built concurrently come after it, under the same lock, and all is verified once more.
+
     `plan` are the facts of `plan`, `confirm` is DATABASE:HASH8 as the plan prints it, `planned` the facts of the
     kept plan that this names. The dumps that `evidence` tells of are read again in `folder` first, and the migrations
     settled once more: what step 4 would refuse is refused here, before anything is written.
@@ -239,14 +250,19 @@ def apply(
         nothing = not_declared(Check.BASELINE_IS_APPLIED, name, "baseline")
         return Answer(findings=(*before, nothing), facts=Applied(applied=True))
     try:
-        seen = baseline_runs.apply(phase, sessions, plan, partial(_judge_result, phase, plan))
+        indexes = indexes_to_build(phase)
+        inspect = partial(_judge_result, phase, plan, later=indexes)
+        seen = baseline_runs.apply(phase, sessions, plan, inspect, indexes)
     except (RunbookError, psycopg.Error) as error:
         failed = could_not_run(Check.BASELINE_IS_APPLIED, name, what, _wrapped(phase, error))
         return Answer(findings=(*before, failed), facts=Applied(applied=False))
+    outcomes = (*seen.outcomes, *seen.built.outcomes)
+    made = seen.made if seen.built.after is None else _judge_result(phase, plan, seen.built.after)
+    built = [judge_built(name, phase.baseline.concurrently, seen)] if phase.baseline.concurrently else []
     return Answer(
-        findings=(*before, *seen.made, judge_applied(name, what, seen)),
-        facts=Applied(applied=seen.stands, outcomes=seen.outcomes, transaction=plain(seen.done)),
-        rows=_said(seen.outcomes),
+        findings=(*before, *made, judge_applied(name, what, seen), *built),
+        facts=Applied(applied=seen.stands, outcomes=outcomes, transaction=plain(seen.done)),
+        rows=_said(outcomes),
     )
 
 
@@ -261,8 +277,13 @@ def second_run(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
     if not apply:
         skipped = plan_only(Check.SECOND_RUN_CHANGES_NOTHING, name, WHAT_RUNS_CHANGE, want="no change")
         return Answer(findings=(skipped,))
+    built: list[Finding] = []
     try:
+        indexes = indexes_to_build(phase)
         seen = baseline_runs.apply_again(phase, sessions)
+        if phase.baseline.concurrently:
+            again = baseline_runs.build_again(phase, sessions, indexes)
+            built = [judge_built_again(name, phase.baseline.concurrently, again)]
     except (RunbookError, psycopg.Error) as error:
         failed = could_not_run(Check.SECOND_RUN_CHANGES_NOTHING, name, "baseline", _wrapped(phase, error))
         return Answer(findings=(failed,))
@@ -273,7 +294,7 @@ def second_run(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
         sequences=tuple(sorted(seen.work.sequences)),
         outcomes=seen.outcomes,
     )
-    return Answer(findings=(judge_again(name, seen),), facts=facts, rows=_said(seen.outcomes))
+    return Answer(findings=(judge_again(name, seen), *built), facts=facts, rows=_said(seen.outcomes))
 
 
 def _said(outcomes: Iterable[Outcome]) -> tuple[dict[str, Any], ...]:
@@ -282,11 +303,17 @@ def _said(outcomes: Iterable[Outcome]) -> tuple[dict[str, Any], ...]:
     )
 
 
-def _judge_result(phase: Phase, plan: Plan, catalog: Catalog) -> tuple[Finding, ...]:
-    """Judge what stands after the script, still in its transaction: as declared, and as the script makes it."""
-    name = baseline_of(phase).target
-    made = judge_made(name, from_plain(plan.makes or ()), describe(catalog), plan.where)
-    return (*check_schema(phase, name, catalog), made)
+def _judge_result(
+    phase: Phase, plan: Plan, catalog: Catalog, later: Sequence[Statement] = ()
+) -> tuple[Finding, ...]:
+    """Judge what stands after the script, still in its transaction: as declared, and as the script makes it.
+
+    Indexes that are built `later` are judged then.
+    """
+    name, apart = baseline_of(phase).target, {each.object for each in later}
+    makes = {key: value for key, value in from_plain(plan.makes or ()).items() if key[1] not in apart}
+    made = judge_made(name, makes, describe(catalog), plan.where)
+    return (*(each for each in check_schema(phase, name, catalog) if each.object not in apart), made)
 
 
 def _wrapped(phase: Phase, error: RunbookError | psycopg.Error) -> RunbookError:

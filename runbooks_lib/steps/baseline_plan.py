@@ -15,7 +15,7 @@ from runbooks_lib.findings import Finding, Verdict, judge
 from runbooks_lib.names import parts, qualified
 from runbooks_lib.phase import LintRule, LintVerdict
 from runbooks_lib.postgres.catalog.catalog import Catalog, Key, Value
-from runbooks_lib.postgres.catalog.differences import Described, compare, describe, granted, in_words
+from runbooks_lib.postgres.catalog.differences import Described, compare, describe, granted, in_words, without
 from runbooks_lib.postgres.scratch.baseline_effects import function_name
 from runbooks_lib.postgres.script.lint import LintWarning
 from runbooks_lib.postgres.script.script import Statement
@@ -130,8 +130,14 @@ def _plan(statement: Statement, made: Described, live: Described, *, created: bo
     differing = "; ".join(map(in_words, compare(have, wanted)))
     if not differing:
         return Planned(statement=statement, state=State.SAME)
-    state = State.CHANGE if lacking else State.DIFFERENT
+    state = State.CHANGE if lacking or _is_broken_off(statement, have, wanted) else State.DIFFERENT
     return Planned(statement=statement, state=state, difference=differing)
+
+
+def _is_broken_off(statement: Statement, have: Described, wanted: Described) -> bool:
+    """Return whether an index is there but for its end: one that is built concurrently is then built anew."""
+    whole = ({key: without(value, "is_valid") for key, value in each.items()} for each in (have, wanted))
+    return statement.concurrent and not any(compare(*whole))
 
 
 def _belongs(key: Key, statement: Statement) -> bool:

@@ -7,8 +7,8 @@ became of the transaction, and where both could be, by another try.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -23,6 +23,8 @@ from runbooks_lib.phase import Phase, services_of
 from runbooks_lib.postgres.catalog.catalog import Catalog, identifier, read_catalog
 from runbooks_lib.postgres.catalog.differences import Difference, differences
 from runbooks_lib.postgres.script.apply import run_script, take_lock
+from runbooks_lib.postgres.script.concurrent import build
+from runbooks_lib.postgres.script.script import Statement
 from runbooks_lib.postgres.session.commit import CommitLost, Ending, Settled, commit, settle
 from runbooks_lib.postgres.session.connect import Connection, Sessions, connect, identify
 from runbooks_lib.postgres.session.transaction_work import Work, read_work
@@ -33,6 +35,7 @@ UNDO_LOCK_TIMEOUT_MS = (
     300  # below deadlock_timeout: who waits for what the script has locked is never ended for it
 )
 UNDO_CHECKS_S = 0.5
+_LOST = "the session was lost at COMMIT: run the step again"
 _IN_PART = "the script itself was rehearsed in part"
 
 Inspect = Callable[[Catalog], tuple[Finding, ...]]
@@ -82,15 +85,29 @@ class Rehearsal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """What the server said of each index that is built concurrently, the catalogue after it, and what has changed.
+
+    `why_not` says why they were not, or not all.
+    """
+
+    outcomes: tuple[Outcome, ...] = ()
+    after: Catalog | None = None
+    changed: tuple[Difference, ...] = ()
+    why_not: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
     """What the server said of each statement, how the result was judged, and what became of the transaction.
 
-    `done` is None when it was rolled back, since the result was not judged well.
+    `done` is None when it was rolled back, since the result was not judged well. `built` is what came after it.
     """
 
     outcomes: tuple[Outcome, ...]
     made: tuple[Finding, ...]
     done: Settled | None = None
+    built: Built = Built()
 
     @property
     def stands(self) -> bool | None:
@@ -202,16 +219,20 @@ def _is_rolled_back(conn: Connection, transaction: str | None) -> bool:
     return transaction is None or bool(row and row["status"] == "aborted")
 
 
-def apply(phase: Phase, sessions: Sessions, plan: Plan, inspect: Inspect) -> Applied:
+def apply(
+    phase: Phase, sessions: Sessions, plan: Plan, inspect: Inspect, indexes: Sequence[Statement] = ()
+) -> Applied:
     """Run the baseline in one transaction and commit it, if its result is judged well; else roll it back.
 
-    When nobody answers the COMMIT, new sessions ask what became of it.
+    When nobody answers the COMMIT, new sessions ask what became of it. The `indexes` are built concurrently after it,
+    under the same lock.
     Raises MigrationError when what was confirmed has changed since.
     """
-    with writing(phase, sessions, server=plan.parts) as conn:
+    with locked(phase, sessions, indexes), writing(phase, sessions, server=plan.parts) as conn:
         server = identify(conn)
         conn.execute("BEGIN")  # and not conn.transaction(): how it ends is the question
-        take_lock(conn, wait_ms=baseline_of(phase).lock_timeout_ms)
+        if not indexes:
+            take_lock(conn, wait_ms=baseline_of(phase).lock_timeout_ms)
         judged = runnable(phase, conn)
         _require_planned(phase, plan.parts, read_catalog(conn))
         outcomes = _run(phase, conn, judged)
@@ -221,12 +242,54 @@ def apply(phase: Phase, sessions: Sessions, plan: Plan, inspect: Inspect) -> App
             return Applied(outcomes=outcomes, made=made)
         try:
             done = Settled(transaction=commit(conn, server), outcome=Ending.COMMITTED)
+            built = _build(phase, conn, indexes)
         except CommitLost as error:
             target = sessions.targets[baseline_of(phase).target]
             done = _settled(
                 error, partial(connect, target, application_name=sessions.application_name), inspect
             )
-        return Applied(outcomes=outcomes, made=made, done=done)
+            built = Built(why_not=_LOST if indexes else "")
+        return Applied(outcomes=outcomes, made=made, done=done, built=built)
+
+
+@contextmanager
+def locked(phase: Phase, sessions: Sessions, indexes: Sequence[Statement]) -> Iterator[None]:
+    """Hold our lock in a session of its own, where it has to outlast a transaction: indexes are built after it.
+
+    An open transaction without a snapshot, which no index that is built waits for; a pooler leaves it its session.
+    """
+    if not indexes:
+        yield
+        return
+    with writing(phase, sessions) as keeper, keeper.transaction():
+        take_lock(keeper, wait_ms=baseline_of(phase).lock_timeout_ms)
+        # Also ends the portal of the question before it, which would keep its snapshot: an index waits for those.
+        keeper.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        yield
+
+
+def _build(phase: Phase, conn: Connection, indexes: Sequence[Statement], **how: int) -> Built:
+    """Build the indexes, and look at what they have changed; what fails says why."""
+    if not indexes:
+        return Built()
+    before = read_catalog(conn)
+    try:
+        outcomes = build(conn, indexes, owner=phase.owner, **how)
+    except MigrationError as error:
+        return Built(why_not=str(error))
+    return Built(outcomes=outcomes, after=(after := read_catalog(conn)), changed=differences(after, before))
+
+
+def build_again(phase: Phase, sessions: Sessions, indexes: Sequence[Statement]) -> Built:
+    """Build the indexes a second time, which changes nothing: one that is not valid is not touched."""
+    with locked(phase, sessions, indexes), writing(phase, sessions) as conn:
+        there = read_catalog(conn).indexes
+        missing = [
+            each.object for each in indexes if each.object not in there or not there[each.object].is_valid
+        ]
+        if missing:
+            return Built(why_not=f"not there, or not valid: {', '.join(missing)}")
+        return _build(phase, conn, indexes, wait_ms=baseline_of(phase).lock_timeout_ms)
 
 
 def _settled(lost: CommitLost, asking: Callable[[], Connection], inspect: Inspect) -> Settled:

@@ -48,9 +48,9 @@ def _scripts(phase: Phase) -> Iterator[tuple[str, str]]:
 
     Whoever runs them says why one can't be read.
     """
-    if phase.baseline:
+    for name in filter(None, (phase.baseline.file, phase.baseline.concurrently) if phase.baseline else ()):
         with suppress(OSError, ValueError):
-            yield read_given_text(phase.folder / phase.baseline.file), "public"
+            yield read_given_text(phase.folder / name), "public"
     if phase.prisma:
         with suppress(RunbookError):
             project = read_project(find_project())

@@ -21,6 +21,7 @@ from runbooks_lib.postgres.catalog.differences import describe, to_plain
 from runbooks_lib.postgres.scratch.baseline_effects import IN_EMPTY, Made, Source, made_by
 from runbooks_lib.postgres.scratch.lent import target_servers
 from runbooks_lib.postgres.scratch.surroundings import read_surroundings
+from runbooks_lib.postgres.script.concurrent import in_transaction
 from runbooks_lib.postgres.script.script import Statement
 from runbooks_lib.postgres.script.undo import undo_of
 from runbooks_lib.postgres.session.connect import Identity, Sessions
@@ -28,7 +29,7 @@ from runbooks_lib.prisma.history import folder_digest, read_folder
 from runbooks_lib.prisma.project import find_project
 from runbooks_lib.prisma.settlement import Action
 from runbooks_lib.steps.as_filed import KEY, judge_as_filed
-from runbooks_lib.steps.baseline_file import read_sql, read_statements, sql_sha256
+from runbooks_lib.steps.baseline_file import indexes_to_build, read_sql, read_statements, sql_sha256
 from runbooks_lib.steps.baseline_plan import Planned, State, judge_plan, plan_statements
 from runbooks_lib.steps.confirming import changed_parts, plan_hash
 from runbooks_lib.steps.declared import not_asked
@@ -209,10 +210,12 @@ def _made(phase: Phase, who: Identity, source: Source) -> tuple[tuple[Statement,
     """Run the baseline where nothing can hide behind IF NOT EXISTS; nothing is made without one."""
     if phase.baseline is None:
         return (), Made(objects={}, where=IN_EMPTY, server_version="")
-    statements = read_statements(phase)
-    script = (phase.baseline.file, read_sql(phase), statements)
+    statements, indexes = read_statements(phase), indexes_to_build(phase)
+    alone = tuple(map(in_transaction, indexes))
+    text = "".join((read_sql(phase), *(f"\n;{each.text}" for each in alone)))
+    script = (phase.baseline.file, text, (*statements, *alone))
     owner = phase.owner or who.role_name
-    return statements, made_by(script, owner=owner, server_major=who.major, source=source)
+    return (*statements, *indexes), made_by(script, owner=owner, server_major=who.major, source=source)
 
 
 def _depends_on(

@@ -286,3 +286,16 @@ def test_not_every_name_of_thousands_is_printed(tmp_path: Path) -> None:
         read(tmp_path, HEAD + targets + '[prisma]\ntarget = "zzz"\n')
     (mistake,) = caught.value.mistakes
     assert mistake.endswith(" and 2982 more")
+
+
+def test_indexes_that_are_built_concurrently_are_part_of_the_phase(tmp_path: Path) -> None:
+    concurrently = 'concurrently = "indexes.sql"\n'
+    with pytest.raises(SpecError, match=r"baseline.concurrently: is \"indexes.sql\", which cannot be read"):
+        read(tmp_path, HEAD + BASELINE + concurrently)
+    file = tmp_path / "SMALL" / "indexes.sql"
+    file.write_text("CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON t (a);")
+    phase = read(tmp_path, HEAD + BASELINE + concurrently)
+    assert phase.baseline is not None
+    assert phase.baseline.concurrently == "indexes.sql"
+    file.write_text("CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON t (b);")
+    assert read(tmp_path, HEAD + BASELINE + concurrently).digest != phase.digest

@@ -66,6 +66,7 @@ class Statement:
     nothing that has a name. `refused` says why it may not be run here, "" when it may, and `remedy` what to
     write instead. `touched` is what it does to objects that may be there before.
     `runs` is the code that it calls itself, `keeps` what its object keeps for later (defaults, a view's query),
+    `concurrent`: it is an index that is built outside the transaction.
     `takes_after` the tables whose definition a new table gets, `fills` what an INSERT gives, `body` that of a function.
     """
 
@@ -81,6 +82,7 @@ class Statement:
     takes_after: tuple[Name, ...] = ()
     fills: Fill | None = None
     body: Body | None = None
+    concurrent: bool = False
 
     @property
     def alters(self) -> bool:
