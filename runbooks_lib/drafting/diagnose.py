@@ -177,7 +177,7 @@ def _rows(conn: Connection) -> tuple[MigrationRow, ...] | None:
 def _compare(seen: Seen, sessions: Sessions, prisma: Prisma) -> Seen:
     """Return what is seen with the project's migrations beside it: history, catalogue and rows, and what follows."""
     phase, folder = _phase(sessions), prisma.project.migrations
-    seen = replace(seen, project=prisma.project.folder, migrations=folder, provider=_provider(folder))
+    seen = replace(seen, project=prisma.project.folder, migrations=folder, provider=provider_of(folder))
     try:
         looked = look_at_all(phase, sessions, prisma)
         seen = replace(seen, state=looked.state)
@@ -255,7 +255,7 @@ def _of_migrations(settlement: Settlement) -> Iterator[Finding]:
         )
 
 
-def _provider(migrations: Path) -> str:
+def provider_of(migrations: Path) -> str:
     """Return for which kind of database the migrations were written, PostgreSQL where nothing says so."""
     with suppress(OSError):
         if found := _PROVIDER.search(read_given_text(migrations / "migration_lock.toml", errors="replace")):

@@ -12,10 +12,12 @@ import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from psycopg import sql
 
+from runbooks_lib.drafting.diagnose import provider_of
 from runbooks_lib.errors import PreconditionFailed, PrismaError
 from runbooks_lib.lab.disorder import Disorder, Place
 from runbooks_lib.lab.initial_state import OWN_DATABASE, OWNER
@@ -32,6 +34,7 @@ from runbooks_lib.prisma.url import aim
 
 COPY = "project"  # the folder of the copy, in the lab's
 LARGEST = 2_000_000  # bytes: what is larger, and no migration or schema, no configuration reads
+TOLD = 800  # characters of what Prisma said, from its end
 _NOT_COPIED = {"node_modules", "dist", "build", "coverage"}
 _COPIED_ALL_THE_SAME = {".config"}  # Prisma's configuration may lie there
 _VARIABLE = re.compile(r"""\benv\(\s*["'](\w+)["']|\bprocess\.env(?:\.(\w+)|\[["'](\w+)["']\])""")
@@ -40,12 +43,18 @@ _VARIABLE = re.compile(r"""\benv\(\s*["'](\w+)["']|\bprocess\.env(?:\.(\w+)|\[["
 def copy_project(named: Path, folder: Path) -> Path:
     """Copy the project that somebody named, by its folder or its schema; return what is to be named of the copy.
 
-    Raises PreconditionFailed when there is none.
+    Raises PreconditionFailed when there is none, or when it is for another kind of database.
     """
     if not named.exists():
         raise PreconditionFailed(f"There is no folder {named}.", "Name the folder of the Prisma project.")
     whole, schema = folder_and_schema(named)
     shutil.copytree(whole, folder, ignore=_left_out, ignore_dangling_symlinks=True)
+    providers = {provider_of(lock.parent) for lock in folder.rglob("migration_lock.toml")}
+    if providers and not providers & {"postgresql", "postgres"}:
+        raise PreconditionFailed(
+            f"The migrations are for {', '.join(sorted(providers))}, and the lab is PostgreSQL.",
+            "Name a project for PostgreSQL.",
+        )
     packages = install_packages(PACKAGES[6 if has_address(schema or whole) else 7])
     (folder / "node_modules").symlink_to(packages / "node_modules")
     return folder if schema is None else folder / schema.relative_to(whole)
@@ -102,13 +111,15 @@ def _deploy(leader: Cluster, passfile: Path, copied: Path) -> None:
     texts += [path.read_text("utf-8", errors="replace") for path in configured.schema_files]
     found = {name for text in texts for names in _VARIABLE.findall(text) for name in names if name}
     names = {name for name in found if "URL" in name.upper()} | {"DATABASE_URL"}
-    lines = [f'{name}="{address.reveal()}"\n' for name in sorted(names)]
+    whole = replace(address, schema=configured.history_schema).reveal()
+    lines = [f'{name}="{whole}"\n' for name in sorted(names)]
     write_private(prisma.project.folder / ".env", "".join(lines))
     said = prisma.deploy()
     if said.exit_code != 0:
         raise PrismaError(
-            f"The project's migrations do not go through in an empty database: {said.last_words}",
-            "Mend the migration, or name a project whose migrations can be deployed anew.",
+            f"The project's migrations do not go through in an empty database: {' '.join(said.lines)[-TOLD:]}",
+            "Mend the migration, or make what it needs part of the migrations. Where the address names a schema "
+            "(?schema=), set the address's variable to postgresql://lab/lab?schema=NAME before.",
         )
 
 

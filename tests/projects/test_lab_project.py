@@ -172,7 +172,9 @@ def test_each_state_is_the_one_that_it_is_said_to_be(place: dict[str, Path], sta
 def test_what_does_not_deploy_leaves_no_lab(tmp_path: Path) -> None:
     named = project(tmp_path / "shop", 7)
     (named / "db" / "steps" / "20260104000000_city" / "migration.sql").write_text("SELECT * FROM nowhere;\n")
-    with pytest.raises(PrismaError, match=r"do not go through in an empty database: .*20260104000000_city"):
+    with pytest.raises(
+        PrismaError, match=r"do not go through in an empty database: .*20260104000000_city.*42P01"
+    ):
         up(tmp_path / "lab", owner_pid=os.getpid(), project=named)
     assert find(tmp_path / "lab") is None
     assert not (tmp_path / "lab").exists()
@@ -185,6 +187,34 @@ def test_an_extension_that_no_server_here_has_is_named_before_anything_is_made(t
     )
     with pytest.raises(PreconditionFailed, match="nowhere: the migrations make them"):
         up(tmp_path / "lab", owner_pid=os.getpid(), project=named)
+
+
+def test_a_project_for_another_kind_of_database_is_told_apart(tmp_path: Path) -> None:
+    named = project(tmp_path / "shop", 7)
+    (named / "db" / "steps" / "migration_lock.toml").write_text('provider = "sqlite"\n')
+    with pytest.raises(PreconditionFailed, match="are for sqlite, and the lab is PostgreSQL"):
+        copy_project(named, tmp_path / "copy")
+
+
+@thorough
+def test_the_schema_of_the_address_is_that_of_the_lab(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = project(tmp_path / "shop", 6)
+    (named.parent / "migrations" / "20260101000000_shop" / "migration.sql").write_text(
+        'CREATE TABLE "sales"."Shop" ("id" INTEGER PRIMARY KEY, "name" TEXT);\nSET search_path = sales;\n'
+    )
+    monkeypatch.setenv("SHOP_DATABASE_URL", "postgresql://x@y/z?schema=sales")
+    lab = up(tmp_path / "lab", owner_pid=os.getpid(), project=named)
+    try:
+        for name, value in lab.env().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("SHOP_DATABASE_URL")
+        with psycopg.connect(service=OWN_SERVICE) as conn:
+            assert conn.execute('SELECT count(*) FROM "sales"._prisma_migrations').fetchone() == (4,)
+        assert diagnose(OWN_SERVICE, Path(lab.env()["RUNBOOKS_PRISMA_PROJECT"])).condition is Condition.FINE
+    finally:
+        lab.down()
 
 
 def test_links_are_followed_once_and_what_nobody_reads_is_left_out(tmp_path: Path) -> None:
