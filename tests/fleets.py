@@ -166,7 +166,9 @@ def folder_of(told: dict[str, Any]) -> FleetFolder:
 
 
 @contextmanager
-def cluster(env: dict[str, str], *, workers: int = 2, ttl: str = "300s", tls: str = "") -> Iterator[Cluster]:
+def cluster(
+    env: dict[str, str], *, workers: int = 2, ttl: str = "300s", nanny: bool = True
+) -> Iterator[Cluster]:
     """A dask scheduler and worker processes, each with one thread and a nanny that starts it anew."""
     (port,) = free_ports(1)
     env = {
@@ -174,7 +176,8 @@ def cluster(env: dict[str, str], *, workers: int = 2, ttl: str = "300s", tls: st
         "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": ttl,
         "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",
     }
-    found = Cluster(address=f"{'tls' if tls else 'tcp'}://127.0.0.1:{port}", env=env)
+    scheme = "tls" if "DASK_DISTRIBUTED__COMM__TLS__CA_FILE" in env else "tcp"
+    found = Cluster(address=f"{scheme}://127.0.0.1:{port}", env=env, nanny=nanny)
     try:
         found.start_scheduler()
         for _ in range(workers):
@@ -191,6 +194,7 @@ class Cluster:
 
     address: str
     env: dict[str, str]
+    nanny: bool = True
     scheduler: subprocess.Popen[bytes] | None = None
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -215,9 +219,9 @@ class Cluster:
         )
 
     def start_worker(self) -> None:
-        self.workers.append(
-            self._start("worker", self.address, "--nthreads", "1", "--no-dashboard", "--death-timeout", "60")
-        )
+        options = ["--nthreads", "1", "--no-dashboard", "--death-timeout", "60"]
+        options += [] if self.nanny else ["--no-nanny"]
+        self.workers.append(self._start("worker", self.address, *options))
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
         command = [str(Path(sys.executable).with_name("dask")), *arguments]
@@ -230,7 +234,9 @@ class Cluster:
         )
 
     def processes(self) -> list[psutil.Process]:
-        """The worker processes themselves, which their nannies start."""
+        """The worker processes themselves, which their nannies start where they have some."""
+        if not self.nanny:
+            return [psutil.Process(each.pid) for each in self.workers]
         found = []
         for nanny in self.workers:
             with suppress(psutil.NoSuchProcess):

@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -140,6 +141,34 @@ def test_a_cluster_says_the_same_and_a_killed_worker_is_replaced(two: Tenants) -
         require_once(two, told(process))
 
 
+@LONG
+def test_a_cluster_is_reached_by_tls_alone(two: Tenants, tmp_path: Path) -> None:
+    """By dask's own configuration, with certificates as `Security.temporary` makes them."""
+    from distributed import Security
+
+    made = Security.temporary()
+    for name, text in (
+        ("ca", made.tls_ca_file),
+        ("cert", made.tls_client_cert),
+        ("key", made.tls_client_key),
+    ):
+        (tmp_path / f"{name}.pem").write_text(text)
+    common = {"CA_FILE": tmp_path / "ca.pem"}
+    for side in ("CLIENT", "SCHEDULER", "WORKER"):
+        common |= {f"{side}__CERT": tmp_path / "cert.pem", f"{side}__KEY": tmp_path / "key.pem"}
+    plain = two.env
+    two.env = {
+        **plain,
+        "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true",
+        **{f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(path) for name, path in common.items()},
+    }
+    with cluster(two.env, workers=1) as found:
+        assert found.address.startswith("tls://")
+        assert two.plan("--scheduler", found.address)["confirmation"]
+        two.env = plain
+        assert "does not answer" in two.plan("--scheduler", found.address, code=3)["said"]
+
+
 def same(found: dict[str, Any]) -> Any:
     return [(each["place"], each["ended"]["steps"], each["ended"]["verdict"]) for each in found["members"]]
 
@@ -151,7 +180,7 @@ def at_work(worker: psutil.Process) -> bool:
 
 @LONG
 def test_a_worker_that_is_stopped_beyond_its_time_out_goes_on_and_nobody_applies_again(two: Tenants) -> None:
-    with cluster(two.env, ttl=f"{TTL_S}s") as found:
+    with cluster(two.env, ttl=f"{TTL_S}s", nanny=False) as found:
         command = applying(two, "--scheduler", found.address, "--canary", "1")
         with in_the_middle_of_an_apply(two.lab, "tenant_0", command, two.env) as process:
             (worker,) = [each for each in found.processes() if at_work(each)]
