@@ -19,6 +19,7 @@ import archive
 import catalogue
 import cells
 import curves
+import fleet_plans
 import headless
 import history
 import lab_start
@@ -41,9 +42,10 @@ PARTS = {
     ),
     "replay": lambda pairs, quick: replays.measure(pairs, 30 if quick else 820),
     "history": lambda pairs, quick: history.measure(pairs, 30 if quick else 820),
+    "fleet": lambda pairs, quick: fleet_plans.measure(pairs, (1, 2) if quick else (5, 20, 50)),
     "archive": lambda pairs, quick: archive.measure(pairs, (2, 4) if quick else (10, 100, 1_000)),
 }
-SIZES = ("tables", "preflight_tables", "cells", "rows", "runs")
+SIZES = ("tables", "preflight_tables", "cells", "rows", "runs", "databases")
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import pytest
 from runbooks_lib.execution.fleet.folder import FleetFolder
 from runbooks_lib.execution.fleet.report import page as fleet_page
 
-from ..benchmarks.fleet import simulated
+from ..benchmarks.fleet_simulation import simulated
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page

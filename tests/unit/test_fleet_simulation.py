@@ -9,7 +9,7 @@ import pytest
 from runbooks_lib.archive.manifest import read
 from runbooks_lib.archive.seal.verify import file_problems
 
-from ..benchmarks.fleet import simulate
+from ..benchmarks.fleet_simulation import simulate
 
 
 def test_a_simulated_fleet_costs_so_much_a_database_and_no_more(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """A fleet run of any size, simulated: the client's own work, with workers that answer at once; no database is needed.
 
-    python tests/benchmarks/fleet.py 10000 100
+    python tests/benchmarks/fleet_simulation.py 10000 100
 
 prints what it costs the client: time, memory, the size of the fleet folder. What a run at a database costs is not in
 it: that is measured at real ones (`make bench`).
