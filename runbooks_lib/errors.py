@@ -5,6 +5,7 @@ RunbookError
 |__PreconditionFailed   a tool, a service or a folder that the run needs is missing
 |__ConnectionFailed     a target cannot be reached, or is not what the phase says
 |__GateClosed           a check failed, or could not be made
+|__Waiting              nothing is wrong: a person is to decide
 |__BackupError          no usable backup
 |__MigrationError       the baseline SQL was refused or failed
 |__PrismaError          Prisma's command line failed
@@ -65,6 +66,12 @@ class ConnectionFailed(RunbookError):
 
 class GateClosed(RunbookError):
     """A check failed or could not be made; the run goes no further."""
+
+    exit_code = 1
+
+
+class Waiting(RunbookError):
+    """Nothing is wrong, and nothing goes on before a person has decided."""
 
     exit_code = 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 from runbooks_lib.archive.reader import read_json
 from runbooks_lib.errors import EvidenceError
 from runbooks_lib.phase import STEPS
+
+ASKS = re.compile(r"(?:\.ask\(|decide\(\s*step,)\s*\w+\.(\w+)")  # in a cell's code: the question that it puts
 
 
 def notebooks_folder() -> Path:
@@ -36,6 +39,19 @@ def code_cells(notebook: Path) -> list[str]:
         return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     except (KeyError, TypeError) as error:
         raise EvidenceError(f"{notebook} is no notebook.", "Install the package again.") from error
+
+
+@cache
+def outline(notebook: Path) -> dict[str, str]:
+    """Return the questions of a notebook in their order, each with the heading above it."""
+    heading, found = "", {}
+    for cell in read_json(notebook)["cells"]:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "markdown" and text.startswith("## "):
+            heading = text.splitlines()[0].removeprefix("## ")
+        elif cell["cell_type"] == "code" and (asked := ASKS.search(text)):
+            found[asked[1]] = heading
+    return found
 
 
 def blank(notebook: Path) -> dict[str, Any]:

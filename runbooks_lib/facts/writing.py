@@ -153,8 +153,8 @@ class Written(Typed):
 class Rehearsal(Facts):
     """baseline_migration.rehearse: the catalogue before and after, and what the script wrote each time.
 
-    `left` are the lines of the statements that were left out, `sequences` those that it moved nonetheless. `undo` is
-    the plan's, and says whether it was rehearsed.
+    `left` are the lines of the statements that were left out, `sequences` those that it moved nonetheless, `locks` its
+    (name, mode) on relations that were there before. `undo` is the plan's, and says whether it was rehearsed.
     """
 
     QUESTION: ClassVar = ("baseline_migration", "rehearse")
@@ -164,6 +164,7 @@ class Rehearsal(Facts):
     second: dict[str, Written] = {}
     left: tuple[int, ...] = ()
     sequences: tuple[str, ...] = ()
+    locks: tuple[tuple[str, str], ...] = ()
     undo: Undo | None = None
 
 

@@ -1,7 +1,7 @@
 """What only a person can decide: confirm a plan, sign off what no program can see.
 
-At a front end a form stands above the findings, and the gate below stays closed until it is filled in. Without one
-the notebook's parameters decide, by the same question and the same gate.
+At a front end a form stands above the findings, and the notebook waits at the gate below until it is filled in. Without
+one the notebook's parameters decide, by the same question and the same gate.
 """
 
 from __future__ import annotations
@@ -12,19 +12,26 @@ from typing import Any, Protocol
 from IPython.display import display
 
 from runbooks_lib.archive.run import now, operator
-from runbooks_lib.errors import RunbookError
-from runbooks_lib.findings import CLOSING, Answer, Finding
+from runbooks_lib.errors import RunbookError, Waiting
+from runbooks_lib.evidence import Record
+from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict
 from runbooks_lib.notebook.recorder import Recorder
 from runbooks_lib.notebook.step import Step
 from runbooks_lib.notebook.tables import bundle_of, finding_rows, prose, summary
 from runbooks_lib.notebook.walkthrough import WalkedStep
+
+Bundle = dict[str, str]
 
 
 class Form(Protocol):
     """What is filled in: `widget` is shown; `decided` is called with the options that the question is asked with."""
 
     widget: Any
+    fallback: str  # what stands there where no form can be drawn
     undecided: Mapping[str, Any]  # the options as long as nothing is decided
+
+    def kept(self, before: Record, evidence: Mapping[str, Record]) -> Mapping[str, Any] | None:
+        """Return what was decided in this run before, and still holds; else None."""
 
     def say(self, text: str, *, good: bool) -> None:
         """Say beside the form what became of what was decided."""
@@ -34,25 +41,30 @@ class Form(Protocol):
 
 
 class Decision:
-    """A question whose answer is given by a person; `findings` are those of the answer as it is now."""
+    """A question whose answer is given by a person; `answer` is the one as it is now, None as long as none is given."""
 
     def __init__(self, step: Step, question: Callable[..., Answer], options: Mapping[str, Any]) -> None:
         self._step = step
         self._question = question
         self._shown: tuple[Any, Any] | None = None
         self.options = dict(options) | {"by": operator(), "at": now()}
-        self.form: Form | None = None
-        if isinstance(step, WalkedStep):
-            from runbooks_lib.notebook.forms import FORMS  # ipywidgets, of no use where nobody is
+        self.answer: Answer | None = None
+        self.form: Form | None = self._form() if isinstance(step, WalkedStep) else None
+        if self.form is None:
+            self.answer = step.ask(question, **self.options)
+        else:
+            self._remember(self.form)
 
-            form: Form = FORMS[question.__name__](step, self.options, decided=self._decide)
-            self.options |= form.undecided
-            self.form = form
-        self.answer = step.ask(question, **self.options)
+    @property
+    def decided(self) -> bool:
+        """Tell whether the gate may judge: nobody is to decide, or somebody has."""
+        return self.answer is not None and (self.form is None or self.answer.verdict not in CLOSING)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Return the findings of the answer as it is now."""
+        """Return the findings of the answer. Raises Waiting as long as it is not decided."""
+        if self.answer is None or not self.decided:
+            raise Waiting("Fill in the form above: what is below then runs by itself.")
         return self.answer.findings
 
     @property
@@ -66,41 +78,78 @@ class Decision:
         return bool(self.options["apply"])
 
     def show(self) -> None:
-        """Display the form, if there is one, and below it the findings."""
+        """Display the form, if there is one, and below it the findings, or room for them."""
         if self.form is not None:
-            display(self.form.widget)
+            drawn = dict(self.form.widget._repr_mimebundle_())
+            display(drawn | {"text/plain": self.form.fallback}, raw=True)
+        counts, table = self._told()
         self._shown = (
-            display(prose(summary(self.findings)), raw=True, display_id=True),
-            display(bundle_of(finding_rows(self.findings)), raw=True, display_id=True),
+            display(counts, raw=True, display_id=True),
+            display(table, raw=True, display_id=True),
         )
 
-    def _decide(self, **options: Any) -> None:
-        """Ask again with what was decided; what passes the gate is final."""
+    def decide(self, **options: Any) -> None:
+        """Take what was decided, if the question passes with it, and have the front end run what is below."""
         assert self.form is not None
-        self.options |= {"at": now()} | options
         try:
-            self.answer = self._step.ask(self._question, **self.options)
+            refused = self._take({"at": now()} | options)
         except RunbookError as error:
-            self.form.say(str(error), good=False)
+            refused = str(error)
+        if refused:
+            self.form.say(refused, good=False)
             return
-        if self.answer.verdict in CLOSING:
-            self.form.say(next(f.hint for f in self.findings if f.verdict in CLOSING), good=False)
-        else:
-            self.form.lock()
-            self.form.say(
-                "Decided. Go on: select the cell `gate(…)` below, then Run ▸ Run Selected Cell and All Below.",
-                good=True,
-            )
-            if self.options.get("apply"):
-                self._step.arm()
+        self.form.lock()
+        self.form.say("Decided: what is below runs now.", good=True)
         self._refresh()
+        from runbooks_lib.notebook.banner import Banner
+
+        if Banner.running is not None:
+            Banner.running.run_on("runbooks-form")
+
+    def _take(self, options: Mapping[str, Any]) -> str:
+        """Have the answer recorded if it passes with these options; else return why not: an attempt is no evidence."""
+        asked = {**self.options, **options}
+        answer = self._question(self._step.phase, self._step.sessions, **asked)
+        if answer.verdict not in CLOSING:
+            self.options = asked
+            answer = self.answer = self._step.ask(self._question, **asked)
+            if self.decided and asked.get("apply"):
+                self._step.arm()
+        return next((f.hint or f.have for f in answer.findings if f.verdict in CLOSING), "")
+
+    def _form(self) -> Form | None:
+        """Return the form, unless there is nothing to decide: the parameters do, or the question cannot be asked."""
+        from runbooks_lib.notebook.forms import FORMS  # ipywidgets, of no use where nobody is
+
+        made: Form = FORMS[self._question.__name__](self._step, self.options, decided=self.decide)
+        asked = {**self.options, **made.undecided}
+        try:
+            found = self._question(self._step.phase, self._step.sessions, **asked)
+        except RunbookError:
+            return None
+        if any(finding.verdict is Verdict.FAIL for finding in found.findings):
+            return made
+        self.options = asked
+        return None
+
+    def _remember(self, form: Form) -> None:
+        """Take what was decided in this run before, where the question still passes with it."""
+        before = self._step.before if isinstance(self._step, WalkedStep) else None
+        kept = form.kept(before, self._step.evidence().records) if before is not None else None
+        if kept is not None and not self._take(kept):
+            form.say("Decided before in this run, and still so.", good=True)
+            if kept.get("apply"):
+                form.lock()
+
+    def _told(self) -> tuple[Bundle, Bundle]:
+        if self.answer is None or not self.decided:
+            return prose(""), {"text/html": "", "text/plain": ""}
+        return prose(summary(self.answer.findings)), bundle_of(finding_rows(self.answer.findings))
 
     def _refresh(self) -> None:
         if self._shown is None:
             return
-        counts, table = self._shown
-        news = (prose(summary(self.findings)), bundle_of(finding_rows(self.findings)))
-        for handle, bundle in zip((counts, table), news, strict=True):
+        for handle, bundle in zip(self._shown, self._told(), strict=True):
             handle.update(bundle, raw=True)
             if Recorder.running is not None:
                 Recorder.running.update(handle.display_id, bundle)

@@ -9,7 +9,7 @@ import ipywidgets
 
 from runbooks_lib.checks import Check
 from runbooks_lib.findings import Finding, Verdict
-from runbooks_lib.notebook.verdicts import COLOURS, SYMBOLS
+from runbooks_lib.notebook.style import STYLE, badge
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.visible import visible_html
 
@@ -45,9 +45,10 @@ _ORDER: dict[str, Callable[[Finding], Any]] = {
 
 def explorer(findings: Sequence[Finding]) -> Any:
     """Return a closed box that opens to all findings, with a filter by verdict and text, and an order."""
-    verdict = ipywidgets.Dropdown(options=[EVERY, *dict.fromkeys(f.verdict.value for f in findings)])
-    text = ipywidgets.Text(placeholder="filter: object, check, target …")
-    order = ipywidgets.Dropdown(options=list(_ORDER))
+    verdicts = [EVERY, *dict.fromkeys(f.verdict.value for f in findings)]
+    verdict = ipywidgets.Dropdown(options=verdicts, description="Verdict")
+    text = ipywidgets.Text(placeholder="object, check, target …", description="Filter")
+    order = ipywidgets.Dropdown(options=list(_ORDER), description="Order")
     table = ipywidgets.HTML(layout=ipywidgets.Layout(width="100%", max_height="30em", overflow="auto"))
     for widget, name in ((verdict, "verdict"), (text, "filter"), (order, "order"), (table, "findings")):
         widget.add_class(f"runbooks-{name}")
@@ -74,13 +75,13 @@ def findings_html(findings: Sequence[Finding]) -> str:
     """Return findings as an HTML table; a click on one opens its hint and the query that it was seen by."""
     rows = "".join(map(_row, findings[:MAX_SHOWN]))
     more = f"<p>and {len(findings) - MAX_SHOWN} more: filter them</p>" if len(findings) > MAX_SHOWN else ""
-    head = "".join(f"<th style='text-align: left'>{name}</th>" for name in ("verdict", "target", "finding"))
-    return f"<p>{len(findings)} findings</p><table><tr>{head}</tr>{rows}</table>{more}"
+    head = "".join(f"<th>{name}</th>" for name in ("verdict", "target", "finding"))
+    table = f'<table class="runbooks"><tr>{head}</tr>{rows}</table>'
+    return f"{STYLE}<p>{len(findings)} findings</p>{table}{more}"
 
 
 def _row(finding: Finding) -> str:
-    colour = COLOURS.get(finding.verdict, "inherit")
-    verdict = f'<b style="color: {colour}">{SYMBOLS[finding.verdict]} {finding.verdict}</b>'
+    verdict = f'<b class="verdict {finding.verdict}">{badge(finding.verdict)}</b>'
     said = [f"have: {finding.have}", f"want: {finding.want}", *([finding.hint] if finding.hint else [])]
     details = "".join(f"<p>{visible_html(line)}</p>" for line in [*said, f"runbooks explain {finding.check}"])
     if sql := sql_of(finding.check):

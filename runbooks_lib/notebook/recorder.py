@@ -74,7 +74,7 @@ class Recorder:
     def update(self, display_id: str, data: Mapping[str, Any]) -> None:
         """Replace what was displayed under an id, in whichever cell, and write the notebook."""
         if display_id in self._displays:
-            self._displays[display_id]["data"] = dict(data)
+            self._displays[display_id]["data"] = _whole(data)
             self.write()
 
     def write(self) -> bool:
@@ -150,7 +150,7 @@ class Recorder:
 
     def _on_display(self, message: dict[str, Any]) -> dict[str, Any]:
         content, cell = message.get("content", {}), self._running
-        data = {kind: value for kind, value in content.get("data", {}).items() if kind != WIDGET}
+        data = _whole(content.get("data", {}))
         shown = message["msg_type"] == "display_data" and WIDGET not in content["data"]
         if cell is not None and shown:
             output = {"output_type": "display_data", "metadata": content["metadata"], "data": data}
@@ -182,6 +182,14 @@ class Recorder:
         for name, tee in self._printed.items():
             if getattr(sys, name) is tee:
                 setattr(sys, name, tee.stream)
+
+
+def _whole(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was shown with its names unbroken, so that a secret in it is found, and without a widget."""
+    kept = {kind: value for kind, value in data.items() if kind != WIDGET}
+    if isinstance(html := kept.get("text/html"), str):
+        kept["text/html"] = html.replace("<wbr>", "")
+    return kept
 
 
 class _Tee:

@@ -128,6 +128,11 @@ class Step:
             )
         return answer.facts
 
+    @property
+    def record(self) -> Record:
+        """Return what this step has recorded so far."""
+        return self._record
+
     def evidence(self) -> Evidence:
         """Return header and records of this run as they are now, this step's own included."""
         return self.run.evidence()

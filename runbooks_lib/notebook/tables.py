@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from typing import Any, Protocol
 
-import pandas as pd
 from IPython.display import display
-from pandas.io.formats.style import Styler
 
 from runbooks_lib.findings import CLOSING, Answer, Finding, Verdict, in_short, worst
 from runbooks_lib.findings import gate as close_or_pass
 from runbooks_lib.notebook.front_end import front_end
-from runbooks_lib.notebook.verdicts import COLOURS, SYMBOLS
+from runbooks_lib.notebook.style import STYLE, badge, verdict_in
+from runbooks_lib.report.templates import breakable
+from runbooks_lib.report.verdicts import SYMBOLS
 from runbooks_lib.visible import visible_lines
 
-TEXT_WIDTH = 160
-LONG = 30  # characters from which on a word, such as a hash or a name, may be broken over lines
+# Characters from which on a word, such as a hash or a name, may be broken over lines; only where a person looks: in an
+# archive a secret must be found as it is.
+LONG = 16
+HASH = re.compile(r"([0-9a-f]{16})(?=[0-9a-f])")
+JUDGED = ("verdict", "light")  # the columns that say how it is
 MANY = 10  # findings from which on one wants to search them
 
 
@@ -87,38 +91,32 @@ def bundle_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """
     columns = list(dict.fromkeys(column for row in rows for column in row))
     cells = [["" if row.get(c) is None else visible_lines(str(row[c])) for c in columns] for row in rows]
-    frame = pd.DataFrame(cells, columns=columns, dtype=object)
-    with pd.option_context("display.max_colwidth", None, "display.width", TEXT_WIDTH):
-        text = frame.to_string(index=False, justify="left")
-    # Every table of a page needs its own id, or the colours of one would be those of another.
-    styler = Styler(frame, uuid=hashlib.sha256(text.encode()).hexdigest()[:12], cell_ids=False)
-    styler = styler.hide(axis="index").set_table_attributes('class="runbooks"')
-    if "verdict" in frame:
-        styler = styler.set_td_classes(frame[["verdict"]].map(_verdict_of))
-    styler = styler.set_table_styles(_styles(columns, cells))
-    styler = styler.format(escape="html").format_index(escape="html", axis="columns")
-    return {"text/html": styler.to_html(), "text/plain": text}
+    head = "".join(f"<th>{_marked_up(column)}</th>" for column in columns)
+    body = "".join(f"<tr>{''.join(map(_cell, columns, row))}</tr>\n" for row in cells)
+    html = f'{STYLE}<table class="runbooks">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>'
+    return {"text/html": html, "text/plain": _aligned([columns, *cells])}
 
 
-def _styles(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[Any]:
-    """Return the rules of a table: of all cells, of columns, of verdicts; a rule for each cell would be most of it."""
-    rules = {"th": "text-align: left", "td": "text-align: left; white-space: pre-wrap; vertical-align: top"}
-    for number, column in enumerate(columns):
-        if column == "verdict":
-            rules[f".col{number}"] = "font-weight: bold; white-space: nowrap"
-            rules |= {f"td.{verdict}": f"color: {colour}" for verdict, colour in COLOURS.items()}
-        elif any(len(word) > LONG for row in cells for word in row[number].split()):
-            rules[f".col{number}"] = "overflow-wrap: anywhere; min-width: 10em"
-    return [{"selector": selector, "props": props} for selector, props in rules.items()]
+def _cell(column: str, text: str) -> str:
+    judged = f' class="verdict {verdict_in(text)}"' if column in JUDGED else ""
+    return f"<td{judged}>{_marked_up(text)}</td>"
+
+
+def _marked_up(text: str) -> str:
+    long = front_end() and any(len(word) > LONG for word in text.split())
+    return HASH.sub(r"\1<wbr>", str(breakable(text))) if long else escape(text)
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Return lines of cells as text, each column as wide as its widest cell."""
+    flat = [[" ".join(cell.split("\n")) for cell in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*flat, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in flat
+    )
 
 
 def finding_rows(findings: Iterable[Finding]) -> list[dict[str, str]]:
     """Return findings as rows of a table: the verdict with its symbol first."""
-    return [
-        {"verdict": "", **f.to_dict()} | {"verdict": f"{SYMBOLS[f.verdict]} {f.verdict}"} for f in findings
-    ]
-
-
-def _verdict_of(cell: str) -> str:
-    """Return the verdict that a cell ends with, as the class of the cell."""
-    return next((verdict.value for verdict in Verdict if cell.endswith(verdict)), "")
+    return [{"verdict": "", **f.to_dict()} | {"verdict": badge(f.verdict)} for f in findings]

@@ -8,9 +8,10 @@ from typing import Any
 from IPython import get_ipython
 from IPython.display import display
 
+from runbooks_lib.archive.notebooks import notebooks_folder, outline
 from runbooks_lib.archive.run import Run, runs_folder, unfinished
 from runbooks_lib.errors import EvidenceError, PreconditionFailed, RunbookError
-from runbooks_lib.evidence import Record, step_name
+from runbooks_lib.evidence import step_name
 from runbooks_lib.findings import CLOSING, Answer
 from runbooks_lib.notebook import step as headless
 from runbooks_lib.notebook.front_end import front_end, link_to
@@ -28,6 +29,7 @@ class WalkedStep(Step):
     seals = False  # the notebook's last cell is still to be archived
 
     def __init__(self, name: str, phase: Phase, run: Run, *, chosen: bool) -> None:
+        self.before = run.record(name)  # what was decided there is remembered
         super().__init__(name, phase, run, apply=False)
         self.chosen = chosen  # the run was named by the operator
 
@@ -45,8 +47,16 @@ class WalkedStep(Step):
             line.close()
 
     def close(self) -> Answer:
-        """Close as `Step.close` does, unless this kernel's run is no longer the one in progress."""
+        """Close as `Step.close` does, unless this kernel's run is no longer the one in progress.
+
+        Raises PreconditionFailed, naming them, while there are questions that were not asked.
+        """
         self._require_current()
+        headings = outline(notebooks_folder() / f"{step_name(self.name)}.ipynb")
+        if left := [heading for question, heading in headings.items() if question not in self.record.answers]:
+            raise PreconditionFailed(
+                f"Not reached: {' '.join(left)}", "What stopped the notebook stands at its top."
+            )
         return super().close()
 
     def superseded(self) -> RunbookError | None:
@@ -85,16 +95,20 @@ def open_step(name: str, *, phase: str = "", run: str = "", apply: bool = False)
     """
     if not front_end():
         return headless.open_step(name, phase=phase, run=run, apply=apply)
+    from runbooks_lib.notebook.banner import Banner  # ipywidgets, of no use where nobody is
+
+    banner = Banner(get_ipython(), outline(notebooks_folder() / f"{step_name(name)}.ipynb"))
+    banner.show()
     writes = checked_apply(apply)
     loaded, found = take_part(name, phase=phase, run=run, begin=name == STEPS[0])
     _require_order(name, found)
     found.reopen()
-    before = found.record(name)
     step = WalkedStep(name, loaded, found, chosen=bool(run))
+    banner.record = lambda: step.record
     if writes or (name != "baseline_migration" and found.header().mode == "apply"):
         step.arm()
     _record(step, {"phase": phase, "run": run, "apply": apply})
-    _greet(step, before)
+    _greet(step)
     return step
 
 
@@ -158,12 +172,13 @@ def _seal(run: Run) -> None:
     )
 
 
-def _greet(step: WalkedStep, before: Record | None) -> None:
+def _greet(step: WalkedStep) -> None:
     """Say which run this is, and whether this step was done in it before."""
+    before = step.before
     lines = [f"Run `{step.run.id}` of {step.phase.id}, in `{step.run.path}`."]
     if before and before.verdict:
         lines.append(
             f"This step was {before.verdict} in this run at {before.finished_at}; what follows replaces that "
-            "evidence. What was applied stays: the second time changes nothing, and says so."
+            "evidence. What was decided is remembered, and what was applied stays."
         )
     display(prose("  \n".join(lines)), raw=True)

@@ -148,7 +148,7 @@ def rehearse(phase: Phase, sessions: Sessions, *, plan: Plan) -> Answer:
     `plan` are the facts of `plan`. Takes the locks that the real run takes, for as long as the rehearsal lasts; what
     no rollback would take back is left out, and named. Nothing is committed.
     Facts: the catalogue's fingerprint `before` and `after`, what the script wrote `first` and the `second` time, the
-    statements `left` out, the `sequences` that it moved nonetheless, and the `undo` script, rehearsed or not.
+    statements `left` out, the `sequences` that it moved nonetheless, its `locks`, and the `undo`, rehearsed or not.
     """
     if phase.baseline is None:
         return not_asked(phase, *_REHEARSED)
@@ -169,6 +169,7 @@ def rehearse(phase: Phase, sessions: Sessions, *, plan: Plan) -> Answer:
         second={table: Written(*rows) for table, rows in seen.second.rows.items()},
         left=tuple(each.statement.line for each in seen.left),
         sequences=seen.moved,
+        locks=seen.locks,
         undo=plan.undo and replace(plan.undo, rehearsed=not seen.undone.why_not),
     )
     outside = (not_in_a_transaction(name, each, plan.where) for each in indexes)

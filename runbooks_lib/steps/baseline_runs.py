@@ -27,6 +27,7 @@ from runbooks_lib.postgres.script.concurrent import build
 from runbooks_lib.postgres.script.script import Statement
 from runbooks_lib.postgres.session.commit import CommitLost, Ending, Settled, commit, settle
 from runbooks_lib.postgres.session.connect import Connection, Sessions, connect, identify
+from runbooks_lib.postgres.session.locks import own_locks
 from runbooks_lib.postgres.session.transaction_work import Work, read_work
 from runbooks_lib.steps.baseline_file import Judged, baseline_of, logs_of, rehearsable, runnable, sql_sha256
 
@@ -59,7 +60,8 @@ class Rehearsal:
 
     `left` is what was not rehearsed on the target, `made` what was judged inside, `rolled_back` whether the server
     says so of the transaction. `changed` is what the second time changed in the catalogue, `meanwhile` what differs
-    since before. `undone` is what became of the undo script.
+    since before. `locks` are those on relations that were there before, as (name, mode), and `undone` is what became of
+    the undo script.
     """
 
     before: Catalog
@@ -70,6 +72,7 @@ class Rehearsal:
     left: tuple[Judged, ...]
     made: tuple[Finding, ...]
     rolled_back: bool
+    locks: tuple[tuple[str, str], ...]
     undone: Undone
 
     @property
@@ -155,6 +158,7 @@ def _rehearse(phase: Phase, sessions: Sessions, inspect: Inspect, undo: Undo) ->
             seen["before"] = read_catalog(conn)  # under the lock: what another run did until then is not ours
             begun = read_work(conn)
             _run(phase, conn, here)
+            seen["locks"] = tuple(lock for lock in own_locks(conn) if lock[0] in seen["before"].relations)
             once, inside = read_work(conn), read_catalog(conn)
             _run(phase, conn, here)
             twice = read_work(conn).since(once).beside(logs_of(judged))

@@ -30,13 +30,23 @@ if TYPE_CHECKING:
 
 TIMEOUT_MS = 60_000
 NOTE = "opened the Admin UI: three connections"
+WAITING = "Waiting for you"
+AT_HAND = """text => {
+  const panel = document.querySelector('.jp-NotebookPanel:not(.lm-mod-hidden) .jp-WindowedPanel-outer');
+  const view = panel.getBoundingClientRect();
+  return [...panel.querySelectorAll('.jp-OutputArea *')].some(each => {
+    if (!each.textContent.includes(text) || [...each.children].some(c => c.textContent.includes(text))) return false;
+    const box = each.getBoundingClientRect();
+    return box.height > 0 && box.top >= view.top && box.bottom <= view.bottom;
+  });
+}"""
 
 
 class Desk:
     """A page of JupyterLab, and what an operator does there."""
 
     def __init__(self, browser: Browser, address: str, lab: Lab, runs: Path) -> None:
-        self.page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        self.page = browser.new_page(viewport={"width": 1280, "height": 800})
         self.lab = lab
         self.runs = runs
         self.complaints: list[str] = []
@@ -62,14 +72,19 @@ class Desk:
         self.page.locator(".lm-MenuBar-itemLabel", has_text="Run").click()
         self.page.locator(".lm-Menu-itemLabel", has_text=item).first.click()
 
-    def run_from(self, text: str) -> None:
-        """Run the cell that holds a text, and all below."""
-        self.page.locator(".jp-CodeCell", has_text=text).locator(".jp-InputArea-prompt").first.click()
-        self.run("Run Selected Cell and All Below")
-
     def see(self, text: str) -> str:
         """Wait until a text is shown; return the whole of its element."""
         return str(self.page.locator(f":text({json.dumps(text)})").first.inner_text(timeout=TIMEOUT_MS))
+
+    def at_hand(self, text: str) -> None:
+        """Wait until a text of an output stands inside the viewport, without anybody scrolling there."""
+        self.page.wait_for_function(AT_HAND, arg=text, timeout=TIMEOUT_MS)
+
+    def calm(self) -> None:
+        """Nothing on the page says that something is wrong."""
+        said = self.page.locator(".jp-Notebook").first.text_content() or ""
+        assert [word for word in (">FAIL<", "✘ FAIL", "FAIL ", "ERROR ", "Traceback") if word in said] == []
+        assert self.page.locator(".jp-RenderedText[data-mime-type*=stderr], .jp-mod-error").count() == 0
 
     def the_run(self) -> Run:
         """Return the only run of the archive."""
@@ -194,23 +209,27 @@ def test_all_seven_notebooks_are_walked_through(desk: Desk) -> None:
 
 
 def confirm(desk: Desk) -> None:
-    """Refuse to be confirmed with a wrong word, accept the right one."""
+    """Wait calmly, refuse a wrong word, and carry all the rest out by itself once the right one is typed."""
     page = desk.page
     desk.open("03_baseline_migration")
     desk.run()
-    desk.answered("baseline_migration", "confirmation")
+    desk.at_hand("Creates 4 enums, 5 tables, 11 indexes in keybuzz on 127.0.0.1")
+    desk.at_hand("What undoes it: plan/undo.sql, rehearsed")
+    desk.at_hand(WAITING)
+    desk.calm()
+    page.locator(".runbooks-sql summary").first.click()
+    assert "CREATE TABLE IF NOT EXISTS" in page.locator(".runbooks-sql pre").first.inner_text()
     wanted = re.search(r"keybuzz:[0-9a-f]{8}", desk.see("type keybuzz:"))
     assert wanted is not None
-    page.locator(".runbooks-typed input").fill("keybuzz:00000000")
-    page.locator("button.runbooks-confirm").click()
+    typed = page.get_by_label("Confirmation")
+    typed.fill("keybuzz:00000000")
+    typed.press("Enter")
     desk.see("No plan of this archive is named keybuzz:00000000")
-    assert "apply" not in desk.answered("baseline_migration", "confirmation")
-    page.locator(".runbooks-typed input").fill(wanted[0])
+    assert "confirmation" not in desk.the_run().record_json("baseline_migration")["answers"]
+    typed.fill(wanted[0])
     page.locator("button.runbooks-confirm").click()
-    desk.see("Decided. Go on")
-    assert page.locator(".runbooks-typed input").is_disabled()
-    desk.run_from("gate(decision.findings)")
     record = desk.closed("baseline_migration")
+    assert typed.is_disabled()
     assert record["verdict"] == "PASS"
     assert record["answers"]["apply"]["facts"]["applied"] is True
 
@@ -220,12 +239,11 @@ def sign(desk: Desk) -> None:
     page = desk.page
     desk.open("07_report")
     desk.run()
-    desk.answered("report", "sign_off")
-    page.locator(".runbooks-tick input").first.check(timeout=TIMEOUT_MS)
-    page.locator(".runbooks-note input").first.fill(NOTE)
-    page.locator("button.runbooks-done").click()
-    desk.see("Decided. Go on")
-    desk.run_from("gate(signatures.findings)")
+    desk.at_hand(WAITING)
+    desk.calm()
+    page.get_by_label("The Admin UI reads real data").check()
+    page.get_by_label("Note").fill(NOTE)
+    page.get_by_label("Note").press("Enter")
     assert desk.closed("report")["verdict"] == "OPEN"
 
 
@@ -241,10 +259,7 @@ def test_a_replica_that_stops_half_way_is_red_with_its_hint(desk: Desk) -> None:
     assert "Run 03_baseline_migration.ipynb first" in said
     desk.open("03_baseline_migration")
     desk.run()
-    desk.answered("baseline_migration", "confirmation")
     desk.page.locator("button.runbooks-only_plan").click(timeout=TIMEOUT_MS)
-    desk.see("Decided. Go on")
-    desk.run_from("gate(decision.findings)")
     assert desk.closed("baseline_migration")["verdict"] == "PASS"
     desk.open("04_prisma_resolve")
     desk.run()
@@ -272,8 +287,10 @@ def test_a_closed_gate_stops_run_all_with_a_sentence(desk: Desk) -> None:
         conn.execute("DROP INDEX oauth_states_state_key")
     desk.open("01_preflight")
     desk.run()
-    said = desk.see("GateClosed: Stopped by")
-    assert re.search(r"FAIL has_index leader, replica public\.oauth_states_state_key", said)
+    desk.at_hand("FAIL has_index leader, replica public.oauth_states_state_key")
+    desk.at_hand("Mend what is named above, then run this notebook again")
+    top = desk.page.locator(".runbooks-top").text_content() or ""
+    assert re.search(r"✘ FAIL · Stopped at In \[15\].*FAIL has_index leader, replica", top)
     assert "Traceback" not in desk.page.locator(".jp-Notebook").inner_text()
     desk.page.locator(".runbooks-explorer").last.locator(
         "button, .jupyter-widget-Collapse-header"

@@ -604,6 +604,18 @@ def test_a_rehearsal_leaves_nothing(db: psycopg.Connection[Any], dumped: Callabl
     assert answer.facts.before == answer.facts.after
 
 
+def test_the_locks_of_a_rehearsal_are_those_on_what_was_there(
+    db: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    db.execute("CREATE TABLE public.here (id int)")
+    db.execute("ALTER TABLE public.here OWNER TO kb_backend")
+    made = "CREATE TABLE IF NOT EXISTS public.new (id int);\nCREATE INDEX IF NOT EXISTS i ON public.{} (id);"
+    for table, held in (("here", (("public.here", "ShareLock"),)), ("new", ())):
+        phase = with_sql(tmp_path, made.format(table))
+        assert ask(step.rehearse, phase, plan=forced(phase)).facts.locks == held
+    db.execute("DROP TABLE public.here")
+
+
 def undone(answer: Answer) -> tuple[Verdict, str]:
     (found,) = (f for f in answer.findings if f.check == "undo_restores")
     return found.verdict, found.have

@@ -121,7 +121,6 @@ class Operator:
         return "\n".join(data.get(kind, "") for data in self.shown for kind in kinds)
 
     def _listen(self, request: str) -> str | None:
-        said: str | None = None
         while True:
             try:
                 message = self._client.get_iopub_msg(timeout=PATIENCE_S)
@@ -132,10 +131,17 @@ class Operator:
             content = message["content"]
             if message["msg_type"] in ("display_data", "update_display_data"):
                 self.shown.append(content["data"])
-            elif message["msg_type"] == "error":
-                said = f"{content['ename']}: {content['evalue']}"
             elif message["msg_type"] == "status" and content["execution_state"] == "idle":
-                return said
+                return self._stopped(request)
+
+    def _stopped(self, request: str) -> str | None:
+        """Return what stopped a cell; a cell that waits for a person shows no error, and stops all the same."""
+        while True:
+            reply = self._client.get_shell_msg(timeout=PATIENCE_S)
+            if reply["parent_header"].get("msg_id") == request:
+                content = reply["content"]
+                stopped = content["status"] == "error"
+                return f"{content['ename']}: {content['evalue']}" if stopped else None
 
 
 @pytest.fixture(scope="session")

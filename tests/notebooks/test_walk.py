@@ -22,6 +22,7 @@ from runbooks_lib.report.html.pages import write_pages
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
 WRONG = "keybuzz:00000000"
+WAITING = "Waiting: Fill in the form above: what is below then runs by itself."
 NOTE = "opened the Admin UI: three connections"
 Operators = Callable[..., Any]
 
@@ -52,14 +53,17 @@ def walk(operator: Operators, step: str, folder: Path) -> str:
     with operator(step_name(step), folder) as me:
         said = me.run_all()
         if step == "baseline_migration":
+            assert said == WAITING
             type_in(me, WRONG)
-            type_in(me, wanted(said))
+            says(me, "decision", f"No plan of this archive is named {WRONG}")
+            assert me.run_all(start=me.cell("gate(decision")) == WAITING
+            type_in(me, wanted(folder))
             said = me.run_all(start=me.cell("gate(decision"))
         if step == "report":
-            assert "not decided yet" in said
+            assert said == WAITING
             me.form("signatures", "lines[0].tick.value = True")
             me.form("signatures", "done.click()")
-            assert "signed without a note" in me.text()
+            says(me, "signatures", "Say who you are, and what you saw")
             me.form("signatures", f"lines[0].note.value = {NOTE!r}")
             me.form("signatures", "done.click()")
             said = me.run_all(start=me.cell("gate(signatures"))
@@ -67,10 +71,16 @@ def walk(operator: Operators, step: str, folder: Path) -> str:
         return str(me.text())
 
 
-def wanted(said: str | None) -> str:
-    found = re.search(r"confirm it with (keybuzz:[0-9a-f]{8}): type it in the form", said or "")
-    assert found is not None, said
-    return found[1]
+def wanted(folder: Path) -> str:
+    """The confirmation of the plan that the newest run of an archive has made."""
+    newest = max(all_runs(folder), key=lambda run: run.id)
+    found: str = record(newest, "baseline_migration")["answers"]["plan"]["facts"]["confirmation"]
+    return found
+
+
+def says(me: Any, name: str, text: str) -> None:
+    """The form of a decision says something beside itself."""
+    assert me.execute(f"assert {text!r} in {name}.form._said.value", silent=True) is None
 
 
 def type_in(me: Any, text: str) -> None:
@@ -112,7 +122,7 @@ def test_who_confirmed_what_and_when_is_evidence(walked: tuple[Run, dict[str, st
     assert confirmed["by"] == run.header().operator.user
     assert confirmed["at"] >= answers["confirmation"]["started_at"][:19]
     assert answers["apply"]["facts"]["applied"] is True
-    assert f"No plan of this archive is named {WRONG}" in shown["baseline_migration"]
+    assert "FAIL" not in shown["baseline_migration"]
 
 
 def test_a_stale_kernel_of_a_sealed_run_neither_writes_nor_seals(
@@ -145,7 +155,8 @@ def test_who_confirms_is_who_is_there_and_not_who_began(
     run = only_run(runs)
     run.update(operator={"user": "somebody else", "host": "elsewhere"})
     with operator("03_baseline_migration", tmp_path) as me:
-        type_in(me, wanted(me.run_all()))
+        assert me.run_all() == WAITING
+        type_in(me, wanted(runs))
     confirmed = record(run, "baseline_migration")["answers"]["confirmation"]["facts"]["confirmed"]
     assert confirmed["by"] == account()
 
@@ -300,10 +311,14 @@ def test_only_plan_writes_nothing_and_says_so(runs: Path, operator: Operators, t
         psycopg.connect("service=keybuzz_legacy", application_name="runbooks backup 20260107T174759Z-3f9c2a"),
         operator("03_baseline_migration", tmp_path) as me,
     ):
-        wanted(me.run_all())
+        assert me.run_all() == WAITING
         me.form("decision", "only_plan.click()")
         assert me.run_all(start=me.cell("gate(decision")) is None
         assert me.execute("decision.form.confirm.disabled or 1 / 0", silent=True) is None
+        assert me.run_all() is None, "remembered, and"
+        assert me.execute("decision.form.confirm.disabled and 1 / 0", silent=True) is None, (
+            "may be thought over"
+        )
     answers = record(only_run(runs), "baseline_migration")["answers"]
     verdicts = {f["check"]: f["verdict"] for f in answers["confirmation"]["findings"]}
     assert verdicts == {"nobody_else_is_at_work": "OPEN", "plan_is_confirmed": "SKIP"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from runbooks_lib.findings import Verdict
-from runbooks_lib.notebook import verdicts as in_notebooks
+from runbooks_lib.notebook.style import STYLE
 from runbooks_lib.report.templates import source
-from runbooks_lib.report.verdicts import SYMBOLS, TONES, variables
+from runbooks_lib.report.verdicts import TONES, variables
 
 AA = 4.5
 LIGHT = ("#ffffff", "#f5f7f9")  # of the pages; JupyterLab's is white
@@ -39,8 +39,8 @@ def test_a_verdict_can_be_read(verdict: Verdict) -> None:
 
 
 def test_there_is_one_definition() -> None:
-    assert in_notebooks.SYMBOLS is SYMBOLS
-    assert {v: tone.light for v, tone in TONES.items()} == in_notebooks.COLOURS
+    assert STYLE.count(variables(dark=False)) == STYLE.count(variables(dark=True)) == 1
+    assert [v for v in Verdict if f".{v}{{color:var(--{v.lower()})}}" not in STYLE] == []
     assert "--pass:#0b6650;--pass-bg:#d3efe4;" in variables(dark=False)
     assert "--pass:#6fdcc0;" in variables(dark=True)
     assert [v for v in Verdict if f"--{v.lower()}:" in source("page.css")] == []

@@ -16,6 +16,8 @@ from runbooks_lib.errors import GateClosed
 from runbooks_lib.findings import Answer, Finding, Verdict
 from runbooks_lib.notebook import tables as widgets
 from runbooks_lib.notebook.explorer import MAX_SHOWN, SQL_OF, findings_html, sql_of
+from runbooks_lib.notebook.plan_view import highlighted
+from runbooks_lib.report.verdicts import SYMBOLS
 
 HOSTILE = "<script>alert('x')</script> & \"q\""
 
@@ -81,25 +83,26 @@ def test_markup_in_a_finding_is_text(shown: list[Any]) -> None:
 def test_each_verdict_has_its_colour_symbol_and_word(shown: list[Any], verdict: Verdict) -> None:
     widgets.show(Answer(findings=(finding(verdict),)))
     summary, bundle = shown
-    assert summary == f"{widgets.SYMBOLS[verdict]} 1 {verdict}"
-    assert f"{widgets.SYMBOLS[verdict]} {verdict}" in bundle["text/plain"]
-    html = bundle["text/html"]
-    (cell,) = re.findall(r'<td class="data row0 col0 (\w+)" >. \w+</td>', html)
-    assert cell == verdict
-    colours = re.findall(rf"#T_\w+ td\.{cell} {{\s+color: (#\w+);", html)
-    assert colours == ([widgets.COLOURS[verdict]] if verdict in widgets.COLOURS else [])
+    assert summary == f"{SYMBOLS[verdict]} 1 {verdict}"
+    assert f"{SYMBOLS[verdict]} {verdict}" in bundle["text/plain"]
+    assert re.findall(r'<td class="verdict (\w+)">. \w+</td>', bundle["text/html"]) == [verdict]
 
 
-def test_the_colours_of_two_tables_do_not_mix(shown: list[Any]) -> None:
-    widgets.table([{"verdict": "PASS"}])
-    widgets.table([{"verdict": "FAIL"}])
-    widgets.table([{"verdict": "PASS"}])
-    ids = [re.findall(r'<table id="(\w+)"', bundle["text/html"]) for bundle in shown]
-    assert ids[0] != ids[1]
-    assert ids[0] == ids[2]  # the same table is the same text, run after run
-    for bundle, (own,) in zip(shown, ids, strict=True):
-        rules = re.findall(r"^(#\w+) .+ {$", bundle["text/html"], re.MULTILINE)
-        assert set(rules) == {f"#{own}"}
+def test_a_light_has_the_colour_of_its_verdict(shown: list[Any]) -> None:
+    widgets.table([{"light": SYMBOLS[v], "target": SYMBOLS[v]} for v in Verdict])
+    assert re.findall(r'<td class="verdict (\w+)">', only_table(shown)["text/html"]) == list(Verdict)
+
+
+def test_long_names_break_where_a_reader_would_and_only_for_one(
+    shown: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"a": "public.inbound_addresses_tenantId_marketplace", "b": "public.a_b"}]
+    assert "<wbr>" not in widgets.bundle_of(rows)["text/html"], "an archive is searched for secrets"
+    monkeypatch.setattr(widgets, "front_end", lambda: True)
+    html = widgets.bundle_of(rows)["text/html"]
+    assert "public.<wbr>inbound_<wbr>addresses_" in html
+    assert "public.a_b" in html
+    assert f"{'a' * 16}<wbr>{'a' * 16}<wbr>aa&lt;" in widgets.bundle_of([{"a": f"{'a' * 34}<"}])["text/html"]
 
 
 def test_an_answer_with_rows_shows_them_and_what_did_not_pass(shown: list[Any]) -> None:
@@ -122,7 +125,7 @@ def test_an_answer_without_findings_says_so(shown: list[Any]) -> None:
 
 def test_no_rows_are_an_empty_table(shown: list[Any]) -> None:
     widgets.table([])
-    assert "Empty" in only_table(shown)["text/plain"]
+    assert only_table(shown)["text/plain"] == ""
 
 
 def test_missing_values_and_numbers_are_shown_as_they_are(shown: list[Any]) -> None:
@@ -136,6 +139,7 @@ def test_long_values_are_shown_whole(shown: list[Any]) -> None:
     bundle = only_table(shown)
     assert "x" * 500 in bundle["text/plain"]
     assert "x" * 500 in bundle["text/html"]
+    assert "two lines" in bundle["text/plain"], "a line a row"
 
 
 def test_a_passed_gate_says_so(shown: list[Any]) -> None:
@@ -184,3 +188,13 @@ def test_what_only_a_person_needs_is_not_loaded_without_one() -> None:
     program = "import sys, runbooks_lib.notebook; print(sorted({'ipywidgets', 'comm'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_sql_is_highlighted_and_its_markup_is_text() -> None:
+    html = highlighted("CREATE TABLE \"A B\" (v text DEFAULT '<b>'); -- <i> DROP")
+    assert html == (
+        '<span class="keyword">CREATE</span> <span class="keyword">TABLE</span> '
+        '<span class="name">&quot;A B&quot;</span>'
+        ' (v text <span class="keyword">DEFAULT</span> <span class="string">&#x27;&lt;b&gt;&#x27;</span>); '
+        '<span class="comment">-- &lt;i&gt; DROP</span>'
+    )

@@ -16,11 +16,11 @@ from runbooks_lib.findings import Verdict
 from runbooks_lib.notebook.landing.live import EVERY_S
 from runbooks_lib.notebook.landing.panel import Bundle, Panel
 from runbooks_lib.notebook.tables import bundle_of
-from runbooks_lib.notebook.verdicts import SYMBOLS
 from runbooks_lib.phase import Role, Target
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.postgres.session.locks import other_runs
 from runbooks_lib.postgres.session.replication import present_lag
+from runbooks_lib.report.verdicts import SYMBOLS
 from runbooks_lib.visible import visible_html
 
 Row = dict[str, str]

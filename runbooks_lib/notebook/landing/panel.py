@@ -9,7 +9,7 @@ from IPython.display import display
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import Verdict
 from runbooks_lib.notebook.tables import bundle_of
-from runbooks_lib.notebook.verdicts import SYMBOLS
+from runbooks_lib.report.verdicts import SYMBOLS
 
 Bundle = dict[str, str]
 DEFECT = "This is a defect of the runbooks: report it."

@@ -8,9 +8,9 @@ from typing import Any
 import ipywidgets
 
 from runbooks_lib.findings import Verdict
-from runbooks_lib.notebook.verdicts import SYMBOLS
 from runbooks_lib.phase import Phase, Target, is_service_name, reference, shipped_ids
 from runbooks_lib.postgres.session.service_file import service_names
+from runbooks_lib.report.verdicts import SYMBOLS
 from runbooks_lib.visible import visible_html
 
 WIDTH = {"width": "34em"}

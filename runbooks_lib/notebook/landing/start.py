@@ -18,10 +18,10 @@ from runbooks_lib.notebook.landing.panel import Bundle, Panel
 from runbooks_lib.notebook.landing.picker import Picker
 from runbooks_lib.notebook.step import phase_in_progress
 from runbooks_lib.notebook.tables import bundle_of, prose, table
-from runbooks_lib.notebook.verdicts import SYMBOLS
 from runbooks_lib.phase import ENGLISH, STEPS, Phase, load_phase, services_of, with_services
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.postgres.session.service_file import service_names
+from runbooks_lib.report.verdicts import SYMBOLS
 
 NOT_YET = "not yet"
 Rows = list[dict[str, str]]

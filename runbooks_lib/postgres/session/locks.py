@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from runbooks_lib.names import qualified
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.session.connect import Connection, Row
 
@@ -38,6 +39,12 @@ def lock_holder(conn: Connection, key: int) -> Holder | None:
     """
     row = conn.execute(query("lock_holder"), {"key": key}).fetchone()
     return None if row is None else Holder(**row)
+
+
+def own_locks(conn: Connection) -> tuple[tuple[str, str], ...]:
+    """Return the locks that the open transaction holds on relations, as (name, mode); reading ones left out."""
+    rows = conn.execute(query("own_locks")).fetchall()
+    return tuple((qualified(row["schema"], row["name"]), row["mode"]) for row in rows)
 
 
 def other_runs(conn: Connection, run_id: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from runbooks_lib.archive.notebooks import ASKS
 from runbooks_lib.archive.reader import read_json, sha256_of
 from runbooks_lib.archive.seal.execution_order import WIDGET
 from runbooks_lib.errors import EvidenceError
@@ -22,7 +23,6 @@ from runbooks_lib.report.html.cleaner import cleaned
 from runbooks_lib.report.template_cache import compiled
 from runbooks_lib.report.templates import in_all_languages, render, source
 
-_ASKS = re.compile(r"(?:\.ask\(|decide\(\s*step,)\s*\w+\.(\w+)")
 _LINK = re.compile(r"\[([^\]]*)\]\((\d\d_\w+)\.ipynb\)")
 _PAPERMILL = "papermill-error-cell-tag"
 _STOPPED_AT = re.compile(r"In \[\d+\]")
@@ -126,7 +126,7 @@ def _drawn(path: Path, digest: str, answers: tuple[str, ...], archived: frozense
             cell.source = _LINK.sub(_to_page(archived), cell.source)
         elif cell.cell_type == "code":
             cell.outputs = [output for output in map(_quiet, cell.outputs) if output is not None]
-            asked = _ASKS.search(cell.source)
+            asked = ASKS.search(cell.source)
             if asked and asked[1] in answers and asked[1] not in questions.values():
                 questions[cell.get("id", "")] = asked[1]
     body = _converted(notebook)

@@ -1,0 +1,29 @@
+"""How a notebook's own outputs look: the verdicts' colours on light and on dark ground, in one style sheet."""
+
+from __future__ import annotations
+
+from runbooks_lib.findings import Verdict
+from runbooks_lib.report.verdicts import SYMBOLS, variables
+
+# Outputs bring their own: no front end has a file of ours. JupyterLab and VS Code say which theme is on.
+STYLE = (
+    "<style>"
+    f".runbooks{{{variables(dark=False)}}}"
+    f"[data-jp-theme-light=false] .runbooks,.vscode-dark .runbooks{{{variables(dark=True)}}}"
+    "table.runbooks.runbooks th,table.runbooks.runbooks td{text-align:left;vertical-align:top;white-space:pre-wrap;"
+    "overflow-wrap:break-word}"
+    ".runbooks .verdict{font-weight:bold}table.runbooks.runbooks td.verdict{white-space:nowrap}"
+    + "".join(f".runbooks .{v}{{color:var(--{v.lower()})}}" for v in Verdict)
+    + "</style>"
+)
+
+
+def badge(verdict: Verdict) -> str:
+    """Return a verdict as text: its symbol, and the word."""
+    return f"{SYMBOLS[verdict]} {verdict}"
+
+
+def verdict_in(cell: str) -> str:
+    """Return the verdict that a cell's text shows, by its word or by its symbol alone, else nothing."""
+    found = (v.value for v in Verdict if cell.endswith(v) or cell.startswith(SYMBOLS[v]))
+    return next(found, "")
