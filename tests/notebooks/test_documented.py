@@ -21,6 +21,11 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 # A command that begins so is run by this test: its file has this text.
 ELSEWHERE = {
+    "runbooks lab up --project": ("tests/projects/test_lab_project.py", "--project"),
+    "runbooks adopt": ("tests/projects/test_adopt.py", "adopt"),
+    "runbooks fleet verify": ("tests/integration/test_fleet.py", "verify_fleet("),
+    "runbooks fleet report": ("tests/integration/test_fleet.py", "report.html"),
+    "runbooks fleet ": ("tests/faults/test_fleet.py", '"resume"'),
     "runbooks diagnose": ("tests/integration/test_doors.py", '"diagnose"'),
     "runbooks phase draft": ("tests/integration/test_phase_draft.py", "draft"),
     "runbooks phase baseline": ("tests/integration/test_phase_baseline.py", "baseline"),
