@@ -141,10 +141,12 @@ def in_short(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def _line(alike: list[Finding]) -> Finding:
-    """Return one finding for several: of what passed or was skipped all say how many, of others the first is told."""
+    """Return one finding for several: of what passed or was skipped all say how many, of others one is told."""
     targets, objects = dict.fromkeys(f.target for f in alike), list(dict.fromkeys(f.object for f in alike))
     more = f" and {len(objects) - NAMED} more" if len(objects) > NAMED else ""
-    first = alike[0]
+    first = min(
+        alike, key=lambda f: len(f.want)
+    )  # the shortest says it: a missing table, not all its columns
     if first.verdict in (Verdict.PASS, Verdict.SKIP):
         named = f"{len(objects)}: {', '.join(objects[:NAMED])}{more}"
         times = f"{'passed' if first.verdict is Verdict.PASS else 'skipped'} {len(alike)} times"
