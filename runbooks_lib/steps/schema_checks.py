@@ -139,7 +139,9 @@ def check_index(
     """
     live = catalog.indexes.get(index.name)
     if live is None:
-        yield _lacks(Check.HAS_INDEX, target, index.name, catalog, created_by)
+        lacking = _lacks(Check.HAS_INDEX, target, index.name, catalog, created_by)
+        wrong = lacking.verdict is Verdict.FAIL
+        yield replace(lacking, hint=_create_again(index, catalog)) if wrong else lacking
         return
     yield _holds(Check.HAS_INDEX, target, index.name, created_by)
     have, want = _definitions(live, index)
@@ -170,6 +172,14 @@ def check_index(
         want="valid",
         hint="A CREATE INDEX CONCURRENTLY failed half-way: DROP INDEX and create it again, or REINDEX.",
     )
+
+
+def _create_again(index: Index, catalog: Catalog) -> str:
+    """Return what to do about an index that is gone: its statement, where the phase has it."""
+    if index.table is not None and index.table not in catalog.tables():
+        return "Its table is not there either: see the finder's matrix, which database holds it?"
+    statement = f": {index.definition};" if index.definition else ", as its migration makes it."
+    return f"Create it again on the primary{statement} CONCURRENTLY on a busy table. `runbooks explain has_index`"
 
 
 def _definitions(live: LiveIndex, index: Index) -> tuple[str, str]:

@@ -255,7 +255,7 @@ def test_objects_are_in_another_database(lab: Lab) -> None:
         assert [(f.target, f.object) for f in pending] == [("leader", "public.OAuthState")]
         assert "Is this target the right one?" in pending[0].hint
         hint = f"It was found in: 127.0.0.1:{lab.leader.port} keybuzz_backend"
-        assert_closed(answer, "have absent, want there", hint)
+        assert_closed(answer, "found absent, expected there", hint)
         assert passes(ask(preflight.find_objects, targeting(legacy={"database": "finder_empty"})))
 
 
@@ -540,7 +540,7 @@ def test_standby_without_a_receiver(fresh_lab: Lab) -> None:
         answer = ask(preflight.replication)
     written = ("standby_has_replayed", "replica", "keybuzz_replica")  # by the leader itself, since
     assert failed(answer) - {written} == {("standby_is_streaming", "replica", "keybuzz_replica")}
-    assert_closed(answer, "have none, want streaming", "primary_conninfo")
+    assert_closed(answer, "found none, expected streaming", "primary_conninfo")
 
 
 def test_a_receiver_that_the_role_may_not_see_is_not_streaming(fresh_lab: Lab) -> None:
@@ -736,3 +736,17 @@ def test_the_declared_role_is_what_counts(lab: Lab) -> None:
     assert failed(ask(preflight.targets, phase)) == {("target_role_is", "replica", "keybuzz_replica")}
     with Sessions(phase.targets) as sessions, pytest.raises(ConnectionFailed, match="declared a primary"):
         sessions.read("replica")
+
+
+def test_an_index_that_was_dropped_is_told_with_its_statement(fresh_lab: Lab) -> None:
+    with fresh_lab.admin("keybuzz_backend") as admin:
+        admin.execute("DROP INDEX oauth_states_state_key")
+    answer = ask(preflight.schema)
+    (hint,) = {f.hint for f in answer.findings if f.check == "has_index" and f.verdict is Verdict.FAIL}
+    assert hint.startswith(
+        "Create it again on the primary: CREATE UNIQUE INDEX oauth_states_state_key ON public."
+    )
+    assert hint.endswith("`runbooks explain has_index`")
+    assert_closed(
+        answer, "has_index leader, replica public.oauth_states_state_key: found absent, expected there"
+    )
