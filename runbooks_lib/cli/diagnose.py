@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runbooks_lib.amounts import size
 from runbooks_lib.cli.help import examples
 from runbooks_lib.cli.terminal import say, say_json
 
@@ -86,7 +87,7 @@ def seen_lines(found: Diagnosis) -> Iterator[str]:
         f"PostgreSQL {server.server_version}, role {server.role_name}{', through a pooler' if server.pooled else ''}"
     )
     for standby in found.standbys:
-        where = f" at {standby.address or 'a socket'}: {standby.lag_bytes} bytes behind"
+        where = f" at {standby.address or 'a socket'}: {size(standby.lag_bytes or 0)} behind"
         yield f"standby {standby.name}{where if standby.lag_bytes is not None else ', not to be seen by this role'}"
     if found.project:
         project = found.project

@@ -82,7 +82,7 @@ def findings_html(findings: Sequence[Finding]) -> str:
 
 def _row(finding: Finding) -> str:
     verdict = f'<b class="verdict {finding.verdict}">{badge(finding.verdict)}</b>'
-    said = [f"have: {finding.have}", f"want: {finding.want}", *([finding.hint] if finding.hint else [])]
+    said = [f"found: {finding.have}", f"expected: {finding.want}", *([finding.hint] if finding.hint else [])]
     details = "".join(f"<p>{visible_html(line)}</p>" for line in [*said, f"runbooks explain {finding.check}"])
     if sql := sql_of(finding.check):
         details += f"<pre>{visible_html(sql)}</pre>"

@@ -118,5 +118,16 @@ def _aligned(lines: Sequence[Sequence[str]]) -> str:
 
 
 def finding_rows(findings: Iterable[Finding]) -> list[dict[str, str]]:
-    """Return findings as rows of a table: the verdict with its symbol first."""
-    return [{"verdict": "", **f.to_dict()} | {"verdict": badge(f.verdict)} for f in findings]
+    """Return findings as rows of a table, in words for people: the verdict with its symbol first."""
+    return [
+        {
+            "verdict": badge(f.verdict),
+            "check": f.check,
+            "target": f.target,
+            "object": f.object,
+            "found": f.have,
+            "expected": f.want,
+            "hint": f.hint,
+        }
+        for f in findings
+    ]

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 
+from runbooks_lib.amounts import size
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import ConnectionFailed, PreconditionFailed, RunbookError
 from runbooks_lib.facts.databases import (
@@ -50,7 +51,7 @@ from runbooks_lib.typed import plain
 MIN_FREE_CONNECTIONS = 5
 BASELINE = "baseline_migration"
 DISK_FACTOR = 2  # a dump, and room to restore it
-DISK = "bytes where the runs are kept"
+DISK = "room where the runs are kept"
 _IN_WORDS = frozenset({"status", "paused", "apply_delay_ms"})  # of a standby's lag: `receiver` says them
 
 
@@ -290,8 +291,8 @@ def _judge_lag(name: str, target: Target, lag: Lag) -> Iterator[Finding]:
             check=Check.REPLICATION_LAG_IS,
             target=name,
             object=target.service,
-            have=f"{lag.lag_bytes} bytes",
-            want=f"at most {target.max_lag_bytes} bytes",
+            have=size(lag.lag_bytes),
+            want=f"at most {size(target.max_lag_bytes)}",
             verdict=Verdict.PASS if within else Verdict.FAIL,
             hint="" if within else "Wait for the standby, or find out what holds it back.",
         )
@@ -374,6 +375,7 @@ def _judge_disk(free_bytes: int, database_bytes: int | None) -> Finding:
         DISK,
         have=free_bytes,
         want=database_bytes * DISK_FACTOR,
+        words=size,
         hint="Free space, or keep the runs elsewhere: --runs DIR.",
     )
 

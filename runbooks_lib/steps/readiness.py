@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import PreconditionFailed
@@ -57,15 +57,24 @@ def cannot_see_sessions() -> PreconditionFailed:
     )
 
 
-def at_least(check: Check, target: str, object: str, *, have: int, want: int, hint: str) -> Finding:
-    """Judge a head-room: PASS when `have` reaches `want`."""
+def at_least(
+    check: Check,
+    target: str,
+    object: str,
+    *,
+    have: int,
+    want: int,
+    hint: str,
+    words: Callable[[int], str] = str,
+) -> Finding:
+    """Judge a head-room: PASS when `have` reaches `want`; both are said in `words`."""
     enough = have >= want
     return Finding(
         check=check,
         target=target,
         object=object,
-        have=str(have),
-        want=f"at least {want}",
+        have=words(have),
+        want=f"at least {words(want)}",
         verdict=Verdict.PASS if enough else Verdict.FAIL,
         hint="" if enough else hint,
     )

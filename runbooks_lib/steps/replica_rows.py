@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from runbooks_lib.amounts import lasted, size
 from runbooks_lib.checks import Check
 from runbooks_lib.facts.databases import Lag
 from runbooks_lib.findings import Finding, Verdict
@@ -41,7 +42,7 @@ def judge_replayed(name: str, target: Target, lag: Lag) -> Finding:
         check=Check.STANDBY_HAS_REPLAYED,
         target=name,
         object=target.service,
-        have="replayed" if lag.replayed else f"{lag.lag_bytes} bytes behind after {lag.waited_s} s",
+        have="replayed" if lag.replayed else f"{size(lag.lag_bytes)} behind after {lasted(lag.waited_s)}",
         want="replayed",
         verdict=Verdict.PASS if lag.replayed else Verdict.FAIL,
         hint="" if lag.replayed else why,

@@ -516,7 +516,7 @@ def the_same(text: str) -> str:
     """A text without what differs between machines: ports, versions, lags."""
     text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:5432", text)
     text = re.sub(r"\b(PostgreSQL|Prisma) \d[\d.]*\d", r"\1 1", text)
-    return re.sub(r"\d+ bytes behind", "0 bytes behind", text)
+    return re.sub(r"[\d.]+ (?:bytes?|[KM]iB) behind", "0 bytes behind", text)
 
 
 def test_the_page_shows_what_is_printed(states: dict[str, State]) -> None:

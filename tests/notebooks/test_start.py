@@ -103,7 +103,7 @@ def test_a_standby_that_is_further_behind_than_declared_is_not_green(fresh_lab: 
         leader.execute("SELECT pg_switch_wal()")  # what is not yet flushed cannot be behind
         _, replica, _ = light_rows(sessions, "-")
         assert replica["light"] == "✘"
-        assert replica["lag"].endswith(" bytes behind, at most 1000 are declared")
+        assert replica["lag"].endswith(" behind, at most 1000 bytes are declared")
         standby.execute("SELECT pg_wal_replay_resume()")
         wait_until(lambda: light_rows(sessions, "-")[1]["light"] == "✔")
 

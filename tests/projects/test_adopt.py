@@ -76,7 +76,7 @@ def seen(text: str) -> str:
     said = text[: text.index("\nstep ")]
     said = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:5432", said)
     said = re.sub(r"\b(PostgreSQL|Prisma) \d[\d.]*\d", r"\1 1", said)
-    return re.sub(r"\d+ bytes behind|in /\S+", "", said)
+    return re.sub(r"[\d.]+ (?:bytes?|[KM]iB) behind|in /\S+", "", said)
 
 
 @thorough

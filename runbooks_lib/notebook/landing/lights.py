@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import psycopg
 
+from runbooks_lib.amounts import size
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import Verdict
 from runbooks_lib.notebook.landing.live import EVERY_S
@@ -130,14 +131,14 @@ def _row(name: str, target: Target, sessions: Sessions, run_id: str) -> Row:
     except (RunbookError, psycopg.Error) as error:
         return row | {"answers": f"{error}", "role": "", "lag": "", "also at work": ""}
     far = lag_bytes is not None and target.max_lag_bytes is not None and lag_bytes > target.max_lag_bytes
-    lag = "" if lag_bytes is None else f"{lag_bytes} bytes behind"
+    lag = "" if lag_bytes is None else f"{size(lag_bytes)} behind"
     return row | {
         "light": SYMBOLS[Verdict.PASS if right and not far else Verdict.FAIL],
         "answers": f"{who.server}, database {who.database}, PostgreSQL {who.server_version}",
         "role": who.role.value
         if right
         else f"{who.role} of {who.database}, declared {target.role} of {target.database}",
-        "lag": f"{lag}, at most {target.max_lag_bytes} are declared" if far else lag,
+        "lag": f"{lag}, at most {size(target.max_lag_bytes or 0)} are declared" if far else lag,
         "also at work": "; ".join(others) or "nobody",
     }
 
