@@ -350,7 +350,7 @@ def test_the_pictures_of_the_readme_are_taken_of_a_real_run(desk: Desk, tmp_path
         assert desk.closed(step)["verdict"] == "PASS"
     desk.open("03_baseline_migration")
     desk.run()
-    desk.answered("baseline_migration", "confirmation")
+    desk.see("type keybuzz:")
     form = page.locator("button.runbooks-confirm")
     for _ in range(4):  # what is drawn late moves it
         form.evaluate("button => button.scrollIntoView({block: 'end'})")
