@@ -6,17 +6,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from runbooks_lib.checks import Check
-from runbooks_lib.errors import BackupError
+from runbooks_lib.errors import BackupError, MigrationError
 from runbooks_lib.facts.writing import DeployRehearsed
 from runbooks_lib.findings import Finding, Verdict, judge
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.catalog.catalog import Key
 from runbooks_lib.postgres.catalog.differences import Described
 from runbooks_lib.postgres.scratch.rehearsal import Rehearsal, Rehearsed, rehearse_scripts
+from runbooks_lib.postgres.scratch.stage import Script
 from runbooks_lib.postgres.script.lint import lint
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.prisma.parts import parts_of
 from runbooks_lib.prisma.settlement import DEPLOYED
+from runbooks_lib.steps.baseline_file import read_concurrent, read_sql
 from runbooks_lib.steps.baseline_plan import judge_lint
 from runbooks_lib.steps.prisma_look import Proved, section
 from runbooks_lib.steps.settlement_findings import some
@@ -42,6 +44,7 @@ def rehearse_deploys(
 ) -> tuple[tuple[Finding, ...], tuple[DeployRehearsed, ...]]:
     """Run the migrations that are to be deployed in a copy restored from this run's backup; judge how that went.
 
+    Where the baseline is the same target's it runs in the copy first, as step 3 comes before step 4.
     `dump` is the dump of the target's schema, `data` the directory of its rows where there is one; `to_come` is what
     has to stand afterwards. squawk lints them, too. Nothing where nothing is to be deployed.
     Raises BackupError without a dump; MigrationError, PreconditionFailed or LabError when it can't be rehearsed.
@@ -59,8 +62,9 @@ def rehearse_deploys(
     scripts = [
         (file.name, file.script) for file in state.files if file.name in names and file.script is not None
     ]
+    before = _baseline(phase, target)
     seen = rehearse_scripts(
-        scripts,
+        [*before, *scripts],
         dump=dump,
         data=data,
         owner=phase.owner or who.role_name,
@@ -69,26 +73,50 @@ def rehearse_deploys(
         schema=state.schema,
         allowed=allowed,
     )
+    _require_ran(seen.scripts[: len(before)], target)
+    ran = seen.scripts[len(before) :]
     warnings = [
         finding
         for name, script in scripts
         for finding in judge_lint(target, name, lint(script, name=name, server_major=who.major), ())
     ]
     findings = (
-        *(_judge_ran(target, each, seen) for each in seen.scripts),
+        *(_judge_ran(target, each, seen) for each in ran),
         *_judge_result(target, seen, proved, to_come, who.major),
         *(each for each in warnings if each.verdict is not Verdict.PASS),
     )
-    return findings, tuple(
-        DeployRehearsed(
-            migration=each.name,
-            duration_ms=each.duration_ms,
-            locks=each.locks,
-            rewritten=each.rewritten,
-            error=each.error,
-        )
-        for each in seen.scripts
+    return findings, tuple(_facts(each) for each in ran)
+
+
+def _facts(each: Rehearsed) -> DeployRehearsed:
+    return DeployRehearsed(
+        migration=each.name,
+        duration_ms=each.duration_ms,
+        locks=each.locks,
+        rewritten=each.rewritten,
+        error=each.error,
     )
+
+
+def _require_ran(baseline: Sequence[Rehearsed], target: str) -> None:
+    """Raise MigrationError when the baseline does not run in the copy."""
+    for each in baseline:
+        if each.error:
+            raise MigrationError(
+                f"What is to be deployed can't be rehearsed: {each.name} does not run in the copy of target "
+                f"{target}: {each.error}",
+                "Mend what it names; plan again.",
+            )
+
+
+def _baseline(phase: Phase, target: str) -> list[Script]:
+    """Return the baseline's script, and one for each index that is built after it; none at another target."""
+    if phase.baseline is None or phase.baseline.target != target:
+        return []
+    indexes = (
+        (f"{phase.baseline.concurrently} line {each.line}", each.text) for each in read_concurrent(phase)
+    )
+    return [(phase.baseline.file, read_sql(phase)), *indexes]
 
 
 def _judge_ran(target: str, each: Rehearsed, seen: Rehearsal) -> Finding:

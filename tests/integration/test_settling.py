@@ -16,7 +16,14 @@ from runbooks_lib.phase import AcceptedMigration, Backup, Baseline, Column, Phas
 from runbooks_lib.postgres.rows.done import Judged
 from runbooks_lib.postgres.script.data_statements import DataStatement
 from runbooks_lib.postgres.session.connect import Sessions
-from runbooks_lib.steps import backup, baseline_migration, preflight, prisma_look, prisma_resolve
+from runbooks_lib.steps import (
+    backup,
+    baseline_migration,
+    deploy_rehearsal,
+    preflight,
+    prisma_look,
+    prisma_resolve,
+)
 
 from .conftest import PHASE, Place
 
@@ -324,6 +331,34 @@ def test_the_baseline_completes_what_stands_in_part(shop: Shop) -> None:
     answer = shop.apply(plan.facts)
     assert (closing(answer), answer.verdict) == ({}, Verdict.PASS)
     assert shop.recorded() == [A, B]
+
+
+def test_a_deploy_is_rehearsed_after_the_baseline_that_it_rests_on(shop: Shop) -> None:
+    shop.has(MAKE, INDEX, COLUMN)
+    shop.place.record(A)
+    shop.baseline = (
+        "CREATE TABLE IF NOT EXISTS public.items (id int NOT NULL, CONSTRAINT items_pkey PRIMARY KEY (id));"
+    )
+    shop.place.migrate(C, "ALTER TABLE items ADD COLUMN name text;", run=False, record=False)
+    plan = shop.plan()
+    assert closing(plan) == {}
+    assert would(plan.facts) == {B: "prisma migrate resolve --applied", C: "prisma migrate deploy"}
+    answer = shop.apply(plan.facts)
+    assert (closing(answer), answer.verdict) == ({}, Verdict.PASS)
+    assert shop.recorded() == [A, B, C]
+
+
+def test_a_deploy_is_not_rehearsed_where_its_baseline_fails_in_the_copy(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a baseline is refused by itself, too: here only what the rehearsal is given differs."""
+    shop.has(MAKE)
+    shop.place.record(A)
+    shop.baseline = "CREATE TABLE IF NOT EXISTS public.articles (id int NOT NULL, PRIMARY KEY (id));"
+    monkeypatch.setattr(deploy_rehearsal, "read_sql", lambda phase: "SELECT 1 / 0")
+    finding = closing(shop.plan())["migration_is_settled", "migrations"]
+    assert finding.verdict is Verdict.ERROR
+    assert "baseline.sql does not run in the copy" in finding.have
 
 
 def test_what_is_recorded_and_missing_is_red_and_told_with_the_statement_that_made_it(shop: Shop) -> None:
