@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from runbooks_lib.cli.diagnose import seen_lines
 from runbooks_lib.cli.doctor import looks
 from runbooks_lib.cli.help import examples
 from runbooks_lib.cli.run import RUNS_HELP, run
-from runbooks_lib.cli.terminal import say
+from runbooks_lib.cli.terminal import say, somebody_is_there
 from runbooks_lib.errors import PreconditionFailed, RunbookError
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ def _choose(option: str, what: str, among: Sequence[str]) -> str:
     """Return the only one, or the one that a person chooses."""
     if len(among) == 1:
         return among[0]
-    if not among or not _somebody_is_there():
+    if not among or not somebody_is_there():
         known = (
             f"There are: {', '.join(among)}." if among else "No service is defined: see `runbooks doctor`."
         )
@@ -107,7 +106,7 @@ def _project() -> str:
     here = Path.cwd()
     if any(here.glob("prisma*.config.*")) or (here / "prisma").is_dir() or (here / "schema.prisma").exists():
         return str(here)
-    if not _somebody_is_there():
+    if not somebody_is_there():
         raise PreconditionFailed(
             "Which Prisma project? --prisma-project is missing.", "Name its folder, or its schema."
         )
@@ -116,7 +115,7 @@ def _project() -> str:
 
 def _why(question: str, yes: bool) -> str:
     """Return the reason that a person gives; empty where none is given, or nobody is there."""
-    if yes or not _somebody_is_there():
+    if yes or not somebody_is_there():
         return ""
     return str(
         click.prompt(f"{question} (empty: that is left open)", default="", show_default=False, err=True)
@@ -124,15 +123,11 @@ def _why(question: str, yes: bool) -> str:
 
 
 def _may(option: str, question: str) -> bool:
-    if not _somebody_is_there():
+    if not somebody_is_there():
         raise PreconditionFailed(
             f"{question} {option} is missing.", f"Say {option}, or name another folder with --out."
         )
     return click.confirm(question, err=True)
-
-
-def _somebody_is_there() -> bool:
-    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _draft(service: str, project: Path, folder: Path, accept: str, ignore: str) -> None:

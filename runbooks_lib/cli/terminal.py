@@ -29,6 +29,11 @@ def say_lines(text: str, *, err: bool = False) -> None:
     _write(visible_lines(text), err=err)
 
 
+def somebody_is_there() -> bool:
+    """Return whether a person can be asked: who reads stderr, and can answer on stdin."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def say_json(value: Any) -> None:
     """Print a value as JSON on stdout."""
     _write(visible_json(value) + "\n", err=False)

@@ -111,10 +111,10 @@ def require_confirmable(phase: Phase, archive: Path, confirm: str) -> None:
         "library": library_digest(),
         "notebooks": code_digest(),
     }
-    changed = [part for part, now in here.items() if kept[phase.id].parts.get(part, now) != now]
-    if changed:
-        words = {"phase": "the phase file", "library": "this program"}
+    from runbooks_lib.steps.confirming import changed_parts  # pglast, of no use without a plan
+
+    planned = kept[phase.id].parts
+    if changed := changed_parts({part: planned.get(part, now) for part, now in here.items()}, here):
         raise PreconditionFailed(
-            f"Since the plan {confirm} there changed: {', '.join(words.get(part, part) for part in changed)}.",
-            again,
+            f"Since the plan {confirm} there changed: {'; '.join(map(str, changed))}.", again
         )

@@ -436,9 +436,10 @@ def _state(lab: Lab, folder: Path, *, like: State | None = None) -> Iterator[Sta
     names = (state.database, like.database if like else "template1", parameters_of("keybuzz_leader")["user"])
     with lab.admin("postgres") as conn:
         conn.execute(create.format(*map(sql.Identifier, names)))
-        try:
-            yield state
-        finally:
+    try:
+        yield state
+    finally:
+        with lab.admin("postgres") as conn:  # no session stays open: there are as many states as slots
             conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(state.database)))
 
 
@@ -521,7 +522,7 @@ def the_same(text: str) -> str:
 
 def test_the_page_shows_what_is_printed(states: dict[str, State]) -> None:
     page = (ROOT / "docs" / "diagnose.md").read_text("utf-8")
-    _, *blocks = re.findall(r"^```\n(.*?)\n```", page, re.MULTILINE | re.DOTALL)
+    _, *blocks = re.findall(r"^```(?:sh)?\n(.*?)\n```", page, re.MULTILINE | re.DOTALL)
     assert [the_same(block) for block in blocks] == [
         shown(states[name]) for name in ("P3005", "done_by_hand_in_part", "P3008")
     ]

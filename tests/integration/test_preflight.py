@@ -154,22 +154,25 @@ def test_replica_service_leads_to_the_leader(lab: Lab, point: Point) -> None:
     assert_closed(ask(preflight.replication), "declared a standby")
 
 
+TRY = "psql service=keybuzz_leader"
+
+
 @pytest.mark.parametrize(
-    ("service", "changes", "words"),
+    ("service", "changes", "words", "next_"),
     [
-        ("keybuzz_leader", {"port": 1}, "Connection refused"),
-        ("keybuzz_leader", {"user": "nobody_of_this_name"}, "no password supplied"),
-        ("keybuzz_leader", {"password": "S3cr3t-and-wr0ng"}, "password authentication failed"),
-        ("keybuzz_leader", {"host": "nowhere.invalid"}, "nowhere.invalid"),
+        ("keybuzz_leader", {"port": 1}, "Connection refused", TRY),
+        ("keybuzz_leader", {"user": "nobody_of_this_name"}, "no password", "nobody_of_this_name:PASSWORD"),
+        ("keybuzz_leader", {"password": "S3cr3t-and-wr0ng"}, "password authentication failed", TRY),
+        ("keybuzz_leader", {"host": "nowhere.invalid"}, "nowhere.invalid", TRY),
     ],
 )
 def test_a_target_that_does_not_answer_is_error(
-    point: Point, service: str, changes: dict[str, Any], words: str
+    point: Point, service: str, changes: dict[str, Any], words: str, next_: str
 ) -> None:
     point(**{service: changes})
     answer = ask(preflight.targets)
     assert failed(answer, Verdict.ERROR) == {("target_answers", "leader", service)}
-    assert_closed(answer, words, f"psql service={service}")
+    assert_closed(answer, words, next_)
     assert "S3cr3t" not in str(answer)
     assert "leader" not in answer.facts.targets
     assert not failed(answer)

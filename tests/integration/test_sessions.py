@@ -177,7 +177,7 @@ def test_services_that_are_missing_are_named(
         own.unlink(missing_ok=True)
         if content is not None:
             own.write_text(content)
-        with pytest.raises(PreconditionFailed, match=r"no service\."):
+        with pytest.raises(PreconditionFailed, match="no PostgreSQL service"):
             require_services(TARGETS)
 
 

@@ -137,11 +137,12 @@ def test_demo_checklist_has_five_ticks_and_two_open_boxes(demo_run: Run) -> None
         assert text.count("- [ ] ") == 2
 
 
-def test_demo_report_has_every_picture_the_curve_of_the_lag_too(demo_run: Run) -> None:
+def test_demo_report_has_every_picture_and_no_curve_of_zeros(demo_run: Run) -> None:
     page = (demo_run.path / "report.html").read_text("utf-8")
-    for picture in ("topology", "matrix", "timeline", "lag"):
+    for picture in ("topology", "matrix", "timeline"):
         for lang in ("fr", "en"):
             assert f'id="{picture}-title-{lang}"' in page
+    assert 'id="lag-title-' not in page
     for step, question in (("preflight", "replication"), ("report", "last_look")):
         samples = demo_run.evidence().records[step].answers[question].lags["replica"].samples
         assert samples[-1].lag_bytes == 0
