@@ -372,7 +372,7 @@ STATES: dict[str, tuple[Callable[[State], None], tuple[str | None, ...]]] = {
     "P1000": (wrong_password, ("P1000",)),
     "P1001": (nobody_answers, ("P1001",)),
     "P1002": (lock_is_held, ("P1002",)),
-    "P1003": (no_database, ("P1003", None)),
+    "P1003": (no_database, ("P1003", "P1010")),
     "P1014": (no_such_table, ("P3018",)),
     "P3005": (no_history, ("P3005",)),
     "P3006": (does_not_replay, ("P3006",)),
@@ -597,7 +597,7 @@ def test_the_lock_s_holder_is_named_and_ended_by_the_line_of_the_page(states: di
 
 def test_a_missing_database_is_not_made_and_others_are_listed(states: dict[str, State]) -> None:
     state = states["P1003"]
-    assert "permission denied to create database" in state.said[1].output
+    assert "Refused: the database that was expected is not there, and none is made" in state.said[1].output
     names = {row["datname"] for row in state.seen}
     assert state.database in names
     assert f"{state.database}_elsewhere" not in names
