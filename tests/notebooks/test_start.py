@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from runbooks_lib.archive.run import Run, all_runs
-from runbooks_lib.lab.lab import Lab
+from runbooks_lib.lab.lab import Lab, running
 from runbooks_lib.notebook.landing.lights import light_rows
 from runbooks_lib.phase import load_phase, services_of, with_services
 from runbooks_lib.postgres.session.connect import Sessions
@@ -251,6 +251,43 @@ def test_a_run_is_begun_with_the_services_that_are_picked(
     with landed(operator, tmp_path, EVERY_S=60) as me:
         holds(me, "start.picker.services['leader'].value == 'staging_leader'")
         assert "is in progress with other services" not in me.text()
+
+
+def test_a_run_of_another_lab_or_of_other_services_is_not_begun_here(
+    staging: None, runs: Path, operator: Operators, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run in which every step has passed elsewhere says nothing of the servers that answer now."""
+    with operator("01_preflight", tmp_path) as me:
+        assert me.run_all() is None
+    with landed(operator, tmp_path, EVERY_S=60) as me:
+        assert "Next: [02_backup]" in me.text()
+        pick(me, "leader", "staging_leader")
+        assert "Next: [02_backup]" in me.text(), "one in progress goes on with its own services"
+        pick(me, "leader", "dead")
+        assert "Next: [02_backup]" in me.text(), "and waits for a server that does not answer"
+    run = only_run(runs)
+    with running() as other, monkeypatch.context() as patch:
+        for name in ("PGSERVICEFILE", "PGPASSFILE"):
+            patch.setenv(name, other.env()[name])
+        with landed(operator, tmp_path, EVERY_S=60) as me:
+            said = me.text()
+    assert (
+        f"Not begun here: run {run.id} is in the archive, and it was made at another server or database"
+        in said
+    )
+    assert "Next: [01_preflight]" in said
+    assert re.search(r"not yet\s+01_preflight", said)
+    run.update(finished_at="2026-11-26T08:00:00.000Z")
+    with landed(operator, tmp_path, EVERY_S=60) as me:
+        assert "Next: [02_backup]" in me.text()
+        pick(me, "leader", "staging_leader")
+        assert "it was made with other services (leader: keybuzz_leader). Next: [01_preflight]" in me.text()
+    services = runs.parent / "services"
+    services.write_text(
+        re.sub(r"(\[keybuzz_replica\][^\[]*?port=)\d+", r"\g<1>1", services.read_text("utf-8")), "utf-8"
+    )
+    with landed(operator, tmp_path, EVERY_S=60) as me:
+        assert "target replica does not answer, so that nobody knows whether it was made here" in me.text()
 
 
 def test_another_phase_has_pickers_of_its_own(

@@ -16,6 +16,7 @@ from runbooks_lib.notebook.landing import live
 from runbooks_lib.notebook.landing.lights import APPLICATION, Lights, light_rows
 from runbooks_lib.notebook.landing.panel import Bundle, Panel
 from runbooks_lib.notebook.landing.picker import Picker
+from runbooks_lib.notebook.landing.place import elsewhere, other_services
 from runbooks_lib.notebook.step import phase_in_progress
 from runbooks_lib.notebook.tables import bundle_of, prose, table
 from runbooks_lib.phase import ENGLISH, STEPS, Phase, load_phase, services_of, with_services
@@ -38,6 +39,9 @@ class Start:
         self.phase = _as_in_progress(load_phase(phase or phase_in_progress()))
         self.picker: Picker | None = None
         self._panels: dict[str, Panel] = {}
+        self._places: dict[
+            tuple[str, ...], str
+        ] = {}  # whether a run is of the servers that answer now; see `_where`
         self._lock = threading.RLock()  # clicks, and what looks again by itself, come one after the other
         self._live: live.Live | None = None
 
@@ -85,6 +89,23 @@ class Start:
         with self._lock:
             self._panels[name] = Panel(look)
 
+    def _where(self) -> str:
+        """Return why the newest run says nothing of the servers that answer now; empty when it is of these, or none is.
+
+        It is asked once for a run and its services, and again when something is clicked.
+        """
+        run = self.run
+        if run is None:
+            return ""
+        asked = (run.id, str(run.header().finished_at), *services_of(self.phase).values())
+        if asked not in self._places:
+            self._places[asked] = elsewhere(run, self.phase)
+        return self._places[asked]
+
+    def _records(self) -> Mapping[str, Record]:
+        """Return what the steps of the newest run recorded at the servers that answer now."""
+        return self.run.evidence().records if self.run and not self._where() else {}
+
     def _run_id(self) -> str:
         run = self.run
         return run.id if run else "-"
@@ -94,11 +115,11 @@ class Start:
         rows = [
             {"what": "phase", "is": self.phase.id},
             {"what": "title", "is": self.phase.title.in_(ENGLISH)},
-            {"what": "newest run", "is": f"{run.id}, {_state(run)}" if run else "none"},
+            {"what": "newest run", "is": self._newest()},
             {"what": "archive", "is": str(runs_folder())},
             {"what": "services defined", "is": ", ".join(sorted(service_names())) or "none"},
         ]
-        if run and not run.header().finished_at and (others := _others(run, self.phase)):
+        if run and not run.header().finished_at and (others := other_services(run, self.phase)):
             said = (
                 f"Run {run.id} is in progress with other services ({others}), and its notebooks go on with those. "
                 "Begin a run begins another one, with the services that are chosen here."
@@ -106,15 +127,24 @@ class Start:
             rows.append({"what": "attention", "is": said})
         return rows
 
+    def _newest(self) -> str:
+        run, why = self.run, self._where()
+        return f"{run.id}, {_state(run)}{f'; {why}' if why else ''}" if run else "none"
+
     def _step_rows(self) -> Rows:
-        records = self.run.evidence().records if self.run else {}
+        records = self._records()
         return [_step_row(step, records.get(step)) for step in STEPS]
 
     def _next(self) -> str:
-        records = self.run.evidence().records if self.run else {}
+        records = self._records()
+        why = (
+            f"Not begun here: run {self.run.id} is in the archive, and {self._where()}. "
+            if self.run and self._where()
+            else ""
+        )
         for step in STEPS:
             if step not in records or records[step].verdict in {None, *CLOSING}:
-                return f"Next: [{step_name(step)}]({step_name(step)}.ipynb)"
+                return f"{why}Next: [{step_name(step)}]({step_name(step)}.ipynb)"
         assert self.run is not None
         report = link_to(self.run.path / "report.html")
         return f"Every step of this run has passed: [read its report]({report}), or begin another run above."
@@ -123,6 +153,7 @@ class Start:
         """Do what was clicked, say what became of it, and show everything anew."""
         with self._lock:
             assert self.picker is not None
+            self._places.clear()
             try:
                 self.picker.say(action())
             except RunbookError as error:
@@ -168,15 +199,6 @@ def _as_in_progress(phase: Phase) -> Phase:
 def _at(phase: Phase, services: Mapping[str, str]) -> Phase:
     """Return a phase with these services at those targets that it has: another version of it may have others."""
     return with_services(phase, {name: each for name, each in services.items() if name in phase.targets})
-
-
-def _others(run: Run, phase: Phase) -> str:
-    """Return the services of a run that are not those of the phase as it is chosen, each with its target."""
-    return ", ".join(
-        f"{target}: {service}"
-        for target, service in run.services().items()
-        if service != services_of(phase).get(target)
-    )
 
 
 def _state(run: Run) -> str:

@@ -1,0 +1,56 @@
+"""Was an archived run made where this phase leads today? What passed at another lab or service says nothing here."""
+
+from __future__ import annotations
+
+import psycopg
+
+from runbooks_lib.archive.run import Run
+from runbooks_lib.errors import RunbookError
+from runbooks_lib.facts.databases import Targets, Who
+from runbooks_lib.notebook.landing.lights import APPLICATION
+from runbooks_lib.phase import Phase, services_of
+from runbooks_lib.postgres.session.connect import Sessions
+from runbooks_lib.postgres.session.identity import Identity
+
+
+def other_services(run: Run, phase: Phase) -> str:
+    """Return the services of a run that are not those of the phase as it is chosen, each with its target."""
+    return ", ".join(
+        f"{target}: {service}"
+        for target, service in run.services().items()
+        if service != services_of(phase).get(target)
+    )
+
+
+def elsewhere(run: Run, phase: Phase) -> str:
+    """Return why a run says nothing of the databases that the phase leads to now; empty when it is of these.
+
+    Reads the run's record of preflight, and asks each of its targets that is declared who it is. A run that has not
+    asked yet is of these. A server that does not answer is not known to be the same; a run in progress waits for it.
+    """
+    ended = run.header().finished_at is not None
+    if ended and (others := other_services(run, phase)):
+        return f"it was made with other services ({others})"
+    answer = record.answers.get("targets") if (record := run.record("preflight")) else None
+    found = answer.facts.targets if answer and isinstance(answer.facts, Targets) else {}
+    with Sessions(phase.targets, application_name=APPLICATION) as sessions:
+        for name in found.keys() & phase.targets.keys():
+            try:
+                there = sessions.identity(name)
+            except (RunbookError, psycopg.Error):
+                if not ended:
+                    continue
+                return f"target {name} does not answer, so that nobody knows whether it was made here"
+            if not _same(found[name], there):
+                return f"it was made at another server or database of target {name}"
+    return ""
+
+
+def _same(then: Who, now: Identity) -> bool:
+    """Return whether all agrees that both say of the server: copies of a server have its system_identifier."""
+    told = {"address": f"{then.address}:{then.port}"}
+    return all(
+        there == was
+        for part, there in now.parts().items()
+        if there and (was := told.get(part) or getattr(then, part))
+    )
