@@ -63,7 +63,8 @@ def _made_by(
 ) -> Replayed:
     """Run the schema's file in a scratch database.
 
-    Raises MigrationError when it can't be read, or not be run as an ordinary role; as `replay` does otherwise.
+    Raises MigrationError when it can't be read, not be run as an ordinary role, or makes nothing; as `replay` does
+    otherwise.
     """
     assert phase.schema.target is not None
     who = sessions.identity(phase.schema.target)
@@ -84,6 +85,11 @@ def _made_by(
         raise MigrationError(
             f"{file} does not run as an ordinary role: {some(left_out)}.",
             "Take these statements out of it, or allow what they make by name: --allow-superuser-objects NAME.",
+        )
+    if made.start == made.end:
+        raise MigrationError(
+            f"{file} makes nothing that a catalogue shows, so there is nothing to compare.",
+            "Put the schema into it, such as a dump of a database that is right.",
         )
     return made
 

@@ -46,11 +46,13 @@ def starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     return started
 
 
-def replayed(*scripts: str, owner: str = "shop_owner", database: str = "shop") -> Replayed:
+def replayed(
+    *scripts: str, owner: str = "shop_owner", database: str = "shop", dump: Path | None = None
+) -> Replayed:
     replaying._replay.cache_clear()
     named = [(str(number), script) for number, script in enumerate(scripts or SCRIPTS, start=1)]
     like = Surroundings(database=database, roles=("reader",))
-    return replaying.replay(named, owner=owner, server_major=MAJOR, like=like)
+    return replaying.replay(named, owner=owner, server_major=MAJOR, like=like, dump=dump)
 
 
 def all_of(found: Replayed) -> tuple[Any, ...]:
@@ -195,6 +197,20 @@ def test_a_script_that_may_ask_for_its_database_is_run_in_each(starts: list[str]
     replayed(script)
     replayed(script, database="tenant_1")
     assert len(starts) == 2
+
+
+def test_scripts_in_copies_of_targets_share_nothing_a_function_there_may_ask_for_its_database(
+    starts: list[str], tmp_path: Path
+) -> None:
+    dump = tmp_path / "dump.sql"
+    dump.write_text(
+        "CREATE FUNCTION public.here() RETURNS text LANGUAGE sql AS 'SELECT current_database()';\n"
+    )
+    script = "DO $$ BEGIN IF public.here() = 'shop' THEN CREATE TABLE a (); ELSE CREATE TABLE b (); END IF; END $$;"
+    shop = replayed(script, dump=dump)
+    other = replayed(script, database="tenant_1", dump=dump)
+    assert ("relation", "public.a") in shop.end
+    assert ("relation", "public.b") in other.end
 
 
 def test_who_asks_the_same_at_the_same_time_waits_and_finds_it(starts: list[str], tmp_path: Path) -> None:

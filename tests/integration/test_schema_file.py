@@ -131,6 +131,8 @@ def test_what_is_missing_or_otherwise_is_red_and_named_with_its_line(filed: File
         ("CREATE TABEL t ();", "syntax error"),
         ("CREATE TABLE t (id nowhere.colour);", "does not exist"),
         ("CREATE FUNCTION f() RETURNS int LANGUAGE c AS 'x', 'y';", "does not run as an ordinary role"),
+        ("-- nothing here", "makes nothing"),
+        ("SET lock_timeout = '1s';", "makes nothing"),
     ],
 )
 def test_a_file_that_cannot_be_run_is_an_error_of_its_key(filed: Filed, file: str, said: str) -> None:

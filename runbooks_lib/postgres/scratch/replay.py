@@ -104,8 +104,9 @@ def _at_service(
 def _shelf(asked: Question, programs: ServerPrograms) -> Shelf:
     """Return the place in the cache of what depends on nothing but this question and these programs."""
     made, like = extensions_made(asked.texts), asked.like
-    if not any(map(_MAY_ASK_ITS_NAME.search, asked.texts)):
-        like = replace(like, database="")  # databases of many tenants share what was found
+    if asked.dump is None and not any(map(_MAY_ASK_ITS_NAME.search, asked.texts)):
+        # Databases of many tenants share what was found; in a copy of one, functions of its own may ask, too.
+        like = replace(like, database="")
     depends = [
         library_digest(),
         f"{programs.identity} {programs.bindir}",
