@@ -15,8 +15,7 @@ from runbooks_lib.names import qualified
 from runbooks_lib.phase import Phase
 from runbooks_lib.phase.seed_file import SeedFile
 from runbooks_lib.phase.text import Text
-from runbooks_lib.postgres.script.script import parse_script
-from runbooks_lib.steps.baseline_file import read_sql
+from runbooks_lib.steps.baseline_file import read_concurrent, read_statements
 
 _NO_ASSERTION = frozenset({"spec_version", "id", "title", "folder", "digest"})
 _DRAFTED = ("owner", "schema", "prisma", "baseline")  # what a draft asserts, too
@@ -74,9 +73,8 @@ def _asserted(phase: Phase, only: Sequence[str]) -> Iterator[tuple[str, Any]]:
         if each.name not in _NO_ASSERTION and (not only or each.name in only):
             yield from _values(each.name, getattr(phase, each.name))
     if phase.baseline is not None and (not only or "baseline" in only):
-        statements = [
-            (f"{each.kind} {each.object}", _flat(each.text)) for each in parse_script(read_sql(phase))
-        ]
+        found = (*read_statements(phase), *read_concurrent(phase))
+        statements = [(f"{each.kind} {each.object}", _flat(each.text)) for each in found]
         for name, (_, text) in zip(_told_apart(name for name, _ in statements), statements, strict=True):
             yield f"baseline.statements.{name}", text
     for seeds in phase.seeds if not only or "seeds" in only else ():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from runbooks_lib.checks import Check
 from runbooks_lib.facts.writing import Undo
@@ -45,13 +45,18 @@ def judge_statement(target: str, judged: Judged) -> Finding:
     )
 
 
-def judge_rehearsal(target: str, seen: Rehearsal, where: str, undo: Undo | None) -> tuple[Finding, ...]:
-    """Judge what a rehearsal left out, what the second time wrote, what is left of it, and the way back."""
+def judge_rehearsal(
+    target: str, seen: Rehearsal, where: str, undo: Undo | None, later: Sequence[str] = ()
+) -> tuple[Finding, ...]:
+    """Judge what a rehearsal left out, what the second time wrote, what is left of it, and the way back.
+
+    `later` are indexes that are built after the transaction: no way back from them was seen.
+    """
     left = tuple(_left_out(target, each, where) for each in seen.left)
-    return (*left, _twice(target, seen), _inert(target, seen), _restored(target, seen.undone, undo))
+    return (*left, _twice(target, seen), _inert(target, seen), _restored(target, seen.undone, undo, later))
 
 
-def _restored(target: str, undone: Undone, undo: Undo | None) -> Finding:
+def _restored(target: str, undone: Undone, undo: Undo | None, later: Sequence[str]) -> Finding:
     """Judge undo_restores: never FAIL, since what is applied is as good without a way back."""
     left = (
         [f"line {each.line}, {each.words}" if each.line else each.words for each in undo.left_over]
@@ -70,6 +75,8 @@ def _restored(target: str, undone: Undone, undo: Undo | None) -> Finding:
         )
     elif undone.differs:
         verdict, have = Verdict.OPEN, f"not as before{_named(undone.differs)}"
+    elif later:
+        verdict, have = Verdict.OPEN, f"not rehearsed: built after the transaction: {', '.join(later)}"
     else:
         verdict, have = Verdict.PASS, f"{len(undo.statements)} statements, after which all is as before"
     return Finding(

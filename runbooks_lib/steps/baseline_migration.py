@@ -162,6 +162,7 @@ def rehearse(phase: Phase, sessions: Sessions, *, plan: Plan) -> Answer:
     except (RunbookError, psycopg.Error) as error:
         wrapped = _wrapped(phase, error)
         return Answer(findings=tuple(could_not_run(each, name, "baseline", wrapped) for each in _REHEARSED))
+    later = tuple(each.object for each in indexes if each.object not in seen.before.indexes)
     facts = Rehearsal(
         before=Fingerprint(fingerprint=seen.before.fingerprint()),
         after=Fingerprint(fingerprint=seen.after.fingerprint()),
@@ -170,10 +171,10 @@ def rehearse(phase: Phase, sessions: Sessions, *, plan: Plan) -> Answer:
         left=tuple(each.statement.line for each in seen.left),
         sequences=seen.moved,
         locks=seen.locks,
-        undo=plan.undo and replace(plan.undo, rehearsed=not seen.undone.why_not),
+        undo=plan.undo and replace(plan.undo, rehearsed=not (seen.undone.why_not or later)),
     )
     outside = (not_in_a_transaction(name, each, plan.where) for each in indexes)
-    findings = (*seen.made, *outside, *judge_rehearsal(name, seen, plan.where, plan.undo))
+    findings = (*seen.made, *outside, *judge_rehearsal(name, seen, plan.where, plan.undo, later))
     return Answer(findings=findings, facts=facts, rows=by_object(seen.made))
 
 

@@ -273,15 +273,16 @@ def locked(phase: Phase, sessions: Sessions, indexes: Sequence[Statement]) -> It
 
 
 def _build(phase: Phase, conn: Connection, indexes: Sequence[Statement], **how: int) -> Built:
-    """Build the indexes, and look at what they have changed; what fails says why."""
+    """Build the indexes, and look at what they have changed; what fails says why: what is committed before stands."""
     if not indexes:
         return Built()
-    before = read_catalog(conn)
     try:
+        before = read_catalog(conn)
         outcomes = build(conn, indexes, owner=phase.owner, **how)
-    except MigrationError as error:
-        return Built(why_not=str(error))
-    return Built(outcomes=outcomes, after=(after := read_catalog(conn)), changed=differences(after, before))
+        after = read_catalog(conn)
+    except (RunbookError, psycopg.Error) as error:
+        return Built(why_not=" ".join(str(error).split()))
+    return Built(outcomes=outcomes, after=after, changed=differences(after, before))
 
 
 def build_again(phase: Phase, sessions: Sessions, indexes: Sequence[Statement]) -> Built:

@@ -22,7 +22,7 @@ from runbooks_lib.postgres.script.apply import LOCK_KEY
 from runbooks_lib.postgres.script.concurrent import parse_concurrent
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import baseline_migration as step
-from runbooks_lib.steps import planning
+from runbooks_lib.steps import baseline_runs, planning
 from runbooks_lib.steps.settling import Settling
 
 SHIPPED = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
@@ -119,7 +119,9 @@ def test_indexes_are_planned_built_after_the_transaction_and_proved_by_a_second_
     rehearsed = ask(phase, step.rehearse, plan=plan_of(phase))
     assert found(rehearsed, "rehearsal_is_inert", "index public.items_n") == (
         Verdict.OPEN, "rehearsed in an empty database alone: CONCURRENTLY can't run in a transaction")  # fmt: skip
-    assert found(rehearsed, "undo_restores", "undo script")[0] is Verdict.PASS
+    assert found(rehearsed, "undo_restores", "undo script") == (
+        Verdict.OPEN, "not rehearsed: built after the transaction: public.items_n, public.items_un")  # fmt: skip
+    assert rehearsed.facts.undo.rehearsed is False
     assert not [f for f in rehearsed.findings if f.verdict in (Verdict.FAIL, Verdict.ERROR)]
     applied = make(phase)
     assert found(applied, "baseline_is_applied", "indexes.sql") == (Verdict.PASS, "applied")
@@ -182,6 +184,20 @@ def test_an_index_that_cannot_be_built_is_not_left_behind_half_built(
     assert validity(db) == {"items_n": True}
     db.execute("UPDATE items SET n = id")
     assert found(make(phase), "baseline_is_applied", "indexes.sql")[0] is Verdict.PASS
+
+
+def test_a_session_that_is_lost_after_the_commit_leaves_it_applied(
+    db: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, phase: Phase
+) -> None:
+    def lose(conn: psycopg.Connection[Any], *_: Any, **__: Any) -> None:
+        db.execute("SELECT pg_terminate_backend(%s)", (conn.info.backend_pid,))
+        conn.execute("SELECT 1")
+
+    monkeypatch.setattr(baseline_runs, "build", lose)
+    applied = make(phase)
+    verdict, have = found(applied, "baseline_is_applied", "indexes.sql")
+    assert (verdict, have.startswith("not built: "), applied.facts.applied) == (Verdict.FAIL, True, True)
+    assert found(applied, "baseline_is_applied", "baseline.sql")[0] is Verdict.PASS
 
 
 def test_an_index_that_somebody_builds_is_left_to_them(

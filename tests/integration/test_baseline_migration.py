@@ -20,15 +20,18 @@ from psycopg import sql
 
 from runbooks_lib.errors import GateClosed
 from runbooks_lib.facts.databases import Dump
-from runbooks_lib.facts.writing import Applied, KeptPlan, Plan
+from runbooks_lib.facts.writing import Applied, KeptPlan, Plan, Undo
 from runbooks_lib.findings import Answer, Verdict, gate
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import LintRule, LintVerdict, Phase, load_phase, with_services
+from runbooks_lib.postgres.catalog.catalog import read_catalog
 from runbooks_lib.postgres.dump.clients import choose, find_clients
 from runbooks_lib.postgres.dump.dump import without_key
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.scratch.scratch import SUPERUSER, scratch
 from runbooks_lib.postgres.script.apply import LOCK_KEY, take_lock
+from runbooks_lib.postgres.script.script import parse_script
+from runbooks_lib.postgres.script.undo import undo_of
 from runbooks_lib.postgres.script.undo_forms import script
 from runbooks_lib.postgres.session import locks
 from runbooks_lib.postgres.session.connect import Sessions
@@ -668,6 +671,34 @@ def test_an_undo_that_leaves_something_or_is_not_rehearsed_is_open(
     assert undone(answer) == (Verdict.OPEN, "not rehearsed: not here CONTEXT: PL/pgSQL function "
                               "no() line 1 at RAISE")  # fmt: skip
     assert answer.facts.undo.rehearsed is False
+
+
+def undo_for(text: str) -> Undo:
+    asking = Sessions(PHASE.targets, application_name="runbooks tests")
+    with asking as sessions, sessions.snapshot("legacy") as conn:
+        return undo_of(parse_script(text), read_catalog(conn), database=DATABASE, owner="kb_backend")
+
+
+def test_an_undo_keeps_a_column_with_a_value_that_is_null_in_part(db: psycopg.Connection[Any]) -> None:
+    db.execute(
+        "CREATE TYPE pair AS (a int, b int); CREATE TABLE old (id int); ALTER TABLE old OWNER TO kb_backend"
+    )
+    text = "ALTER TABLE old ADD COLUMN IF NOT EXISTS p public.pair;"
+    undo = undo_for(text)
+    db.execute(f"{text} INSERT INTO old (p) VALUES (NULL), (ROW(1, NULL))")
+    with pytest.raises(psycopg.errors.RaiseException, match="has values"):
+        db.execute(script(undo, []))
+    db.execute("ROLLBACK")
+    db.execute(f"DELETE FROM old WHERE p IS DISTINCT FROM NULL; {script(undo, [])}")
+    assert db.execute("SELECT attname FROM pg_attribute WHERE attrelid = 'old'::regclass AND attnum > 0 "
+                      "AND NOT attisdropped").fetchall() == [("id",)]  # fmt: skip
+
+
+def test_an_undo_names_a_grant_that_is_also_on_what_was_there(db: psycopg.Connection[Any]) -> None:
+    db.execute("CREATE TABLE old (id int); ALTER TABLE old OWNER TO kb_backend")
+    text = "CREATE TABLE IF NOT EXISTS t (id int PRIMARY KEY); GRANT SELECT ON {} TO PUBLIC;"
+    for tables, left in (("t", []), ("t, old", [1]), ("old, t", [1])):
+        assert [each.line for each in undo_for(text.format(tables)).left_over] == left, tables
 
 
 def test_what_others_write_meanwhile_is_not_held_against_the_rehearsal(

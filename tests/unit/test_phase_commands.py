@@ -81,7 +81,7 @@ def test_two_phases_are_compared_by_their_values_and_not_by_order_comments_and_p
     assert (done.exit_code, done.output.splitlines()[0]) == (1, "tables.public.A.rows: 1 -> 2")
 
 
-BASELINE = '\n[baseline]\nfile = "baseline.sql"\ntarget = "leader"\n'
+BASELINE = '\n[baseline]\nfile = "baseline.sql"\nconcurrently = "indexes.sql"\ntarget = "leader"\n'
 SEEDS = '\n[[seeds]]\ntable = "public.A"\nkey = ["id"]\nfile = "a.csv"\n'
 
 
@@ -95,11 +95,14 @@ def test_a_baseline_is_compared_by_its_statements_and_a_seed_file_by_its_content
     (other / "baseline.sql").write_text(
         "-- why\nCREATE SCHEMA IF NOT EXISTS a;CREATE SCHEMA IF NOT EXISTS c;"
     )
+    (one / "indexes.sql").write_text("CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON t (a);")
+    (other / "indexes.sql").write_text("CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON t (b);")
     (other / "a.csv").write_text("id,n\n1,3\n")
     found = {each.key: each for each in compare_phases(load_phase(str(one)), load_phase(str(other)))}
     assert set(found) == {
         "baseline.statements.schema b",
         "baseline.statements.schema c",
+        "baseline.statements.index public.i",
         "seeds.public.A.sha256",
     }
     assert found["baseline.statements.schema c"].was is None

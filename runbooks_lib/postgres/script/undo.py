@@ -5,7 +5,7 @@ Only what is not there yet is taken away: never with CASCADE, and never where ro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from pglast import ast, enums, parse_sql
@@ -77,11 +77,15 @@ class _Made:
             yield _left(statement, _ROWS)
         elif ABSENT in marks.sets.values() or not self._moved.isdisjoint(named):
             yield _left(statement, _NOT_BROUGHT_BACK)
-        elif not marks.sets and not any(place in self._by for place in named):
+        elif not marks.sets and not self._is_of_what_is_made(marks.lasts):
             yield _left(statement, _NOT_KNOWN)
         else:
             for place in reversed(tuple(marks.sets)):
                 yield from self._of_place(number, place, marks.sets[place])
+
+    def _is_of_what_is_made(self, places: Collection[Place]) -> bool:
+        """Return whether a statement goes with what it is about: all of that is made."""
+        return bool(places) and all(not self._by.keys().isdisjoint(_prefixes(each)) for each in places)
 
     def _of_place(self, number: int, place: Place, value: str | None) -> Iterator[_Back | NotUndone]:
         above = [prefix for prefix in _prefixes(place[:-1]) if prefix in self._by]

@@ -99,7 +99,7 @@ def check_unfilled(column: Any, table: Sequence[str]) -> str | None:
     default = kinds.get(enums.ConstrType.CONSTR_DEFAULT)
     if not _is_constant(column) or enums.ConstrType.CONSTR_IDENTITY in kinds:
         return None
-    filled = f"{name} IS NOT NULL"
+    filled = f"{name} IS DISTINCT FROM NULL"  # a row with a NULL in it is not IS NOT NULL
     if default is not None:
         given = f"({RawStream()(default.raw_expr)})::{RawStream()(column.typeName)}"
         filled = f"{name}::text IS DISTINCT FROM {given}::text"
