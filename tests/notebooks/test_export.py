@@ -134,8 +134,9 @@ def _linked(folder: Path) -> None:
         (lambda folder: (folder / "manifest.json").unlink(), "not sealed"),
         (lambda folder: (folder / "new.txt").write_text("x"), "does not list it"),
         (lambda folder: (folder / "run.json").write_text("{}"), "run.json"),
+        (lambda folder: (folder / "attestation.dsse.json").unlink(), "signed the run"),
     ],
-    ids=["a link", "not sealed", "added", "changed"],
+    ids=["a link", "not sealed", "added", "changed", "its signature taken away"],
 )
 def test_what_is_not_whole_is_not_exported(
     odd_runs: object, tmp_path: Path, spoil: object, said: str

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 
 from runbooks_lib.archive import changes
-from runbooks_lib.archive.manifest import Sealed
+from runbooks_lib.archive.manifest import ATTESTATION, Sealed
 from runbooks_lib.archive.notebooks import code_cells, code_digest, notebooks_folder
 from runbooks_lib.archive.run import Run
 from runbooks_lib.archive.seal.execution_order import (
@@ -70,6 +71,9 @@ def _header_problems(sealed: Sealed, evidence: Evidence) -> Iterator[Problem]:
     ):
         if have != want:
             yield Problem(Kind.CONTRADICTS, HEADER, f"its {what} is {have}, and by the manifest {want}")
+    if header.signed_with and not os.path.lexists(sealed.path / ATTESTATION):
+        said = f"there is none, and {HEADER} says that key {header.signed_with} signed the run"
+        yield Problem(Kind.UNSIGNED, ATTESTATION, said)
     if content.complete:
         for step in STEPS:
             verdict = evidence.records[step].verdict if evidence.ran(step) else None
