@@ -64,7 +64,8 @@ def sentence(step: Step, plan: Plan) -> str:
     deployed = [each.migration for each in plan.settlement if each.action in DEPLOYED]
     told += [f"deploys {_number(len(deployed), 'migration')}"] if deployed else []
     nots = [word for state, word in NOTS.items() if not any(found is state for found, _ in counted)]
-    nothing = f"; {' and '.join(nots)} nothing" if nots and told and not deployed else ""
+    known = not deployed and not any(state is State.RUN for state, _ in counted)  # else it may change rows
+    nothing = f"; {' and '.join(nots)} nothing" if nots and told and known else ""
     who = step.sessions.identity(step.phase.written or "")
     said = "; ".join(told) or "finds all that it would make in place"
     return f"{said[0].upper()}{said[1:]} in {who.database} on {who.server}{nothing}."

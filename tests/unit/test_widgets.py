@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from runbooks_lib.errors import GateClosed
 from runbooks_lib.findings import Answer, Finding, Verdict
 from runbooks_lib.notebook import tables as widgets
 from runbooks_lib.notebook.explorer import MAX_SHOWN, SQL_OF, findings_html, sql_of
-from runbooks_lib.notebook.plan_view import highlighted
+from runbooks_lib.notebook.plan_view import highlighted, sentence
 from runbooks_lib.report.verdicts import SYMBOLS
 
 HOSTILE = "<script>alert('x')</script> & \"q\""
@@ -198,3 +199,25 @@ def test_sql_is_highlighted_and_its_markup_is_text() -> None:
         ' (v text <span class="keyword">DEFAULT</span> <span class="string">&#x27;&lt;b&gt;&#x27;</span>); '
         '<span class="comment">-- &lt;i&gt; DROP</span>'
     )
+
+
+@pytest.mark.parametrize(
+    ("would", "said"),
+    [
+        ([("would create", "table")], "Creates 1 table in kb on here; changes and removes nothing."),
+        (
+            [("would create", "table"), ("would run", "statement")],
+            "Creates 1 table; runs 1 statement in kb on here.",
+        ),
+    ],
+    ids=["only makes", "also runs what may change rows"],
+)
+def test_a_plan_that_runs_statements_is_not_said_to_change_nothing(
+    would: list[tuple[str, str]], said: str
+) -> None:
+    statements = [SimpleNamespace(would=state, kind=kind) for state, kind in would]
+    where = SimpleNamespace(database="kb", server="here")
+    step = SimpleNamespace(
+        sessions=SimpleNamespace(identity=lambda _: where), phase=SimpleNamespace(written="leader")
+    )
+    assert sentence(step, SimpleNamespace(statements=statements, settlement=())) == said  # type: ignore[arg-type]
