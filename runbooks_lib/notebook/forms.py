@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,7 +28,7 @@ WHOLE = {"description_width": "initial"}  # a label is never cut
 Records = Mapping[str, Record]
 
 
-class _Form:
+class _Form(ABC):
     """A box of inputs with a line below it that says what became of them."""
 
     undecided: Mapping[str, Any]
@@ -44,9 +45,9 @@ class _Form:
         )
         self.widget.add_class("runbooks-form")
 
+    @abstractmethod
     def kept(self, before: Record, evidence: Records) -> Mapping[str, Any] | None:
         """Return what was decided in this run before, and still holds; else None."""
-        raise NotImplementedError
 
     def say(self, text: str, *, good: bool) -> None:
         """Say what became of what was decided."""

@@ -290,6 +290,28 @@ def test_a_run_of_another_lab_or_of_other_services_is_not_begun_here(
         assert "target replica does not answer, so that nobody knows whether it was made here" in me.text()
 
 
+def test_a_server_that_answers_late_is_asked_whether_the_run_was_made_there(
+    staging: None, runs: Path, operator: Operators, tmp_path: Path
+) -> None:
+    with operator("01_preflight", tmp_path) as me:
+        assert me.run_all() is None
+    services = runs.parent / "services"
+    at_work = services.read_text("utf-8")
+
+    def leads_to(there: str) -> None:
+        services.write_text(
+            re.sub(r"(\[keybuzz_leader\][^\[]*?port=)\d+", rf"\g<1>{there}", at_work), "utf-8"
+        )
+
+    leads_to("1")
+    with landed(operator, tmp_path, EVERY_S=60) as me:
+        assert "Next: [02_backup]" in me.text(), "one in progress waits for it"
+        (replica,) = re.findall(r"\[keybuzz_replica\][^\[]*?port=(\d+)", at_work)
+        leads_to(replica)
+        assert me.execute("start.refresh()", silent=True) is None
+        assert "it was made at another server or database of target leader" in me.text()
+
+
 def test_another_phase_has_pickers_of_its_own(
     staging: None, runs: Path, operator: Operators, tmp_path: Path
 ) -> None:

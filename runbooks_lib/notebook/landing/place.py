@@ -22,15 +22,16 @@ def other_services(run: Run, phase: Phase) -> str:
     )
 
 
-def elsewhere(run: Run, phase: Phase) -> str:
+def elsewhere(run: Run, phase: Phase) -> tuple[str, bool]:
     """Return why a run says nothing of the databases that the phase leads to now; empty when it is of these.
 
+    Second, whether that is settled: not as long as the run has not asked who is there, or a server does not answer.
     Reads the run's record of preflight, and asks each of its targets that is declared who it is. A run that has not
     asked yet is of these. A server that does not answer is not known to be the same; a run in progress waits for it.
     """
-    ended = run.header().finished_at is not None
+    ended, settled = run.header().finished_at is not None, True
     if ended and (others := other_services(run, phase)):
-        return f"it was made with other services ({others})"
+        return f"it was made with other services ({others})", True
     answer = record.answers.get("targets") if (record := run.record("preflight")) else None
     found = answer.facts.targets if answer and isinstance(answer.facts, Targets) else {}
     with Sessions(phase.targets, application_name=APPLICATION) as sessions:
@@ -39,11 +40,12 @@ def elsewhere(run: Run, phase: Phase) -> str:
                 there = sessions.identity(name)
             except (RunbookError, psycopg.Error):
                 if not ended:
+                    settled = False
                     continue
-                return f"target {name} does not answer, so that nobody knows whether it was made here"
+                return f"target {name} does not answer, so that nobody knows whether it was made here", False
             if not _same(found[name], there):
-                return f"it was made at another server or database of target {name}"
-    return ""
+                return f"it was made at another server or database of target {name}", True
+    return "", settled and bool(found)
 
 
 def _same(then: Who, now: Identity) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import cached_property
 
 from IPython.display import display
 
@@ -28,6 +29,27 @@ NOT_YET = "not yet"
 Rows = list[dict[str, str]]
 
 
+class Newest:
+    """A phase's newest run as it was at one look; `why` it says nothing of the servers that answer now, or nothing."""
+
+    def __init__(self, run: Run, why: str) -> None:
+        self.run = run
+        self.why = why
+        self.header = run.header()
+
+    @cached_property
+    def records(self) -> Mapping[str, Record]:
+        """Return what its steps recorded at the servers that answer now."""
+        return {} if self.why else self.run.evidence().records
+
+    @property
+    def state(self) -> str:
+        """Return whether it goes on, or how it ended, and why it is not of these servers."""
+        ended = self.header.finished_at
+        state = f"{self.header.verdict} at {ended}" if ended else "in progress"
+        return f"{self.run.id}, {state}{f'; {self.why}' if self.why else ''}"
+
+
 class Start:
     """What 00_start.ipynb shows of a phase: that of the run in progress, or the one that is chosen.
 
@@ -39,9 +61,8 @@ class Start:
         self.phase = _as_in_progress(load_phase(phase or phase_in_progress()))
         self.picker: Picker | None = None
         self._panels: dict[str, Panel] = {}
-        self._places: dict[
-            tuple[str, ...], str
-        ] = {}  # whether a run is of the servers that answer now; see `_where`
+        self._places: dict[tuple[str, ...], str] = {}  # what is settled of a run; see `_where`
+        self._seen: Newest | None = None  # at this look; see `_newest`
         self._lock = threading.RLock()  # clicks, and what looks again by itself, come one after the other
         self._live: live.Live | None = None
 
@@ -82,71 +103,74 @@ class Start:
 
     def refresh(self) -> None:
         """Look again, and show everything anew where it stands."""
+        self._seen = None
         for panel in self._panels.values():
             panel.refresh()
 
     def _panel(self, name: str, look: Callable[[], Bundle]) -> None:
         with self._lock:
+            self._seen = None
             self._panels[name] = Panel(look)
 
-    def _where(self) -> str:
-        """Return why the newest run says nothing of the servers that answer now; empty when it is of these, or none is.
+    def _newest(self) -> Newest | None:
+        """Return the phase's newest run, which is looked at once for all that is shown anew together."""
+        if self._seen is None and (run := self.run):
+            self._seen = Newest(run, self._where(run))
+        return self._seen
 
-        It is asked once for a run and its services, and again when something is clicked.
+    def _where(self, run: Run) -> str:
+        """Return why a run says nothing of the servers that answer now; empty when it is of these.
+
+        It is asked until that is settled for a run and its services, and again when something is clicked.
         """
-        run = self.run
-        if run is None:
-            return ""
         asked = (run.id, str(run.header().finished_at), *services_of(self.phase).values())
-        if asked not in self._places:
-            self._places[asked] = elsewhere(run, self.phase)
-        return self._places[asked]
-
-    def _records(self) -> Mapping[str, Record]:
-        """Return what the steps of the newest run recorded at the servers that answer now."""
-        return self.run.evidence().records if self.run and not self._where() else {}
+        if asked in self._places:
+            return self._places[asked]
+        why, settled = elsewhere(run, self.phase)
+        if settled:
+            self._places[asked] = why
+        return why
 
     def _run_id(self) -> str:
         run = self.run
         return run.id if run else "-"
 
     def _phase_rows(self) -> Rows:
-        run = self.run
+        newest = self._newest()
         rows = [
             {"what": "phase", "is": self.phase.id},
             {"what": "title", "is": self.phase.title.in_(ENGLISH)},
-            {"what": "newest run", "is": self._newest()},
+            {"what": "newest run", "is": newest.state if newest else "none"},
             {"what": "archive", "is": str(runs_folder())},
             {"what": "services defined", "is": ", ".join(sorted(service_names())) or "none"},
         ]
-        if run and not run.header().finished_at and (others := other_services(run, self.phase)):
+        going = newest.run if newest and not newest.header.finished_at else None
+        if going and (others := other_services(going, self.phase)):
             said = (
-                f"Run {run.id} is in progress with other services ({others}), and its notebooks go on with those. "
+                f"Run {going.id} is in progress with other services ({others}), and its notebooks go on with those. "
                 "Begin a run begins another one, with the services that are chosen here."
             )
             rows.append({"what": "attention", "is": said})
         return rows
 
-    def _newest(self) -> str:
-        run, why = self.run, self._where()
-        return f"{run.id}, {_state(run)}{f'; {why}' if why else ''}" if run else "none"
-
     def _step_rows(self) -> Rows:
-        records = self._records()
+        newest = self._newest()
+        records = newest.records if newest else {}
         return [_step_row(step, records.get(step)) for step in STEPS]
 
     def _next(self) -> str:
-        records = self._records()
+        newest = self._newest()
+        records = newest.records if newest else {}
         why = (
-            f"Not begun here: run {self.run.id} is in the archive, and {self._where()}. "
-            if self.run and self._where()
+            f"Not begun here: run {newest.run.id} is in the archive, and {newest.why}. "
+            if newest and newest.why
             else ""
         )
         for step in STEPS:
             if step not in records or records[step].verdict in {None, *CLOSING}:
                 return f"{why}Next: [{step_name(step)}]({step_name(step)}.ipynb)"
-        assert self.run is not None
-        report = link_to(self.run.path / "report.html")
+        assert newest is not None
+        report = link_to(newest.run.path / "report.html")
         return f"Every step of this run has passed: [read its report]({report}), or begin another run above."
 
     def _act(self, action: Callable[[], str]) -> None:
@@ -199,12 +223,6 @@ def _as_in_progress(phase: Phase) -> Phase:
 def _at(phase: Phase, services: Mapping[str, str]) -> Phase:
     """Return a phase with these services at those targets that it has: another version of it may have others."""
     return with_services(phase, {name: each for name, each in services.items() if name in phase.targets})
-
-
-def _state(run: Run) -> str:
-    """Return whether a run goes on, or how it ended."""
-    header = run.header()
-    return f"{header.verdict} at {header.finished_at}" if header.finished_at else "in progress"
 
 
 def _step_row(step: str, record: Record | None) -> dict[str, str]:
