@@ -4,6 +4,7 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+FAULTS := $(CURDIR)/.venv/faults.json
 
 # The outputs stay, since tests/notebooks/test_nbval.py proves them; .pre-commit-config.yaml has the same words.
 NBSTRIPOUT := --keep-output --keep-count --keep-id --drop-empty-cells \
@@ -30,6 +31,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(firstword $(MAKEFILE_LIST))
 
 install: $(INSTALLED) ## set up .venv; does nothing when it is up to date
+	@echo 'Installed in .venv. Next: `make demo` shows a whole run; or `. .venv/bin/activate`, then `runbooks doctor`.'
 
 demo: $(INSTALLED) ## start the lab, carry the whole phase out in it, write the report, stop the lab
 	@$(BIN)/runbooks demo
@@ -44,10 +46,14 @@ lab: $(INSTALLED) ## start a lab, and JupyterLab on the notebooks
 	@$(BIN)/runbooks lab up --jupyter
 
 projects: $(INSTALLED) ## a real project with 220 migrations, in every disorder: to green or to a refusal (minutes)
-	@RUNBOOKS_TEST_PROJECTS=1 $(BIN)/python -m pytest tests/projects
+	@RUNBOOKS_TEST_PROJECTS=1 RUNBOOKS_FUZZED_BASELINES=200 $(BIN)/python -m pytest tests/projects \
+	  tests/integration/test_fuzzed_baselines.py tests/integration/test_left_out_sections.py
+	@RUNBOOKS_PRISMA_MAJOR=6 $(BIN)/python -m pytest tests/integration/test_settling.py tests/integration/test_data_done.py
 
-faults: $(INSTALLED) ## kill a demo twenty times, two operators at once, and the doors that somebody hostile would try
-	@RUNBOOKS_FAULT_KILLS=20 $(BIN)/python -m pytest tests/faults
+faults: $(INSTALLED) ## all faults that it must survive, on two cores (40 minutes), and docs/faults.md out of what became of them
+	@rm -f $(FAULTS)
+	@failed=0; RUNBOOKS_FAULTS=$(FAULTS) $(BIN)/python -m pytest -m "fault or oracle" --numprocesses=2 --dist=loadfile \
+	  --no-loadscope-reorder || failed=1; $(BIN)/python tests/faults/page.py $(FAULTS) && exit $$failed
 
 notebooks: $(INSTALLED) ## run the notebooks in a lab, and write down what they show: commit that with them
 	@$(BIN)/python tests/notebooks/record.py
@@ -78,10 +84,14 @@ $(INSTALLED): pyproject.toml uv.lock Makefile
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo 'make: $(PYTHON) has no venv module (Debian: apt-get install python3-venv).' >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
-	  echo 'Making .venv' && $(PYTHON) -m venv --clear .venv; }
+	  echo '1 of 3: making .venv' && $(PYTHON) -m venv --clear .venv; }
+	@echo '2 of 3: getting uv, which installs the rest'
 	@$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
 	@# Until 0.2.0 this project was installed as runbooks: what is left of that would name modules that have moved.
 	@$(BIN)/uv pip uninstall --quiet --python $(BIN)/python runbooks
-	@$(BIN)/uv sync --quiet --frozen --inexact --reinstall-package runbooks-lib \
+	@echo '3 of 3: installing some 220 MB of packages, where they are not here yet: one to three minutes'
+	@# At a terminal uv shows its own progress.
+	@if [ -t 2 ]; then unset UV_NO_PROGRESS; else quiet=--quiet; fi; \
+	$(BIN)/uv sync $$quiet --frozen --inexact --reinstall-package runbooks-lib \
 	  --extra lab --extra kubernetes --extra test --compile-bytecode
 	@touch $@

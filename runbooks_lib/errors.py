@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from runbooks_lib.visible import visible_lines
 
+INTERRUPTED_EXIT_CODE = 130
+
 
 class RunbookError(Exception):
     """Stop, with one sentence on what happened and one on what to do.

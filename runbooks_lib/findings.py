@@ -123,18 +123,18 @@ def not_declared(check: Check, target: str, what: str) -> Finding:
     )
 
 
-def in_short(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return findings for a table: of more than MANY of a check with one verdict, those that say alike are one line.
+def in_short(findings: Iterable[Finding], *, many: int = MANY) -> tuple[Finding, ...]:
+    """Return findings for a table: of more than `many` of a check with one verdict, those that say alike are one line.
 
     That are all that passed or were skipped, and otherwise those of one table. What is of no table is never folded,
     unless it passed; the record keeps each of them.
     """
     rows = tuple(findings)
-    many = Counter((f.check, f.verdict) for f in rows)
+    counts = Counter((f.check, f.verdict) for f in rows)
     alike: dict[object, list[Finding]] = {}
     for number, f in enumerate(rows):
         quiet = f.verdict in (Verdict.PASS, Verdict.SKIP)
-        folds = many[f.check, f.verdict] > MANY and (quiet or f.of)
+        folds = counts[f.check, f.verdict] > many and (quiet or f.of)
         about = (f.check, f.verdict, *(() if quiet else (f.target, f.of))) if folds else number
         alike.setdefault(about, []).append(f)
     return tuple(found[0] if len(found) == 1 else _line(found) for found in alike.values())

@@ -40,7 +40,7 @@ def is_ordinary(secret: str) -> bool:
     if len(_CHANGES.findall(secret)) >= RANDOM:
         return False
     folded = secret.casefold()
-    return folded in _learned or folded in _own_words()
+    return folded in _learned or folded in own_words()
 
 
 def _is_word(secret: str) -> bool:
@@ -49,7 +49,7 @@ def _is_word(secret: str) -> bool:
 
 
 @cache
-def _own_words() -> str:
+def own_words() -> str:
     """Return all that this package can say: its sources, checks, templates, notebooks and shipped phases."""
     folders = (package() / "notebooks", package().parent / "notebooks")
     notebooks = [path for folder in folders for path in folder.glob("*.ipynb")]

@@ -26,6 +26,7 @@ from runbooks_lib.postgres.scratch.account import server_account
 from runbooks_lib.postgres.scratch.cluster import free_ports
 from runbooks_lib.postgres.scratch.processes import POLL_S
 
+from .faults.campaign import Campaign
 from .leftovers import MARK, folders, left_behind
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
@@ -43,6 +44,9 @@ LEFT = pytest.StashKey[list[str]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Mark everything that descends from this session, workers too, and remember which folders were there before."""
+    config.addinivalue_line("markers", "fault(row): the test proves a row of docs/faults.md")
+    config.addinivalue_line("markers", "oracle: minutes of comparing with pg_dump, which `make faults` takes")
+    config.pluginmanager.register(Campaign())
     if not hasattr(config, "workerinput"):
         os.environ[MARK] = secrets.token_hex(8)
         config.stash[BEFORE] = folders()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -73,12 +75,22 @@ CREATE EVENT TRIGGER made ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUT
 
 @dataclass(slots=True, kw_only=True)
 class Tenants:
-    """Databases tenant_0, tenant_1 …, each with a service of its name; the control database lists them."""
+    """Databases tenant_0, tenant_1 …, by turns in each lab, each with a service of its name.
 
-    lab: Lab
+    The control database, in the first lab, lists them.
+    """
+
+    labs: tuple[Lab, ...]
     folder: Path
     names: tuple[str, ...]
     env: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def lab(self) -> Lab:
+        return self.labs[0]
+
+    def lab_of(self, name: str) -> Lab:
+        return self.labs[self.names.index(name) % len(self.labs)] if name in self.names else self.lab
 
     @property
     def phase(self) -> Path:
@@ -94,12 +106,12 @@ class Tenants:
         return path
 
     def has_table(self, name: str) -> bool:
-        with self.lab.admin(name) as conn:
+        with self.lab_of(name).admin(name) as conn:
             row = conn.execute("SELECT to_regclass('public.invoice') IS NOT NULL").fetchone()
         return bool(row and row[0])
 
     def ask(self, name: str, question: str) -> Any:
-        with self.lab.admin(name) as conn:
+        with self.lab_of(name).admin(name) as conn:
             cursor = conn.execute(question.encode())
             return cursor.fetchall() if cursor.description else None
 
@@ -122,15 +134,17 @@ class Tenants:
         return self.plan("--apply", "--confirm", plan["confirmation"], *options, code=code)
 
 
-def tenants(lab: Lab, folder: Path, number: int) -> Tenants:
-    """Make so many databases, a control database, and services for all."""
+def tenants(lab: Lab, folder: Path, number: int, *others: Lab) -> Tenants:
+    """Make so many databases, by turns in each lab, a control database in the first, and services for all."""
     password = secrets.token_urlsafe(18)
-    with lab.admin("postgres") as conn:
-        conn.execute(
-            f"CREATE ROLE {ROLE} LOGIN PASSWORD '{password}'; GRANT pg_read_all_stats TO {ROLE}".encode()
-        )
-        names = tuple(f"tenant_{n}" for n in range(number))
-        for name in (*names, "control"):
+    names = tuple(f"tenant_{n}" for n in range(number))
+    made = Tenants(labs=(lab, *others), folder=folder, names=names)
+    for each in made.labs:
+        with each.admin("postgres") as conn:
+            role = f"CREATE ROLE {ROLE} LOGIN PASSWORD '{password}'; GRANT pg_read_all_stats TO {ROLE}"
+            conn.execute(role.encode())
+    for name in (*names, "control"):
+        with made.lab_of(name).admin("postgres") as conn:
             conn.execute(f"CREATE DATABASE {name} OWNER {ROLE}".encode())
     with lab.admin("control") as conn:
         conn.execute("CREATE TABLE tenants (service text, database text, labels jsonb)")
@@ -140,17 +154,16 @@ def tenants(lab: Lab, folder: Path, number: int) -> Tenants:
                 "INSERT INTO tenants VALUES ('control', %s, %s)",
                 (name, json.dumps({"ring": "early" if n == 1 else "late"})),
             )
-    port = lab.leader.port
     services = [
-        f"[{name}]\nhost=127.0.0.1\nport={port}\nuser={ROLE}\ndbname={name}\n" for name in (*names, "control")
+        f"[{name}]\nhost=127.0.0.1\nport={made.lab_of(name).leader.port}\nuser={ROLE}\ndbname={name}\n"
+        for name in (*names, "control")
     ]
     (folder / "pg_service.conf").write_text("".join(services))
-    (folder / "pgpass").write_text(f"127.0.0.1:{port}:*:{ROLE}:{password}\n")
+    (folder / "pgpass").write_text(f"*:*:*:{ROLE}:{password}\n")
     (folder / "pgpass").chmod(0o600)
     (folder / "TENANTS").mkdir()
     (folder / "TENANTS" / "phase.toml").write_text(PHASE)
     (folder / "TENANTS" / "baseline.sql").write_text(BASELINE)
-    made = Tenants(lab=lab, folder=folder, names=names)
     made.env = {
         **os.environ,
         "PGSERVICEFILE": str(folder / "pg_service.conf"),
@@ -159,6 +172,94 @@ def tenants(lab: Lab, folder: Path, number: int) -> Tenants:
     }
     made.fleet_file()
     return made
+
+
+PRISMA = """\
+spec_version = 3
+id = "TENANTS"
+title = "Tenants: history brought in line"
+
+[targets]
+leader = { service = "tenant", role = "primary", database = "tenant" }
+
+[prisma]
+target = "leader"
+"""
+MIGRATIONS = {
+    "20260101000000_invoice": "CREATE TABLE invoice (id integer PRIMARY KEY, paid boolean NOT NULL);\n",
+    "20260102000000_invoice_paid": "CREATE INDEX invoice_paid ON invoice (paid);\n",
+}
+
+
+def with_prisma(made: Tenants) -> None:
+    """Have the phase be about a Prisma project, whose first migration ran at each database and is recorded at none."""
+    ours, project = Path(made.lab.env()["RUNBOOKS_PRISMA_PROJECT"]), made.folder / "project"
+    shutil.copytree(ours, project, ignore=shutil.ignore_patterns("node_modules", "migrations"))
+    (project / "node_modules").symlink_to((ours / "node_modules").resolve())
+    for name, script in MIGRATIONS.items():
+        (project / "prisma" / "migrations" / name).mkdir(parents=True)
+        (project / "prisma" / "migrations" / name / "migration.sql").write_text(script)
+    lock = ours / "prisma" / "migrations" / "migration_lock.toml"
+    shutil.copy(lock, project / "prisma" / "migrations")
+    made.phase.write_text(PRISMA)
+    made.env |= {
+        "RUNBOOKS_PRISMA_PROJECT": str(project),
+        "RUNBOOKS_CACHE": str(made.folder / "cache"),
+    }
+    first = next(iter(MIGRATIONS.values()))
+    for name in made.names:
+        made.ask(name, f"SET ROLE {ROLE}; SET search_path = public; {first}")
+
+
+@contextmanager
+def counting(folder: Path) -> Iterator[list[str]]:
+    """Give the names of the files that are written in a folder while the block runs, one for each time."""
+    seen: set[tuple[str, int]] = set()
+    written: list[str] = []
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.02):
+            for path in folder.glob("*.json"):
+                with suppress(OSError):
+                    seen.add((path.name, path.stat().st_ino))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield written
+    finally:
+        ended.set()
+        thread.join()
+        written += [name for name, _ in seen]
+
+
+# Whoever asks who a server is, or whether somebody is at work there, is no run.
+AT_WORK = """
+SELECT count(DISTINCT datname), count(*) FROM pg_stat_activity
+WHERE usename = %s AND datname LIKE 'tenant%%' AND application_name <> 'runbooks fleet'
+"""
+
+
+@contextmanager
+def watching(lab: Lab) -> Iterator[list[int]]:
+    """Give how many databases of tenants, and how many sessions there, were at work in a lab's leader at most."""
+    most = [0, 0]
+    ended = threading.Event()
+
+    def look() -> None:
+        with lab.admin("postgres") as conn:
+            while not ended.wait(0.02):
+                found = conn.execute(AT_WORK, (ROLE,)).fetchone()
+                most[:] = map(max, most, found or (0, 0))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield most
+    finally:
+        ended.set()
+        thread.join()
 
 
 def folder_of(told: dict[str, Any]) -> FleetFolder:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 
-from runbooks_lib.api.http import NO_HEADERS, Headers
 from runbooks_lib.errors import PreconditionFailed
+
+Headers = Mapping[str, str]
+NO_HEADERS: Headers = {}
 
 # Source: https://www.rfc-editor.org/rfc/rfc9110.html#name-collected-abnf
 _LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)[ \t]*")

@@ -10,7 +10,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,6 +19,7 @@ from typing import Any
 import httpcore
 import httpx
 
+from runbooks_lib.api.headers import NO_HEADERS, Headers
 from runbooks_lib.facts.contents import RouteState
 
 TIMEOUT_S = 5.0
@@ -27,9 +28,6 @@ BODY_BYTES = 64 * 2**10
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HEADERS = {"User-Agent": "runbooks", "Accept": "*/*", "Connection": "close"}
 _NO_SUCH_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
-
-Headers = Mapping[str, str]
-NO_HEADERS: Headers = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,13 +15,16 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
-from runbooks_lib.api.http import NO_HEADERS, TIMEOUT_S, Headers, Reply, ask
+from runbooks_lib.api.headers import NO_HEADERS, Headers
+from runbooks_lib.api.http import TIMEOUT_S, Reply, ask
 from runbooks_lib.facts.contents import Probe, RouteState, ServiceProbe
 
 DECOY = "__runbooks_probe__"
 MAX_WORKERS = 4
 _PARAMETER = re.compile(r":.*|\{.*\}|\[.*\]|\*.*")  # a segment of a declared path that stands for any value
 _CHANGING = re.compile(r"[A-Za-z0-9+/_=-]{16,}|\d+")  # request ids, times, tokens: other ones in each answer
+# A word of a path that stands by itself, also behind a %2F: a token may have `v1` in it by chance.
+_WHOLE = r"(?:(?<![\w+-])|(?<=%%[0-9A-Fa-f]{2}))%s(?![\w+-])"
 REFUSALS = frozenset({301, 302, 303, 307, 308, 400, 401, 403, 407})  # what a guard says instead of the route
 _ANSWERED = frozenset({RouteState.PRESENT, RouteState.ABSENT})
 
@@ -160,7 +163,7 @@ def _body(reply: Reply, words: frozenset[str]) -> str:
 def _without(text: str, words: frozenset[str]) -> str:
     """Return a text without what the path, the time or the request changes in it."""
     for word in sorted(words, key=len, reverse=True):
-        text = text.replace(word, "·")
+        text = re.sub(_WHOLE % re.escape(word), "·", text)
     return _CHANGING.sub("#", text)
 
 

@@ -20,6 +20,7 @@ from runbooks_lib.typed import Moment, Sha256, Typed, plain, typed
 MANIFEST = "manifest.json"
 ATTESTATION = "attestation.dsse.json"
 SEAL = frozenset({MANIFEST, ATTESTATION})
+SUMS, README = "SHA256SUMS", "README.txt"  # what an export has besides
 SCHEMA_VERSION = 1
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from runbooks_lib.archive.files import write_json, write_text
 from runbooks_lib.archive.run import Run
-from runbooks_lib.facts.writing import KeptPlan, Plan, Undo
+from runbooks_lib.facts.writing import OF_MIGRATIONS, KeptPlan, Plan, Undo
 from runbooks_lib.postgres.script.undo_forms import script
 from runbooks_lib.typed import plain
 
@@ -23,6 +23,9 @@ def keep_plan(run: Run, plan: Plan) -> dict[str, str]:
     content = {**plain(plan), "run": run.id}
     names = (f"{FOLDER}/plan_{plan.hash[:8]}.json", f"{FOLDER}/plan.json")
     made = {name: write_json(run.path / name, content) for name in names}
+    if plan.sql:
+        name = f"{FOLDER}/{OF_MIGRATIONS}"
+        made[name] = write_text(run.path / name, plan.sql)
     if plan.undo is not None:
         made[plan.undo.path] = write_text(run.path / plan.undo.path, _undo(run, plan, plan.undo))
     return made

@@ -8,8 +8,9 @@ import platform
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,6 +42,7 @@ from runbooks_lib.phase import STEPS, Phase, reference, with_services
 from runbooks_lib.phase.seed_file import SeedFile
 from runbooks_lib.typed import Moment, plain, typed
 
+_STAMP = "%Y%m%dT%H%M%SZ"
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://")
 SEALED_BY_RUNNER = "RUNBOOKS_SEALED_BY_RUNNER"  # the id of the run that the runner itself will seal
 T = TypeVar("T")
@@ -52,9 +54,17 @@ def now() -> Moment:
     return Moment(datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"))
 
 
-def new_id() -> str:
-    """Return the id of a new run: the present time, and a few digits of chance."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+def new_id(newest: str = "") -> str:
+    """Return the id of a new run: the present time, and a few digits of chance.
+
+    It comes after `newest`, the newest run before it, also in the same second and after a clock was set back:
+    20260107T174800Z-… after 20260107T174759Z-3f9c2a.
+    """
+    begins = datetime.now(UTC).replace(microsecond=0)
+    with suppress(ValueError, OverflowError):  # a folder of another name
+        before = datetime.strptime(newest.partition("-")[0], _STAMP).replace(tzinfo=UTC)
+        begins = max(begins, before + timedelta(seconds=1))
+    return f"{begins:{_STAMP}}-{secrets.token_hex(3)}"
 
 
 def is_url(text: str | None) -> bool:
@@ -98,7 +108,9 @@ class Run:
         """
         _require_no_secrets(phase)
         _learn(phase)
-        path = runs / phase.id / (run_id or new_id())
+        if not run_id:
+            run_id = new_id(max((run.id for run in all_runs(runs, phase.id)), default=""))
+        path = runs / phase.id / run_id
         try:
             for folder in (path, path / "backup", path / "plan"):
                 folder.mkdir(parents=True, mode=0o700)

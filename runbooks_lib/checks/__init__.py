@@ -14,6 +14,7 @@ class Check(StrEnum):
     CHECKLIST_ITEM_HOLDS = "checklist_item_holds"
     CLIENT_CAN_DUMP = "client_can_dump"
     COL_IS_PK = "col_is_pk"
+    COLLATION_VERSION_IS = "collation_version_is"
     COLUMNS_ARE = "columns_are"
     CONNECTIONS_ARE_FREE = "connections_are_free"
     DATA_RESTORES = "data_restores"

@@ -7,9 +7,9 @@ Exit codes: 0 every gate passed, 1 a check failed, 2 usage, 3 phase or precondit
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
-from types import FrameType
 from typing import Any
 
 import click
@@ -27,11 +27,18 @@ from runbooks_lib.cli.lab import lab
 from runbooks_lib.cli.phase import phase
 from runbooks_lib.cli.report import report
 from runbooks_lib.cli.run import demo, run
-from runbooks_lib.cli.terminal import say, say_error, say_lines
+from runbooks_lib.cli.terminal import (
+    drop_what_cannot_be_written,
+    say,
+    say_error,
+    say_interrupted,
+    say_lines,
+)
 from runbooks_lib.cli.verify import keygen, verify
-from runbooks_lib.errors import RunbookError
+from runbooks_lib.errors import INTERRUPTED_EXIT_CODE, RunbookError
 
-INTERRUPTED_EXIT_CODE = 130
+_LONGEST_SHOWN = 200
+_SOON_S = 0.02
 RARELY = (
     50_000,
     20,
@@ -80,8 +87,9 @@ for command in (
 
 def main() -> None:
     """Run the command line; end the process with its exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     gc.set_threshold(*RARELY)
+    sys.unraisablehook = _come_again
     try:
         code: Any = commands(standalone_mode=False)
     except click.exceptions.Exit as done:
@@ -92,13 +100,42 @@ def main() -> None:
     except RunbookError as error:
         say_lines(f"error: {error}\n", err=True)
         code = error.exit_code
+    except OSError as error:
+        say(f"error: {_of_the_system(error)}", err=True)
+        drop_what_cannot_be_written()
+        code = RunbookError.exit_code
     except (KeyboardInterrupt, click.Abort):
-        say("interrupted", err=True)
+        say_interrupted()
         code = INTERRUPTED_EXIT_CODE
     finally:
         gc.freeze()  # nobody has to look for garbage at the end of a process: a fifth of a second after a run
-    sys.exit(code if isinstance(code, int) else 0)
+    code = code if isinstance(code, int) else 0
+    _leave_quietly(code)
+    sys.exit(code)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _come_again(swallowed: Any) -> None:
+    """Have an interrupt come again that came in the middle of a finalizer, where Python prints it and goes on."""
+    if swallowed.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(swallowed)
+        return
+    import threading
+
+    again = threading.Timer(_SOON_S, os.kill, (os.getpid(), signal.SIGINT))
+    again.daemon = True
+    again.start()
+
+
+def _leave_quietly(code: int) -> None:
+    """Have a signal end the process without a word: all that is left to do is to take it down."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: os._exit(code))
+
+
+def _of_the_system(error: OSError) -> str:
+    """Return what the operating system refused, and where: a path that is too long, a folder that is closed to us."""
+    name = str(error.filename or "")
+    where = f" ({name if len(name) <= _LONGEST_SHOWN else f'{name[:_LONGEST_SHOWN]}…'})" if name else ""
+    return (
+        f"The system refused: {error.strerror or error}{where}. Check the path, its permissions and the disk."
+    )

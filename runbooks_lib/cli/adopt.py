@@ -19,6 +19,10 @@ from runbooks_lib.errors import PreconditionFailed, RunbookError
 if TYPE_CHECKING:
     from runbooks_lib.drafting.diagnosis import Diagnosis
 
+_ACCEPT = "Why may the migrations stay that only the database has?"
+_REPAIR = "Why may what is missing of recorded migrations be made anew?"
+_IGNORE = "Why may the objects stay that no migration makes?"
+
 
 @click.command(
     epilog=examples("runbooks adopt", "runbooks adopt --service shop --prisma-project ../shop --yes")
@@ -34,6 +38,9 @@ if TYPE_CHECKING:
 @click.option("--accept", metavar="WHY", default="", help="Pass over migrations that only the database has.")
 @click.option("--ignore", metavar="WHY", default="", help="Let objects stay that no migration makes.")
 @click.option(
+    "--repair", metavar="WHY", default="", help="Make anew what is missing of a recorded migration."
+)
+@click.option(
     "--yes", is_flag=True, help="Ask nothing: leave open what may be, and take a drafted phase as it is."
 )
 @click.option("--runs", metavar="DIR|URL", help=RUNS_HELP)
@@ -45,6 +52,7 @@ def adopt(
     out: str | None,
     accept: str,
     ignore: str,
+    repair: str,
     yes: bool,
     runs: str | None,
 ) -> None:
@@ -55,25 +63,39 @@ def adopt(
     """
     from runbooks_lib.drafting.diagnose import diagnose
     from runbooks_lib.drafting.diagnosis import Condition
+    from runbooks_lib.drafting.phase_new import folder_for
     from runbooks_lib.postgres.session.service_file import service_names
 
-    service = service or _choose("--service", "database", sorted(service_names()))
+    service = service or _choose("--service", "service of the database", sorted(service_names()))
     project = Path(prisma_project or _project()).expanduser().absolute()
+    folder = Path(out) if out else folder_for(service)
+    is_drafted = (folder / "phase.toml").exists()
+    if is_drafted and (accept or ignore or repair):
+        raise PreconditionFailed(
+            f"{folder} is there already, and says itself what may be.",
+            "Write the reason into its phase.toml, or name another folder with --out.",
+        )
     _require_tools(service, project)
     found = diagnose(service, project)
     for line in seen_lines(found):
         say(line)
-    if found.condition is Condition.UNKNOWN_MIGRATIONS:
-        accept = accept or _why("Why may the migrations stay that only the database has?", yes)
-    elif found.extras:
-        ignore = ignore or _why("Why may the objects stay that no migration makes?", yes)
-    if not (found.condition.draftable or (found.condition is Condition.UNKNOWN_MIGRATIONS and accept)):
+    is_unknown = found.condition is Condition.UNKNOWN_MIGRATIONS
+    if is_unknown and not is_drafted:
+        accept = accept or _why(f"{_ACCEPT} (empty: none may)", yes)
+    if not (found.condition.draftable or (is_unknown and (accept or is_drafted))):
         _end(context, found)
-    folder = Path(out or f"phase-{service}")
-    if not (folder / "phase.toml").exists():
-        _draft(service, project, folder, accept, ignore)
-    elif not yes and not _may("--yes", f"{folder} is there already. Plan it as it stands?"):
-        context.exit(PreconditionFailed.exit_code)
+    if not is_drafted:
+        if found.condition is Condition.NOT_AS_RECORDED:
+            repair = repair or _why(f"{_REPAIR} (empty: it may not)", yes)
+            if not repair:
+                say(
+                    "without --repair WHY the plan is red: what is missing of a recorded migration stays away"
+                )
+        if found.extras:
+            ignore = ignore or _why(f"{_IGNORE} (empty: that is left open)", yes)
+        _draft(service, project, folder, accept, ignore, repair)
+    elif not yes:
+        _require_consent(folder)
     context.invoke(run, phase=str(folder), prisma_project=str(project), runs=runs)
 
 
@@ -103,41 +125,52 @@ def _choose(option: str, what: str, among: Sequence[str]) -> str:
 
 
 def _project() -> str:
-    here = Path.cwd()
-    if any(here.glob("prisma*.config.*")) or (here / "prisma").is_dir() or (here / "schema.prisma").exists():
+    from runbooks_lib.prisma.project import project_here
+
+    if here := project_here():
         return str(here)
     if not somebody_is_there():
         raise PreconditionFailed(
             "Which Prisma project? --prisma-project is missing.", "Name its folder, or its schema."
         )
-    return str(click.prompt("Prisma project", type=click.Path(exists=True), err=True))
+    return str(click.prompt("folder of the Prisma project", value_proc=_existing, err=True))
+
+
+def _existing(text: str) -> Path:
+    path = Path(text).expanduser()
+    if not path.exists():
+        raise click.UsageError(f"There is no folder {path}.")
+    return path
 
 
 def _why(question: str, yes: bool) -> str:
     """Return the reason that a person gives; empty where none is given, or nobody is there."""
     if yes or not somebody_is_there():
         return ""
-    return str(
-        click.prompt(f"{question} (empty: that is left open)", default="", show_default=False, err=True)
-    )
+    return str(click.prompt(question, default="", show_default=False, err=True)).strip()
 
 
-def _may(option: str, question: str) -> bool:
+def _require_consent(folder: Path) -> None:
+    """Ask whether a phase that was drafted before is planned as it stands. Raises PreconditionFailed when it is not."""
+    question = f"{folder} is there already. Plan it as it stands?"
     if not somebody_is_there():
         raise PreconditionFailed(
-            f"{question} {option} is missing.", f"Say {option}, or name another folder with --out."
+            f"{question} --yes is missing.", "Say --yes, or name another folder with --out."
         )
-    return click.confirm(question, err=True)
+    if not click.confirm(question, err=True):
+        raise PreconditionFailed(
+            "Nothing is planned.", "Name another folder with --out: a phase is drafted there."
+        )
 
 
-def _draft(service: str, project: Path, folder: Path, accept: str, ignore: str) -> None:
+def _draft(service: str, project: Path, folder: Path, accept: str, ignore: str, repair: str) -> None:
     import os
 
     from runbooks_lib.drafting.phase_draft import draft_phase
     from runbooks_lib.prisma.project import PROJECT_VARIABLE
 
     os.environ[PROJECT_VARIABLE] = str(project)
-    drafted = draft_phase(service, folder, [], accept=accept, ignore=ignore)
+    drafted = draft_phase(service, folder, [], accept=accept, ignore=ignore, repair=repair)
     say(f"drafted {folder / 'phase.toml'}: {drafted.lines} lines; REVIEW marks what you have to decide")
 
 

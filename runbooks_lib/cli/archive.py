@@ -240,7 +240,6 @@ def site(folder: str | None, out: Path | None) -> None:
 
 
 _HEADINGS = ("run", "phase", "mode", "verdict", "begun", "took", "state", "sealed")
-_STATES = {"open": "unfinished"}  # in words; the JSON keeps what it said
 
 
 def _row(run: Listed) -> tuple[str, ...]:
@@ -248,8 +247,7 @@ def _row(run: Listed) -> tuple[str, ...]:
 
     took = "-" if run.duration_s is None else lasted(run.duration_s)
     begun = moment(run.header.started_at) if run.header else "-"
-    state = _STATES.get(run.state, run.state)
-    cells = run.id, run.phase, run.mode, run.verdict, begun, took, state, "yes" if run.sealed else "no"
+    cells = run.id, run.phase, run.mode, run.verdict, begun, took, run.state, "yes" if run.sealed else "no"
     return tuple(map(visible, cells))
 
 

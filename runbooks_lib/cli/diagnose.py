@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runbooks_lib.amounts import size
+from runbooks_lib.amounts import counted, size
 from runbooks_lib.cli.help import examples
 from runbooks_lib.cli.terminal import say, say_json
 
@@ -91,7 +91,7 @@ def seen_lines(found: Diagnosis) -> Iterator[str]:
         yield f"standby {standby.name}{where if standby.lag_bytes is not None else ', not to be seen by this role'}"
     if found.project:
         project = found.project
-        yield f"Prisma {project.prisma}, {project.migrations} migrations in {project.folder}"
+        yield f"Prisma {project.prisma}, {counted(project.migrations, 'migration')} in {project.folder}"
     if found.findings:
         yield ""
     shown = Counter[str]()

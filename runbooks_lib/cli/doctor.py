@@ -16,12 +16,14 @@ from runbooks_lib.cli.help import examples
 from runbooks_lib.cli.run import WEAK
 from runbooks_lib.cli.terminal import say
 
+PROJECT = "Prisma project"
+
 
 @click.command(epilog=examples("runbooks doctor", "runbooks doctor --prisma-project ../shop"))
 @click.option(
     "--prisma-project",
     metavar="PATH",
-    help="The Prisma project: its folder or its schema; else RUNBOOKS_PRISMA_PROJECT.",
+    help="The Prisma project: its folder or its schema; else RUNBOOKS_PRISMA_PROJECT, else this folder.",
 )
 def doctor(prisma_project: str | None) -> None:
     """Say whether a run can begin: tools, versions, services that answer; ends with `ready`, or the one thing to do.
@@ -33,10 +35,13 @@ def doctor(prisma_project: str | None) -> None:
     """
     from runbooks_lib.archive.masking.sources import weak_secrets
     from runbooks_lib.errors import PreconditionFailed, RunbookError
+    from runbooks_lib.prisma.project import PROJECT_VARIABLE, project_here
 
+    if not (prisma_project or os.environ.get(PROJECT_VARIABLE)) and (here := project_here()):
+        prisma_project = str(here)
     missing: dict[str, RunbookError] = {}
     for name, needed, look in looks(prisma_project):
-        if name == "extensions" and "Prisma project" in missing:
+        if name == "extensions" and PROJECT in missing:
             continue
         try:
             say(f"{name:18} {look()}")
@@ -51,6 +56,7 @@ def doctor(prisma_project: str | None) -> None:
         return
     first, why = next(iter(missing.items()))
     say(f"not ready: {first}. {why.what_to_do}")
+    say(f"next: runbooks doctor{_naming(prisma_project) or ' --prisma-project DIR' * (first == PROJECT)}")
     sys.exit(PreconditionFailed.exit_code)
 
 
@@ -58,8 +64,11 @@ def _next(prisma_project: str | None) -> str:
     """Return the command that looks at the first of the databases."""
     from runbooks_lib.postgres.session.service_file import service_names
 
-    project = f" --prisma-project {shlex.quote(prisma_project)}" if prisma_project else ""
-    return f"runbooks diagnose --service {shlex.quote(min(service_names()))}{project}"
+    return f"runbooks diagnose --service {shlex.quote(min(service_names()))}{_naming(prisma_project)}"
+
+
+def _naming(prisma_project: str | None) -> str:
+    return f" --prisma-project {shlex.quote(prisma_project)}" if prisma_project else ""
 
 
 def looks(prisma_project: str | None) -> Iterator[tuple[str, bool, Callable[[], str]]]:
@@ -71,7 +80,7 @@ def looks(prisma_project: str | None) -> Iterator[tuple[str, bool, Callable[[], 
     yield "pass file", True, _pass_file
     for service in _service_names():
         yield service, True, partial(_answers, service)
-    yield "Prisma project", True, lambda: _project(prisma_project)
+    yield PROJECT, True, lambda: _project(prisma_project)
     yield "extensions", True, lambda: _extensions(prisma_project)
     yield "PostgreSQL server", False, _server
     yield "scratch servers", False, _scratch
@@ -186,10 +195,11 @@ def _pass_file() -> str:
 
 
 def _answers(service: str) -> str:
-    """Say who answers at a service, in a session that only reads."""
+    """Say who answers at a service, in a session that only reads; a primary is one that a pg_dump here can dump."""
     import psycopg
 
     from runbooks_lib.errors import ConnectionFailed
+    from runbooks_lib.postgres.dump.clients import choose, demands_tls, find_clients
     from runbooks_lib.postgres.session.pass_file import why_no_password
     from runbooks_lib.postgres.session.service_file import parameters_of
     from runbooks_lib.postgres.session.session import CONNECT_TIMEOUT_S, open_session
@@ -201,6 +211,8 @@ def _answers(service: str) -> str:
         with open_session(parameters, {"default_transaction_read_only": "on"}) as conn:
             standby = conn.execute("SELECT pg_is_in_recovery() AS standby").fetchone()
             version, info = conn.info.parameter_status("server_version") or "?", conn.info
+            if not (standby and standby["standby"]):
+                choose(find_clients(), info.server_version // 10000, tls=demands_tls(conn))
             role = "standby" if standby and standby["standby"] else "primary"
             return f"{role}, PostgreSQL {version.split()[0]}, database {info.dbname} as {info.user}"
     except psycopg.Error as error:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import os
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from runbooks_lib.cli.asked import require_key
+from runbooks_lib.cli.asked import absolute, given, require_key
 from runbooks_lib.cli.help import Group, examples
 from runbooks_lib.cli.run import JSON, KEY
 from runbooks_lib.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
     from runbooks_lib.execution.fleet.folder import FleetFolder
+    from runbooks_lib.execution.fleet.record import Fleet
+    from runbooks_lib.execution.fleet.runner import Asked
 
 RUNS = click.option(
     "--runs", metavar="DIR", help="Folder that keeps the runs; default: $RUNBOOKS_RUNS, else ./runs."
@@ -92,25 +95,45 @@ def run_fleet(
     _require_one(workers, scheduler)
     require_key(key)
     from runbooks_lib.archive.run import runs_folder
-    from runbooks_lib.execution.fleet.file import read_fleet_file
-    from runbooks_lib.execution.fleet.runner import Asked, begin
-    from runbooks_lib.execution.fleet.targets import places
-    from runbooks_lib.execution.preconditions import require_tools
-    from runbooks_lib.phase import load_phase
+    from runbooks_lib.execution.fleet.runner import Asked
 
-    loaded = load_phase(_absolute(phase))
-    require_tools(loaded)
-    read = read_fleet_file(targets, loaded)
     asked = Asked(
-        runs=runs_folder(runs),
-        confirm=confirm,
-        scheduler=scheduler,
-        canary=canary,
-        wave=wave,
-        max_failures=max_failures,
+        runs=runs_folder(runs), confirm=confirm, canary=canary, wave=wave, max_failures=max_failures
     )
-    folder = begin(loaded, read, places(read, loaded), asked)
-    _carry_on(folder, workers=workers, scheduler=scheduler, as_json=as_json)
+    again = ["runbooks", "fleet", "run", phase, "--targets", str(targets)]
+    again += given(scheduler=scheduler, runs=runs, key=key)
+    _begin(phase, targets, asked, workers=workers, scheduler=scheduler, as_json=as_json, again=again)
+
+
+@fleet.command(epilog=examples("runbooks fleet check phases/ORDERS --targets fleet.toml"))
+@click.argument("phase")
+@TARGETS
+@WORKERS
+@SCHEDULER
+@RUNS
+@KEY
+@JSON
+def check(
+    phase: str,
+    targets: Path,
+    workers: int | None,
+    scheduler: str,
+    runs: str | None,
+    key: str | None,
+    as_json: bool,
+) -> None:
+    """See whether every database of a fleet file holds all that PHASE says; for every night, after it was applied.
+
+    Each database is planned, and nothing is written to any. A gate that closes is a failure, and so is a plan that has
+    something to apply. Ends with 0 when all hold.
+    """
+    _require_one(workers, scheduler)
+    require_key(key)
+    from runbooks_lib.archive.run import runs_folder
+    from runbooks_lib.execution.fleet.runner import Asked
+
+    asked = Asked(runs=runs_folder(runs), check=True)
+    _begin(phase, targets, asked, workers=workers, scheduler=scheduler, as_json=as_json)
 
 
 @fleet.command(epilog=examples("runbooks fleet resume runs/fleets/ORDERS/20260107T174759Z-3f9c2a"))
@@ -125,7 +148,8 @@ def resume(folder: Path, workers: int | None, scheduler: str, key: str | None, a
     require_key(key)
     from runbooks_lib.execution.fleet.folder import FleetFolder
 
-    _carry_on(FleetFolder(folder.absolute()), workers=workers, scheduler=scheduler, as_json=as_json)
+    found = FleetFolder(folder.absolute())
+    _carry_on(found, found.read(), workers=workers, scheduler=scheduler, as_json=as_json)
 
 
 @fleet.command(epilog=examples("runbooks fleet verify runs/fleets/ORDERS/20260107T174759Z-3f9c2a"))
@@ -187,7 +211,7 @@ def diff(phase: str, targets: Path, as_json: bool) -> None:
     from runbooks_lib.phase import load_phase
     from runbooks_lib.typed import plain
 
-    loaded = load_phase(_absolute(phase))
+    loaded = load_phase(absolute(phase))
     read = read_fleet_file(targets, loaded)
     found = compare(loaded, read.target, places(read, loaded))
     if as_json:
@@ -207,13 +231,51 @@ def _require_one(workers: int | None, scheduler: str) -> None:
         raise click.UsageError("--workers and --scheduler exclude each other.")
 
 
-def _carry_on(folder: FleetFolder, *, workers: int | None, scheduler: str, as_json: bool) -> None:
+def _begin(
+    phase: str,
+    targets: Path,
+    asked: Asked,
+    *,
+    workers: int | None,
+    scheduler: str,
+    as_json: bool,
+    again: Sequence[str] = (),
+) -> None:
+    from runbooks_lib.execution.fleet.file import read_fleet_file
+    from runbooks_lib.execution.fleet.folder import FleetFolder
+    from runbooks_lib.execution.fleet.runner import new
+    from runbooks_lib.execution.fleet.targets import places
+    from runbooks_lib.execution.preconditions import require_tools
+    from runbooks_lib.phase import load_phase
+
+    loaded = load_phase(absolute(phase))
+    require_tools(loaded)
+    read = read_fleet_file(targets, loaded)
+    record = new(loaded, read, places(read, loaded), asked)
+    folder = FleetFolder.of(asked.runs, record)
+    _carry_on(folder, record, workers=workers, scheduler=scheduler, as_json=as_json, again=again)
+
+
+def _carry_on(
+    folder: FleetFolder,
+    fleet: Fleet,
+    *,
+    workers: int | None,
+    scheduler: str,
+    as_json: bool,
+    again: Sequence[str] = (),
+) -> None:
     from runbooks_lib.cli.fleet_progress import FleetProgress, print_fleet
     from runbooks_lib.execution.fleet.runner import carry_on
     from runbooks_lib.typed import plain
 
-    with FleetProgress(folder.read()) as progress:
-        ended = carry_on(folder, workers=workers, scheduler=scheduler, watch=progress.show)
+    try:
+        with FleetProgress(fleet) as progress:
+            ended = carry_on(folder, fleet, workers=workers, scheduler=scheduler, watch=progress.show)
+    except KeyboardInterrupt:
+        if folder.sealed:
+            say(f"to go on: {shlex.join(['runbooks', 'fleet', 'resume', str(folder.path)])}", err=True)
+        raise
     if as_json:
         say_json(
             {
@@ -224,9 +286,5 @@ def _carry_on(folder: FleetFolder, *, workers: int | None, scheduler: str, as_js
             }
         )
     else:
-        print_fleet(ended, folder.path)
+        print_fleet(ended, folder.path, again)
     sys.exit(ended.exit_code)
-
-
-def _absolute(phase: str) -> str:
-    return str(Path(phase).absolute()) if os.path.exists(phase) else phase

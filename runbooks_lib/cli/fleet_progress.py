@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 from rich.console import Group
-from rich.live import Live
 from rich.table import Table
 
-from runbooks_lib.cli.progress import PLAIN_WIDTH, STYLES
+from runbooks_lib.cli.progress import PLAIN_WIDTH, STYLES, Watched
 from runbooks_lib.cli.terminal import console, say, shown
 from runbooks_lib.execution.fleet.campaign import Campaign
 from runbooks_lib.execution.fleet.record import Fleet, Member
@@ -19,31 +19,15 @@ from runbooks_lib.findings import Verdict
 SHOWN = 30  # databases at the end of which a line tells; all are in the report
 
 
-class FleetProgress:
+class FleetProgress(Watched):
     """Shows what is at work, and how those ended that are done, on stderr."""
 
     def __init__(self, fleet: Fleet) -> None:
-        self._console = console(err=True)
-        self._title = f"{fleet.phase.id} {fleet.mode} {fleet.id}, {len(fleet.members)} databases"
+        super().__init__(f"{fleet.phase.id} {fleet.mode} {fleet.id}, {len(fleet.members)} databases")
         self._total = len(fleet.members)
         self._campaign: Campaign | None = None
         self._told: set[str] = {each.name for each in fleet.members if each.ended.state == "done"}
         self._began = time.monotonic()
-        self._live = Live(
-            get_renderable=self._render, console=self._console, refresh_per_second=4, transient=True
-        )
-
-    def __enter__(self) -> FleetProgress:
-        if self._console.is_terminal:
-            self._live.start()
-        else:
-            self._console.print(shown(self._title))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._live.stop()
 
     def show(self, fleet: Fleet, campaign: Campaign) -> None:
         """Take notice of what has changed."""
@@ -72,8 +56,11 @@ class FleetProgress:
         return Group(shown(self._title), shown(line), table, *link)
 
 
-def print_fleet(fleet: Fleet, folder: Path) -> None:
-    """Print a fleet run's end: each database or, of many, those that did not come to their end; then what is next."""
+def print_fleet(fleet: Fleet, folder: Path, again: Sequence[str]) -> None:
+    """Print a fleet run's end: each database or, of many, those that did not come to their end; then what is next.
+
+    `again` are the words that began it, empty where they are not known.
+    """
     listed = fleet.members if len(fleet.members) <= SHOWN else (*fleet.failed, *fleet.not_begun)
     console(width=None if console().is_terminal else PLAIN_WIDTH).print(_table(listed[:SHOWN]))
     done = sum(each.ended.state == "done" for each in fleet.members)
@@ -87,9 +74,9 @@ def print_fleet(fleet: Fleet, folder: Path) -> None:
     if fleet.confirmation:
         say("plan only: no database was written to")
         say(f"fleet hash: {fleet.hash}")
-        say(f"to apply it: --apply --confirm {fleet.confirmation}")
+        say(f"to apply it: {shlex.join([*again, '--apply', '--confirm', fleet.confirmation])}")
     elif fleet.exit_code and fleet.mode == "apply":
-        say(f"to go on: runbooks fleet resume {folder}")
+        say(f"to go on: {shlex.join(['runbooks', 'fleet', 'resume', str(folder)])}")
 
 
 def _names(members: tuple[Member, ...]) -> str:

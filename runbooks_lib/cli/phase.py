@@ -55,7 +55,7 @@ def check(context: click.Context, phase: str, service: bool, prisma_project: str
 
     from runbooks_lib.phase import load_phase
     from runbooks_lib.prisma.project import PROJECT_VARIABLE
-    from runbooks_lib.steps.declared import nothing_to_do
+    from runbooks_lib.steps.declared import left_loose, nothing_to_do
 
     if prisma_project:
         os.environ[PROJECT_VARIABLE] = prisma_project
@@ -67,6 +67,8 @@ def check(context: click.Context, phase: str, service: bool, prisma_project: str
     )
     for step, why in nothing_to_do(loaded).items():
         say(f"{step} has nothing to do: {why}")
+    for sentence in left_loose(loaded):
+        say(sentence)
     code = _ask_services(loaded) if service else 0
     if not code:
         say(f"next: runbooks run {shlex.quote(phase)}{_naming(prisma_project)}")
@@ -107,7 +109,7 @@ def _ask_services(phase: Phase) -> int:
 @click.option("--prisma-project", metavar="DIR", help="The Prisma project [RUNBOOKS_PRISMA_PROJECT].")
 @click.pass_context
 def diff(context: click.Context, one: str, other: str | None, prisma_project: str | None) -> None:
-    """Name what two phases assert differently, by its key; without OTHER: the phase, and a draft of its database today.
+    """Name what two phases assert differently, by its key; OTHER is, unless named, a draft of the database today.
 
     Values are compared, not texts: comments, prose and order are no difference. Exit code 1 when there is one.
     """
@@ -160,22 +162,43 @@ def upgrade(file: Path, write: bool) -> None:
     "--only", metavar="MIGRATION", multiple=True, help="Only this migration; may be given several times."
 )
 @click.option("--squash", is_flag=True, help="Only what all of them make in the end, for an empty database.")
-def baseline(prisma_project: str | None, only: tuple[str, ...], squash: bool) -> None:
+@click.option(
+    "--concurrently",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the indexes into FILE, to be built CONCURRENTLY; those stay that others hang on.",
+)
+def baseline(
+    prisma_project: str | None, only: tuple[str, ...], squash: bool, concurrently: Path | None
+) -> None:
     """Print migrations as one idempotent script, for a phase's [baseline].
 
     Each statement gets a form that does nothing where it is done already. What can't be told by the catalogue, such as
     a change of rows, is left over: it stands in the script as a comment, and on stderr. With --squash the migrations
     run in a scratch server, and the script is proved there: it makes the schema that they make, and does it once.
     """
+    from runbooks_lib.drafting.apart import Apart
     from runbooks_lib.drafting.baseline import write_baseline
     from runbooks_lib.drafting.squash import squash as squashed
+    from runbooks_lib.errors import PreconditionFailed
     from runbooks_lib.prisma.history import read_scripts
 
     if squash and only:
         raise click.UsageError("--squash is of all migrations: leave --only out.")
-    scripts = read_scripts(prisma_project)
-    written = squashed(scripts) if squash else write_baseline(scripts, only or None)
+    if squash and concurrently:
+        raise click.UsageError(
+            "--squash is for an empty database, where nobody writes: leave --concurrently out."
+        )
+    if concurrently and concurrently.exists():
+        raise PreconditionFailed(
+            f"{concurrently} is there already.", "Name a file that is not: nothing is written over."
+        )
+    scripts, which = read_scripts(prisma_project), Apart.ALL if concurrently else Apart.NONE
+    written = squashed(scripts) if squash else write_baseline(scripts, only or None, concurrently=which)
     say_lines(written.sql)
+    if concurrently and written.indexes:
+        concurrently.write_text(written.indexes, encoding="utf-8")
+        say(f"{concurrently}: the indexes; name it in the phase: [baseline] concurrently.", err=True)
     done = written.statements - len(written.left)
     say(f"{done} of {written.statements} statements written.", err=True)
     for left in written.left:
@@ -199,7 +222,17 @@ def baseline(prisma_project: str | None, only: tuple[str, ...], squash: bool) ->
 @click.option(
     "--out", metavar="DIR", required=True, help="The folder that is made; its name is the phase's id."
 )
-def draft(service: str, prisma_project: str | None, seed: tuple[str, ...], out: str) -> None:
+@click.option(
+    "--repair", metavar="WHY", default="", help="Make anew what is missing of a recorded migration."
+)
+@click.option(
+    "--concurrently",
+    is_flag=True,
+    help="Have every index that is missing built CONCURRENTLY, where it can be.",
+)
+def draft(
+    service: str, prisma_project: str | None, seed: tuple[str, ...], out: str, repair: str, concurrently: bool
+) -> None:
     """Write a phase for a database: phase.toml, baseline.sql where something is missing, seed rows as CSV.
 
     What is expected is what the project's migrations make; the database is only looked at, and nothing is written to
@@ -207,13 +240,15 @@ def draft(service: str, prisma_project: str | None, seed: tuple[str, ...], out: 
     """
     import os
 
+    from runbooks_lib.drafting.apart import Apart
     from runbooks_lib.drafting.phase_draft import draft_phase
     from runbooks_lib.drafting.seed_rows import read_wish
     from runbooks_lib.prisma.project import PROJECT_VARIABLE
 
     if prisma_project:
         os.environ[PROJECT_VARIABLE] = prisma_project
-    drafted = draft_phase(service, Path(out), [read_wish(each) for each in seed])
+    wishes, which = [read_wish(each) for each in seed], Apart.ALL if concurrently else Apart.KEPT
+    drafted = draft_phase(service, Path(out), wishes, repair=repair, concurrently=which)
     for what, count in sorted(drafted.becomes.items()):
         say(f"migrations: {count}: {what}")
     say(f"{out}: {drafted.lines} lines. Look for REVIEW in it.")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Group
 from rich.live import Live
@@ -37,21 +38,23 @@ STYLES = {
 }
 
 
-class Progress:
-    """Shows the steps as they run, on stderr."""
+class Watched(ABC):
+    """Something that goes on, on stderr: a picture that changes on a terminal, else its title and then lines."""
 
-    def __init__(self, title: str, steps: int) -> None:
+    def __init__(self, title: str) -> None:
         self._console = console(err=True)
         self._title = title
-        self._steps = steps
-        self._outcomes: list[Outcome] = []
-        self._running: tuple[str, float] | None = None
-        self._live = Live(
-            get_renderable=self._render, console=self._console, refresh_per_second=8, transient=True
-        )
+        self._live: Live | None = None  # it draws at once: not before everything is there that it shows
 
-    def __enter__(self) -> Progress:
+    @abstractmethod
+    def _render(self) -> Group:
+        """Return the picture of this moment."""
+
+    def __enter__(self) -> Self:
         if self._console.is_terminal:
+            self._live = Live(
+                get_renderable=self._render, console=self._console, refresh_per_second=8, transient=True
+            )
             self._live.start()
         else:
             self._console.print(shown(self._title))
@@ -60,7 +63,18 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.stop()
+        if self._live is not None:
+            self._live.stop()
+
+
+class Progress(Watched):
+    """Shows the steps as they run, on stderr."""
+
+    def __init__(self, title: str, steps: int) -> None:
+        super().__init__(title)
+        self._steps = steps
+        self._outcomes: list[Outcome] = []
+        self._running: tuple[str, float] | None = None
 
     def start(self, step: str) -> None:
         """Show that a step has begun."""

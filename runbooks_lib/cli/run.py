@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -167,8 +168,8 @@ def run(
         _say_nothing_to_do(loaded, due)
         result = _execute(folder, absolute(phase), due, apply=apply, confirm=lambda: confirm, keep=keep)
     again = ["runbooks", "run", phase, *given(prisma_project=prisma_project, runs=shown(runs or ""), key=key)]
-    more = chosen_for(folder, named)
-    _end(result, runs, as_json=as_json, lang=lang, again=again, chosen=more)
+    more, file = chosen_for(folder, named), loaded.folder / "phase.toml"
+    _end(result, runs, as_json=as_json, lang=lang, again=again, chosen=more, file=file)
 
 
 @click.command(epilog=examples("runbooks demo", "runbooks demo --lang fr --runs /tmp/runs"))
@@ -228,12 +229,14 @@ def _told(as_json: bool) -> Iterator[list[Run]]:
 
 
 def _say_nothing_to_do(phase: Phase, steps: tuple[str, ...]) -> None:
-    """Say before the run begins which of its steps have nothing to do, and why."""
-    from runbooks_lib.steps.declared import nothing_to_do
+    """Say before the run begins which of its steps have nothing to do, and why; and what none will judge."""
+    from runbooks_lib.steps.declared import left_loose, nothing_to_do
 
     for step, why in nothing_to_do(phase).items():
         if step in steps:
             say(f"{step} has nothing to do: {why}", err=True)
+    for sentence in left_loose(phase):
+        say(sentence, err=True)
 
 
 def _execute(
@@ -271,6 +274,7 @@ def _end(
     lang: str,
     again: Sequence[str],
     chosen: Sequence[str] = (),
+    file: Path | None = None,
 ) -> None:
     """Copy the run where its archive is, print its end, and end with its exit code."""
     from runbooks_lib.cli.ending import print_end
@@ -281,7 +285,7 @@ def _end(
         say_json(in_short(result.run))
     _publish(result.run, runs)
     if not as_json:
-        print_end(result, lang=lang, again=again, chosen=chosen)
+        print_end(result, lang=lang, again=again, chosen=chosen, file=file)
     sys.exit(result.exit_code)
 
 

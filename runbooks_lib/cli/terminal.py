@@ -7,6 +7,7 @@ reorder a line, markup. Here each character of them is seen, and none has an eff
 from __future__ import annotations
 
 import io
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,11 @@ def say_lines(text: str, *, err: bool = False) -> None:
 def somebody_is_there() -> bool:
     """Return whether a person can be asked: who reads stderr, and can answer on stdin."""
     return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def say_interrupted() -> None:
+    """Print that Ctrl-C ended a command, on stderr: on a terminal below the question, or the ^C, that stands there."""
+    say_lines("\ninterrupted\n" if sys.stderr.isatty() else "interrupted\n", err=True)
 
 
 def say_json(value: Any) -> None:
@@ -73,3 +79,11 @@ def shown(line: object, style: str = "") -> Text:
 def _write(text: str, *, err: bool) -> None:
     encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
     click.echo(text.encode(encoding, "backslashreplace").decode(encoding), nl=False, err=err)
+
+
+def drop_what_cannot_be_written() -> None:
+    """Leave nothing in standard output's buffer that Python would try to write once more, and fail at, as it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,15 +7,22 @@ tell whether it is still due.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from pglast import ast
+from pglast.enums import AlterTableType as Alter
+from pglast.enums import ObjectType
 
+from runbooks_lib.drafting.apart import Apart, apart, concurrent_form
+from runbooks_lib.drafting.cascades import named_drops
 from runbooks_lib.drafting.forms import ROWS, NotWritten, form_of
-from runbooks_lib.drafting.labels import gone_labels
+from runbooks_lib.drafting.labels import Exchange, exchanges
+from runbooks_lib.drafting.lost import Lost, with_lost
+from runbooks_lib.drafting.renames import renamed_first
 from runbooks_lib.drafting.units import Unit, units_of
 from runbooks_lib.errors import MigrationError
-from runbooks_lib.postgres.script.marks import ABSENT, Place, Timeline
+from runbooks_lib.postgres.script.timeline import ABSENT, Place, Timeline
 
 Scripts = Sequence[tuple[str, str]]
 _BY_HAND = "See whether it is still due, and run it by hand where it is."
@@ -39,11 +46,16 @@ class LeftOver:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """An idempotent script, and what of the migrations is not in it; `statements` is how many they have in all."""
+    """An idempotent script, and what of the migrations is not in it; `statements` is how many they have in all.
+
+    `indexes` is the script of those that are built CONCURRENTLY, after the other. `migrations` are in either.
+    """
 
     sql: str
     left: tuple[LeftOver, ...]
     statements: int
+    indexes: str = ""
+    migrations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +63,11 @@ class _Written:
     unit: Unit
     sql: str = ""
     left: LeftOver | None = None
+
+
+_Undoing = Sequence[
+    tuple[Unit, Place, _Written | None]
+]  # later units, where they undo one, and what became of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +85,17 @@ class _Chosen:
 
 
 def write_baseline(
-    scripts: Scripts, only: Collection[str] | None = None, lines: Mapping[str, Collection[int]] | None = None
+    scripts: Scripts,
+    only: Collection[str] | None = None,
+    lines: Mapping[str, Collection[int]] | None = None,
+    *,
+    concurrently: Apart = Apart.NONE,
+    lost: Lost | None = None,
 ) -> Baseline:
     """Write the migrations named by `only` (None: all) as one script; `scripts` is the whole history, in its order.
 
-    `lines` names those of each migration's statements that are to be written, where it is not all of them.
+    `lines` names those of each migration's statements that are to be written, where it is not all of them;
+    `concurrently` the indexes that go into a script of their own, `lost` what tables that are there have no more.
     Raises MigrationError when one cannot be parsed, or `only` names none of them.
     """
     names = [name for name, _ in scripts]
@@ -82,8 +105,9 @@ def write_baseline(
             f"There is no migration {', '.join(unknown)}.", "Name migrations as their folders are named."
         )
     chosen = _Chosen(set(names if only is None else only), lines)
-    units = _informed([unit for name, script in scripts for unit in units_of(name, script)])
-    spoilt = {unit.migration for unit in units if unit.spoils}
+    read = [unit for name, script in scripts for unit in units_of(name, script)]
+    spoilt = {unit.migration for unit in read if unit.spoils}
+    units = _informed(named_drops(with_lost(renamed_first(read, chosen.has, spoilt), lost or {})))
     timeline = Timeline([unit.marks for unit in units])
     written: dict[int, _Written] = {}
     for number in reversed(range(len(units))):  # what undoes a statement comes after it
@@ -93,39 +117,62 @@ def write_baseline(
     in_order = [written[number] for number in sorted(written)]
     left = tuple({(one.left.migration, one.left.line): one.left for one in in_order if one.left}.values())
     places = {(unit.migration, unit.line) for unit in units if chosen.has(unit)}
-    return Baseline(sql=_script(in_order), left=left, statements=len(places))
+    made = [one for one in in_order if one.sql]
+    alone = apart([one.unit for one in made], units, concurrently)
+    indexes = [replace(made[number], sql=concurrent_form(made[number].unit)) for number in sorted(alone)]
+    beside = {id(made[number]) for number in alone}
+    return Baseline(
+        sql=_script([one for one in in_order if id(one) not in beside]),
+        left=left,
+        statements=len(places),
+        indexes=_script(indexes),
+        migrations=tuple(dict.fromkeys(one.unit.migration for one in made)),
+    )
 
 
 def _informed(units: Sequence[Unit]) -> list[Unit]:
     """Return the units with what their guards have to know beyond their statements: labels that go, what comes back."""
-    gone, timeline = gone_labels(units), Timeline([unit.marks for unit in units])
+    exchanged, timeline = exchanges(units), Timeline([unit.marks for unit in units])
     return [
-        unit.knowing(gone.get(number) or _shape_that_comes_back(unit, number, timeline))
+        _exchanging(unit, exchanged[number])
+        if number in exchanged
+        else unit.knowing(_shape_that_comes_back(unit, number, timeline))
         for number, unit in enumerate(units)
     ]
 
 
+def _exchanging(unit: Unit, labels: Exchange) -> Unit:
+    """Return the unit of an exchange with its guard's labels, and with what goes."""
+    known = unit.knowing(labels.telling)
+    gone = unit.knowing(labels.gone).marks.sets
+    return replace(known, marks=replace(known.marks, sets={**gone, **known.marks.sets}))
+
+
 def _shape_that_comes_back(unit: Unit, number: int, timeline: Timeline) -> tuple[str, ...]:
-    """Return how PostgreSQL prints what takes the name of one that is dropped, when that tells the two apart."""
+    """Return how PostgreSQL prints what takes the name of one that is dropped, when that tells the two apart.
+
+    A column is printed by its type alone: one of the same type may have had another default.
+    """
     if not isinstance(unit.statements[0], ast.AlterTableStmt | ast.DropStmt):
         return ()
     dropped = [place for place, value in unit.marks.sets.items() if value is ABSENT]
     if len(dropped) != 1:
         return ()
-    shape = timeline.shape_after(number, dropped[0])
-    return (shape,) if shape and shape != timeline.shape_before(number, dropped[0]) else ()
+    shape, before = timeline.shape_after(number, dropped[0]), timeline.shape_before(number, dropped[0])
+    known = bool(before) or dropped[0][-2] != "column"
+    return (shape,) if shape and known and shape != before else ()
 
 
 def _write(
     unit: Unit,
-    undoing: Sequence[tuple[Unit, Place, _Written | None]],
+    undoing: _Undoing,
     chosen: _Chosen,
     spoilt: Collection[str],
 ) -> _Written:
     try:
         if unit.migration in spoilt:
             raise NotWritten("its migration sets a search_path, or rolls back", _BY_HAND)
-        if undoing and _makes_needless(unit, *undoing[0], chosen):
+        if undoing and _makes_needless(unit, undoing, chosen):
             return _Written(unit=unit)
         return _Written(unit=unit, sql=form_of(unit.statements, unit.literals))
     except NotWritten as error:
@@ -135,16 +182,35 @@ def _write(
         return _Written(unit=unit, left=left)
 
 
-def _makes_needless(unit: Unit, other: Unit, place: Place, written: _Written | None, chosen: _Chosen) -> bool:
+def _makes_needless(unit: Unit, undoing: _Undoing, chosen: _Chosen) -> bool:
     """Return True: a later statement of the baseline makes this one needless. Raises NotWritten where that isn't so."""
+    other, place, written = undoing[0]
     where = f"{other.migration}, line {other.line} ({other.words})"
     if not chosen.has(other) or (written is not None and written.left is not None):
         raise NotWritten(f"undone later, by {where}", _BY_HAND)
     if isinstance(other.statements[0], ast.RenameStmt) or _takes_index(other, place):
         raise NotWritten(f"renamed later, by {where}", _BY_HAND)
-    made_again = other.marks.sets[place] is not ABSENT and unit.marks.lasts.get(place, "") is ABSENT
-    if made_again and not _replaces(other):
+    gone = any(at[: len(place)] == place and value is ABSENT for at, value in unit.marks.lasts.items())
+    made_again = gone and other.marks.sets[place] is not ABSENT
+    if made_again and not _replaces(other) and not _goes_again(unit, undoing):
         raise NotWritten(f"made again later, by {where}", _BY_HAND)
+    return True
+
+
+def _goes_again(unit: Unit, undoing: _Undoing) -> bool:
+    """Return whether what takes a dropped one's place goes again by a DROP that is written, which drops either.
+
+    Of what holds rows nothing may come back in the end: it would stand as the old one, with the old rows.
+    """
+    needless = [made is not None and not made.sql and made.left is None for _, _, made in undoing]
+    return all(needless) or (needless[0] and not _holds_rows(unit.statements[0]))
+
+
+def _holds_rows(node: Any) -> bool:
+    if isinstance(node, ast.DropStmt):
+        return node.removeType not in (ObjectType.OBJECT_INDEX, ObjectType.OBJECT_VIEW)
+    if isinstance(node, ast.AlterTableStmt):
+        return any(command.subtype == Alter.AT_DropColumn for command in node.cmds or ())
     return True
 
 

@@ -14,7 +14,7 @@ from runbooks_lib.postgres.rows.done import Done
 from runbooks_lib.postgres.session.locks import Holder
 from runbooks_lib.prisma.history import MigrationRow
 from runbooks_lib.prisma.lock import MIGRATION_LOCK
-from runbooks_lib.prisma.settlement import Settled, Settlement
+from runbooks_lib.prisma.settlement import Action, Settled, Settlement
 from runbooks_lib.prisma.state import State
 from runbooks_lib.prisma.timeline import Stands
 from runbooks_lib.steps.settlement_findings import some, what_stands
@@ -24,13 +24,15 @@ from runbooks_lib.steps.settlement_findings import some, what_stands
 class Seen:
     """What was seen of a database and, where there is one, of its project.
 
-    `upstream` is the service that leads to the server which feeds this one. `relations` are how many tables and views
-    there are, `rows` those of `_prisma_migrations`; `unreadable` says why they can't be read. `settlement` is None
-    where the migrations were not replayed; `refused` then says why. `borrowed` is what the migrations need and none of
-    them makes.
+    `out` is a folder that is not there yet, for a phase. `upstream` is the service that leads to the server which feeds
+    this one. `relations` are how many tables and views there are, `rows` those of `_prisma_migrations`; `unreadable`
+    says why they can't be read. `settlement` is None where the migrations were not replayed; `refused` then says why,
+    and `lacks` the extension that has what they need and did not find; `can_be_made`: the server has it, the database
+    has not. `borrowed` is what the migrations need and none of them makes.
     """
 
     service: str
+    out: Path
     in_recovery: bool = False
     upstream: str | None = None
     read_only: bool = False
@@ -45,6 +47,8 @@ class Seen:
     settlement: Settlement | None = None
     borrowed: tuple[Key, ...] = ()
     refused: RunbookError | None = None
+    lacks: str | None = None
+    can_be_made: bool = False
 
     def not_applied(self, *stands: Stands) -> tuple[Settled, ...]:
         """Return the migrations that are not recorded as applied and of which this much stands, rows included."""
@@ -181,13 +185,20 @@ def _not_replayed(seen: Seen) -> Conclusion | None:
         return None
     failed = seen.state.history.failed if seen.state else ()
     what = f"{some(failed)} has failed (P3009), and what" if failed else "What"
-    return (
-        Condition.NOT_REPLAYED,
-        f"{what} the migrations make could not be found out: {seen.refused.what_happened}",
-        _git(seen, "log --oneline", ".")
-        if isinstance(seen.refused, MigrationError)
-        else f"runbooks doctor --prisma-project {shlex.quote(str(seen.project))}",
-    )
+    says = f"{what} the migrations make could not be found out: {seen.refused.what_happened}"
+    if seen.lacks and seen.can_be_made:
+        create = f'CREATE EXTENSION IF NOT EXISTS "{seen.lacks}"'
+        says += f" The extension {seen.lacks} has it: no migration makes it, and the database has it not."
+        return (
+            Condition.NOT_REPLAYED,
+            says,
+            f"psql {shlex.quote(f'service={seen.service}')} -c {shlex.quote(create)}",
+        )
+    if seen.lacks:
+        return Condition.NOT_REPLAYED, f"{says}. {seen.refused.what_to_do}", _diagnose(seen)
+    is_script = isinstance(seen.refused, MigrationError)
+    doctor = f"runbooks doctor --prisma-project {shlex.quote(str(seen.project))}"
+    return Condition.NOT_REPLAYED, says, _git(seen, "log --oneline", ".") if is_script else doctor
 
 
 def _failed(seen: Seen) -> Conclusion | None:
@@ -216,7 +227,11 @@ def _no_history(seen: Seen) -> Conclusion | None:
             f"{says}nothing stands: is it the right database?",
             f'psql "service={seen.service}" -l',
         )
-    return Condition.NO_HISTORY, f"{says}{whole} stand as a whole, {part} in part.", _draft(seen)
+    return (
+        Condition.NO_HISTORY,
+        f"{says}{_count(whole, 'stands', 'stand')} as a whole, {part} in part.",
+        _draft(seen),
+    )
 
 
 def _edited(seen: Seen) -> Conclusion | None:
@@ -284,10 +299,17 @@ def _needs_more(seen: Seen) -> Conclusion | None:
 def _pending(seen: Seen) -> Conclusion | None:
     if not (pending := seen.not_applied(Stands.NONE, Stands.NOTHING)):
         return None
+    untold = [each.migration for each in pending if each.action is Action.REFUSE and each.untold]
+    if untold:
+        then = (
+            f"Nothing tells whether {some(untold)} was run: see for yourself before anything runs it twice."
+        )
+    else:
+        then = "`prisma migrate deploy` runs what is pending."
     return (
         Condition.PENDING,
         f"{_count(len(pending), 'migration', 'migrations')} pending, nothing of which stands: "
-        f"{some([each.migration for each in pending])}. `prisma migrate deploy` runs what is pending.",
+        f"{some([each.migration for each in pending])}. {then}",
         _draft(seen),
     )
 
@@ -361,7 +383,7 @@ def _diagnose(seen: Seen, service: str | None = None) -> str:
 def _draft(seen: Seen) -> str:
     return (
         f"runbooks phase draft --prisma-project {shlex.quote(str(seen.project))} --service {shlex.quote(seen.service)} "
-        f"--out {shlex.quote(f'phase-{seen.service}')}"
+        f"--out {shlex.quote(str(seen.out))}"
     )
 
 

@@ -14,12 +14,14 @@ import psycopg
 from runbooks_lib.checks import Check
 from runbooks_lib.drafting.conclusion import Seen, conclude
 from runbooks_lib.drafting.diagnosis import Diagnosis, Project, Server, Standby
+from runbooks_lib.drafting.phase_new import free_folder_for
 from runbooks_lib.errors import MigrationError, PrismaError, RunbookError
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.given import read_given_text
 from runbooks_lib.phase import ENGLISH, SPEC_VERSION, Backup, Phase, Role, Target, Text
 from runbooks_lib.phase import Prisma as Section
 from runbooks_lib.postgres.queries import query
+from runbooks_lib.postgres.scratch.extensions import available, extension_with
 from runbooks_lib.postgres.scratch.replay import MISSES
 from runbooks_lib.postgres.session.connect import Connection, Sessions
 from runbooks_lib.postgres.session.locks import Holder
@@ -54,6 +56,7 @@ _SEEN = (
     " AND c.relname <> '_prisma_migrations') AS relations"
 )
 _SENDER = "SELECT sender_host AS host, sender_port::text AS port FROM pg_stat_wal_receiver"
+_HAS = "SELECT FROM pg_extension WHERE extname = %s"
 _PROVIDER = re.compile(r'^\s*provider\s*=\s*"(\w+)"', re.MULTILINE)
 
 
@@ -124,6 +127,7 @@ def _look(service: str, sessions: Sessions) -> Seen:
         assert row is not None
         seen = Seen(
             service=service,
+            out=free_folder_for(service),
             in_recovery=who.in_recovery,
             upstream=_upstream(conn) if who.in_recovery else None,
             read_only=row["read_only"],
@@ -186,6 +190,11 @@ def _compare(seen: Seen, sessions: Sessions, prisma: Prisma) -> Seen:
             seen = replace(seen, settlement=proved.settlement, borrowed=proved.replayed.borrowed)
     except RunbookError as error:
         seen = replace(seen, refused=error)
+        if extension := extension_with(error.__cause__):
+            with sessions.snapshot(DATABASE) as conn:
+                is_there = conn.execute(_HAS, (extension,)).fetchone() is not None
+                can_be_made = not is_there and extension in available(conn, [extension])
+            seen = replace(seen, lacks=extension, can_be_made=can_be_made)
     return seen
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from pglast import ast
 
@@ -12,33 +13,58 @@ from runbooks_lib.postgres.script.guards import exchanged
 from runbooks_lib.postgres.script.idempotence import listed
 
 
-def gone_labels(units: Sequence[Unit]) -> dict[int, tuple[str, ...]]:
-    """Return, by the place of each unit that exchanges an enum, the labels that are not in the new one."""
-    labels: dict[str, list[str]] = {}
-    gone: dict[int, tuple[str, ...]] = {}
+class Exchange(NamedTuple):
+    """An exchange's labels: those that go, and those that tell whether it is still due."""
+
+    gone: tuple[str, ...]
+    telling: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Enum:
+    """The labels of an enum, and which of them came to it after it was made."""
+
+    labels: list[str] = field(default_factory=list)
+    came: set[str] = field(default_factory=set)
+
+
+def exchanges(units: Sequence[Unit]) -> dict[int, Exchange]:
+    """Return, by the place of each unit that exchanges an enum, which labels go, and which tell that they have.
+
+    Labels that came later, and go, are not made at all in a database that has nothing yet: there one that comes tells.
+    """
+    enums: dict[str, _Enum] = {}
+    found: dict[int, Exchange] = {}
     for place, unit in enumerate(units):
         name = exchanged(unit.statements)
         if name is not None:
-            new = _labels(unit.statements[0])
-            gone[place] = tuple(label for label in labels.get(listed(name), ()) if label not in new)
-            labels[listed(name)] = new
+            new, old = _labels(unit.statements[0]), enums.get(listed(name))
+            found[place] = _exchange(old, new) if old else Exchange((), ())
+            enums[listed(name)] = _Enum(new)
         else:
-            _follow(labels, unit.statements[0])
-    return gone
+            _follow(enums, unit.statements[0])
+    return found
 
 
-def _follow(labels: dict[str, list[str]], node: Any) -> None:
+def _exchange(old: _Enum, new: Sequence[str]) -> Exchange:
+    gone = tuple(label for label in old.labels if label not in new)
+    comes = tuple(label for label in new if label not in old.labels)[:1]
+    return Exchange(gone, comes if set(gone) <= old.came else gone)
+
+
+def _follow(enums: dict[str, _Enum], node: Any) -> None:
     match type(node).__name__:
         case "CreateEnumStmt":
-            labels[listed(node.typeName)] = _labels(node)
+            enums[listed(node.typeName)] = _Enum(_labels(node))
         case "AlterEnumStmt":
-            known = labels.setdefault(listed(node.typeName), [])
-            if node.oldVal in known:
-                known.remove(node.oldVal)
-            known.append(node.newVal)
+            known = enums.setdefault(listed(node.typeName), _Enum())
+            if node.oldVal in known.labels:
+                known.labels.remove(node.oldVal)
+            known.labels.append(node.newVal)
+            known.came.add(node.newVal)
         case "RenameStmt" if node.relation is None and isinstance(node.object, tuple):
             renamed = (*node.object[:-1], ast.String(sval=node.newname))
-            labels[listed(renamed)] = labels.pop(listed(node.object), [])
+            enums[listed(renamed)] = enums.pop(listed(node.object), _Enum())
         case _:
             return
 

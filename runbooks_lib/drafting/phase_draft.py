@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
 
-from runbooks_lib.drafting.baseline import LeftOver, write_baseline
-from runbooks_lib.drafting.phase_file import BASELINE, PhaseDraft, SeedDraft, phase_file
+from runbooks_lib.drafting.apart import Apart
+from runbooks_lib.drafting.baseline import Baseline, LeftOver, write_baseline
+from runbooks_lib.drafting.lost import Lost
+from runbooks_lib.drafting.phase_file import BASELINE, INDEXES, PhaseDraft, SeedDraft, phase_file
 from runbooks_lib.drafting.phase_new import PHASE_FILE, is_phase_id
 from runbooks_lib.drafting.seed_rows import SeedWish, write_seeds
 from runbooks_lib.errors import ConnectionFailed, PreconditionFailed
+from runbooks_lib.names import parts
 from runbooks_lib.phase import Phase, Prisma, Role, Target, load_phase
 from runbooks_lib.phase.libpq_services import is_service_name
 from runbooks_lib.phase.model import AcceptedMigration
@@ -30,6 +33,7 @@ from runbooks_lib.prisma.timeline import Stands
 from runbooks_lib.steps.prisma_look import Proved, command_line, look_at_all, prove_target, scripts_to_run
 
 LEADER = "leader"
+_INDEXES_ALONE = "-- Nothing is missing but indexes, which are built apart.\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +46,19 @@ class Drafted:
 
 
 def draft_phase(
-    service: str, out: Path, seeds: Sequence[SeedWish], *, accept: str = "", ignore: str = ""
+    service: str,
+    out: Path,
+    seeds: Sequence[SeedWish],
+    *,
+    accept: str = "",
+    ignore: str = "",
+    repair: str = "",
+    concurrently: Apart = Apart.KEPT,
 ) -> Drafted:
     """Write a phase for the database of a service into the folder `out`, which is made.
 
-    `accept` says why migrations may stay that only the database has, `ignore` why objects may that no migration makes;
-    without a reason both are commented out.
+    `accept` says why migrations may stay that only the database has, `ignore` why objects may that no migration makes,
+    `repair` why what is missing of a recorded migration may be made anew; without a reason each is commented out.
     The project is the one that RUNBOOKS_PRISMA_PROJECT names. Reads the database in one snapshot, replays the
     migrations in a scratch server, and writes phase.toml, baseline.sql where something is missing, and seeds as CSV.
     Raises PreconditionFailed when `out` is there already, ConnectionFailed, MigrationError, and whatever a plan raises.
@@ -70,8 +81,9 @@ def draft_phase(
         with sessions.snapshot(LEADER) as conn:
             rows = [write_seeds(conn, looked.catalog, wish, folder) for wish in seeds]
             standbys = conn.execute("SELECT count(*) AS n FROM pg_stat_replication").fetchone()
-        draft = _draft(phase, proved, rows, folder, standbys["n"] if standbys else 0)
-        text = phase_file(replace(draft, accept=accept, ignore=ignore))
+        baseline, made = _baseline(phase, proved, folder, concurrently)
+        draft = _draft(phase, proved, rows, baseline, made, standbys["n"] if standbys else 0)
+        text = phase_file(replace(draft, accept=accept, ignore=ignore, repair=repair))
         (folder / PHASE_FILE).write_text(text, encoding="utf-8")
         load_phase(str(folder))
     becomes = Counter(map(_becomes, proved.settlement.migrations))
@@ -128,20 +140,58 @@ def _probing(service: str, out: Path) -> Phase:
     )
 
 
+def _baseline(
+    phase: Phase, proved: Proved, folder: Path, concurrently: Apart
+) -> tuple[Baseline, Collection[tuple[str, int]]]:
+    """Write what is missing in part into the folder, as baseline.sql and the indexes that are built apart.
+
+    Return it, and which statements are in it: by migration and line.
+    """
+    missing = {each.migration: found for each in proved.settlement.migrations if (found := _missing(each))}
+    broken = _broken_off(proved)
+    for migration, line in broken:
+        missing[migration] = missing.get(migration, frozenset()) | {line}
+    which = Apart.ALL if broken else concurrently  # only there an index is dropped and built anew
+    scripts = scripts_to_run(phase, proved.looked.state)
+    baseline = write_baseline(scripts, set(missing), missing, concurrently=which, lost=_lost(proved))
+    if baseline.migrations:
+        (folder / BASELINE).write_text(baseline.sql or _INDEXES_ALONE, encoding="utf-8")
+    if baseline.indexes:
+        (folder / INDEXES).write_text(baseline.indexes, encoding="utf-8")
+    left = {(each.migration, each.line) for each in baseline.left}
+    return baseline, {(name, line) for name, lines in missing.items() for line in lines} - left
+
+
+def _lost(proved: Proved) -> Lost:
+    """Return which columns and constraints tables have no more that are there themselves."""
+    live = describe(proved.looked.catalog)
+    lost: dict[tuple[str, str], set[str]] = {}
+    for each in proved.settlement.objects:
+        if each.kind not in ("columns", "constraint") or each.stands or ("relation", each.of) not in live:
+            continue
+        schema, table, *name = parts(each.name)
+        gone = [
+            want for have, want in zip(each.have, each.want, strict=True) if have is None and want is not None
+        ]
+        lost.setdefault((schema, table), set()).update(name or (str(field(want, "name")) for want in gone))
+    return lost
+
+
 def _draft(
-    phase: Phase, proved: Proved, seeds: Sequence[SeedDraft], folder: Path, standbys: int
+    phase: Phase,
+    proved: Proved,
+    seeds: Sequence[SeedDraft],
+    baseline: Baseline,
+    made: Collection[tuple[str, int]],
+    standbys: int,
 ) -> PhaseDraft:
-    """Return what phase.toml is made of; what is missing in part goes into the folder as baseline.sql."""
-    settlement, state = proved.settlement, proved.looked.state
-    lines = {each.migration: found for each in settlement.migrations if (found := _missing(each))}
-    scripts = scripts_to_run(phase, state)
-    baseline = write_baseline(scripts, set(lines), lines)
-    if baseline.sql:
-        (folder / BASELINE).write_text(baseline.sql, encoding="utf-8")
+    """Return what phase.toml is made of."""
+    settlement, state, broken = proved.settlement, proved.looked.state, _broken_off(proved)
     by_hand = [_by_hand(left) for left in baseline.left]
     for each in settlement.migrations:
-        if each.migration in lines or each.action is Action.REFUSE:
-            by_hand += _not_drafted(each)
+        if _missing(each) or each.action is Action.REFUSE:
+            by_hand += _not_drafted(each, broken)
+    recorded = {each.migration for each in settlement.migrations if each.action is Action.NOTHING}
     target = phase.targets[LEADER]
     return PhaseDraft(
         id=phase.id,
@@ -150,12 +200,22 @@ def _draft(
         owners=_owners(proved),
         standbys=standbys,
         extras=settlement.extras,
-        differing=[_words(each) for each in settlement.objects if not each.stands and not each.to_come],
+        differing=[_words(each) for each in settlement.objects if _stays(each, made)],
         only_there=state.history.extra,
-        completes=list(lines) if baseline.sql else [],
+        completes=baseline.migrations,
+        repairs=[name for name in baseline.migrations if name in recorded],
+        indexes=bool(baseline.indexes),
         left=by_hand,
         seeds=seeds,
     )
+
+
+def _stays(each: ObjectState, made: Collection[tuple[str, int]]) -> bool:
+    """Return whether an object is not as the migrations make it, and the baseline does not make it so."""
+    origins = [(one.migration, one.statement.line if one.statement else 0) for one in each.origins]
+    is_made = bool(origins) and all(one in made for one in origins)
+    is_made = is_made and all(None in sides for sides in zip(each.have, each.want, strict=True))
+    return not (each.stands or each.to_come or is_made)
 
 
 def _missing(each: Settled) -> frozenset[int]:
@@ -166,10 +226,23 @@ def _missing(each: Settled) -> frozenset[int]:
     return frozenset(one.line for one in each.statements if one.stands in (Stands.NONE, Stands.PART))
 
 
-def _not_drafted(each: Settled) -> Iterator[str]:
+def _broken_off(proved: Proved) -> set[tuple[str, int]]:
+    """Return the migrations and lines that make indexes which are there, and were not built to their end."""
+    return {
+        (origin.migration, origin.statement.line)
+        for each in proved.settlement.objects
+        if each.kind == "index"
+        and not each.stands
+        and any(field(v, "is_valid") is False for v in each.have if v)
+        for origin in each.origins
+        if origin.statement
+    }
+
+
+def _not_drafted(each: Settled, broken: Collection[tuple[str, int]]) -> Iterator[str]:
     """Yield what of a migration no baseline makes: where something else stands, and rows."""
     for one in each.statements:
-        if one.stands is Stands.OTHER:
+        if one.stands is Stands.OTHER and (each.migration, one.line) not in broken:
             yield f"{each.migration}, line {one.line}, {one.words}: something else stands there"
     for judged in each.data:
         if judged.done in (Done.NONE, Done.PART):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import tomlkit
 
+from runbooks_lib.names import parts
 from runbooks_lib.visible import visible
 
 LISTED = 12
-BASELINE = "baseline.sql"
+BASELINE, INDEXES = "baseline.sql", "indexes.sql"
 SOURCE = (
     "# Drafted by `runbooks phase draft`. What must stand is what the project's migrations make.",
     "# REVIEW marks what a person has to decide. Then: runbooks phase check, runbooks run.",
@@ -35,8 +37,9 @@ class PhaseDraft:
 
     `owners` counts the objects of each owner. `extras` are in the database only, as are the migrations `only_there`;
     `differing` are objects that the migrations make otherwise, in words. `completes` are migrations that stand in part
-    and are in the baseline; `left` is what of them is not. `accept` and `ignore` are the reasons why the migrations and
-    the objects may stay that only the database has; without one they are commented out.
+    and are in the baseline; `left` is what of them is not. Of these, `repairs` are recorded as applied; `indexes`: some
+    are built CONCURRENTLY. `accept` and `ignore` are the reasons why the migrations and the objects may stay that only
+    the database has, `repair` why what is recorded may be made anew; without one they are commented out.
     """
 
     id: str
@@ -48,10 +51,13 @@ class PhaseDraft:
     differing: Sequence[str] = ()
     only_there: Sequence[str] = ()
     completes: Sequence[str] = ()
+    repairs: Sequence[str] = ()
+    indexes: bool = False
     left: Sequence[str] = ()
     seeds: Sequence[SeedDraft] = ()
     accept: str = ""
     ignore: str = ""
+    repair: str = ""
 
 
 def phase_file(draft: PhaseDraft) -> str:
@@ -59,6 +65,17 @@ def phase_file(draft: PhaseDraft) -> str:
     return (
         "\n".join((*_head(draft), *_schema(draft), *_prisma(draft), *_baseline(draft), *_seeds(draft))) + "\n"
     )
+
+
+def waits_for_reason(text: str) -> int | None:
+    """Return the first line of a drafted phase at which a reason is wanted without which its plan is red."""
+    key = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if found := re.match(r"(\w+) = \[$|\]$", line):
+            key = found[1] or ""
+        elif key in ("accept", "repairs") and line.startswith("  # {"):
+            return number
+    return None
 
 
 def _head(draft: PhaseDraft) -> Iterator[str]:
@@ -135,13 +152,20 @@ def _baseline(draft: PhaseDraft) -> Iterator[str]:
         yield "[baseline]"
         yield f"file = {_text(BASELINE)}"
         yield 'target = "leader"'
+    if draft.indexes:
+        yield f"concurrently = {_text(INDEXES)}  # REVIEW: built after it, while others write"
+    if draft.repairs:
+        yield f"# REVIEW: recorded as applied, and not all there: {len(draft.repairs)}. Who took it away? The plan is"
+        yield "# red until each has a reason why the baseline may make it anew."
+        named = [f"migration = {_text(name)}" for name in draft.repairs]
+        yield from _exceptions("repairs", named, draft.repair)
     yield ""
 
 
 def _seeds(draft: PhaseDraft) -> Iterator[str]:
     for seeds in draft.seeds:
         yield "[[seeds]]"
-        yield f"table = {_text(seeds.table)}"
+        yield f"table = {_text(_relation(seeds.table))}"
         yield f"key = [{', '.join(map(_text, seeds.key))}]"
         yield f"file = {_text(seeds.file)}  # REVIEW: {seeds.rows} rows, as they are now. Right? No secret?"
         if seeds.tenant is not None:
@@ -160,6 +184,14 @@ def _listed(items: Sequence[str]) -> Iterator[str]:
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(map(_shown, names[:3])) + more
+
+
+def _relation(name: str) -> str:
+    """Return a relation's name as a phase has it: a part with a space in quotes, too."""
+    quoted = (
+        '"' + part.replace('"', '""') + '"' if re.search(r'[\s."]', part) else part for part in parts(name)
+    )
+    return ".".join(quoted)
 
 
 def _text(value: str) -> str:

@@ -74,6 +74,20 @@ def new_phase(folder: Path, *, service: str, database: str) -> Path:
     return file
 
 
+def folder_for(service: str) -> Path:
+    """Return the folder in which a service's phase is drafted unless another is named: `phase-SERVICE`."""
+    return Path(f"phase-{re.sub(r'[^A-Za-z0-9._-]', '-', service)}")
+
+
+def free_folder_for(service: str) -> Path:
+    """Return the first of `phase-SERVICE`, `phase-SERVICE-2` … that is not there."""
+    folder, number = folder_for(service), 1
+    while folder.exists():
+        number += 1
+        folder = Path(f"{folder_for(service)}-{number}")
+    return folder
+
+
 def is_phase_id(name: str) -> bool:
     """Return whether a folder of this name can be that of a phase."""
     return _ID.fullmatch(name) is not None

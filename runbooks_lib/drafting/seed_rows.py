@@ -47,9 +47,9 @@ def write_seeds(conn: Connection, catalog: Catalog, wish: SeedWish, folder: Path
     columns = [column.name for column in catalog.columns.get(wish.table, ()) if not column.generated]
     key = catalog.primary_key(wish.table)
     if not key or (wish.column is not None and wish.column not in columns):
-        what = f"column {wish.column}" if key else "table" if not columns else "primary key"
+        what = f"column {wish.column} of" if key else "table" if not columns else "primary key of"
         raise PreconditionFailed(
-            f"There is no {what} of {wish.table}.", "Seed rows are found by a table's primary key."
+            f"There is no {what} {wish.table}.", "Seed rows are found by a table's primary key."
         )
     chosen: sql.Composable = sql.SQL("true")
     if wish.column is not None:
@@ -62,7 +62,7 @@ def write_seeds(conn: Connection, catalog: Catalog, wish: SeedWish, folder: Path
         chosen,
         sql.SQL(", ").join(map(sql.Identifier, key)),
     )
-    name = _file_name(wish.table)
+    name = _file_name(wish.table, folder)
     with conn.cursor() as cursor, (folder / name).open("wb") as file:
         with cursor.copy(asked) as copy:
             for block in copy:
@@ -75,6 +75,9 @@ def write_seeds(conn: Connection, catalog: Catalog, wish: SeedWish, folder: Path
     return SeedDraft(table=wish.table, key=key, file=name, rows=rows, tenant=wish.column)
 
 
-def _file_name(table: str) -> str:
-    """Return the name of the file for a table's rows: its own, as far as a file may have it."""
-    return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in table) + ".csv"
+def _file_name(table: str, folder: Path) -> str:
+    """Return the name of a new file for a table's rows: the table's, as far as a file may have it."""
+    name = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in table)
+    taken = {path.name.casefold() for path in folder.iterdir()}
+    numbered = (f"{name}{more}.csv" for more in ("", *(f"-{n}" for n in range(2, len(taken) + 3))))
+    return next(each for each in numbered if each.casefold() not in taken)

@@ -16,8 +16,9 @@ from runbooks_lib.postgres.scratch.script_run import BOM
 from runbooks_lib.postgres.script.effects import in_words, unjudged
 from runbooks_lib.postgres.script.guards import condition, dollar_quoted, exchanged, read_block
 from runbooks_lib.postgres.script.idempotence import guarded_statement
-from runbooks_lib.postgres.script.marks import Marks, marks_of
+from runbooks_lib.postgres.script.marks import marks_of
 from runbooks_lib.postgres.script.pieces import Piece, every, pieces
+from runbooks_lib.postgres.script.timeline import Marks
 
 _ADDS = (
     "AlterTableStmt",
@@ -35,6 +36,7 @@ class Unit:
 
     `marks` is what it leaves behind. `silent` says that it leaves nothing: a setting, BEGIN and COMMIT; `spoils` that
     what comes after it in its migration is not what it says: after another search_path, or before a ROLLBACK.
+    `concurrent`: the migration builds its index CONCURRENTLY.
     """
 
     migration: str
@@ -47,6 +49,7 @@ class Unit:
     silent: bool = False
     spoils: bool = False
     literals: tuple[str, ...] = ()
+    concurrent: bool = False
 
     def knowing(self, literals: tuple[str, ...]) -> Unit:
         """Return the unit with what its guard has to know beyond its statements."""
@@ -98,15 +101,16 @@ def _units(
                 words=in_words(found[at]),
                 statements=part,
                 comment="" if silent else comment,
-                marks=_marks(part),
+                marks=marks_left(part),
                 silent=silent,
                 spoils=_spoils(found[at]),
+                concurrent=bool(getattr(part[0], "concurrent", False)),
             )
             comment = comment if silent else ""  # what stands before a BEGIN is said of what it begins
         at += length
 
 
-def _marks(part: Sequence[Any]) -> Marks:
+def marks_left(part: Sequence[Any]) -> Marks:
     """Return what statements leave; of a DO block that stays as it is, what any statement in it may."""
     if isinstance(part[0], ast.DoStmt):
         return Marks(sets=marks_of(tuple(_inside(part[0]))).sets, lasts={})

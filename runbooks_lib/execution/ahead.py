@@ -17,6 +17,7 @@ from types import TracebackType
 from runbooks_lib.archive.run import Run
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.evidence import step_name
+from runbooks_lib.npm.child import end_children
 from runbooks_lib.temporary import ANSWERS, delete_folder, new_folder, sweep
 
 PRISMA_TIMEOUT_S = 20.0  # as long as a run that is stopped may have to wait for it
@@ -50,6 +51,8 @@ class Ahead:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is KeyboardInterrupt:
+            end_children()
         try:
             self._pool.shutdown(wait=True, cancel_futures=True)
         finally:

@@ -86,4 +86,4 @@ def become_jupyterlab(runs: Path, variables: Mapping[str, str]) -> None:
     """
     folder = lay_out(runs)
     words = command(folder)
-    os.execve(words[0], words, environment(folder, variables))
+    os.execve(words[0], words, environment(folder, variables))  # noqa: S606 - JupyterLab takes our place, no shell

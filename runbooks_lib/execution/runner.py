@@ -22,16 +22,16 @@ from runbooks_lib.archive.files import write_notebook
 from runbooks_lib.archive.notebooks import notebooks_folder
 from runbooks_lib.archive.reader import read_json
 from runbooks_lib.archive.run import SEALED_BY_RUNNER, Run, now
-from runbooks_lib.errors import EvidenceError, ExecutionError, RunbookError
+from runbooks_lib.errors import INTERRUPTED_EXIT_CODE, EvidenceError, ExecutionError, RunbookError
 from runbooks_lib.evidence import StepEnd, step_name
 from runbooks_lib.execution.ahead import Ahead
 from runbooks_lib.execution.kernels.warm import warm_kernels, without_iri_grammar
 from runbooks_lib.findings import CLOSING, Finding, Verdict, worst, worst_of
+from runbooks_lib.interrupts import between_callbacks, uninterrupted
 from runbooks_lib.phase import STEPS
 
 ENGINE = "runbooks"
 CELL_TIMEOUT_S = 3600
-INTERRUPTED_EXIT_CODE = 130
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +69,11 @@ class Result:
         return worst_of(o.verdict for o in self.outcomes)
 
     @property
+    def interrupted(self) -> bool:
+        """Return whether somebody ended it before its time."""
+        return any(o.interrupted for o in self.outcomes)
+
+    @property
     def exit_code(self) -> int:
         """Return the first exit code that is not 0."""
         return next((o.exit_code for o in self.outcomes if o.exit_code), 0)
@@ -90,8 +95,8 @@ def run_notebooks(
     """Execute the steps' notebooks in order until the end or the first that does not pass.
 
     Writes the executed notebooks and what the steps write themselves to the run folder, and the verdict to
-    run.json, whatever happens; then the run is finished and sealed. `confirm` is called when the baseline's notebook
-    is due. `keep` names the steps that are not executed again, and why.
+    run.json, whatever happens; then the run is finished and sealed, which no signal interrupts. `confirm` is called
+    when the baseline's notebook is due. `keep` names the steps that are not executed again, and why.
     Raises EvidenceError when the run folder cannot be written, or holds a secret at the end.
     """
     run.reopen()
@@ -100,32 +105,63 @@ def run_notebooks(
     without_iri_grammar()
     from runbooks_lib.execution.kernels.spare import spare_kernels
 
-    with _sealing(run), spare_kernels(), Ahead(run, phase, due) as ahead:
-        for step in steps:
-            if step in keep:
-                outcomes.append(_kept(run, step, keep[step]))
-                on_end(outcomes[-1])
-                continue
-            on_start(step)
-            parameters: dict[str, Any] = {"phase": phase, "run": str(run.path), "apply": apply}
-            if step == "baseline_migration":
-                parameters["confirm"] = confirm() if apply else ""
-            if step == "backup" and (allowed := run.header().superuser_objects):
-                parameters["allow_superuser_objects"] = ",".join(allowed)
-            outcome = execute_step(
-                run, step, parameters, cell_timeout_s=cell_timeout_s, another_follows=step != due[-1]
-            )
-            outcomes.append(outcome)
-            on_end(outcome)
-            if outcome.exit_code:
-                break
-            ahead.after(step)
+    try:
+        with (
+            _sealing(run),
+            between_callbacks() as signals,
+            spare_kernels(),
+            Ahead(run, phase, due) as ahead,
+        ):
+            for step in steps:
+                if step in keep:
+                    outcomes.append(_kept(run, step, keep[step]))
+                    on_end(outcomes[-1])
+                    continue
+                on_start(step)
+                parameters = _parameters(run, step, phase=phase, apply=apply, confirm=confirm)
+                outcome = execute_step(
+                    run, step, parameters, cell_timeout_s=cell_timeout_s, another_follows=step != due[-1]
+                )
+                if outcome.exit_code and signals:
+                    outcome = _judge(run, step, KeyboardInterrupt(), duration_s=outcome.duration_s)
+                outcomes.append(outcome)
+                on_end(outcome)
+                if signals:
+                    raise KeyboardInterrupt
+                if outcome.exit_code:
+                    break
+                ahead.after(step)
+    except KeyboardInterrupt as problem:
+        outcomes = _cut_short(run, steps, outcomes, problem)
     result = Result(run=run, outcomes=tuple(outcomes))
-    _note_end(run, result)
-    from runbooks_lib.execution.finish import finish
+    with uninterrupted():
+        _note_end(run, result)
+        from runbooks_lib.execution.finish import finish
 
-    finish(run)
+        finish(run)
     return result
+
+
+def _cut_short(
+    run: Run, steps: Sequence[str], outcomes: list[Outcome], problem: KeyboardInterrupt
+) -> list[Outcome]:
+    """Return the outcomes of a run that was interrupted: between two notebooks it is the next one that was."""
+    if outcomes and outcomes[-1].interrupted:
+        return outcomes
+    at = steps[min(len(outcomes), len(steps) - 1)]
+    return [*outcomes[: len(steps) - 1], _judge(run, at, problem, duration_s=0.0)]
+
+
+def _parameters(
+    run: Run, step: str, *, phase: str, apply: bool, confirm: Callable[[], str]
+) -> dict[str, Any]:
+    """Return the parameters of a step's notebook."""
+    parameters: dict[str, Any] = {"phase": phase, "run": str(run.path), "apply": apply}
+    if step == "baseline_migration":
+        parameters["confirm"] = confirm() if apply else ""
+    if step == "backup" and (allowed := run.header().superuser_objects):
+        parameters["allow_superuser_objects"] = ",".join(allowed)
+    return parameters
 
 
 @contextmanager
@@ -187,7 +223,7 @@ def _execute(
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    logging.getLogger("papermill").setLevel(logging.ERROR)
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its errors are raised, too, and told once
     try:
         papermill.execute_notebook(
             str(notebook),
@@ -245,14 +281,16 @@ def _as_runbook_error(step: str, problem: BaseException) -> RunbookError:
     if isinstance(problem, KeyboardInterrupt):
         return ExecutionError(f"Step {step} was interrupted.", "What it did up to there is archived.")
     kind = getattr(problem, "ename", type(problem).__name__)
-    text = getattr(problem, "evalue", None) or str(problem)
+    text = getattr(problem, "evalue", str(problem))
     ours = getattr(errors, kind, None)
     if isinstance(ours, type) and issubclass(ours, RunbookError):
         return ours(text)
     meaning = {
         "DeadKernelError": "its kernel died (killed, or out of memory)",
+        "KernelNotReadyError": f"its kernel died or did not answer before its first cell ({text})",
         "CellTimeoutError": "a cell took longer than the time-out",
-    }.get(kind, f"{kind}: {text}")
+        "KeyboardInterrupt": "its kernel was interrupted",
+    }.get(kind, f"{kind}: {text}" if text else kind)
     return ExecutionError(
         f"Step {step} ended without a verdict: {meaning}.",
         f"Read the archived notebook {step_name(step)}.ipynb; what was recorded up to there is kept.",

@@ -105,6 +105,9 @@ class Undo(Typed):
     rehearsed: bool | None = None
 
 
+OF_MIGRATIONS = "baseline_of_migrations.sql"  # in plan/: what is run where it is not the phase's file
+
+
 class Plan(Facts):
     """baseline_migration.plan: what would be done, and the hash over all that this depends on.
 
@@ -112,7 +115,8 @@ class Plan(Facts):
     what of that the target has not so ([kind, name]). `settlement` says what is to become of each migration, `to_come`
     what those make that are to be deployed ([kind, name]), and `deploys` how they ran in a copy. `confirmation` is
     DATABASE:HASH8, and empty where a finding closes the gate: what is red can't be confirmed. `undo` is the way back;
-    None where nothing would be made. Of a plan that was kept, `run` says in which run it was made.
+    None where nothing would be made. `sql` is the script, where it is not the phase's file. Of a plan that was kept,
+    `run` says in which run it was made.
     """
 
     QUESTION: ClassVar = ("baseline_migration", "plan")
@@ -128,6 +132,7 @@ class Plan(Facts):
     to_come: list[tuple[str, str]] = []
     deploys: tuple[DeployRehearsed, ...] = ()
     undo: Undo | None = None
+    sql: str = ""
 
 
 class KeptPlan(Plan):

@@ -20,10 +20,10 @@ import psycopg
 
 from runbooks_lib.cache import cache_directory
 from runbooks_lib.errors import LabError, PreconditionFailed
+from runbooks_lib.interrupts import termination_raises, uninterrupted
 from runbooks_lib.lab import own_project, services
 from runbooks_lib.lab.disorder import DISORDERS, Disorder
 from runbooks_lib.lab.initial_state import PROJECT, leader_template
-from runbooks_lib.lab.interrupts import termination_raises, uninterrupted
 from runbooks_lib.lab.pair import Pair
 from runbooks_lib.lab.registry import STATE_FILE, State, load, locked, registered
 from runbooks_lib.npm.install import copy_listed, install_project

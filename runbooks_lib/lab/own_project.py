@@ -29,7 +29,7 @@ from runbooks_lib.postgres.scratch.script_run import extensions_made
 from runbooks_lib.postgres.scratch.storage import write_private
 from runbooks_lib.prisma.command import Prisma
 from runbooks_lib.prisma.history import MigrationFile, read_migrations
-from runbooks_lib.prisma.project import PACKAGES, folder_and_schema, has_address, read_project
+from runbooks_lib.prisma.project import PACKAGES, folder_and_schema, has_address, read_package, read_project
 from runbooks_lib.prisma.url import aim
 
 COPY = "project"  # the folder of the copy, in the lab's
@@ -37,6 +37,7 @@ LARGEST = 2_000_000  # bytes: what is larger, and no migration or schema, no con
 TOLD = 800  # characters of what Prisma said, from its end
 _NOT_COPIED = {"node_modules", "dist", "build", "coverage"}
 _COPIED_ALL_THE_SAME = {".config"}  # Prisma's configuration may lie there
+_FOLDER = 'export default { schema: "prisma/schema", migrations: { path: "prisma/migrations" } };\n'
 _VARIABLE = re.compile(r"""\benv\(\s*["'](\w+)["']|\bprocess\.env(?:\.(\w+)|\[["'](\w+)["']\])""")
 
 
@@ -55,9 +56,19 @@ def copy_project(named: Path, folder: Path) -> Path:
             f"The migrations are for {', '.join(sorted(providers))}, and the lab is PostgreSQL.",
             "Name a project for PostgreSQL.",
         )
+    _say_where_it_is(folder)
     packages = install_packages(PACKAGES[6 if has_address(schema or whole) else 7])
     (folder / "node_modules").symlink_to(packages / "node_modules")
     return folder if schema is None else folder / schema.relative_to(whole)
+
+
+def _say_where_it_is(folder: Path) -> None:
+    """Configure a copy whose schema is the folder prisma/schema: Prisma before 6.6 finds that itself, ours does not."""
+    prisma = folder / "prisma"
+    if any(_configuring(folder)) or not all((prisma / part).is_dir() for part in ("schema", "migrations")):
+        return
+    if "schema" not in (read_package(folder).get("prisma") or {}):
+        (folder / "prisma.config.ts").write_text(_FOLDER, "utf-8")
 
 
 def programs_for(named: Path) -> ServerPrograms:

@@ -21,6 +21,7 @@ from runbooks_lib.notebook.tables import bundle_of, finding_rows, prose, summary
 from runbooks_lib.notebook.walkthrough import WalkedStep
 
 Bundle = dict[str, str]
+DECIDED = "Decided. Run the cells below."
 
 
 class Form(Protocol):
@@ -29,6 +30,7 @@ class Form(Protocol):
     widget: Any
     fallback: str  # what stands there where no form can be drawn
     undecided: Mapping[str, Any]  # the options as long as nothing is decided
+    locked: bool  # nothing more is taken
 
     def kept(self, before: Record, evidence: Mapping[str, Record]) -> Mapping[str, Any] | None:
         """Return what was decided in this run before, and still holds; else None."""
@@ -38,6 +40,9 @@ class Form(Protocol):
 
     def lock(self) -> None:
         """Take no more input."""
+
+    def accept(self) -> None:
+        """Take no more input, and say that it is decided."""
 
 
 class Decision:
@@ -64,7 +69,7 @@ class Decision:
     def findings(self) -> tuple[Finding, ...]:
         """Return the findings of the answer. Raises Waiting as long as it is not decided."""
         if self.answer is None or not self.decided:
-            raise Waiting("Fill in the form above: what is below then runs by itself.")
+            raise Waiting("Fill in the form above.")
         return self.answer.findings
 
     @property
@@ -88,23 +93,32 @@ class Decision:
             display(table, raw=True, display_id=True),
         )
 
-    def decide(self, **options: Any) -> None:
-        """Take what was decided, if the question passes with it, and have the front end run what is below."""
+    def decide(self, **options: Any) -> str:
+        """Take what was decided, if the question passes with it, and have the front end run what is below.
+
+        Returns what became of it in a sentence, for whoever has no form.
+        """
+        from runbooks_lib.notebook.banner import Banner
+
         assert self.form is not None
+        if self.form.locked:  # a second click came before the first had its answer
+            return DECIDED
         try:
             refused = self._take({"at": now()} | options)
         except RunbookError as error:
             refused = str(error)
+            self._step.sessions.close()  # what was lost with the server is not asked again
+            self._step.sessions.retry()
         if refused:
             self.form.say(refused, good=False)
-            return
-        self.form.lock()
-        self.form.say("Decided: what is below runs now.", good=True)
+            if Banner.running is not None:
+                Banner.running.to_answer()
+            return refused
+        self.form.accept()
         self._refresh()
-        from runbooks_lib.notebook.banner import Banner
-
         if Banner.running is not None:
-            Banner.running.run_on("runbooks-form")
+            Banner.running.run_on()
+        return DECIDED
 
     def _take(self, options: Mapping[str, Any]) -> str:
         """Have the answer recorded if it passes with these options; else return why not: an attempt is no evidence."""

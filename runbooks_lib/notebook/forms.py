@@ -12,9 +12,9 @@ from runbooks_lib.evidence import Record
 from runbooks_lib.facts.contents import SignOff
 from runbooks_lib.facts.writing import Confirmation, Plan
 from runbooks_lib.findings import CLOSING, Verdict
-from runbooks_lib.notebook.plan_view import plan_view
+from runbooks_lib.notebook.plan_view import plan_view, sentence
 from runbooks_lib.notebook.step import Step
-from runbooks_lib.notebook.style import STYLE
+from runbooks_lib.notebook.style import STYLE, runs_on
 from runbooks_lib.phase import ENGLISH, STEPS
 from runbooks_lib.report.verdicts import SYMBOLS
 from runbooks_lib.steps.confirming import judge_alone
@@ -22,9 +22,11 @@ from runbooks_lib.steps.signatures import manual_items
 from runbooks_lib.visible import visible_html
 
 WAITS = "<b>Waiting for you.</b>"
-WIDE = ipywidgets.Layout(width="100%")
+WIDE = ipywidgets.Layout(width="auto")
 TEXT = ipywidgets.Layout(width="26em")
 WHOLE = {"description_width": "initial"}  # a label is never cut
+THEN = runs_on("What is below then runs by itself.", "Then run the cells below.")
+NO_FORM = "No form can be drawn here. In a cell of your own"
 Records = Mapping[str, Record]
 
 
@@ -36,7 +38,8 @@ class _Form(ABC):
 
     def __init__(self, prompt: str, *rows: Any, above: tuple[Any, ...] = ()) -> None:
         self.inputs: list[Any] = []
-        self._prompt = ipywidgets.HTML(prompt, layout=WIDE)
+        self.locked = False
+        self._prompt = ipywidgets.HTML(f"{STYLE}{prompt}", layout=WIDE)
         self._said = ipywidgets.HTML(layout=WIDE)
         self._said.add_class("runbooks-said")
         # Boxes have scroll bars of their own for a pixel too much.
@@ -51,12 +54,20 @@ class _Form(ABC):
 
     def say(self, text: str, *, good: bool) -> None:
         """Say what became of what was decided."""
-        verdict = Verdict.PASS if good else Verdict.FAIL
-        line = f'<b class="{verdict}">{SYMBOLS[verdict]} {visible_html(text)}</b>'
+        self._tell(Verdict.PASS if good else Verdict.FAIL, visible_html(text))
+
+    def accept(self) -> None:
+        """Take no more input, and say that it is decided."""
+        self.lock()
+        self._tell(Verdict.PASS, f"Decided: {runs_on('what is below runs now', 'run the cells below')}.")
+
+    def _tell(self, verdict: Verdict, html: str) -> None:
+        line = f'<b class="{verdict}">{SYMBOLS[verdict]} {html}</b>'
         self._said.value = f'{STYLE}<div class="runbooks" role="status">{line}</div>'
 
     def lock(self) -> None:
         """Take no more input, and ask for none."""
+        self.locked = True
         self._prompt.value = ""
         for each in self.inputs:
             each.disabled = True
@@ -66,18 +77,22 @@ class ConfirmationForm(_Form):
     """What the plan would do, and below it: type DATABASE:HASH8 and confirm, or go on without writing."""
 
     undecided: Mapping[str, Any] = {"apply": True}
-    fallback = (
-        "No form can be drawn here. In a cell of your own: decision.decide(confirm='DATABASE:HASH8', apply=True), "
-        "or decision.decide(confirm='', apply=False) to write nothing; then run the cells below."
-    )
+    fallback = "There is no plan to confirm: see above."
 
     def __init__(self, step: Step, options: Mapping[str, Any], *, decided: Callable[..., None]) -> None:
         self._plan: Plan = options["plan"]
         wanted = self._plan.confirmation
-        shown = ipywidgets.HTML(plan_view(step, self._plan) + _others(step) if wanted else "", layout=WIDE)
+        shown = ipywidgets.HTML(layout=WIDE)
+        if wanted:
+            shown.value = plan_view(step, self._plan) + _others(step)
+            self.fallback = (
+                f"{sentence(step, self._plan)}\n{NO_FORM}, to write to the database: "
+                f"decision.decide(confirm={wanted!r}, apply=True); to write nothing: "
+                "decision.decide(confirm='', apply=False). Then run the cells below."
+            )
         prompt = (
             f"{WAITS} To <b>write to the database</b>, type <code>{visible_html(wanted)}</code> "
-            "and press <i>Confirm</i>. To write nothing, press <i>Only plan</i>. What is below then runs by itself."
+            f"and press <i>Confirm</i>. To write nothing, press <i>Only plan</i>. {THEN}"
         )
         self.typed = ipywidgets.Text(
             placeholder="DATABASE:HASH8",
@@ -116,22 +131,22 @@ class SignOffForm(_Form):
     """A line for each manual item: verified or not, by whom, with what note."""
 
     undecided: Mapping[str, Any] = {"signed": None}
-    fallback = (
-        "No form can be drawn here. In a cell of your own: signatures.decide(signed={NUMBER: 'what you saw'}), "
-        "items counted from 0; signed={} leaves them open; then run the cells below."
-    )
 
     def __init__(self, step: Step, options: Mapping[str, Any], *, decided: Callable[..., None]) -> None:
         self.by = ipywidgets.Text(value=options["by"], description="Signed by", layout=TEXT, style=WHOLE)
         self.done = ipywidgets.Button(description="Done", button_style="primary")
-        self.lines = [
-            _SignedItem(number, item.text.in_(ENGLISH)) for number, item in manual_items(step.phase).items()
-        ]
+        items = {number: item.text.in_(ENGLISH) for number, item in manual_items(step.phase).items()}
+        self.lines = [_SignedItem(number, text) for number, text in items.items()]
+        told = "".join(f"{number}: {text}\n" for number, text in items.items())
+        self.fallback = (
+            f"{told}{NO_FORM}: signatures.decide(signed={{NUMBER: 'what you saw'}}); "
+            "signatures.decide(signed={}) leaves them open. Then run the cells below."
+        )
         self.by.add_class("runbooks-by")
         self.done.add_class("runbooks-done")
         prompt = (
             f"{WAITS} Tick what you have verified yourself, say what you saw, press <i>Done</i>. "
-            "What is not ticked stays open. What is below then runs by itself."
+            f"What is not ticked stays open. {THEN}"
         )
         rows = [line.widget for line in self.lines]
         super().__init__(prompt, *rows, ipywidgets.HBox([self.by, self.done]))

@@ -9,13 +9,24 @@ from runbooks_lib.report.verdicts import SYMBOLS, variables
 STYLE = (
     "<style>"
     f".runbooks{{{variables(dark=False)}}}"
-    f"[data-jp-theme-light=false] .runbooks,.vscode-dark .runbooks{{{variables(dark=True)}}}"
+    "[data-jp-theme-light=false] .runbooks,.vscode-dark .runbooks,.vscode-high-contrast .runbooks"
+    f"{{{variables(dark=True)}}}"
     "table.runbooks.runbooks th,table.runbooks.runbooks td{text-align:left;vertical-align:top;white-space:pre-wrap;"
     "overflow-wrap:break-word}"
+    "table.runbooks.runbooks td.long{overflow-wrap:anywhere}"
+    ".runbooks b a:link,.runbooks b a:visited{color:inherit;text-decoration:underline}"
+    ".jp-Notebook .jp-OutputArea-output pre{word-break:normal;overflow-wrap:break-word}"  # JupyterLab's cut words
+    ".runbooks-itself,.jp-Notebook .runbooks-by-hand{display:none}.jp-Notebook .runbooks-itself{display:inline}"
     ".runbooks .verdict{font-weight:bold}table.runbooks.runbooks td.verdict{white-space:nowrap}"
     + "".join(f".runbooks .{v}{{color:var(--{v.lower()})}}" for v in Verdict)
     + "</style>"
 )
+
+
+def runs_on(itself: str, by_hand: str) -> str:
+    """Return what is said where the cells below run by themselves, in JupyterLab, and where a person runs them."""
+    spans = (("runbooks-itself", itself), ("runbooks-by-hand", by_hand))
+    return "".join(f'<span class="{name}">{said}</span>' for name, said in spans)
 
 
 def badge(verdict: Verdict) -> str:
@@ -25,5 +36,5 @@ def badge(verdict: Verdict) -> str:
 
 def verdict_in(cell: str) -> str:
     """Return the verdict that a cell's text shows, by its word or by its symbol alone, else nothing."""
-    found = (v.value for v in Verdict if cell.endswith(v) or cell.startswith(SYMBOLS[v]))
+    found = (v.value for v in Verdict if cell.endswith(v) or cell.startswith((SYMBOLS[v], f"{v} ")))
     return next(found, "")

@@ -20,9 +20,10 @@ from runbooks_lib.visible import visible_lines
 # Characters from which on a word, such as a hash or a name, may be broken over lines; only where a person looks: in an
 # archive a secret must be found as it is.
 LONG = 16
+TOO_LONG = 40  # a word that an archived notebook breaks anywhere, since nothing is put into it there
 HASH = re.compile(r"([0-9a-f]{16})(?=[0-9a-f])")
 JUDGED = ("verdict", "light")  # the columns that say how it is
-MANY = 10  # findings from which on one wants to search them
+MANY = 10  # findings from which on one wants to search them, and those of a check that passed are one line
 
 
 class Shows(Protocol):
@@ -46,7 +47,7 @@ def show(answer: Answer | Shows) -> None:
         table(answer.rows)
     others = [f for f in answer.findings if f.verdict is not Verdict.PASS] if answer.rows else answer.findings
     if others:
-        table(finding_rows(in_short(others)))
+        table(finding_rows(in_short(others, many=MANY)))
     if front_end() and len(answer.findings) > MANY:
         from runbooks_lib.notebook.explorer import explorer  # ipywidgets, of no use where nobody searches
 
@@ -90,16 +91,26 @@ def bundle_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     What stands in a cell is text, wherever it comes from: no markup of it reaches the page.
     """
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    cells = [["" if row.get(c) is None else visible_lines(str(row[c])) for c in columns] for row in rows]
+    cells = [[visible_lines(_said(row.get(c))) for c in columns] for row in rows]
     head = "".join(f"<th>{_marked_up(column)}</th>" for column in columns)
     body = "".join(f"<tr>{''.join(map(_cell, columns, row))}</tr>\n" for row in cells)
     html = f'{STYLE}<table class="runbooks">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>'
     return {"text/html": html, "text/plain": _aligned([columns, *cells])}
 
 
+def _said(value: object) -> str:
+    """Return a value as people write it: yes and no, and nothing for what is not known."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)
+
+
 def _cell(column: str, text: str) -> str:
-    judged = f' class="verdict {verdict_in(text)}"' if column in JUDGED else ""
-    return f"<td{judged}>{_marked_up(text)}</td>"
+    found = verdict_in(text) if column in JUDGED or text.startswith(tuple(f"{v} " for v in CLOSING)) else ""
+    kind = (
+        f"verdict {found}" if found else "long" if any(len(word) > TOO_LONG for word in text.split()) else ""
+    )
+    return f'<td class="{kind}">{_marked_up(text)}</td>' if kind else f"<td>{_marked_up(text)}</td>"
 
 
 def _marked_up(text: str) -> str:

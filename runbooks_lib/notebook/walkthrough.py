@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from IPython import get_ipython
@@ -12,7 +12,7 @@ from runbooks_lib.archive.notebooks import notebooks_folder, outline
 from runbooks_lib.archive.run import Run, runs_folder, unfinished
 from runbooks_lib.errors import EvidenceError, PreconditionFailed, RunbookError
 from runbooks_lib.evidence import step_name
-from runbooks_lib.findings import CLOSING, Answer
+from runbooks_lib.findings import CLOSING, Answer, Finding
 from runbooks_lib.notebook import step as headless
 from runbooks_lib.notebook.front_end import front_end, link_to
 from runbooks_lib.notebook.progress_line import ProgressLine
@@ -49,14 +49,12 @@ class WalkedStep(Step):
     def close(self) -> Answer:
         """Close as `Step.close` does, unless this kernel's run is no longer the one in progress.
 
-        Raises PreconditionFailed, naming them, while there are questions that were not asked.
+        Raises PreconditionFailed while there are questions that were not asked, naming them and what stopped before.
         """
         self._require_current()
         headings = outline(notebooks_folder() / f"{step_name(self.name)}.ipynb")
         if left := [heading for question, heading in headings.items() if question not in self.record.answers]:
-            raise PreconditionFailed(
-                f"Not reached: {' '.join(left)}", "What stopped the notebook stands at its top."
-            )
+            raise PreconditionFailed(f"Not reached: {' '.join(left)}", _why_not_reached(self.record.findings))
         return super().close()
 
     def superseded(self) -> RunbookError | None:
@@ -110,6 +108,14 @@ def open_step(name: str, *, phase: str = "", run: str = "", apply: bool = False)
     _record(step, {"phase": phase, "run": run, "apply": apply})
     _greet(step)
     return step
+
+
+def _why_not_reached(findings: Sequence[Finding]) -> str:
+    """Return what stopped a notebook before its last cell: a gate, or somebody who has not decided yet."""
+    stopped = next((f for f in findings if f.verdict in CLOSING), None)
+    if stopped is None:
+        return "A cell above waits for you, or was not run: run all cells."
+    return f"Stopped by {stopped.verdict} {stopped.check} {stopped.target} {stopped.object}. {stopped.hint}".strip()
 
 
 def _require_order(name: str, run: Run) -> None:

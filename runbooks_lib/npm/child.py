@@ -35,6 +35,16 @@ def clean_environment(node: Path, private: Path) -> dict[str, str]:
     }
 
 
+_at_work: set[subprocess.Popen[bytes]] = set()
+
+
+def end_children() -> None:
+    """End the programs that other threads wait for, at once: an interrupted process does not wait for their answers."""
+    for child in tuple(_at_work):
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGTERM)
+
+
 def run_child(
     argv: Sequence[str], *, name: str, cwd: Path, env: Mapping[str, str], timeout_s: float
 ) -> tuple[int, str]:
@@ -60,6 +70,7 @@ def run_child(
             f"`{name}` cannot be started: {error.strerror}.", f"Check {argv[0]} and the folder {cwd}."
         ) from error
     with child:
+        _at_work.add(child)
         try:
             output, _ = child.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
@@ -71,6 +82,8 @@ def run_child(
         except BaseException:
             _end_group(child)
             raise
+        finally:
+            _at_work.discard(child)
     return child.returncode, output.decode(errors="replace")
 
 

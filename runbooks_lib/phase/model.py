@@ -9,7 +9,7 @@ The names of relations and types are stored as `names.qualified` spells them: sc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -201,21 +201,32 @@ class LintRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RepairedMigration:
+    """A migration that is recorded as applied, of which the baseline makes anew what is missing, and why it may."""
+
+    migration: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
     """The idempotent SQL file that lies beside phase.toml, and the target it is applied to.
 
+    `source`: where the project's migrations make the tables and enums of the file otherwise, theirs are run.
     `concurrently` is a second one, of the indexes that are built CONCURRENTLY: after it, outside its transaction.
     `published_as` is where the phase's owner keeps the file, for the report. `lint` says what warnings of the
-    linter mean.
+    linter mean. `repairs` are recorded migrations of which something is missing: without a reason that stays red.
     """
 
     file: FileName
     target: str
+    source: SchemaSource | None = field(default=None, metadata={"key": "from"})
     concurrently: FileName | None = None
     lock_timeout_ms: Positive = 5_000  # 0 would wait for ever
     statement_timeout_ms: Positive = 60_000
     published_as: str | None = None
     lint: tuple[LintRule, ...] = ()
+    repairs: tuple[RepairedMigration, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,6 +345,25 @@ class Phase:
         """Return the target whose database is named in the confirmation: the baseline's, else Prisma's."""
         section = self.baseline or self.prisma
         return section.target if section else None
+
+    @property
+    def without_rows(self) -> tuple[str, ...]:
+        """Return the targets whose rows are not judged, whatever is declared of rows (data = false)."""
+        return tuple(target.name for target in self.targets.values() if not target.data)
+
+    @property
+    def without_limit_of_lag(self) -> tuple[str, ...]:
+        """Return the standbys that may be behind by any amount (no max_lag_bytes)."""
+        return tuple(
+            target.name
+            for target in self.targets.values()
+            if target.role is Role.STANDBY and target.max_lag_bytes is None
+        )
+
+    def repaired(self, migrations: Collection[str]) -> RepairedMigration | None:
+        """Return the first of some recorded migrations of which the baseline may make anew what is missing."""
+        repairs = self.baseline.repairs if self.baseline else ()
+        return next((each for each in repairs if each.migration in migrations), None)
 
     def ignored(self, kind: str, name: str) -> Ignored | None:
         """Return the entry that lets an object be there which nobody declared; None when there is none."""

@@ -50,6 +50,7 @@ def check_references(phase: Phase, mistakes: Mistakes, sections: Mapping[str, An
         _check_rows(seeds, f"seeds[{number}]", tables.get(seeds.table), mistakes)
     _check_checklist(phase, mistakes)
     _check_schema(phase, sections, mistakes)
+    _check_baseline(phase, mistakes)
 
 
 def _columns(phase: Phase) -> dict[str, tuple[str, ...] | None]:
@@ -139,6 +140,10 @@ def _sets_of_names(phase: Phase, sections: Collection[str]) -> Iterator[list[tup
     if phase.prisma:
         yield [(f"prisma.settle[{n}]", name) for n, name in enumerate(phase.prisma.settle or ())]
         yield [(f"prisma.accept[{n}].migration", a.migration) for n, a in enumerate(phase.prisma.accept)]
+    if phase.baseline:
+        yield [
+            (f"baseline.repairs[{n}].migration", r.migration) for n, r in enumerate(phase.baseline.repairs)
+        ]
     yield [(f"backup.targets[{n}]", name) for n, name in enumerate(phase.backup.targets)]
     yield [(f"backup.data[{n}]", name) for n, name in enumerate(phase.backup.data)]
     for n, enum in enumerate(phase.enums):
@@ -167,6 +172,15 @@ def _writing(phase: Phase, sections: Collection[str]) -> Iterator[tuple[str, str
         yield "baseline.target", phase.baseline.target
     if phase.prisma:
         yield f"{'migration' if 'migration' in sections else 'prisma'}.target", phase.prisma.target
+
+
+def _check_baseline(phase: Phase, mistakes: Mistakes) -> None:
+    if phase.baseline and phase.baseline.source and not phase.prisma:
+        mistakes.add(
+            "baseline.from",
+            f"is {shown(str(phase.baseline.source))}, and the phase has no prisma section",
+            "say [prisma] target = …, or leave it out",
+        )
 
 
 def _check_schema(phase: Phase, sections: Mapping[str, Any], mistakes: Mistakes) -> None:

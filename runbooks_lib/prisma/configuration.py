@@ -208,7 +208,7 @@ def _read_files(folder: Path, files: Iterable[str], relative: Mapping[str, Any])
         return None
     noted: dict[str, str | None] = {os.path.relpath(path, folder): _digest(path) for path in inside}
     for schema in relative["schemas"]:
-        beside = os.path.dirname(schema)
+        beside = os.path.dirname(schema) or os.curdir
         noted[f"{beside}/"] = _listing(folder / beside)
     return noted
 

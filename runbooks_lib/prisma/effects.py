@@ -17,10 +17,18 @@ from runbooks_lib.postgres.scratch.replayed import Replayed, StatementRan, Step
 from runbooks_lib.prisma.parts import Part, Parts, in_words, parts_of
 from runbooks_lib.prisma.timeline import START, Stands, Timeline
 
-_TAKES_AWAY = re.compile(r"\b(?:drop|rename|set\s+schema|revoke|reset)\b")
+_DROPS = re.compile(r"\bdrop\b")
+_DROPS_TABLE = re.compile(r"\bdrop\s+table\b")
+_DROPS_MORE = re.compile(r"\bdrop\s+(?:schema|owned)\b|\bcascade\b")  # what it does not name
 _REVOKES = re.compile(r"\brevoke\b")
 _OF_RELATIONS = frozenset(
     {"relation", "columns", "constraint", "trigger", "rule", "policy", "privileges", "column privileges"}
+)
+_HOLD_ROWS = frozenset({"relation", "columns"})
+_SHOW_NOTHING = ("SelectStmt", "TransactionStmt", "VariableSetStmt")
+# These change rows, or do what nobody can read; some of them leave objects, too.
+_MAY_SHOW = frozenset(
+    {"AlterTableStmt", "CallStmt", "CreateTableAsStmt", "DoStmt", "ExecuteStmt", "ExplainStmt", "SelectStmt"}
 )
 AT_ONCE = 8  # migrations that are looked at in the first replay, from the last one on
 
@@ -105,16 +113,18 @@ class Effects:
             return parts_of(described, server_major=server_major, owned=owned)
 
         self._replayed, self._parts = replayed, parts
-        self._live, self._end, start = parts(live), parts(replayed.end), parts(replayed.start)
+        self._live, self._end, self._start = parts(live), parts(replayed.end), parts(replayed.start)
         self._live_of: dict[Key, list[Part]] = {}
         for part in self._live:
             self._live_of.setdefault(part.key, []).append(part)
-        self.made = {part.key for part in {*start, *self._end} if start.get(part) != self._end.get(part)}
+        either = {*self._start, *self._end}
+        self.made = {part.key for part in either if self._start.get(part) != self._end.get(part)}
         lengths = [max(len(ran.statements), 1) for ran in replayed.scripts]
         self._offsets = list(accumulate(lengths, initial=0))[:-1]
         self._numbers = {ran.name: number for number, ran in enumerate(replayed.scripts)}
         self._as_whole: set[str] = set()  # scripts of which no statement can be told
         self.proven: frozenset[str] = frozenset()  # of `todo`, what was run for sure and has no history here
+        self.showing: frozenset[str] = frozenset()  # of those, the ones that leave what a catalogue shows
         self.timelines: dict[Part, Timeline] = {}
         self._by_key: dict[Key, list[Part]] = {}
         self._by_script: dict[str, list[Effect]] = {name: [] for name in self._numbers}
@@ -127,6 +137,13 @@ class Effects:
     def stands(self, effect: Effect) -> Stands | None:
         """Return whether an effect stands; None when it may or may not."""
         return self.timelines[effect.part].stands(effect.position)
+
+    def takes_rows(self, migration: str) -> bool:
+        """Return whether a migration drops or renames a table or a column that was there before: rows go with it."""
+        return any(
+            effect.part.kind in _HOLD_ROWS and self.timelines[effect.part].ends_at(effect.position)
+            for effect in self.of(migration)
+        )
 
     def was_run(self, migration: str) -> None:
         """Note that a migration was run: what it touches is nowhere before it."""
@@ -187,6 +204,7 @@ class Effects:
         differing = self._differing() | self._gone()
         if not differing:
             self.proven = frozenset(self._proven(todo))
+            self.showing = frozenset(self._showing())
         rest = [name for name in todo if name not in self.proven]
         if rest:
             self._replayed.look_into(list(self._numbers)[self._numbers[rest[0]] :])
@@ -204,7 +222,8 @@ class Effects:
     def _proven(self, todo: Sequence[str]) -> Iterator[str]:
         """Yield the migrations that were run for sure, where the database is as at the end: up to the last that shows.
 
-        One shows when it leaves something that was not so before it, nor before the first of them.
+        One shows when it leaves something that was not so before it, nor before the first of them, nor before one that
+        dropped it in between.
         """
         end, at_once = len(todo), AT_ONCE
         while end:
@@ -213,18 +232,55 @@ class Effects:
             self._replayed.look_at([todo[0], *names])
             first = self._parts(self._replayed.before(todo[0]))
             for at in range(len(names) - 1, -1, -1):
-                if self._shows(names[at], first):
-                    yield from todo[: todo.index(names[at]) + 1]
+                run = todo[: todo.index(names[at]) + 1]
+                if self._shows(run, first):
+                    yield from run
                     return
 
-    def _shows(self, name: str, first: Parts) -> bool:
-        found = self._replayed.changes(name)
+    def _showing(self) -> Iterator[str]:
+        """Yield the proven migrations that leave what a catalogue shows: by a statement's kind, else by the replay."""
+        unclear = []
+        for ran in self._replayed.scripts:
+            if ran.name not in self.proven:
+                continue
+            if any(one.unjudged is None and one.tag not in _SHOW_NOTHING for one in ran.statements):
+                yield ran.name
+            elif any(one.tag in _MAY_SHOW for one in ran.statements):
+                unclear.append(ran.name)
+        if unclear:
+            self._replayed.look_at(unclear)
+            yield from filter(self._replayed.changes, unclear)
+
+    def _shows(self, run: Sequence[str], first: Parts) -> bool:
+        """Return whether the last of some migrations shows."""
+        found = self._replayed.changes(run[-1])
         before = self._parts({each.key: each.before for each in found if each.before is not None})
         after = self._parts({each.key: each.after for each in found if each.after is not None})
-        return any(
-            value == self._live.get(part) and value not in (before.get(part), first.get(part))
+        drops = {
+            part: self._drops(part, value, run)
             for part, value in after.items()
-        )
+            if value == self._live.get(part) and value not in (before.get(part), first.get(part))
+        }
+        if all(drops.values()):
+            self._replayed.look_at({name for names in drops.values() for name in names})
+        return any(not any(self._stood_before(part, name) for name in names) for part, names in drops.items())
+
+    def _drops(self, part: Part, value: Value, run: Sequence[str]) -> list[str]:
+        """Return which of some migrations may drop a part, or something of the table that it belongs to."""
+        of = str(field(value, "relation")) if part.kind == "index" else part.name
+        table = [*parts_of_name(of), ""][1].partition("(")[0].lower()
+        column = part.part.lower() if part.kind == "columns" else ""
+
+        def may_drop(text: str) -> bool:
+            named = table in text and (column in text or bool(_DROPS_TABLE.search(text)))
+            return bool(_DROPS.search(text)) and (named or bool(_DROPS_MORE.search(text)))
+
+        scripts = (self._replayed.scripts[self._numbers[name]] for name in run)
+        return [ran.name for ran in scripts if any(may_drop(one.text.lower()) for one in ran.statements)]
+
+    def _stood_before(self, part: Part, name: str) -> bool:
+        described = {part.key: self._replayed.before(name).get(part.key)}
+        return self._parts(described).get(part) == self._live.get(part)
 
     def _build(self, histories: Mapping[Key, Sequence[Step]]) -> None:
         self.timelines, self._by_key, self._as_whole = {}, {}, set()
@@ -244,7 +300,7 @@ class Effects:
             for part in self._live
             if part not in self._end
             and part.key in self.made
-            and (part.kind == "columns" or self._may_be_taken_away(part))
+            and (part.kind == "columns" or part in self._start or self._may_be_taken_away(part))
         }
         return (lacking | more) & self.made
 
@@ -265,9 +321,8 @@ class Effects:
 
     @cached_property
     def _words(self) -> str:
-        """Return all scripts that take something away, and those that make what they do, as one text."""
-        texts = [one.text.lower() for ran in self._replayed.scripts for one in ran.statements]
-        return "\n".join(texts) if any(map(_TAKES_AWAY.search, texts)) else ""
+        """Return all scripts as one text: too many words take something away (DROP, SET … DEFAULT, NO INHERIT)."""
+        return "\n".join(one.text.lower() for ran in self._replayed.scripts for one in ran.statements)
 
     def _add(self, key: Key, steps: Sequence[Step]) -> None:
         seen = [(self._position(step), self._parts({key: step.value})) for step in steps]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,14 @@ PROJECT_VARIABLE = "RUNBOOKS_PRISMA_PROJECT"
 # Of each major version that we work with: Prisma, and what the engine's stand-in needs, exact versions with hashes.
 PACKAGES = {major: Path(__file__).with_name("packages") / str(major) for major in (6, 7)}
 NEWEST = max(PACKAGES)
+_COMMENT = re.compile(r"//.*")  # also from within an address on: what is before it is enough
+_INSTALLS = {
+    "package-lock.json": "npm ci",
+    "pnpm-lock.yaml": "pnpm install --frozen-lockfile",
+    "yarn.lock": "yarn install",
+    "bun.lock": "bun install --frozen-lockfile",
+    "bun.lockb": "bun install --frozen-lockfile",
+}
 _ADDRESS = re.compile(r"^\s*datasource\s+\w+\s*\{[^}]*^\s*url\s*=", re.MULTILINE)
 
 
@@ -65,6 +74,13 @@ def find_project(explicit: str | None = None) -> Path:
     return Path(named).expanduser().absolute()
 
 
+def project_here() -> Path | None:
+    """Return the folder in which the command was called, if it looks like a Prisma project."""
+    here = Path.cwd()
+    has_part = any(here.glob("prisma*.config.*")) or (here / "prisma").is_dir()
+    return here if has_part or (here / "schema.prisma").exists() else None
+
+
 def read_project(named: Path) -> PrismaProject:
     """Read where the parts of a project are, as Prisma itself says: of the one in a folder, or with this schema.
 
@@ -78,7 +94,7 @@ def read_project(named: Path) -> PrismaProject:
     installed = package_version(package) if package else None
     if package is None or _numbers(installed)[0] > NEWEST:
         if package is None and (asking := _asks_for_prisma(folder)):
-            raise PreconditionFailed(f"Prisma is not installed in {asking}.", f"Run `npm ci` in {asking}.")
+            raise PreconditionFailed(f"Prisma is not installed in {asking}.", f"Run `{_installing(asking)}`.")
         ours = install_packages(PACKAGES[6 if has_address(schema or folder) else 7])
         package = ours / "node_modules" / "prisma"
     version = _numbers(package_version(package))
@@ -130,19 +146,38 @@ def has_address(place: Path) -> bool:
     if place.is_file():
         found: Iterable[Path] = [place]
     elif _is_schema_folder(place):
-        found = place.rglob("*.prisma")
+        found = _schemas_in(place)
     else:
-        found = [place / "schema.prisma", *(place / "prisma").rglob("*.prisma")]
-    return any(_ADDRESS.search(read_given_text(p.resolve(), errors="replace")) for p in found if p.is_file())
+        usual = [place / "schema.prisma", *_schemas_in(place / "prisma")]
+        found = [path for path in usual if path.is_file()] or _schemas_in(place)
+    texts = (read_given_text(path.resolve(), errors="replace") for path in found)
+    return any(_ADDRESS.search(_COMMENT.sub("", text)) for text in texts)
+
+
+def _schemas_in(folder: Path) -> Iterable[Path]:
+    for above, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name != "node_modules" and not name.startswith(".")]
+        yield from (
+            path for name in names if name.endswith(".prisma") and (path := Path(above, name)).is_file()
+        )
 
 
 def _asks_for_prisma(folder: Path) -> Path | None:
     """Return the nearest folder, here or above, whose package.json asks for Prisma."""
     for parent in (folder, *folder.parents):
-        package = _json(parent / "package.json")
+        package = read_package(parent)
         if any("prisma" in package.get(part, {}) for part in ("dependencies", "devDependencies")):
             return parent
     return None
+
+
+def _installing(folder: Path) -> str:
+    """Return the command that installs a project's packages, by the lock file that is there, or above."""
+    for parent in (folder, *folder.parents):
+        for lock, command in _INSTALLS.items():
+            if (parent / lock).is_file():
+                return f"cd {shlex.quote(str(parent))} && {command}"
+    return f"cd {shlex.quote(str(folder))} && npm install"
 
 
 def find_package(folder: Path, name: str) -> Path | None:
@@ -153,7 +188,7 @@ def find_package(folder: Path, name: str) -> Path | None:
 
 def package_version(package: Path) -> str:
     """Return the version in a package's package.json."""
-    return str(_json(package / "package.json").get("version", ""))
+    return str(read_package(package).get("version", ""))
 
 
 def _numbers(version: str | None) -> tuple[int, int, int]:
@@ -168,7 +203,9 @@ def _native_engine(prisma: Path) -> Path | None:
     return next((path for path in programs if path.is_file() and os.access(path, os.X_OK)), None)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_package(folder: Path) -> dict[str, Any]:
+    """Return a folder's package.json, empty where there is none. Raises PreconditionFailed when it can't be read."""
+    path = folder / "package.json"
     if not path.is_file():
         return {}
     try:

@@ -146,7 +146,8 @@ async function provideForConfiguration(prisma) {
       continue
     }
     if (await staysBare(prisma, found)) return true
-    for (const name of found.asked.slice(0, MOST_NAMES)) {
+    // dotenv asks for names of its own before: each load takes a second, and the address comes last
+    for (const name of found.asked.slice(-MOST_NAMES).reverse()) {
       if (!(await load(prisma, { ...process.env, [name]: placeholder() })).url) continue
       provide(name)
       break

@@ -56,7 +56,7 @@ def _git(folder: Path, *arguments: str) -> bytes | None:
     """Return what Git prints; None when it is not installed, refuses, or takes too long."""
     try:
         done = subprocess.run(
-            ("git", *_QUIET, *arguments),
+            ("git", *_QUIET, *arguments),  # noqa: S607 - whichever git the user has
             cwd=folder,
             env=_ENVIRONMENT,
             stdin=subprocess.DEVNULL,

@@ -13,14 +13,16 @@ from itertools import compress
 
 from runbooks_lib.postgres.catalog.catalog import Key, Value
 from runbooks_lib.postgres.rows.done import Done, Judged
-from runbooks_lib.postgres.scratch.replayed import Ran, Replayed, StatementRan
+from runbooks_lib.postgres.scratch.replayed import Ran, Replayed
+from runbooks_lib.postgres.script.effects import empties_a_column
 from runbooks_lib.prisma.effects import Effect, Effects, ObjectState
 from runbooks_lib.prisma.extras import extras
 from runbooks_lib.prisma.state import State
 from runbooks_lib.prisma.timeline import Stands, together
 
 INSERTS = ("InsertStmt", "CopyStmt")
-SHOWS_NOTHING = ("SelectStmt", "TransactionStmt", "VariableSetStmt")
+DONE = frozenset({Done.ALL, Done.NOTHING})
+OF_A_SESSION = ("NotifyStmt", "VariableSetStmt")  # nothing of them is left when it ends
 
 
 class Action(StrEnum):
@@ -57,7 +59,9 @@ class Settled:
     `recorded` is "no", "applied", "failed" or "rolled back"; `edited`: its file is not what was recorded. `stands` is
     what of the catalogue shows, `whole` takes the statements that change rows into account. `statements` are those
     that leave something, of an applied migration only those that do not stand; `of` is their number in its script.
-    `completed`: part of it is made by the phase's baseline. `hindered` names others that a deploy would run, too.
+    `untold`: of one of the others neither the catalogue nor a row tells whether it was run; `unseen`: these, in words.
+    `completed`: part of it is made by the phase's baseline, `filled` are the places of the statements whose rows that
+    fills, as `at` counts them. `hindered` names others that a deploy would run, too.
     """
 
     migration: str
@@ -69,7 +73,10 @@ class Settled:
     statements: tuple[StatementStands, ...] = ()
     of: int = 0
     data: tuple[Judged, ...] = ()
+    untold: bool = False
+    unseen: tuple[str, ...] = ()
     completed: bool = False
+    filled: frozenset[int] = frozenset()
     hindered: tuple[str, ...] = ()
 
     @property
@@ -102,28 +109,34 @@ def settle(
     server_major: int = 18,
     owned: bool = True,
     planned: Mapping[Key, Value] | None = None,
+    to_be: Mapping[str, tuple[Judged, ...]] | None = None,
 ) -> Settlement:
     """Settle every replayed migration against a live catalogue, as `describe` says it.
 
     `which` names those that the phase settles, None all; `data` are the statements that change rows, as judged in the
-    target. `owned`: owners are compared, too. `planned` is what a baseline is still to make: what of a migration it
-    makes counts as standing then.
+    target. `owned`: owners are compared, too. `planned` is what a baseline is still to make, and `to_be` how the rows
+    will be then: what of a migration it makes and fills counts as standing then.
     """
 
-    def against(described: Mapping[Key, Value]) -> Settlement:
+    def against(described: Mapping[Key, Value], data: Mapping[str, tuple[Judged, ...]]) -> Settlement:
         names = [ran.name for ran in replayed.scripts]
         todo = [name for name in names if state.recorded(name) != "applied"]
         effects = Effects(replayed, described, todo, server_major=server_major, owned=owned)
-        _narrow(effects, names, todo)
-        found = [_settled(state, effects, ran, data.get(ran.name, ())) for ran in replayed.scripts]
+        either = _narrow(effects, names, todo)
+        found = [
+            _settled(state, effects, ran, data.get(ran.name, ()), either=ran.name in either)
+            for ran in replayed.scripts
+        ]
         return Settlement(
             migrations=tuple(_decided(found, which)),
             objects=tuple(effects.objects()),
             extras=tuple(extras(replayed, described, state.schema)),
         )
 
-    now = against(live)
-    return _completed(now, against({**live, **planned})) if planned else now
+    now = against(live, data)
+    if not planned and not to_be:
+        return now
+    return _completed(now, against({**live, **(planned or {})}, {**data, **(to_be or {})}))
 
 
 def compare(
@@ -166,10 +179,13 @@ def _completed(now: Settlement, then: Settlement) -> Settlement:
     standing = {each.label for each in then.objects if each.stands and not each.to_come}
     return Settlement(
         migrations=tuple(
-            replace(each, stands=stood[each.migration].stands, completed=True)
-            if each.stands is not stood[each.migration].stands
+            replace(
+                each, stands=was.stands, data=was.data, completed=True, filled=frozenset(_filled(was, each))
+            )
+            if (each.stands, each.whole) != (was.stands, was.whole)
             else each
             for each in then.migrations
+            for was in (stood[each.migration],)
         ),
         objects=tuple(
             replace(each, planned=True)
@@ -181,12 +197,21 @@ def _completed(now: Settlement, then: Settlement) -> Settlement:
     )
 
 
-def _narrow(effects: Effects, names: Sequence[str], todo: Sequence[str]) -> None:
+def _filled(now: Settled, then: Settled) -> Iterator[int]:
+    """Yield the places of the statements whose rows are as they leave them only then."""
+    for was, each in zip(now.data, then.data, strict=True):
+        if was.done not in DONE and each.done in DONE:
+            yield each.statement.at
+
+
+def _narrow(effects: Effects, names: Sequence[str], todo: Sequence[str]) -> frozenset[str]:
     """Find out which migrations were run: from what is recorded, then from each that is clear by itself.
 
     `names` are all, in their order; those that are not in `todo` are recorded as applied. What says nothing by itself
-    is told by the rest of its migration; where all of it says nothing, by whether one after it was run.
+    is told by the rest of its migration; where all of it says nothing, by whether one after it was run. Returns those
+    that none was run after: they leave the catalogue as it was, and count as not run.
     """
+    either = set()
     unrecorded = set(todo) - effects.proven
     run = [name not in unrecorded for name in names]
     for name in compress(names, run):
@@ -203,19 +228,28 @@ def _narrow(effects: Effects, names: Sequence[str], todo: Sequence[str]) -> None
                 run[number] = True
             elif told in (Stands.NONE, Stands.NOTHING):
                 effects.was_not_run(name)
+                either |= {name} if told is Stands.NOTHING else set()
             waiting.remove(name)
+    return frozenset(either)
 
 
-def _settled(state: State, effects: Effects, ran: Ran, data: tuple[Judged, ...]) -> Settled:
-    """Say how one migration stands; what is to become of it is decided among all."""
+def _settled(state: State, effects: Effects, ran: Ran, data: tuple[Judged, ...], *, either: bool) -> Settled:
+    """Say how one migration stands; what is to become of it is decided among all.
+
+    `either`: the catalogue does not tell whether it was run. Where rows could, or are lost by it, they are to tell.
+    """
     recorded = state.recorded(ran.name)
     statements = tuple(_statements(effects, ran))
     stands = together(each.stands for each in statements)
     if ran.name in effects.proven:
-        stands = Stands.ALL if any(map(_shows, ran.statements)) else Stands.NOTHING
+        stands = Stands.ALL if ran.name in effects.showing else Stands.NOTHING
     if recorded == "applied":  # only what differs has a history here
         statements = tuple(each for each in statements if each.stands is not Stands.ALL)
         stands = Stands.ALL if not statements else stands
+    unseen = tuple(_unseen(ran, data))
+    untold = bool(unseen) or (either and effects.takes_rows(ran.name))
+    if either and (data or untold):
+        stands = Stands.NOTHING
     return Settled(
         migration=ran.name,
         recorded=recorded,
@@ -226,12 +260,21 @@ def _settled(state: State, effects: Effects, ran: Ran, data: tuple[Judged, ...])
         statements=statements,
         of=len(ran.statements),
         data=data,
+        untold=untold,
+        unseen=unseen,
     )
 
 
-def _shows(statement: StatementRan) -> bool:
-    """Return whether a statement leaves what a catalogue shows, as far as its kind tells."""
-    return statement.unjudged is None and statement.tag not in SHOWS_NOTHING
+def _unseen(ran: Ran, data: Sequence[Judged]) -> Iterator[str]:
+    """Yield each statement of which neither the catalogue nor anything else tells that it was run, in words."""
+    yield from (
+        f"line {one.statement.line} {one.statement.words}" for one in data if one.done is Done.NOT_JUDGED
+    )
+    asked = {one.statement.at for one in data}
+    for at, each in enumerate(ran.statements):
+        hidden = each.unjudged is not None and at not in asked and each.tag not in OF_A_SESSION
+        if hidden or (each.tag == "AlterTableStmt" and empties_a_column(each.text)):
+            yield f"line {each.line} {each.words}"
 
 
 def _statements(effects: Effects, ran: Ran) -> Iterator[StatementStands]:
@@ -293,7 +336,6 @@ def _decided(found: Sequence[Settled], which: tuple[str, ...] | None) -> Iterato
 def _action(each: Settled, others: tuple[str, ...], *, after_deployed: bool, before_run: bool) -> Action:
     """Decide on one migration; of one that says nothing itself its neighbours tell, if they agree."""
     failed = each.recorded == "failed"
-    untold = any(one.done is Done.NOT_JUDGED for one in each.data)
     deploy = Action.ROLL_BACK_AND_DEPLOY if failed else Action.DEPLOY
     if each.recorded == "applied":
         return Action.NOTHING
@@ -304,7 +346,7 @@ def _action(each: Settled, others: tuple[str, ...], *, after_deployed: bool, bef
             return Action.RESOLVE_APPLIED
         case Stands.NONE:
             return deploy
-        case Stands.NOTHING if failed or (untold and before_run is after_deployed):
+        case Stands.NOTHING if failed or (each.untold and before_run is after_deployed):
             return Action.REFUSE
         case Stands.NOTHING:
             return deploy if after_deployed else Action.RESOLVE_APPLIED

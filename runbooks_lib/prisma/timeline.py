@@ -58,6 +58,11 @@ class Timeline:
             return Stands.OTHER
         return None if len(after) == 2 else Stands.ALL if after.pop() else Stands.NONE
 
+    def ends_at(self, position: int) -> bool:
+        """Return whether the statement takes away what stood before: the live value, which came again since."""
+        place = self._place_of(position)
+        return self.live is not None and self.values[place] is None and self.values[place - 1] == self.live
+
     @property
     def is_as_known(self) -> bool:
         """Return whether the database's value can be explained by what is known."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import groupby
@@ -18,10 +18,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from runbooks_lib.evidence import Evidence, judged, passed, step_name
-from runbooks_lib.findings import CLOSING, Finding, Verdict, in_short, worst
+from runbooks_lib.findings import CLOSING, Finding, Verdict, in_short, same_fault, worst
 from runbooks_lib.phase import Phase, Text
 from runbooks_lib.report import actions, databases, markdown, seeds_and_routes
 from runbooks_lib.report.language import dated, in_language, languages, sized, texts, translations
+from runbooks_lib.report.recorded import is_name, recorded
 from runbooks_lib.report.template_cache import compiled
 
 __all__ = ["SECTIONS", "Document", "languages", "render"]
@@ -80,6 +81,14 @@ def render(phase: Phase, evidence: Evidence, lang: str) -> Document:
         worded.append(dated(moment, lang))
         return markdown.Markdown(worded[-1])
 
+    def told(words: str, quote: Callable[[str], markdown.Markdown] = markdown.sentence) -> markdown.Markdown:
+        """Return recorded words of a finding; as they are, `quote` marks them."""
+        said = recorded(words, lang)
+        shown = quote(words) if said == words else markdown.sentence(said)
+        if any(recorded(words, each) != words for each in languages()):
+            worded.append(shown)
+        return shown
+
     def _(message: str, **variables: object) -> markdown.Markdown:
         return markdown.formatted(messages.gettext(message), variables)
 
@@ -87,7 +96,7 @@ def render(phase: Phase, evidence: Evidence, lang: str) -> Document:
         return markdown.formatted(messages.ngettext(one, many, num), {"num": num, **variables})
 
     tools = {
-        "section": section, "claimed": claimed, "date": date, "sized": partial(sized, lang=lang), "_": _,
+        "section": section, "claimed": claimed, "date": date, "told": told, "sized": partial(sized, lang=lang), "_": _,
         "ngettext": ngettext,
     }  # fmt: skip
     text = _environment().get_template(TEMPLATE).render(_view(phase, evidence) | tools)
@@ -131,6 +140,7 @@ def _environment() -> Environment:
         by=lambda step, check: markdown.Markdown(f" *({step} · {check})*"),
         passed=passed,
         judged=judged,
+        is_name=is_name,
         evidence_file=lambda step: f"{step_name(step)}.json",
     )
     return environment
@@ -171,9 +181,9 @@ def _view(phase: Phase, seen: Evidence) -> dict[str, Any]:
 
 
 def _failures(seen: Evidence) -> tuple[tuple[str, Finding], ...]:
-    """Return what did not pass, each with its step: of very many, those of one table are one line."""
+    """Return what did not pass, each with its step: one line for the same at several targets, or many of a table."""
     by_step = groupby(seen.failures, key=lambda pair: pair[0])
-    return tuple((step, f) for step, pairs in by_step for f in in_short(f for _, f in pairs))
+    return tuple((step, f) for step, pairs in by_step for f in same_fault(in_short(f for _, f in pairs)))
 
 
 def _whole(seen: Evidence) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from runbooks_lib.amounts import counted
 from runbooks_lib.evidence import Evidence
-from runbooks_lib.facts.writing import Applied, Plan, PlannedStatement, Resolved
+from runbooks_lib.facts.writing import Applied, Plan, PlannedStatement, Rehearsal, Resolved
 from runbooks_lib.findings import CLOSING
 from runbooks_lib.prisma.settlement import DEPLOYED, Action
 
@@ -36,6 +36,21 @@ def done(seen: Evidence) -> str:
 def to_do(plan: Plan) -> bool:
     """Tell whether a plan would write anything."""
     return any(_told(plan.statements, *_to_settle(plan)))
+
+
+def lacks(seen: Evidence) -> bool:
+    """Tell whether the plan of a run would change the database: an object, a row, or what Prisma has recorded.
+
+    A statement that is run each time (`would run`) counts by what its rehearsal wrote and what it makes; one that the
+    rehearsal left out counts, too, since nobody saw that it changes nothing.
+    """
+    plan, rehearsed = seen.plan, seen.facts(Rehearsal)
+    if plan is None:
+        return False
+    wrote = any(each.inserted or each.updated or each.deleted for each in rehearsed.first.values())
+    unseen = any(each.would == "would run" and each.line in rehearsed.left for each in plan.statements)
+    creates = any(each.would in _WOULD for each in plan.statements)
+    return wrote or unseen or creates or bool(plan.pending or plan.to_come) or any(_to_settle(plan))
 
 
 def _to_settle(plan: Plan) -> tuple[int, int]:

@@ -32,7 +32,7 @@ def texts() -> Path:
 
 def languages() -> tuple[str, ...]:
     """Return the languages in which a report can be written, in alphabetical order."""
-    return tuple(sorted({ENGLISH, *(path.stem for path in texts().glob("*.po"))}))
+    return tuple(sorted({ENGLISH, *(path.stem for path in texts().glob("??.po"))}))
 
 
 @cache

@@ -50,6 +50,17 @@ def code(value: object) -> Markdown:
     return Markdown(f"`{text}`")
 
 
+def sentence(text: str) -> Markdown:
+    """Return a text of ours with what it has between backticks as code."""
+    pieces = text.split("`")
+    paired = len(pieces) % 2
+    return (
+        Markdown("".join((escaped, code)[n % 2](piece) for n, piece in enumerate(pieces)))
+        if paired
+        else escaped(text)
+    )
+
+
 def codes(values: Iterable[object]) -> Markdown:
     """Return values as code spans, separated by commas; a dash when there are none."""
     return Markdown(", ".join(code(value) for value in values) or NOTHING)

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,19 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from runbooks_lib.findings import in_short
+from runbooks_lib.amounts import lasted
+from runbooks_lib.findings import in_short, same_fault
 from runbooks_lib.phase import text_in
 from runbooks_lib.report.language import languages, sized, texts, translations
+from runbooks_lib.report.recorded import is_name, recorded
 from runbooks_lib.report.template_cache import compiled
 from runbooks_lib.report.verdicts import SYMBOLS, variables
 from runbooks_lib.visible import visible_lines
 
 _COLOURS = ":root{%s}\n@media screen and (prefers-color-scheme:dark){:root{%s}}\n"
-_BREAKS = re.compile(r"(?<=\w[._/:@\[])(?=\w)|(?<=[0-9a-f]{32})(?=[0-9a-f]{32})")
+_BREAKS = re.compile(
+    r"(?<=\w[._/:@\[])(?=\w)|(?<=[a-z][a-z])(?=[A-Z][a-z])|(?<=[0-9a-f]{32})(?=[0-9a-f]{32})"
+)
 
 
 def render(template: str, words: Mapping[str, Any], **values: Any) -> str:
@@ -66,7 +70,16 @@ def in_all_languages() -> dict[str, Any]:
         "_": lambda *message, **variables: spans("_", *message, **variables),
         "ngettext": lambda *message, **variables: spans("ngettext", *message, **variables),
         "each_language": each_language,
+        "told": told,
     }
+
+
+def told(words: str, form: Callable[[object], Markup]) -> Markup:
+    """Return recorded words of a finding in every language, each in a form such as `breakable`."""
+    said = {lang: recorded(words, lang) for lang in languages()}
+    if len(set(said.values())) == 1:
+        return form(words)
+    return each_language({lang: form(text) for lang, text in said.items()})
 
 
 def each_language(said: Mapping[str, str]) -> Markup:
@@ -116,17 +129,17 @@ def _width(character: str) -> float:
 
 
 def breakable(text: object) -> Markup:
-    """Return a text whose long names may be broken where a reader would: after a dot, an underscore, a slash."""
+    """Return a text whose names may be broken where a reader would: after . _ / : @ [, and before a capital within."""
     return Markup("<wbr>").join(escape(part) for part in _BREAKS.split(visible_lines(str(text))))
 
 
 def with_code(text: object) -> Markup:
-    """Return a sentence with what it has between backticks as code."""
-    pieces = visible_lines(str(text)).split("`")
+    """Return a sentence with what it has between backticks as code; its names may be broken."""
+    pieces = str(text).split("`")
     if len(pieces) % 2 == 0:
-        return escape("`".join(pieces))
+        return breakable(text)
     forms = (Markup("{}"), Markup("<code>{}</code>"))
-    return Markup("").join(forms[number % 2].format(piece) for number, piece in enumerate(pieces))
+    return Markup("").join(forms[number % 2].format(breakable(piece)) for number, piece in enumerate(pieces))
 
 
 def _as_text(value: Any) -> Any:
@@ -158,9 +171,14 @@ def _environment() -> Environment:
     environment.filters["clip"] = clipped
     environment.filters["fit"] = fitting
     environment.filters["in_short"] = in_short
+    environment.filters["same_fault"] = same_fault
     environment.filters["breakable"] = breakable
     environment.filters["with_code"] = with_code
     environment.globals.update(
+        breakable=breakable,
+        lasted=lasted,
+        is_name=is_name,
+        with_code=with_code,
         languages=languages(),
         symbol=lambda verdict: SYMBOLS.get(verdict, "?"),
         style=lambda: Markup(_COLOURS % (variables(dark=False), variables(dark=True)) + source("page.css")),

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from runbooks_lib.amounts import size
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import BackupError, RunbookError
 from runbooks_lib.facts.databases import ChosenClient, Clients, Dump, Dumps, Proof, RestoredDump, RowsDump
@@ -67,7 +68,7 @@ def dump(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
     Facts: `dumps`, per target the file's name, size in bytes, SHA-256, the catalogue's fingerprint, and that of what a
     schema dump carries of it (`dumped`); `data` of it has the same of the directory, and what each table holds.
     """
-    stamp = datetime.now(UTC).strftime("%Y%m%d_%H%M%S")
+    stamp = _stamp(folder)
     findings: list[Finding] = []
     dumps: dict[str, Dump] = {}
     for position, name in enumerate(phase.backup.targets):
@@ -93,13 +94,21 @@ def dump(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
         if data:
             findings.append(judge_whole(name, data))
     rows = tuple(
-        {"target": name, "path": each.path, "size_bytes": each.size_bytes, "sha256": each.sha256}
+        {"target": name, "path": each.path, "size": size(each.size_bytes), "SHA-256": each.sha256}
         for name, made in dumps.items()
         for each in (made, made.data)
         if each
     )
     judged = or_not_declared(phase, findings, Check.DUMP_IS_WHOLE)
     return Answer(findings=judged, facts=Dumps(dumps=dumps), rows=rows)
+
+
+def _stamp(folder: Path) -> str:
+    """Return the present second, or the first after it that no dump in the folder has."""
+    moment = datetime.now(UTC)
+    while any(folder.glob(f"*_backup_{moment:%Y%m%d_%H%M%S}*")):
+        moment += timedelta(seconds=1)
+    return f"{moment:%Y%m%d_%H%M%S}"
 
 
 def verify(phase: Phase, sessions: Sessions, *, folder: Path, dumps: Mapping[str, Dump]) -> Answer:

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from runbooks_lib.errors import MigrationError
+from runbooks_lib.facts.writing import OF_MIGRATIONS
 from runbooks_lib.given import read_given_text
 from runbooks_lib.phase import Baseline, Phase
 from runbooks_lib.postgres.script.concurrent import FORM, parse_concurrent
 from runbooks_lib.postgres.script.consequences import Act, Fate, Kind, When, acts_of, fate
+from runbooks_lib.postgres.script.pieces import pieces
 from runbooks_lib.postgres.script.script import Statement, parse_script
 from runbooks_lib.postgres.session.connect import Connection
+from runbooks_lib.steps.baseline_source import migrated
 
 
 class Judged(NamedTuple):
@@ -45,8 +48,13 @@ def baseline_of(phase: Phase) -> Baseline:
 
 
 def read_statements(phase: Phase) -> tuple[Statement, ...]:
-    """Return the baseline's statements. Raises MigrationError as `read_sql` does, and when it is no SQL."""
-    return parse_script(read_sql(phase))
+    """Return the baseline's statements: none where its indexes are all that is made.
+
+    Raises MigrationError as `read_sql` does, and when it is no SQL.
+    """
+    text = read_sql(phase)
+    alone = baseline_of(phase).concurrently is not None and pieces(text) == ()
+    return () if alone else parse_script(text)
 
 
 def read_concurrent(phase: Phase) -> tuple[Statement, ...]:
@@ -86,13 +94,14 @@ def runnable(phase: Phase, conn: Connection) -> tuple[Judged, ...]:
 def rehearsable(judged: Sequence[Judged]) -> tuple[tuple[Judged, ...], tuple[Judged, ...]]:
     """Return what can be rehearsed on the target, and what is left out, since no rollback would take it back.
 
-    With an INSERT the later ones are left out, which may refer to its rows; with any other statement, all later ones.
+    With what changes rows the later ones are left out, which may refer to its rows; with any other statement, all
+    later ones.
     """
     here: list[Judged] = []
     left: list[Judged] = []
     for each in judged:
-        row_is_missing = any(j.statement.kind == "row" for j in left) and each.statement.kind == "row"
-        object_is_missing = any(j.statement.kind != "row" for j in left)
+        row_is_missing = any(j.statement.writes_rows for j in left) and each.statement.writes_rows
+        object_is_missing = any(not j.statement.writes_rows for j in left)
         out = each.fate is Fate.COPY or row_is_missing or object_is_missing
         (left if out else here).append(each)
     return tuple(here), tuple(left)
@@ -105,8 +114,19 @@ def logs_of(judged: Sequence[Judged]) -> frozenset[str]:
 
 
 def read_sql(phase: Phase) -> str:
-    """Return the text of the baseline. Raises MigrationError when it cannot be read as UTF-8."""
-    return _read(phase, baseline_of(phase).file)
+    """Return the text of the baseline: of its file, or of the migrations, where these make something else.
+
+    Raises MigrationError when it cannot be read as UTF-8, or be written; PreconditionFailed without the project.
+    """
+    text = _read(phase, baseline_of(phase).file)
+    of_migrations = baseline_of(phase).source and phase.prisma
+    return (migrated(text) if of_migrations else None) or text
+
+
+def name_of_sql(phase: Phase) -> str:
+    """Return the name of what is run: of the phase's file, or OF_MIGRATIONS. Raises what `read_sql` does."""
+    file = baseline_of(phase).file
+    return file if read_sql(phase) == _read(phase, file) else OF_MIGRATIONS
 
 
 def _read(phase: Phase, name: str) -> str:

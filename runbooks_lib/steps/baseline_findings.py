@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from runbooks_lib.checks import Check
 from runbooks_lib.facts.writing import Undo
@@ -45,6 +45,20 @@ def judge_statement(target: str, judged: Judged) -> Finding:
     )
 
 
+def counted_rows(lines: Sequence[int], said: Iterable[Mapping[str, str]]) -> tuple[dict[str, str | int], ...]:
+    """Return a row for each thing that is said of statements, with how many these are: the plan names each of them."""
+    alike: dict[tuple[tuple[str, str], ...], list[int]] = {}
+    for line, each in zip(lines, said, strict=True):
+        alike.setdefault(tuple(each.items()), []).append(line)
+    return tuple(
+        {"statements": len(found), "lines": _several(found), **dict(each)} for each, found in alike.items()
+    )
+
+
+def _several(lines: Sequence[int]) -> str:
+    return f"{', '.join(map(str, lines[:MAX_NAMED]))}{' …' if len(lines) > MAX_NAMED else ''}"
+
+
 def judge_rehearsal(
     target: str, seen: Rehearsal, where: str, undo: Undo | None, later: Sequence[str] = ()
 ) -> tuple[Finding, ...]:
@@ -64,7 +78,7 @@ def _restored(target: str, undone: Undone, undo: Undo | None, later: Sequence[st
         else []
     )
     if undo is None:
-        verdict, have = Verdict.SKIP, "nothing would be made"
+        verdict, have = Verdict.SKIP, "nothing that has a name would be made"
     elif undone.why_not:
         verdict, have = Verdict.OPEN, f"not rehearsed: {undone.why_not}"
     elif left:
@@ -153,11 +167,12 @@ def judge_built_again(target: str, file: str, seen: Built) -> Finding:
 
 def _twice(target: str, seen: Rehearsal) -> Finding:
     again = not seen.second.rows and not seen.changed
+    first = f"the first time: {seen.first}; " if seen.first.rows else ""
     return Finding(
         check=Check.STATEMENT_IS_IDEMPOTENT,
         target=target,
         object="every statement, run twice",
-        have=f"the second time: {seen.second}{_named(seen.changed)}",
+        have=f"{first}the second time: {seen.second}{_named(seen.changed)}",
         want="the second time: no row written",
         verdict=Verdict.PASS if again else Verdict.FAIL,
         hint="" if again else "A second run would do this again: see what writes, and give its rows a key.",

@@ -6,7 +6,8 @@ with apply=True and the plan's confirmation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from runbooks_lib.errors import MigrationError, RunbookError
 from runbooks_lib.evidence import Evidence
 from runbooks_lib.facts.databases import Dump
 from runbooks_lib.facts.writing import (
+    OF_MIGRATIONS,
     Applied,
     Confirmation,
     Confirmed,
@@ -45,6 +47,7 @@ from runbooks_lib.steps.baseline_file import (
     baseline_of,
     indexes_to_build,
     judge_statements,
+    name_of_sql,
     read_concurrent,
     read_sql,
     read_statements,
@@ -52,6 +55,7 @@ from runbooks_lib.steps.baseline_file import (
 )
 from runbooks_lib.steps.baseline_findings import (
     WHAT_RUNS_CHANGE,
+    counted_rows,
     judge_again,
     judge_applied,
     judge_built,
@@ -68,13 +72,14 @@ from runbooks_lib.steps.confirming import (
     plan_only,
 )
 from runbooks_lib.steps.declared import not_asked
-from runbooks_lib.steps.inspection import by_object
+from runbooks_lib.steps.inspection import besides_as_declared, by_object
 from runbooks_lib.steps.planning import make_plan, still_settled
 from runbooks_lib.steps.schema_checks import check_schema
 from runbooks_lib.steps.way_back import way_back
 from runbooks_lib.typed import plain
 
 _REHEARSED = (Check.REHEARSAL_IS_INERT, Check.UNDO_RESTORES)
+_NAMED = re.compile(r'"[^"]*" ')
 _NO_PLAN = MigrationError("There is no plan.", "Mend what the plan's findings name; plan again.")
 
 
@@ -88,8 +93,9 @@ def parse(phase: Phase, sessions: Sessions) -> Answer:
         return not_asked(phase, Check.STATEMENT_IS_IDEMPOTENT, Check.SCRIPT_IS_LINT_FREE)
     name, file = phase.baseline.target, phase.baseline.file
     try:
+        file = name_of_sql(phase)
         statements = (*read_statements(phase), *read_concurrent(phase))
-    except MigrationError as error:
+    except RunbookError as error:
         return Answer(findings=(could_not_run(Check.STATEMENT_IS_IDEMPOTENT, "-", file, error),))
     try:
         with sessions.snapshot(name) as conn:
@@ -100,22 +106,24 @@ def parse(phase: Phase, sessions: Sessions) -> Answer:
         findings = [judge_statement(name, each) for each in judged]
         findings.append(could_not_run(Check.STATEMENT_IS_IDEMPOTENT, name, file, error))
     try:
-        warnings = lint(read_sql(phase), name=file, server_major=sessions.identity(name).major)
-        findings.extend(judge_lint(name, file, warnings, phase.baseline.lint))
+        findings.extend(_linted(phase, sessions, name, file))
     except RunbookError as error:
         findings.append(could_not_run(Check.SCRIPT_IS_LINT_FREE, name, file, error))
     facts = Parsed(file=file, sha256=sql_sha256(phase), statements=len(statements))
-    rows = tuple(
-        {
-            "line": each.statement.line,
-            "kind": each.statement.kind,
-            "object": each.statement.object,
-            "twice": each.refused or "same",
-            "sets off": each.told(*Fate),
-        }
+    said = (
+        {"kind": each.statement.kind, "twice": each.refused or "same", "sets off": each.told(*Fate)}
         for each in judged
     )
+    rows = counted_rows([each.statement.line for each in judged], said)
     return Answer(findings=tuple(findings), facts=facts, rows=rows)
+
+
+def _linted(phase: Phase, sessions: Sessions, name: str, file: str) -> list[Finding]:
+    """Have squawk lint what is run; what the migrations say is not this phase's to write otherwise."""
+    if file == OF_MIGRATIONS:
+        return [not_declared(Check.SCRIPT_IS_LINT_FREE, name, "statements of its own")]
+    warnings = lint(read_sql(phase), name=file, server_major=sessions.identity(name).major)
+    return judge_lint(name, file, warnings, baseline_of(phase).lint)
 
 
 def plan(
@@ -175,7 +183,7 @@ def rehearse(phase: Phase, sessions: Sessions, *, plan: Plan) -> Answer:
     )
     outside = (not_in_a_transaction(name, each, plan.where) for each in indexes)
     findings = (*seen.made, *outside, *judge_rehearsal(name, seen, plan.where, plan.undo, later))
-    return Answer(findings=findings, facts=facts, rows=by_object(seen.made))
+    return Answer(findings=findings, facts=facts, rows=besides_as_declared(by_object(seen.made), name))
 
 
 def confirmation(
@@ -299,10 +307,10 @@ def second_run(phase: Phase, sessions: Sessions, *, apply: bool) -> Answer:
     return Answer(findings=(judge_again(name, seen), *built), facts=facts, rows=_said(seen.outcomes))
 
 
-def _said(outcomes: Iterable[Outcome]) -> tuple[dict[str, Any], ...]:
-    return tuple(
-        {"line": o.line, "object": o.object, "tag": o.tag, "notice": "; ".join(o.notices)} for o in outcomes
-    )
+def _said(outcomes: Sequence[Outcome]) -> tuple[dict[str, Any], ...]:
+    """Return what the server said, once for all statements of which it said the same; names are in the facts."""
+    said = ({"tag": o.tag, "notice": _NAMED.sub("", "; ".join(o.notices))} for o in outcomes)
+    return counted_rows([o.line for o in outcomes], said)
 
 
 def _judge_result(

@@ -164,7 +164,7 @@ def _rehearse(phase: Phase, sessions: Sessions, inspect: Inspect, undo: Undo) ->
             twice = read_work(conn).since(once).beside(logs_of(judged))
             seen |= {"left": left, "first": once.since(begun), "second": twice}
             seen["changed"] = differences(read_catalog(conn), inside) if twice.catalogue else ()
-            whole = all(each.statement.kind == "row" for each in left)
+            whole = all(each.statement.writes_rows for each in left)
             seen["made"] = inspect(inside) if whole else ()
             seen["undone"] = _undo(conn, undo, seen["before"], judged) if whole else Undone(why_not=_IN_PART)
             transaction = _own_id(conn)
@@ -179,7 +179,7 @@ def _undo(conn: Connection, undo: Undo, before: Catalog, judged: Sequence[Judged
 
     It may need a stronger lock than the script: it doesn't wait for it so long that somebody would notice.
     """
-    written = {each.statement.object for each in judged if each.statement.kind == "row"}
+    written = {each.statement.object for each in judged if each.statement.writes_rows}
     emptied = [identifier(name) for name in sorted(written - before.relations.keys())]
     try:
         with conn.transaction():

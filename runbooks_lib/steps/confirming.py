@@ -106,7 +106,7 @@ def judge_alone(target: str, sessions: Sessions) -> Finding:
         Check.NOBODY_ELSE_IS_AT_WORK,
         target,
         "sessions of other runs",
-        have="; ".join(others) or "none",
+        have="; ".join(map(str, others)) or "none",
         want="none",
         hint="Talk to them before you write: what they change makes your plan stale.",
         blocking=False,

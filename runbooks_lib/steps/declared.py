@@ -185,6 +185,14 @@ def nothing_to_do(phase: Phase) -> dict[str, str]:
     }
 
 
+def left_loose(phase: Phase) -> Iterator[str]:
+    """Yield what the phase lets be at whole targets, and nobody would notice by an answer: rows, and lag."""
+    if left := phase.without_rows:
+        yield f"rows are not judged at {', '.join(left)}: data = false"
+    if left := phase.without_limit_of_lag:
+        yield f"any lag is let pass at {', '.join(left)}: no max_lag_bytes"
+
+
 def not_asked(phase: Phase, *checks: Check) -> Answer:
     """Return the answer to a question that the phase gives nothing to look at: SKIP for each of `checks`."""
     return Answer(findings=tuple(nothing_declared(phase, checks)))

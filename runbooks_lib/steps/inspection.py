@@ -95,6 +95,13 @@ def by_object(
     )
 
 
+def besides_as_declared(rows: Sequence[dict[str, str]], target: str) -> tuple[dict[str, str], ...]:
+    """Return the rows of what is not as declared at a target, and one for everything else: the plan has named it."""
+    others = [row for row in rows if row[target] != AS_DECLARED]
+    rest = f"{'everything else' if others else 'everything'} that the plan names"
+    return (*([{"object": rest, target: AS_DECLARED}] if len(others) < len(rows) else []), *others)
+
+
 def _in_short(findings: Sequence[Finding]) -> str:
     if failed := [f for f in findings if f.verdict in CLOSING or f.verdict is Verdict.OPEN]:
         return "; ".join(f"{f.verdict} {f.check}: {f.have}" for f in failed)

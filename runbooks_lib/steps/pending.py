@@ -10,15 +10,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from runbooks_lib.checks import Check
-from runbooks_lib.errors import MigrationError
+from runbooks_lib.errors import RunbookError
 from runbooks_lib.facts.writing import Plan
 from runbooks_lib.findings import Finding, Verdict
-from runbooks_lib.given import read_given_text
 from runbooks_lib.phase import Phase, Role
 from runbooks_lib.postgres.catalog.catalog import Key, Value
 from runbooks_lib.postgres.catalog.differences import from_plain
-from runbooks_lib.postgres.script.script import parse_script
+from runbooks_lib.postgres.script.idempotence import ROW
 from runbooks_lib.postgres.session.connect import Sessions
+from runbooks_lib.steps.baseline_file import read_statements
 from runbooks_lib.steps.schema_checks import Added
 
 JUDGED_LATER = "judged after apply; planned by step 3"
@@ -101,7 +101,7 @@ def pending_at(phase: Phase, sessions: Sessions, name: str, plan: Plan | None) -
         makes = from_plain(plan.makes or ())
         pending = Pending(
             objects={(kind, made): makes[kind, made] for kind, made in plan.pending},
-            filled=frozenset(each.object for each in plan.statements if each.kind == "row"),
+            filled=frozenset(each.object for each in plan.statements if each.kind == ROW),
             empty=empty,
         )
     if plan.to_come and phase.prisma and shows(phase, sessions, name, phase.prisma.target):
@@ -141,12 +141,12 @@ def filled_and_added(phase: Phase) -> ToCome:
     if phase.baseline is None:
         return NOTHING_TO_COME
     try:
-        statements = parse_script(read_given_text(phase.folder / phase.baseline.file))
-    except (MigrationError, OSError, UnicodeDecodeError):
+        statements = read_statements(phase)
+    except RunbookError:
         return NOTHING_TO_COME
     return ToCome(
         adds=frozenset((statement.object, name) for statement in statements for name in statement.adds),
-        filled=frozenset(statement.object for statement in statements if statement.kind == "row"),
+        filled=frozenset(statement.object for statement in statements if statement.kind == ROW),
     )
 
 

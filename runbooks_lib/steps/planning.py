@@ -12,7 +12,14 @@ from runbooks_lib.checks import Check
 from runbooks_lib.errors import MigrationError, RunbookError
 from runbooks_lib.evidence import Evidence
 from runbooks_lib.facts.databases import Dump, Dumps, Proof
-from runbooks_lib.facts.writing import NotUndone, Plan, PlannedStatement, SettledMigration, Undo
+from runbooks_lib.facts.writing import (
+    OF_MIGRATIONS,
+    NotUndone,
+    Plan,
+    PlannedStatement,
+    SettledMigration,
+    Undo,
+)
 from runbooks_lib.findings import CLOSING, Answer, Finding, could_not_run, judge, not_declared
 from runbooks_lib.package import library_digest
 from runbooks_lib.phase import Phase, services_of
@@ -29,7 +36,13 @@ from runbooks_lib.prisma.history import folder_digest, read_folder
 from runbooks_lib.prisma.project import find_project
 from runbooks_lib.prisma.settlement import Action
 from runbooks_lib.steps.as_filed import KEY, judge_as_filed
-from runbooks_lib.steps.baseline_file import indexes_to_build, read_sql, read_statements, sql_sha256
+from runbooks_lib.steps.baseline_file import (
+    indexes_to_build,
+    name_of_sql,
+    read_sql,
+    read_statements,
+    sql_sha256,
+)
 from runbooks_lib.steps.baseline_plan import Planned, State, judge_plan, plan_statements
 from runbooks_lib.steps.confirming import changed_parts, plan_hash
 from runbooks_lib.steps.declared import not_asked
@@ -87,6 +100,7 @@ def make_plan(
         where=made.where,
         scratch_version=made.server_version,
         undo=undo_of(due, catalog, database=who.database, owner=phase.owner) if makes else None,
+        sql=read_sql(phase) if phase.baseline and name_of_sql(phase) == OF_MIGRATIONS else "",
     )
     baseline = (not_declared(Check.OBJECT_IS_ABSENT_OR_EQUAL, name, "baseline"),)
     found = judge_plan(name, planned, made.where) if phase.baseline else baseline

@@ -34,6 +34,7 @@ from runbooks_lib.postgres.catalog.finder import ABSENT, Sight, State, not_searc
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.session.connect import Sessions, lost
 from runbooks_lib.postgres.session.replication import measure_lag
+from runbooks_lib.steps.collations import check_collations
 from runbooks_lib.steps.declared import nothing_declared, objects_asked, or_not_declared
 from runbooks_lib.steps.finder_rows import by_database
 from runbooks_lib.steps.inspection import by_object, inspect
@@ -114,7 +115,8 @@ def find_objects(phase: Phase, sessions: Sessions) -> Answer:
     """Find out which database really holds the phase's tables and enums.
 
     Looks into every database of every target's server that the role may connect to, for the names as declared
-    and for the same names in other case or another schema; writes nothing.
+    and for the same names in other case or another schema; in a run of a fleet into the targets' own alone. Writes
+    nothing.
     Facts: `matrix`, a list of {kind, object, places: {"server database": words}, states: {"server database": state}}.
     """
     names = {table.name: "table" for table in phase.tables} | {enum.name: "enum" for enum in phase.enums}
@@ -162,7 +164,11 @@ def _judge_places(
     phase: Phase, sessions: Sessions, name: str, places: dict[str, Sight], pending: ToCome
 ) -> Iterator[Finding]:
     found = [place for place, sight in places.items() if sight.state in (State.THERE, State.OTHERWISE)]
-    hint = f"It was found in: {', '.join(found) or 'no database that was searched'}. Is this target the right one?"
+    hint = (
+        f"It was found in: {', '.join(found)}. Is this target the right one?"
+        if found
+        else "No database that was searched has it: bring it back, or have the phase's baseline or migrations make it."
+    )
     for target_name, target in phase.targets.items():
         try:
             place = f"{sessions.identity(target_name).server} {target.database}"
@@ -320,9 +326,9 @@ def _parity(phase: Phase, sessions: Sessions, name: str, target: Target) -> Iter
 
 @read_again
 def readiness(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
-    """Look at what a later step would stumble over: blockers, slots, extensions for proofs, disk.
+    """Look at what a later step would stumble over: blockers, collations, slots, extensions for proofs, disk.
 
-    Reads pg_stat_activity, pg_locks, extensions, and the free space of `folder`'s file system; writes to
+    Reads pg_stat_activity, pg_locks, collations, extensions, and the free space of `folder`'s file system; writes to
     no target.
     Facts: `database_bytes` of the largest target, `free_bytes` of the file system.
     """
@@ -333,6 +339,7 @@ def readiness(phase: Phase, sessions: Sessions, *, folder: Path) -> Answer:
             with sessions.snapshot(name) as conn:
                 if target.role is Role.PRIMARY:
                     findings.extend(check_blockers(phase, name, conn))
+                findings.extend(check_collations(name, target, conn))
                 room = conn.execute(query("headroom")).fetchone() or {}
         except RunbookError as error:
             findings.append(could_not_run(Check.CONNECTIONS_ARE_FREE, name, "connections", error))

@@ -131,9 +131,13 @@ def judge_replay(target: str, proved: Proved) -> Iterator[Finding]:
 
 def not_compared(proved: Proved) -> Mapping[str, tuple[Unjudged, ...]]:
     """Return by migration the statements that neither the catalogue shows nor a question about rows."""
-    data = {name: {one.statement.line for one in found} for name, found in proved.looked.data.items()}
+    asked = {name: {one.statement.at for one in found} for name, found in proved.looked.data.items()}
     found = {
-        ran.name: tuple(one for one in ran.unjudged if one.line not in data.get(ran.name, ()))
+        ran.name: tuple(
+            one.unjudged
+            for at, one in enumerate(ran.statements)
+            if one.unjudged is not None and at not in asked.get(ran.name, ())
+        )
         for ran in proved.replayed.scripts
     }
     return {name: left for name, left in found.items() if left}

@@ -81,7 +81,7 @@ def look_at_all(phase: Phase, sessions: Sessions, prisma: Prisma, *, rows_of_app
         asked = {
             file.name for file in state.files if rows_of_applied or state.recorded(file.name) != "applied"
         }
-        data = dict(_judged(conn, state, asked))
+        data = dict(judged(conn, state, asked))
     return Looked(state=state, catalog=catalog, like=like, data=data)
 
 
@@ -96,14 +96,15 @@ def look_at_objects(phase: Phase, sessions: Sessions, prisma: Prisma, name: str)
         )
 
 
-def _judged(
+def judged(
     conn: Connection, state: State, names: Collection[str]
 ) -> Iterator[tuple[str, tuple[Judged, ...]]]:
     """Yield, of each of these migrations with statements that change rows, how they stand in the session's database."""
     scripts = [(file.name, file.script) for file in state.files if file.script is not None]
     for number, (name, script) in enumerate(scripts):
         if name in names and (statements := data_statements(script, state.schema)):
-            yield name, judge_data(conn, statements, schema=state.schema, later=scripts[number + 1 :])
+            later, before = scripts[number + 1 :], scripts[:number]
+            yield name, judge_data(conn, statements, schema=state.schema, later=later, before=before)
 
 
 def prove_target(
@@ -113,11 +114,12 @@ def prove_target(
     dump: Path | None,
     allowed: Sequence[str],
     planned: Mapping[Key, Value] | None = None,
+    to_be: Mapping[str, tuple[Judged, ...]] | None = None,
 ) -> Proved:
     """Replay the folder's migrations, and settle each against the target as it was seen.
 
     `dump` is this run's dump of its schema, for what the migrations need and do not make; `allowed` is what a superuser
-    may make in the scratch; `planned` is what this phase's baseline is still to make.
+    may make in the scratch; `planned` is what this phase's baseline is still to make, `to_be` how rows will be then.
     Raises PrismaError when a recorded script is not there; MigrationError, BackupError, PreconditionFailed or LabError
     when one can't be run.
     """
@@ -143,6 +145,7 @@ def prove_target(
         server_major=who.major,
         owned=phase.owner is not None,
         planned=planned,
+        to_be=to_be,
     )
     return Proved(looked=looked, replayed=replayed, settlement=settlement)
 

@@ -57,6 +57,7 @@ from runbooks_lib.steps.prisma_look import (
     section,
 )
 from runbooks_lib.steps.prisma_writing import ACTED, carry_out, commands, judge_recorded, would_be_recorded
+from runbooks_lib.steps.rows_to_be import rows_to_be
 from runbooks_lib.steps.schema_checks import check_schema
 from runbooks_lib.steps.settlement_findings import data_facts, judge_data, judge_extras, judge_objects
 from runbooks_lib.steps.settling import judge_settlement, to_come
@@ -246,11 +247,12 @@ def _write(
         return Answer(findings=(*evidence, failed), facts=facts)
     state, settlement = after.looked.state, proved.settlement
     done = {each for each in settlement.with_action(*ACTED) if state.recorded(each) == "applied"}
+    # `confirm` has all rows; what is not as it should be is told here, too
+    rows = (judge_row(name, state, each) for each in settlement.with_action(*ACTED) if each in done)
     findings = (
         *evidence,
         *judge_recorded(phase, settlement, state, written.said),
-        *(judge_row(name, state, each) for each in settlement.with_action(*ACTED) if each in done),
-        *(f for f in judge_settlement(phase, after) if f.verdict in CLOSING),
+        *(f for f in (*rows, *judge_settlement(phase, after)) if f.verdict in CLOSING),
     )
     facts = replace(
         facts,
@@ -275,7 +277,8 @@ def _prove(
 ) -> Proved:
     looked = look_at_all(phase, sessions, prisma, rows_of_applied=rows_of_applied)
     pending = _pending(phase, sessions, planned)
-    return prove_target(phase, sessions, looked, dump, superuser_objects, pending.objects)
+    to_be = rows_to_be(phase, sessions, looked) if planned else None
+    return prove_target(phase, sessions, looked, dump, superuser_objects, pending.objects, to_be)
 
 
 def _pending(phase: Phase, sessions: Sessions, planned: Plan | None) -> Pending:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from runbooks_lib.checks import Check
 from runbooks_lib.findings import Finding, Note, Verdict, judge
+from runbooks_lib.names import qualified, quoted
 from runbooks_lib.phase import Column, Enum, Index, Phase, Table
 from runbooks_lib.postgres.catalog.catalog import Catalog
 from runbooks_lib.postgres.catalog.catalog import Column as LiveColumn
@@ -126,7 +127,7 @@ def check_enum(target: str, enum: Enum, catalog: Catalog, *, created_by: str | N
 
 
 def _owner_is(check: Check, target: str, name: str, have: str, want: str, *, kind: str) -> Finding:
-    hint = f"As a superuser or the present owner: ALTER {kind} … OWNER TO {want};"
+    hint = f"As a superuser or the present owner: ALTER {kind} {quoted(name)} OWNER TO {quoted(qualified(want))};"
     return judge(check, target, name, have=have, want=want, hint=hint)
 
 
@@ -211,7 +212,9 @@ def check_row_counts(
             table.name,
             have=counts.get(table.name, "table absent"),
             want=table.rows,
-            hint="Rows were added or removed since the phase was written: find out by whom, then correct one of both.",
+            hint="Rows were added or removed since the phase was written: find out by whom, then correct one of both."
+            if table.name in counts
+            else "The table itself is not there: mend that first.",
         )
         for table in phase.tables
         if table.rows is not None

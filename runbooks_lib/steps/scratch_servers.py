@@ -92,16 +92,18 @@ def _check(phase: Phase, sessions: Sessions, name: str) -> Iterator[Finding]:
 
 
 def _made(phase: Phase, target: str) -> tuple[Mapping[str, str], str]:
-    """Return the extensions that scripts make for a target, by which script; and why migrations can't be read."""
+    """Return the extensions that scripts make for a target, by which script; and why they can't be read."""
     scripts: list[tuple[str, str]] = []
     unread = ""
-    if phase.baseline and target == phase.baseline.target:
-        scripts.append((phase.baseline.file, read_sql(phase)))
-    if phase.prisma and target == phase.prisma.target:
-        try:
+    try:
+        if phase.baseline and target == phase.baseline.target:
+            scripts.append((phase.baseline.file, read_sql(phase)))
+        if phase.prisma and target == phase.prisma.target:
             scripts += [(file.name, file.script or "") for file in read_folder(find_project())]
-        except RunbookError as error:
-            unread = str(error)
+    except RunbookError as error:
+        if not phase.prisma:  # no migrations: it is the baseline's own file
+            raise
+        unread = str(error)
     made = {
         extension: f"{name} makes it"
         for name, script in reversed(scripts)

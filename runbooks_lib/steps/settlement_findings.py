@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,14 +14,13 @@ from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.catalog.catalog import Key
 from runbooks_lib.postgres.rows.done import Done, Judged
 from runbooks_lib.prisma.effects import ObjectState, Origin
-from runbooks_lib.prisma.settlement import DEPLOYED, Action, Settled, Settlement
+from runbooks_lib.prisma.settlement import DEPLOYED, DONE, Action, Settled, Settlement
 from runbooks_lib.prisma.timeline import Stands
 from runbooks_lib.steps.pending import judged_later
 
 SCRIPT = "migration.sql"
 LISTED = 12
 SHOWN_LINES = 12  # of a statement's text
-DONE = frozenset({Done.ALL, Done.NOTHING})
 _RECORDED = {"no": "not recorded", "failed": "recorded as failed", "rolled back": "rolled back"}
 _BRINGS_BACK = ("CREATE ", "ALTER ", "DROP ", "COMMENT ")
 _SECRET = ("USER MAPPING", "ROLE", "USER ", "SUBSCRIPTION", "SERVER ", "PASSWORD")
@@ -97,6 +97,8 @@ def what_stands(each: Settled) -> str:
     undone = [one for one in each.data if one.done in (Done.NONE, Done.PART)]
     if undone and each.stands is not Stands.NONE:
         said += f"; rows not changed: {some([_data_words(one) for one in undone])}"
+    if each.unseen and each.whole is Stands.NOTHING:
+        said += f"; not to be seen: {some(each.unseen)}"
     return said + ("; the baseline makes the rest" if each.completed else "")
 
 
@@ -180,6 +182,8 @@ def judge_objects(
             )
         elif each.planned and not (each.recorded and not each.stands):
             yield judged_later(finding)
+        elif each.planned and (repair := phase.repaired({origin.migration for origin in each.origins})):
+            yield _with(judged_later(finding), Verdict.SKIP, hint=f"made anew: {repair.why}")
         elif ignored:
             yield _with(finding, Verdict.SKIP, hint=f"ignored: {ignored.why}")
         elif not each.recorded and {origin.migration for origin in each.origins} <= others:
@@ -214,8 +218,16 @@ def _hint(each: ObjectState, made_by: MadeBy, *, shows: bool) -> str:
     if not each.origins:
         return f"{made_by.it} Find out who changed it, and mend it or them."
     said = f"Made so by {some([_origin(one, made_by) for one in each.origins])}."
+    if each.planned:
+        return f"{said} {_REPAIR.format(each.origins[0].migration)}"
     back = [text for one in each.origins if shows and (text := shown(one))]
     return f"{said} It would be brought back by: {' '.join(back)}" if back else said
+
+
+_REPAIR = (
+    "The baseline would make it anew, though it is recorded: find out who took it away. If it is to come back, say so "
+    "in the phase file: [baseline] repairs = [{{ migration = {!r}, why = … }}]."
+)
 
 
 def _origin(origin: Origin, made_by: MadeBy) -> str:
@@ -275,7 +287,12 @@ def judge_data(target: str, migrations: Sequence[Settled]) -> Iterator[Finding]:
         if each.action is Action.NOTHING and many:
             yield from _folded(target, each)
         else:
-            yield from (_judge_statement(target, each, one) for one in each.data)
+            lines = Counter(one.statement.line for one in each.data)
+            for one in each.data:
+                where = place(each.migration, one.statement.line)
+                if lines[one.statement.line] > 1:
+                    where += f", statement {one.statement.at + 1}"
+                yield _judge_statement(target, each, one, where)
 
 
 def _folded(target: str, each: Settled) -> Iterator[Finding]:
@@ -289,23 +306,17 @@ def _folded(target: str, each: Settled) -> Iterator[Finding]:
         )
 
 
-def _judge_statement(target: str, each: Settled, one: Judged) -> Finding:
-    where = place(each.migration, one.statement.line)
+def _judge_statement(target: str, each: Settled, one: Judged, where: str) -> Finding:
     if one.done in DONE:
         return _data_finding(target, where, _data_words(one), Verdict.PASS)
     if each.action in DEPLOYED:
-        return _data_finding(target, where, f"{one.statement.words}: run by the deploy", Verdict.SKIP)
+        twice = one.done is Done.NOT_JUDGED  # where somebody ran it by hand
+        verdict = Verdict.OPEN if twice else Verdict.SKIP
+        return _data_finding(target, where, f"{_data_words(one)}; run by the deploy", verdict)
+    if one.statement.at in each.filled:
+        return _data_finding(target, where, f"{_data_words(one)}; the baseline fills them", Verdict.SKIP)
     undone = one.done is not Done.NOT_JUDGED and each.action is Action.REFUSE
     return _data_finding(target, where, _data_words(one), Verdict.FAIL if undone else Verdict.OPEN)
-
-
-_DONE = {
-    Done.ALL: "done",
-    Done.NONE: "not done",
-    Done.PART: "done in part",
-    Done.NOTHING: "leaves nothing",
-    Done.NOT_JUDGED: "not judged",
-}
 
 
 def _data_words(one: Judged) -> str:

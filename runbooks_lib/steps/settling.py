@@ -10,6 +10,7 @@ from runbooks_lib.checks import Check
 from runbooks_lib.errors import PreconditionFailed, RunbookError
 from runbooks_lib.facts.writing import DeployRehearsed, Plan, SettledMigration
 from runbooks_lib.findings import Finding, Verdict, could_not_run
+from runbooks_lib.names import qualified, quoted
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.catalog.catalog import Key
 from runbooks_lib.postgres.session.connect import Sessions
@@ -22,6 +23,7 @@ from runbooks_lib.steps.pending import pending_at
 from runbooks_lib.steps.prisma_agreement import judge_agreement, judge_answer
 from runbooks_lib.steps.prisma_history import NEVER_MANAGED, judge_history
 from runbooks_lib.steps.prisma_look import Looked, Proved, command_line, look_at_all, prove_target, section
+from runbooks_lib.steps.rows_to_be import rows_to_be
 from runbooks_lib.steps.schema_checks import check_schema
 from runbooks_lib.steps.settlement_findings import (
     judge_data,
@@ -30,6 +32,11 @@ from runbooks_lib.steps.settlement_findings import (
     settled_facts,
     to_be_done,
 )
+
+_MAY_WRITE = """
+    SELECT quote_ident(current_user) AS role, bool_and(has_table_privilege(to_regclass(%s), need)) AS may
+    FROM unnest(ARRAY['INSERT', 'UPDATE']) AS need
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +73,8 @@ def settle_all(
         prisma = command_line(phase, sessions)
         looked = look_at_all(phase, sessions, prisma, rows_of_applied=False)
         pending = pending_at(phase, sessions, target, plan)
-        proved = prove_target(phase, sessions, looked, dump, superuser_objects, pending.objects)
+        to_be = rows_to_be(phase, sessions, looked)
+        proved = prove_target(phase, sessions, looked, dump, superuser_objects, pending.objects, to_be)
         rehearsed: tuple[Finding, ...] = ()
         deploys: tuple[DeployRehearsed, ...] = ()
         if rehearse:
@@ -163,10 +171,10 @@ def judge_writable(phase: Phase, sessions: Sessions, looked: Looked) -> Iterator
     target, state = section(phase).target, looked.state
     if state.rows is None:
         return
-    may = "SELECT has_table_privilege(to_regclass(format('%%I.%%I', %s::text, %s::text)), 'INSERT') AS may"
+    history = quoted(qualified(state.schema, TABLE))
     with sessions.snapshot(target) as conn:
-        row = conn.execute(may, (state.schema, TABLE)).fetchone()
-    allowed = bool(row and row["may"])
+        row = conn.execute(_MAY_WRITE, (history,)).fetchone() or {}
+    allowed = bool(row.get("may"))
     yield Finding(
         check=Check.ROLE_MAY,
         target=target,
@@ -176,5 +184,5 @@ def judge_writable(phase: Phase, sessions: Sessions, looked: Looked) -> Iterator
         verdict=Verdict.PASS if allowed else Verdict.FAIL,
         hint=""
         if allowed
-        else "Have its owner or a superuser grant INSERT, UPDATE and DELETE on it to the role.",
+        else f"Have its owner or a superuser run: GRANT INSERT, UPDATE ON {history} TO {row.get('role')};",
     )

@@ -1,4 +1,4 @@
-"""Plans at many databases: by a fleet run of one worker a processor, against as many `runbooks run`, one by one."""
+"""Plans at many databases: by a fleet run of two workers, against as many `runbooks run`, one by one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 from measure import Figure
 
@@ -23,23 +24,25 @@ SEPARATE = 5  # of these are measured; each costs what the one before did
 
 
 def measure(pairs: int, sizes: tuple[int, ...]) -> list[Figure]:
-    """Return what a plan costs a database in fleets of these sizes; of the largest also with one worker."""
+    """Return what a plan costs a database in fleets of these sizes; of the largest also with one worker, by turns."""
     figures = []
     with running() as lab, tempfile.TemporaryDirectory() as home:
         made = tenants(lab, Path(home), max(sizes))
-        made.plan("--workers", "2")  # what is worked out once is there, for both sides
+        _one_by_one(made, made.names[:1])  # what is worked out once is there, for both sides
         for size in sizes:
             figure = Figure(name=f"fleet of {size} databases, each", yardstick=YARDSTICK)
-            listed = "".join(f'[[targets]]\nservice = "{name}"\n' for name in made.names[:size])
-            made.fleet_file(listed)
+            made.fleet_file("".join(f'[[targets]]\nservice = "{name}"\n' for name in made.names[:size]))
+            names = made.names[: min(size, SEPARATE if pairs > 1 else 1)]
+            alone_s = []
             for _ in range(pairs):
-                figure.ours_s.append(_timed(made.plan) / size)
-                names = made.names[: min(size, SEPARATE)]
+                figure.ours_s.append(_timed(partial(made.plan, "--workers", "2")) / size)
                 figure.yardstick_s.append(_timed(partial(_one_by_one, made, names)) / len(names))
+                if size == max(sizes):
+                    alone_s.append(_timed(partial(made.plan, "--workers", "1")) / size)
             figure.more = {"databases": size}
-            if size == max(sizes):
-                alone_s = _timed(lambda: made.plan("--workers", "1")) / size
-                figure.more["times_one_worker"] = round(alone_s / figure.ours_median_s, 2)
+            if alone_s:
+                ratios = (alone / ours for alone, ours in zip(alone_s, figure.ours_s, strict=True))
+                figure.more["times_one_worker"] = round(median(ratios), 2)
             figures.append(figure)
     return figures
 

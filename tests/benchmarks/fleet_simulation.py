@@ -119,7 +119,8 @@ def simulate(databases: int, servers: int, runs: Path) -> tuple[dict[str, float]
     before = fleet(databases, servers)
     numbers = {each.name: number for number, each in enumerate(before.members)}
     with timed(figures, "folder_s"):
-        folder = FleetFolder.create(runs, before)
+        folder = FleetFolder.of(runs, before)
+        folder.begin(before)
     crew = Crew(executor=AtOnce(), size=WORKERS, has={})  # type: ignore[arg-type]
     campaign = Campaign(crew=crew, order=lambda each: {"number": numbers[each.name]}, pace=before.pace)
     with timed(figures, "handing_out_s"):

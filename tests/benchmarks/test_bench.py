@@ -30,6 +30,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("seeds", {f"seed verification of {rows} rows" for rows in (50, 150, 300)}),
         ("replay", {"replay of migrations", "replay of migrations, kept"}),
         ("history", {"plan of a long history"}),
+        ("fleet", {"fleet of 1 databases, each", "fleet of 2 databases, each"}),
         ("archive", {"archive and report", "index of 2 runs", "index of 4 runs"}),
     ],
 )

@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 TIMEOUT_MS = 60_000
 NOTE = "opened the Admin UI: three connections"
 WAITING = "Waiting for you"
+MEND = "Mend what is named above, then run this notebook again"
+ENDED = "2026-11-24T08:01:00.000Z"
 AT_HAND = """text => {
   const panel = document.querySelector('.jp-NotebookPanel:not(.lm-mod-hidden) .jp-WindowedPanel-outer');
   const view = panel.getBoundingClientRect();
@@ -40,12 +42,26 @@ AT_HAND = """text => {
     return box.height > 0 && box.top >= view.top && box.bottom <= view.bottom;
   });
 }"""
+# What of a notebook is ours: its texts and its outputs, not JupyterLab's own frame.
+OURS = """async () => (await axe.run({
+  include: [['.jp-NotebookPanel:not(.lm-mod-hidden) .jp-RenderedMarkdown'],
+            ['.jp-NotebookPanel:not(.lm-mod-hidden) .jp-OutputArea-output']],
+  exclude: [['.jp-collapseHeadingButton']],
+})).violations.flatMap(v => v.nodes.map(n => `${v.id}: ${v.help}: ${n.html.slice(0, 160)}`))"""
+TOO_WIDE = """() => {
+  const panel = document.querySelector('.jp-NotebookPanel:not(.lm-mod-hidden)');
+  return [...panel.querySelectorAll('.jp-OutputArea-output, .jp-OutputArea-output *')].filter(each =>
+    each.clientWidth && each.scrollWidth > each.clientWidth + 1 && getComputedStyle(each).display !== 'inline'
+    && getComputedStyle(each).textOverflow !== 'ellipsis').map(each => `${each.tagName} ${each.className}`);
+}"""
+PRIMARY = "button.mod-primary:visible, a.runbooks-next:visible"
 
 
 class Desk:
     """A page of JupyterLab, and what an operator does there."""
 
-    def __init__(self, browser: Browser, address: str, lab: Lab, runs: Path) -> None:
+    def __init__(self, browser: Browser, address: str, lab: Lab, runs: Path, axe: str) -> None:
+        self.axe = axe
         self.page = browser.new_page(viewport={"width": 1280, "height": 800})
         self.lab = lab
         self.runs = runs
@@ -86,6 +102,23 @@ class Desk:
         assert [word for word in (">FAIL<", "✘ FAIL", "FAIL ", "ERROR ", "Traceback") if word in said] == []
         assert self.page.locator(".jp-RenderedText[data-mime-type*=stderr], .jp-mod-error").count() == 0
 
+    def offered(self, name: str) -> None:
+        """Wait until a button is the primary one, and no other is."""
+        self.page.locator(PRIMARY, has_text=name).wait_for(timeout=TIMEOUT_MS)
+        assert self.page.locator(PRIMARY).all_inner_texts() == [name]
+
+    def usable(self) -> None:
+        """What is shown keeps nobody out, in light and in dark, and nothing is wider than its cell."""
+        for scheme in ("light", "dark"):
+            self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            told = f"body[data-jp-theme-light={'true' if scheme == 'light' else 'false'}]"
+            self.page.wait_for_selector(told, state="attached")
+            self.page.wait_for_timeout(500)  # the old theme fades
+            self.page.evaluate(self.axe)
+            assert self.page.evaluate(OURS) == []
+        self.page.emulate_media(color_scheme="light")
+        assert self.page.evaluate(TOO_WIDE) == []
+
     def the_run(self) -> Run:
         """Return the only run of the archive."""
         (run,) = all_runs(self.runs)
@@ -122,8 +155,14 @@ class Desk:
 
 
 @pytest.fixture
-def desk(browser: Browser, fresh_lab: Lab, tmp_path: Path) -> Iterator[Desk]:
-    """JupyterLab as `runbooks lab up --jupyter` starts it, with a token and nothing of the user's own."""
+def desk(
+    browser: Browser, fresh_lab: Lab, tmp_path: Path, axe: str, request: pytest.FixtureRequest
+) -> Iterator[Desk]:
+    """JupyterLab as `runbooks lab up --jupyter` starts it, with a token and nothing of the user's own.
+
+    Its theme is that of the browser. A parameter is its base URL, as a hub gives one to each user.
+    """
+    base: str = getattr(request, "param", "/")
     runs = tmp_path / "runs"
     folder = lay_out(runs)
     with socket.socket() as free:
@@ -133,18 +172,22 @@ def desk(browser: Browser, fresh_lab: Lab, tmp_path: Path) -> Iterator[Desk]:
     own = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR",
            "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR")  # fmt: skip
     env = environment(folder, fresh_lab.env()) | {name: str(tmp_path / name) for name in own}
+    themes = tmp_path / "JUPYTERLAB_SETTINGS_DIR" / "@jupyterlab" / "apputils-extension"
+    themes.mkdir(parents=True)
+    (themes / "themes.jupyterlab-settings").write_text('{"adaptive-theme": true}', "utf-8")
     process = subprocess.Popen(
-        [*command(folder), "--no-browser", f"--port={port}"],
+        [*command(folder), "--no-browser", f"--port={port}", f"--ServerApp.base_url={base}"],
         env={**env, "JUPYTER_TOKEN": token},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
     try:
-        wait_until_up(f"http://127.0.0.1:{port}/api/status?token={token}")
-        refused(f"http://127.0.0.1:{port}/api/contents")
-        address = f"http://127.0.0.1:{port}/lab/tree/notebooks/{{}}.ipynb?token={token}&reset"
-        yield Desk(browser, address, fresh_lab, runs)
+        server = f"http://127.0.0.1:{port}{base}"
+        wait_until_up(f"{server}api/status?token={token}")
+        refused(f"{server}api/contents")
+        address = f"{server}lab/tree/notebooks/{{}}.ipynb?token={token}&reset"
+        yield Desk(browser, address, fresh_lab, runs, axe)
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
@@ -168,20 +211,28 @@ def refused(url: str) -> None:
     said.value.close()
 
 
+@pytest.mark.parametrize("desk", ["/user/x/"], indirect=True)
 def test_all_seven_notebooks_are_walked_through(desk: Desk) -> None:
     page = desk.page
     desk.open("00_start")
+    assert page.locator("em", has_text="Run ▸ Run All Cells").bounding_box()["y"] < 400  # type: ignore[index]
     desk.run()
+    desk.offered("Begin a run")
     page.locator("button.runbooks-begin").click(timeout=TIMEOUT_MS)
     desk.see("is begun: open the notebook below")
     run = desk.the_run()
-    desk.see("Next: 01_preflight")
+    desk.at_hand("01_preflight")
+    desk.offered("01_preflight")
+    desk.usable()
     for step in ("preflight", "backup"):
         desk.open(step_name(step))
         desk.run()
         assert desk.closed(step)["verdict"] == "PASS"
+        desk.at_hand(f"{step_name(step)}.json")  # the last cell's table, with the verdict
         assert desk.cut() == []
+    desk.usable()
     confirm(desk)
+    desk.usable()
     assert desk.cut() == []
     for step in ("prisma_resolve", "seed_verification", "api_routes"):
         desk.open(step_name(step))
@@ -190,6 +241,7 @@ def test_all_seven_notebooks_are_walked_through(desk: Desk) -> None:
         assert desk.cut() == []
     sign(desk)
     desk.see("The run is sealed")
+    desk.usable()
     assert desk.cut() == []
     found = verify(run.path)
     assert found.problems == ()
@@ -197,6 +249,8 @@ def test_all_seven_notebooks_are_walked_through(desk: Desk) -> None:
     desk.open("00_start")
     desk.run()
     desk.see("Every step of this run has passed")
+    desk.at_hand("read its report")
+    desk.offered("read its report")
     assert desk.complaints == []
     page.get_by_role("link", name="read its report").click()
     page.wait_for_selector(".jp-HTMLViewer iframe, .jp-HTMLViewer-container iframe", timeout=TIMEOUT_MS)
@@ -217,19 +271,24 @@ def confirm(desk: Desk) -> None:
     desk.at_hand("What undoes it: plan/undo.sql, rehearsed")
     desk.at_hand(WAITING)
     desk.calm()
+    assert "Not reached yet. Waiting for you" in page.locator(".runbooks-unreached").inner_text()
     page.locator(".runbooks-sql summary").first.click()
+    desk.usable()
     assert "CREATE TABLE IF NOT EXISTS" in page.locator(".runbooks-sql pre").first.inner_text()
     wanted = re.search(r"keybuzz:[0-9a-f]{8}", desk.see("type keybuzz:"))
     assert wanted is not None
     typed = page.get_by_label("Confirmation")
+    page.locator("button.runbooks-confirm").evaluate("button => button.scrollIntoView({block: 'end'})")
     typed.fill("keybuzz:00000000")
     typed.press("Enter")
-    desk.see("No plan of this archive is named keybuzz:00000000")
+    desk.at_hand("No plan of this archive is named keybuzz:00000000")
+    assert "Not reached yet. Waiting for you" in page.locator(".runbooks-unreached").inner_text()
     assert "confirmation" not in desk.the_run().record_json("baseline_migration")["answers"]
     typed.fill(wanted[0])
     page.locator("button.runbooks-confirm").click()
     record = desk.closed("baseline_migration")
     assert typed.is_disabled()
+    assert page.locator(".runbooks-unreached").count() == 0
     assert record["verdict"] == "PASS"
     assert record["answers"]["apply"]["facts"]["applied"] is True
 
@@ -241,6 +300,7 @@ def sign(desk: Desk) -> None:
     desk.run()
     desk.at_hand(WAITING)
     desk.calm()
+    desk.usable()
     page.get_by_label("The Admin UI reads real data").check()
     page.get_by_label("Note").fill(NOTE)
     page.get_by_label("Note").press("Enter")
@@ -282,21 +342,36 @@ def test_a_replica_that_stops_half_way_is_red_with_its_hint(desk: Desk) -> None:
     assert [s for s in STEPS if run.notebook(s).exists()] == list(STEPS[:5])
 
 
-def test_a_closed_gate_stops_run_all_with_a_sentence(desk: Desk) -> None:
+def test_a_closed_gate_stops_run_all_with_a_sentence(desk: Desk, make_run: Callable[..., Run]) -> None:
+    old = make_run(
+        desk.runs, change=lambda files: files["run.json"].update(finished_at=ENDED, verdict="OPEN")
+    )
+    desk.open("00_start")
+    desk.run()
+    desk.at_hand("Begin a run")
+    desk.see(f"Not begun here: run {old.id} is in the archive, and it was made at another server or database")
+    desk.offered("Begin a run")
     with desk.lab.admin("keybuzz_backend") as conn:
         conn.execute("DROP INDEX oauth_states_state_key")
     desk.open("01_preflight")
     desk.run()
     desk.at_hand("FAIL has_index leader, replica public.oauth_states_state_key")
-    desk.at_hand("Mend what is named above, then run this notebook again")
+    desk.at_hand(MEND)
     top = desk.page.locator(".runbooks-top").text_content() or ""
     assert re.search(r"✘ FAIL · Stopped at In \[15\].*FAIL has_index leader, replica", top)
     assert "Traceback" not in desk.page.locator(".jp-Notebook").inner_text()
-    desk.page.locator(".runbooks-explorer").last.locator(
-        "button, .jupyter-widget-Collapse-header"
-    ).first.click()
-    desk.page.locator(".runbooks-verdict select").last.select_option("FAIL")
-    detail = desk.page.locator(".runbooks-findings details").last
+    desk.usable()
+    link = desk.page.locator("a.runbooks-go")
+    link.scroll_into_view_if_needed()
+    desk.page.wait_for_function(
+        f"text => !({AT_HAND})(text)", arg="GateClosed: "
+    )  # the verdict has MEND, too
+    link.click()
+    desk.at_hand("GateClosed: ")
+    title = desk.page.locator(".runbooks-explorer .jupyter-widget-Collapse-header, .runbooks-explorer button")
+    title.filter(has_text=re.compile(r"All 1\d\d findings")).last.click()  # those of the schema
+    desk.page.locator(".runbooks-verdict select:visible").last.select_option("FAIL")
+    detail = desk.page.locator(".runbooks-findings details:visible").last
     detail.locator("summary").click()
     assert "pg_index" in detail.inner_text()
 

@@ -18,6 +18,8 @@ from runbooks_lib.postgres.scratch.scratch import scratch
 from ..integration.object_classes import CHANGES, MAKE, ROLES, SUBSCRIPTION, Change
 from ..integration.oracle import Oracle
 
+pytestmark = pytest.mark.oracle
+
 
 @pytest.fixture(scope="module", params=(15, 18), ids=lambda major: f"PostgreSQL {major}")
 def oracle(request: pytest.FixtureRequest) -> Iterator[Oracle]:

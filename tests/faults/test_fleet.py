@@ -1,15 +1,16 @@
 """A fleet run loses its workers, its scheduler, its client, a server, in the middle of an apply: each database ends
 applied exactly once, or is named with its reason, and `fleet resume` completes.
 
-All but the first need minutes, and run where RUNBOOKS_FAULT_KILLS is set (`make faults`).
+All but the first need minutes: `make faults`.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,10 +27,11 @@ from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.script.apply import LOCK_KEY
 
 from ..fleets import GATE, WATCHED, Tenants, cluster, folder_of, tenants
+from .campaign import fault
 
 PATIENCE_S = 180
-LONG = pytest.mark.skipif("RUNBOOKS_FAULT_KILLS" not in os.environ, reason="minutes: make faults")
 TTL_S = 8
+DOCS = Path(__file__).parents[2] / "docs" / "fleet.md"
 
 
 @pytest.fixture
@@ -117,6 +119,15 @@ def alive_below(process: psutil.Process) -> list[psutil.Process]:
     return found
 
 
+@fault(
+    kind="processes",
+    fault="SIGKILL to a fleet's process in the middle of an apply",
+    injected="kill -9 of the carrier while its table is made and not committed",
+    seen="the worker's pipe ends",
+    told="done, at the second attempt",
+    goes_on="the fleet goes on by itself",
+    fast=True,
+)
 def test_a_process_that_is_killed_in_the_middle_is_replaced(two: Tenants) -> None:
     command = applying(two, "--workers", "1")
     with in_the_middle_of_an_apply(two.lab, "tenant_0", command, two.env) as process:
@@ -128,7 +139,14 @@ def test_a_process_that_is_killed_in_the_middle_is_replaced(two: Tenants) -> Non
     assert ended(found)["tenant_1"]["attempts"] == 1
 
 
-@LONG
+@fault(
+    kind="processes",
+    fault="SIGKILL to a dask worker in the middle of an apply",
+    injected="kill -9 of the worker whose carrier applies",
+    seen="dask loses the worker",
+    told="each database done, once",
+    goes_on="the fleet goes on by itself",
+)
 def test_a_cluster_says_the_same_and_a_killed_worker_is_replaced(two: Tenants) -> None:
     here = two.plan("--workers", "2")
     with cluster(two.env) as found:
@@ -141,18 +159,18 @@ def test_a_cluster_says_the_same_and_a_killed_worker_is_replaced(two: Tenants) -
         require_once(two, told(process))
 
 
-@LONG
+@fault(
+    kind="network",
+    fault="a fleet's scheduler wants TLS, and the client has none",
+    injected="certificates of dask's own configuration, taken away from the client",
+    seen="the connection is refused",
+    told="the scheduler does not answer, with its address (exit 3)",
+    goes_on="dask's own TLS configuration on the client, then the same command",
+)
 def test_a_cluster_is_reached_by_tls_alone(two: Tenants, tmp_path: Path) -> None:
-    """By dask's own configuration, with certificates as `Security.temporary` makes them."""
-    from distributed import Security
-
-    made = Security.temporary()
-    for name, text in (
-        ("ca", made.tls_ca_file),
-        ("cert", made.tls_client_cert),
-        ("key", made.tls_client_key),
-    ):
-        (tmp_path / f"{name}.pem").write_text(text)
+    """By dask's own configuration, with certificates as the documentation has them made."""
+    (program,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
     common = {"CA_FILE": tmp_path / "ca.pem"}
     for side in ("CLIENT", "SCHEDULER", "WORKER"):
         common |= {f"{side}__CERT": tmp_path / "cert.pem", f"{side}__KEY": tmp_path / "key.pem"}
@@ -178,7 +196,14 @@ def at_work(worker: psutil.Process) -> bool:
     return any(len(alive_below(carrier)) > 1 for carrier in carriers(worker))
 
 
-@LONG
+@fault(
+    kind="processes",
+    fault="SIGSTOP to a dask worker for longer than the scheduler waits",
+    injected="SIGSTOP in the middle of an apply, beyond worker-ttl, then SIGCONT",
+    seen="the scheduler gives the database to another worker, which finds the lock held",
+    told="each database done, once",
+    goes_on="the fleet goes on by itself",
+)
 def test_a_worker_that_is_stopped_beyond_its_time_out_goes_on_and_nobody_applies_again(two: Tenants) -> None:
     with cluster(two.env, ttl=f"{TTL_S}s", nanny=False) as found:
         command = applying(two, "--scheduler", found.address, "--canary", "1")
@@ -193,7 +218,14 @@ def test_a_worker_that_is_stopped_beyond_its_time_out_goes_on_and_nobody_applies
         require_once(two, told(process))
 
 
-@LONG
+@fault(
+    kind="processes",
+    fault="SIGKILL to a fleet's scheduler in the middle of an apply",
+    injected="kill -9 of the dask scheduler",
+    seen="the client loses its connection",
+    told="lost, with the reason, exit 4",
+    goes_on="`runbooks fleet resume FLEET`",
+)
 def test_a_killed_scheduler_is_named_and_resume_completes(two: Tenants) -> None:
     with cluster(two.env) as found:
         command = applying(two, "--scheduler", found.address, "--canary", "1")
@@ -214,7 +246,14 @@ def kill(process: subprocess.Popen[bytes] | None) -> None:
     process.wait(10)
 
 
-@LONG
+@fault(
+    kind="processes",
+    fault="{number.name} to a fleet's command in the middle of an apply",
+    injected="the signal, to the client alone",
+    seen="the carriers see that their pipe ends",
+    told="exit 130 for Ctrl-C; no carrier stays",
+    goes_on="`runbooks fleet resume FLEET`",
+)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_client_that_is_gone_leaves_nothing_half_and_resume_completes(two: Tenants, number: int) -> None:
     command = applying(two, "--workers", "2", "--canary", "1")
@@ -233,7 +272,14 @@ def test_a_client_that_is_gone_leaves_nothing_half_and_resume_completes(two: Ten
     require_once(two, two.fleet("resume", folder, "--workers", "2"))
 
 
-@LONG
+@fault(
+    kind="processes",
+    fault="a fleet's leader stops in the middle of an apply",
+    injected="pg_ctl stop of the leader",
+    seen="connections are refused",
+    told="each database that is not done, with its reason",
+    goes_on="start the server, then `runbooks fleet resume FLEET`",
+)
 def test_a_server_that_dies_is_named_and_resume_completes(two: Tenants) -> None:
     command = applying(two, "--workers", "1", "--max-failures", "2")
     with in_the_middle_of_an_apply(two.lab, "tenant_0", command, two.env) as process:

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from runbooks_lib.postgres.dump.dump import dump_schema, read_dump
 from runbooks_lib.postgres.session import connect as connect_module
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import backup
+
+from ..faults.campaign import fault
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 
@@ -212,12 +215,30 @@ def test_one_target_that_fails_does_not_hide_the_other(lab: Lab, tmp_path: Path)
     assert failed(checked, Verdict.ERROR) == {("dump_names_every_table", "legacy")}
 
 
+@fault(
+    kind="storage",
+    fault="the folder of the dumps is gone",
+    injected="its path leads nowhere",
+    seen="ENOENT",
+    told="ERROR: No such file or directory",
+    goes_on="run the backup again",
+    fast=True,
+)
 def test_a_folder_that_is_not_there(lab: Lab, tmp_path: Path) -> None:
     answer = ask(backup.dump, folder=tmp_path / "none")
     assert failed(answer, Verdict.ERROR) == {("dump_is_whole", "leader"), ("dump_is_whole", "legacy")}
     assert_closed(answer, "No such file or directory")
 
 
+@fault(
+    kind="storage",
+    fault="the disk of the dumps is full",
+    injected="a tmpfs of 4 KiB",
+    seen="pg_dump's exit code",
+    told="ERROR: No space left on device; no half dump stays",
+    goes_on="free space, then `runbooks run PHASE --resume latest`",
+    fast=True,
+)
 def test_a_full_disk(lab: Lab, tmp_path: Path) -> None:
     mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(tmp_path)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
@@ -232,6 +253,15 @@ def test_a_full_disk(lab: Lab, tmp_path: Path) -> None:
     assert [p for p in left if p.name != getattr(answer.facts.dumps.get("legacy"), "path", None)] == []
 
 
+@fault(
+    kind="processes",
+    fault="pg_dump ends in an odd way: {words}",
+    injected="a script in its place",
+    seen="exit code, or no file",
+    told="ERROR: pg_dump's own words; no file stays",
+    goes_on="run the backup again",
+    fast=True,
+)
 @pytest.mark.parametrize(
     ("script", "words"),
     [
@@ -255,6 +285,15 @@ def test_a_pg_dump_that_fails_leaves_no_file(
     assert list(folder.iterdir()) == []
 
 
+@fault(
+    kind="storage",
+    fault="a dump is cut short, and pg_dump says that it went well",
+    injected="the file is truncated behind pg_dump's back",
+    seen="its last line is missing",
+    told="FAIL: cut short after so many bytes",
+    goes_on="run the backup again",
+    fast=True,
+)
 def test_a_pg_dump_that_stops_half_way_and_says_it_went_well(
     lab: Lab, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,6 +344,18 @@ def test_a_dump_is_never_overwritten(lab: Lab, tmp_path: Path, client: Client) -
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_two_dumps_of_one_second_are_two(lab: Lab, tmp_path: Path) -> None:
+    first, second = (ask(backup.dump, folder=tmp_path).facts.dumps for _ in range(2))
+    assert {each.path for each in first.values()}.isdisjoint(each.path for each in second.values())
+    soon = datetime.now(UTC)
+    for second_s in range(5):
+        stamp = f"{soon + timedelta(seconds=second_s):%Y%m%d_%H%M%S}"
+        (tmp_path / f"schema_backup_{stamp}.sql").write_text("precious")
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert passes(ask(backup.dump, folder=tmp_path))
+    assert kept.items() <= {path.name: path.read_bytes() for path in tmp_path.iterdir()}.items()
+
+
 @pytest.mark.parametrize("name", ["backup odd 'name' \\", 'dbname=keybuzz "x"'])
 def test_odd_names_and_encodings(lab: Lab, tmp_path: Path, name: str) -> None:
     options = "TEMPLATE template0 ENCODING LATIN1 LOCALE_PROVIDER libc LOCALE 'C'"
@@ -346,6 +397,15 @@ def verify(made: tuple[Path, dict[str, Any]], phase: Phase = ONLY_LEADER) -> Ans
     return ask(backup.verify, phase, folder=made[0].parent, dumps=made[1])
 
 
+@fault(
+    kind="storage",
+    fault="a dump is cut short after it was made",
+    injected="the file is truncated",
+    seen="size and SHA-256",
+    told="FAIL: not as it was made",
+    goes_on="run the backup again",
+    fast=True,
+)
 def test_a_truncated_file(made: tuple[Path, dict[str, Any]]) -> None:
     content = made[0].read_bytes()
     made[0].write_bytes(content[:3000])
@@ -415,6 +475,15 @@ def test_a_changed_byte(made: tuple[Path, dict[str, Any]], position: int) -> Non
     assert_closed(answer, "The file changed since it was written")
 
 
+@fault(
+    kind="storage",
+    fault="a dump is gone after it was made",
+    injected="the file is removed",
+    seen="it can't be read",
+    told="FAIL or ERROR: which file",
+    goes_on="run the backup again",
+    fast=True,
+)
 def test_a_missing_file(made: tuple[Path, dict[str, Any]]) -> None:
     made[0].unlink()
     answer = verify(made)

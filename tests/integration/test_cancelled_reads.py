@@ -21,6 +21,8 @@ from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import preflight, standby_reads
 from runbooks_lib.steps.standby_reads import read_again
 
+from ..faults.campaign import fault
+
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 Conflict = Callable[..., None]
 
@@ -93,6 +95,15 @@ def test_a_cancelled_read_is_read_again_and_said(conflict: Conflict, cancelled: 
     assert answer.findings[1].have.startswith(f"{cancelled} cancelled")
 
 
+@fault(
+    kind="processes",
+    fault="SIGKILL to the standby's process of our session",
+    injected="kill -9 in the middle of a snapshot",
+    seen="the session is lost",
+    told="it is read again, and said",
+    goes_on="nothing has to be done",
+    fast=True,
+)
 def test_a_session_that_a_standby_cuts_is_read_again(
     fresh_lab: Lab, standby: psycopg.Connection[Any], conflict: Conflict
 ) -> None:

@@ -26,6 +26,8 @@ from runbooks_lib.postgres.session import connect as connecting
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import baseline_migration as step
 
+from ..faults.campaign import fault
+
 SHIPPED = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 DATABASE = "commit_test"
 DUMPS = {
@@ -174,6 +176,15 @@ def test_a_commit_that_is_answered(db: psycopg.Connection[Any], phase: Phase) ->
     assert is_there(db)
 
 
+@fault(
+    kind="network",
+    fault="the connection is cut after COMMIT has got there",
+    injected="a TCP proxy that cuts at COMMIT",
+    seen="a new session asks for the state of the transaction",
+    told="PASS: it is committed, as a new session found",
+    goes_on="nothing has to be done",
+    fast=True,
+)
 def test_lost_after_it_got_there(
     lab: Lab, db: psycopg.Connection[Any], phase: Phase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +200,15 @@ def test_lost_after_it_got_there(
     assert again.verdict is Verdict.PASS
 
 
+@fault(
+    kind="network",
+    fault="the connection is cut before COMMIT has got there",
+    injected="a TCP proxy that cuts at COMMIT",
+    seen="a new session asks for the state of the transaction",
+    told="FAIL: it was rolled back",
+    goes_on="`runbooks run PHASE --resume latest`",
+    fast=True,
+)
 def test_lost_before_it_got_there(
     lab: Lab, db: psycopg.Connection[Any], phase: Phase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +222,15 @@ def test_lost_before_it_got_there(
     assert "was rolled back" in ending(answer).have
 
 
+@fault(
+    kind="network",
+    fault="the connection is cut {cuts} COMMIT has got there, and the server can't be asked",
+    injected="a TCP proxy that cuts at COMMIT and lets nobody in",
+    seen="nobody answers",
+    told="ERROR: not known, the session was lost at COMMIT",
+    goes_on="`runbooks run PHASE --resume latest`: it asks again",
+    fast=True,
+)
 @pytest.mark.parametrize("cuts", ["before", "after"])
 def test_lost_and_nobody_to_ask(
     lab: Lab, db: psycopg.Connection[Any], phase: Phase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cuts: str
@@ -217,6 +246,15 @@ def test_lost_and_nobody_to_ask(
         gate(answer.findings)
 
 
+@fault(
+    kind="network",
+    fault="the connection is cut at COMMIT, and a standby has the address now",
+    injected="a TCP proxy that cuts and leads to the standby",
+    seen="the new session is at a standby",
+    told="ERROR: not known; a standby answers now",
+    goes_on="`runbooks run PHASE --resume latest`, when the primary has the address",
+    fast=True,
+)
 def test_another_server_answers_afterwards(
     lab: Lab, db: psycopg.Connection[Any], phase: Phase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

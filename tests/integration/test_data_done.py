@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -79,19 +79,24 @@ def there(owner: psycopg.Connection[Any]) -> Callable[..., None]:
     return run
 
 
-def judged(script: str, *later: str, schema: str = "public") -> list[Judged]:
+def judged(script: str, *later: str, schema: str = "public", before: Sequence[str] = ()) -> list[Judged]:
     target = Target(name="there", service="keybuzz_leader", role=Role.PRIMARY, database=DATABASE)
     with Sessions({"there": target}) as sessions, sessions.snapshot("there") as conn:
         scripts = [(f"later{number}", text) for number, text in enumerate(later)]
-        found = judge_data(conn, data_statements(script, schema), schema=schema, later=scripts)
+        earlier = [(f"earlier{number}", text) for number, text in enumerate(before)]
+        found = judge_data(
+            conn, data_statements(script, schema), schema=schema, later=scripts, before=earlier
+        )
         assert conn.execute("SELECT 1 AS one").fetchone() == {"one": 1}  # the caller's snapshot goes on
         settings = conn.execute("SELECT current_setting('search_path') AS path").fetchone()
         assert settings == {"path": "pg_catalog"}
     return list(found)
 
 
-def judge(script: str, *later: str, schema: str = "public") -> list[tuple[Done, int | None]]:
-    return [(each.done, each.rows) for each in judged(script, *later, schema=schema)]
+def judge(
+    script: str, *later: str, schema: str = "public", before: Sequence[str] = ()
+) -> list[tuple[Done, int | None]]:
+    return [(each.done, each.rows) for each in judged(script, *later, schema=schema, before=before)]
 
 
 def why(script: str, *later: str) -> str:
@@ -198,6 +203,47 @@ def test_equal_rows_without_a_key_are_counted(there: Callable[..., None]) -> Non
     same = "INSERT INTO log VALUES ('y', 1.26, '2024-01-01 00:00:00.12345', '{\"a\":1}')"
     assert judge(same) == [(ALL, 0)]
     assert judge(same.replace("1.26", "1.36")) == [(NONE, 1)]
+
+
+def test_a_value_that_is_spelled_otherwise_may_be_the_same(there: Callable[..., None]) -> None:
+    there(
+        "CREATE TYPE mood AS ENUM ('sad', 'glad')",
+        "CREATE TABLE log (day date, price numeric, yes boolean, padded char(3), mood mood, words varchar[])",
+        "INSERT INTO log VALUES ('2026-01-02', 1, true, 'a', 'sad', '{a}')",
+    )
+    for column, ours, theirs in (
+        ("day", "'2026-01-02'", "'2 Jan 2026'"),
+        ("price", "'1'", "'1.0'"),
+        ("yes", "'t'", "'yes'"),
+        ("padded", "'a'", "'a '"),
+        ("words", "'{a}'", "'{ a}'"),
+    ):
+        first, second = (f"INSERT INTO log ({column}) VALUES ({value})" for value in (ours, theirs))
+        assert judge(first, before=[second]) == [(NOT_JUDGED, 0)], column
+    moods = [f"INSERT INTO log (mood) VALUES ('{mood}')" for mood in ("sad", "glad")]
+    assert judge(moods[0], before=moods[1:]) == [(ALL, 0)]
+
+
+def test_an_equal_row_of_another_statement_is_not_taken_for_its_own(there: Callable[..., None]) -> None:
+    there(
+        "CREATE TABLE log (id serial PRIMARY KEY, word text, n int, code text UNIQUE)",
+        "INSERT INTO log (word, n, code) VALUES ('x', 1, 'c')",
+    )
+    x, y = ("INSERT INTO log (word) VALUES ('x')", "INSERT INTO log (word, n) VALUES ('y', 1), ('z', 2)")
+    untold = [(NOT_JUDGED, 0)]
+    assert judge(x, before=[x]) == judge(x, x) == untold
+    assert judge(f"{x}; {x}") == 2 * untold
+    assert judge(x, "INSERT INTO log (word) SELECT 'x'") == untold
+    assert judge(x, "DO $$ BEGIN INSERT INTO log (word) VALUES ('x'); END $$") == untold
+    assert judge(x, "INSERT INTO log (n) VALUES (1)") == untold
+    assert judge(x, y, "INSERT INTO other (word) VALUES ('x')", before=[y]) == [(ALL, 0)]
+    for column, ours, theirs in (("n", "1", "'01'"), ("n", "1", "1.0"), ("word", "'x'", "'x'::varchar")):
+        assert judge(f"INSERT INTO log ({column}) VALUES ({ours})", before=[
+            f"INSERT INTO log ({column}) VALUES ({theirs})"
+        ]) == untold  # fmt: skip
+    keyed = "INSERT INTO log (word, code) VALUES ('x', 'c')"
+    assert judge(keyed, before=[keyed]) == [(ALL, 0)]
+    assert judge(f"{x} ON CONFLICT DO NOTHING", before=[x]) == [(ALL, 0)]
 
 
 # --- UPDATE --------------------------------------------------------------------------------------------------------

@@ -20,6 +20,8 @@ from runbooks_lib.postgres.session import session as session_module
 from runbooks_lib.postgres.session.connect import Sessions, connect
 from runbooks_lib.postgres.session.session import GRACE_S, NoAnswer, take_time
 
+from ..faults.campaign import fault
+
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 
 
@@ -33,6 +35,15 @@ def stopped(pid: int) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
+@fault(
+    kind="processes",
+    fault="SIGSTOP to the server process of a session",
+    injected="SIGSTOP, beyond the deadline for an answer",
+    seen="our deadline",
+    told="no answer within so many seconds; the session is closed on this side",
+    goes_on="the same command, when the server answers",
+    fast=True,
+)
 def test_a_stopped_server_process_is_left(lab: Lab) -> None:
     with connect(PHASE.targets["leader"], application_name="t", statement_timeout_ms=1000) as conn:
         assert conn.deadline_s == 1 + GRACE_S
@@ -45,6 +56,15 @@ def test_a_stopped_server_process_is_left(lab: Lab) -> None:
         assert conn.closed
 
 
+@fault(
+    kind="processes",
+    fault="SIGSTOP to the server process of a session, before a snapshot",
+    injected="SIGSTOP, beyond the deadline for an answer",
+    seen="our deadline",
+    told="ERROR: no answer; check that the server runs",
+    goes_on="the next question opens another session",
+    fast=True,
+)
 def test_a_stopped_process_in_a_snapshot_is_a_failed_connection_and_then_another_one(lab: Lab) -> None:
     with Sessions(PHASE.targets) as sessions:
         conn = sessions.read("leader")
@@ -60,6 +80,15 @@ def test_a_stopped_process_in_a_snapshot_is_a_failed_connection_and_then_another
             assert again is not conn
 
 
+@fault(
+    kind="processes",
+    fault="SIGSTOP to the leader's postmaster, beyond the time-out",
+    injected="SIGSTOP while one connects",
+    seen="libpq's time-out",
+    told="ERROR: the target does not answer; check that the server runs",
+    goes_on="the same command, when the server answers",
+    fast=True,
+)
 def test_a_server_that_is_stopped_as_a_whole_does_not_answer(fresh_lab: Lab) -> None:
     pid = fresh_lab.leader.pid()
     assert pid
@@ -69,6 +98,15 @@ def test_a_server_that_is_stopped_as_a_whole_does_not_answer(fresh_lab: Lab) -> 
     assert time.monotonic() - started < 15
 
 
+@fault(
+    kind="network",
+    fault="an answer that drips without end",
+    injected="a row every tenth of a second",
+    seen="our deadline, whatever arrives",
+    told="no answer within so many seconds",
+    goes_on="the same command, when the server is quick again",
+    fast=True,
+)
 def test_answers_that_drip_end_too(lab: Lab) -> None:
     """A row now and then keeps the connection busy and the question open."""
     with connect(PHASE.targets["leader"], application_name="t") as conn:

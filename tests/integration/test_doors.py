@@ -34,9 +34,11 @@ from runbooks_lib.drafting.diagnose import diagnose
 from runbooks_lib.drafting.diagnosis import Condition, Diagnosis
 from runbooks_lib.errors import ConnectionFailed, PreconditionFailed
 from runbooks_lib.lab.lab import Lab
+from runbooks_lib.npm.install import install_packages
 from runbooks_lib.postgres.session.service_file import parameters_of
 from runbooks_lib.prisma.command import CliResult, Prisma
 from runbooks_lib.prisma.history import read_migrations
+from runbooks_lib.prisma.project import PACKAGES
 from runbooks_lib.prisma.url import aim
 from runbooks_lib.typed import plain
 from runbooks_lib.visible import visible_json
@@ -360,7 +362,18 @@ def may_not_read_the_history(s: State) -> None:
     s.diagnose("reader")
 
 
+def name_too_long(s: State) -> None:
+    s.prisma("dev", "--name", "x" * 201, role="admin")
+
+
+def not_to_be_emptied(s: State) -> None:
+    s.prisma("reset", "--force", role="reader")
+    s.look("P3016", role="reader")
+    s.diagnose()
+
+
 OTHERS = (
+    name_too_long,
     may_not_read_the_history,
     beside_the_migrations,
     done_by_hand,
@@ -381,6 +394,7 @@ STATES: dict[str, tuple[Callable[[State], None], tuple[str | None, ...]]] = {
     "P3011": (resolved_wrongly, ("P3011", "P3012", "P3017")),
     "P3014": (no_shadow, ("P3014",)),
     "P3015": (script_is_lost, ("P3015",)),
+    "P3016": (not_to_be_emptied, ("P3016",)),
     "P3019": (other_provider, ("P3019",)),
     "42P07": (there_already, ("P3018", "P3009")),
     "42703": (no_such_column, ("P3018",)),
@@ -458,6 +472,7 @@ SAYS: dict[str, tuple[Condition, str, str]] = {
     "P3009": (Condition.FAILED, "statement 2 of 2 stand", DRAFT),
     "P3011": (Condition.PENDING, f"1 migration pending, nothing of which stands: {THIRD}", DRAFT),
     "P3015": (Condition.SCRIPT_LOST, f"The folder of {SECOND} has no migration.sql", GIT),
+    "P3016": (Condition.FINE, "nothing to do", ""),
     "P3019": (Condition.OTHER_PROVIDER, "mysql", GIT),
     "42P07": (Condition.FAILED, "statement 2 of 2 stand", DRAFT),
     "42501": (Condition.FAILED, "nothing of it stands", DRAFT),
@@ -542,9 +557,21 @@ def test_a_service_that_nobody_defines_is_named() -> None:
 
 
 def test_every_door_has_its_state() -> None:
-    assert STATES.keys() == PAGES.keys()
+    assert STATES.keys() == PAGES.keys() - {"older"}
     nobody_lets_us_in, as_another = {"P1000", "P1001", "P1003"}, {"P3014", "42703", "55P03", "40P01"}
     assert STATES.keys() - SAYS.keys() == nobody_lets_us_in | as_another
+
+
+def test_what_has_no_state_is_in_no_engine(states: dict[str, State]) -> None:
+    codes = {door.id: door.codes for door in doors()}
+    for major in PACKAGES:
+        packages = install_packages(PACKAGES[major]) / "node_modules"
+        engine = (packages / "@prisma" / "schema-engine-wasm" / "schema_engine_bg.wasm").read_bytes()
+        assert b"P3005" in engine
+        assert [code for code in codes["older"] if code.encode() in engine] == ["P3010"]
+    (shortened,) = states["name_too_long"].said
+    assert (shortened.exit_code, shortened.code) == (0, None), shortened.output
+    assert {f"P30{number:02}" for number in range(23)} <= {code for each in codes.values() for code in each}
 
 
 @pytest.mark.parametrize("name", SAYS)

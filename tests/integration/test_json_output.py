@@ -33,7 +33,7 @@ def run(runs: Path, *options: str, **env: str) -> tuple[int, dict[str, Any]]:
         [str(RUNBOOKS), "run", "PH15-AMAZON-DB-FOUNDATION-01", "--runs", str(runs), "--json", *options],
         capture_output=True, text=True, timeout=120, check=False, env=os.environ | env,
     )  # fmt: skip
-    assert done.stderr.startswith("PH15-AMAZON-DB-FOUNDATION-01 plan "), done.stderr
+    assert "\nPH15-AMAZON-DB-FOUNDATION-01 plan " in f"\n{done.stderr}", done.stderr
     return done.returncode, json.loads(done.stdout)
 
 

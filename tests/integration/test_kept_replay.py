@@ -15,6 +15,7 @@ from runbooks_lib.postgres.scratch import replay as replaying
 from runbooks_lib.postgres.scratch.programs import find_server
 from runbooks_lib.postgres.scratch.replayed import Replayed
 from runbooks_lib.postgres.scratch.surroundings import Surroundings
+from runbooks_lib.prisma.settlement import compare
 
 MAJOR = find_server().major
 SECRET = "hunter2hunter2"
@@ -211,6 +212,25 @@ def test_scripts_in_copies_of_targets_share_nothing_a_function_there_may_ask_for
     other = replayed(script, database="tenant_1", dump=dump)
     assert ("relation", "public.a") in shop.end
     assert ("relation", "public.b") in other.end
+
+
+def test_what_scripts_drop_without_its_name_is_not_right_where_it_still_stands(
+    starts: list[str], tmp_path: Path
+) -> None:
+    dump = tmp_path / "dump.sql"
+    dump.write_text("CREATE SEQUENCE public.tmp_1; CREATE TABLE public.kept ();\n")
+    script = (
+        "ALTER TABLE kept ADD COLUMN x int; DO $$ DECLARE found record; BEGIN FOR found IN SELECT sequencename AS own "
+        "FROM pg_sequences WHERE sequencename ~ '^tmp' LOOP EXECUTE format('DROP SEQUENCE %I', found.own); END LOOP; "
+        "END $$;"
+    )
+    made = replayed(script, owner="postgres", dump=dump)
+    options: Any = {"schema": "public", "server_major": MAJOR, "owned": False, "planned": {}}
+    gone = made.start.keys() - made.end.keys()  # the sequence, and who may use it
+    still = {**made.end, **{key: made.start[key] for key in gone}}
+    wrong = {(each.kind, each.name) for each in compare(made, still, **options).objects if not each.stands}
+    assert wrong == gone
+    assert all(each.stands for each in compare(made, made.end, **options).objects)
 
 
 def test_who_asks_the_same_at_the_same_time_waits_and_finds_it(starts: list[str], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Twenty mistakes that people make at the command line: refused or explained at once, with the next action.
+"""Three dozen mistakes that people make at the command line: refused or explained at once, with the next action.
 
 Where nothing has to be asked of a server, an answer takes less than a second, the start of Python included: by the
 clock, or on a machine that is busy with something else by the processor.
@@ -37,6 +37,10 @@ def no_services(folder: Path, env: Env) -> None:
     env["PGSERVICEFILE"] = str(folder / "nowhere.conf")
 
 
+def a_folder_of_services(folder: Path, env: Env) -> None:
+    env["PGSERVICEFILE"] = str(folder)
+
+
 def other_services(folder: Path, env: Env) -> None:
     (folder / "services.conf").write_text("[shop]\nhost=127.0.0.1\n")
     env["PGSERVICEFILE"] = str(folder / "services.conf")
@@ -66,6 +70,11 @@ def a_plan_at_other_services(folder: Path, env: Env) -> None:
     run.note(keep_plan(run, Plan(hash="1234abcd" * 8, confirmation="keybuzz:1234abcd", parts=parts)))
 
 
+def a_wrong_type(folder: Path, env: Env) -> None:
+    (folder / "ORDERS").mkdir()
+    (folder / "ORDERS" / "phase.toml").write_text('spec_version = 3\nid = "ORDERS"\ntitle = 7\n')
+
+
 APPLY = ("run", PHASE, "--runs", "runs", "--apply", "--confirm")
 # what somebody types, what stands around it, the exit code, what is said, and the next action that is named
 MISTAKES: dict[str, tuple[tuple[str, ...], Callable[[Path, Env], None] | None, int, str, str]] = {
@@ -81,6 +90,9 @@ MISTAKES: dict[str, tuple[tuple[str, ...], Callable[[Path, Env], None] | None, i
     "that of other services": ((*APPLY, "keybuzz:1234abcd"), a_plan_at_other_services, 3, "services", "Run without"),
     "--from and --only": (("run", PHASE, "--from", "3", "--only", "4"), None, 2, "exclude each other", "--help"),
     "no service file": (("run", PHASE), no_services, 3, "does not exist", "PGSERVICEFILE"),
+    "a service file that cannot be read": (
+        ("run", PHASE), a_folder_of_services, 3, "cannot be read: Is a directory", "PGSERVICEFILE"
+    ),
     "a service file without the services": (("run", PHASE), other_services, 3, "keybuzz_leader", "Add a [service]"),
     "JupyterLab without a service file": (("jupyter",), no_services, 3, "does not exist", "runbooks lab up"),
     "an address that is not set": (("run", PHASE), no_address, 3, "KEYBUZZ_API_URL", "Export it"),
@@ -88,10 +100,25 @@ MISTAKES: dict[str, tuple[tuple[str, ...], Callable[[Path, Env], None] | None, i
     "a file for the runs": (("run", PHASE, "--runs", "file"), a_file, 4, "file", "--runs DIR"),
     "a key that is none": (("run", PHASE, "--key", "file"), a_file, 4, "no ed25519", "runbooks keygen"),
     "a run misspelled": (("runs", "show", "latset", "--runs", "runs"), one_run, 3, "latset", "Did you mean latest?"),
-    "a run to resume that is not there": (("run", PHASE, "--resume", "2019"), None, 3, "2019", "runs list"),
+    "a run to resume that is not there": (
+        ("run", PHASE, "--resume", "2019", "--runs", "runs"), one_run, 3, "2019", "runs list"),
     "a run to verify that is not there": (("verify", "runs/PH15/2019"), None, 3, "no folder", "runs list"),
+    "a file to verify": (("verify", "file"), a_file, 3, "is a file", "README.txt says"),
     "a check misspelled": (("explain", "has_indx"), None, 2, "has_indx", "Did you mean has_index"),
     "a report in Klingon": (("report", "latest", "--runs", "runs", "--lang", "tlh"), one_run, 3, "'tlh'", "en, fr"),
+    "an option misspelled": (("run", PHASE, "--aply"), None, 2, "No such option '--aply'", "--apply"),
+    "a confirmation that was cut off": ((*APPLY, "keybuzz:1234"), None, 2, "DATABASE:HASH8", "Run without --apply"),
+    "a phase in lower case": (("run", PHASE.lower()), None, 3, PHASE.lower(), f"Did you mean {PHASE}?"),
+    "a folder without a phase": (("run", "."), None, 3, "no phase", "phase.toml"),
+    "a phase file with a wrong type": (("phase", "check", "ORDERS"), a_wrong_type, 3, "title", "Correct the file"),
+    "an archive without a run": (("runs", "show", "latest", "--runs", "runs"), None, 3, "none at all", "--runs DIR"),
+    "a service without its target": (("run", PHASE, "--service", "shop"), None, 2, "TARGET=NAME", "leader="),
+    "a target misspelled": (("run", PHASE, "--service", "leder=x"), None, 3, "leder", "Did you mean leader?"),
+    "a fleet file that is not there": (("fleet", "run", PHASE, "--targets", "f"), None, 3, "fleet file f", "--targets"),
+    "no number of runs to keep": (("runs", "prune", "--keep", "0"), None, 2, "--keep", "x>=1"),
+    "a report to send that cannot be written": (
+        ("export", "latest", "--runs", "runs", "--out", "no/where.zip"), one_run, 4, "no folder", "--out FILE"),
+    "a state to practise on without a project": (("lab", "up", "--break", "x"), None, 2, "--break", "needs --project"),
     "an upload to a folder": (("runs", "upload", "latest", "--runs", "bucket"), None, 2, "no URL", "s3://"),
 }  # fmt: skip
 

@@ -6,15 +6,22 @@ import configparser
 import os
 from pathlib import Path
 
+import psycopg
 import pytest
 from click.testing import CliRunner
 
 from runbooks_lib.cli import commands
+from runbooks_lib.drafting.apart import Apart
 from runbooks_lib.drafting.phase_draft import Drafted, draft_phase
 from runbooks_lib.drafting.seed_rows import read_wish
 from runbooks_lib.errors import ConnectionFailed, PreconditionFailed
-from runbooks_lib.phase import load_phase
+from runbooks_lib.facts.writing import Plan
+from runbooks_lib.findings import CLOSING
+from runbooks_lib.names import qualified
+from runbooks_lib.phase import Phase, load_phase
 from runbooks_lib.postgres.script.script import parse_script
+from runbooks_lib.postgres.session.connect import Sessions
+from runbooks_lib.steps import backup, baseline_migration
 
 from .conftest import Place
 
@@ -92,13 +99,121 @@ def test_what_is_missing_of_a_migration_that_stands_in_part_is_in_the_baseline(
     assert again.phase.baseline is None
 
 
-def test_what_is_dropped_of_an_applied_migration_is_brought_back(shop: Place, tmp_path: Path) -> None:
+def planned(phase: Phase) -> tuple[Plan, list[tuple[str, str, str]]]:
+    """The plan of a drafted phase, and what closes its gate: object, what is there, hint."""
+    with Sessions(phase.targets, application_name="runbooks tests") as sessions:
+        dumped = backup.dump(phase, sessions, folder=phase.folder).facts
+        answer = baseline_migration.plan(phase, sessions, dumps=dumped.dumps, code="c", folder=phase.folder)
+    red = [(f.object, f.have, f.hint) for f in answer.findings if f.verdict in CLOSING]
+    assert isinstance(answer.facts, Plan)
+    return answer.facts, red
+
+
+def apply_plan(phase: Phase, plan: Plan) -> None:
+    """Rehearse and apply a plan, and run it a second time; nothing closes a gate."""
+    with Sessions(phase.targets, application_name="runbooks tests") as sessions:
+        for answer in (
+            baseline_migration.parse(phase, sessions),
+            baseline_migration.rehearse(phase, sessions, plan=plan),
+            baseline_migration.apply(
+                phase, sessions, plan=plan, planned=None, confirm=plan.confirmation, apply=True
+            ),
+            baseline_migration.second_run(phase, sessions, apply=True),
+        ):
+            assert answer.findings
+            assert [f for f in answer.findings if f.verdict in CLOSING] == []
+
+
+LOST = ('DROP INDEX "Order_total_idx"', 'ALTER TABLE "Order" DROP COLUMN note, DROP COLUMN total')
+
+
+def test_what_is_lost_of_an_applied_migration_is_red_until_a_reason_lets_it_be_made_anew(
+    shop: Place, tmp_path: Path
+) -> None:
     shop.migrate(NAME, MIGRATION)
-    shop.execute('DROP INDEX "Order_total_idx"')
+    shop.execute(*LOST)
+    found, text = drafted(tmp_path / "SHOP")
+    script = parse_script((tmp_path / "SHOP" / "baseline.sql").read_text())
+    assert [(each.kind, each.object) for each in script] == [
+        ("table", "public.Order"), ("table", "public.Order"), ("index", "public.Order_total_idx"),
+        ("table", "public.Order")]  # fmt: skip
+    assert 'ALTER TABLE "Order" ADD COLUMN IF NOT EXISTS total integer' in script[1].text
+    assert found.phase.baseline is not None
+    assert found.phase.baseline.repairs == ()
+    assert "nothing here mends that" not in text
+    plan, red = planned(found.phase)
+    assert plan.confirmation == ""
+    assert {each for each, _, _ in red} == {"index public.Order_total_idx", "columns public.Order"}
+    assert all(f"{NAME}/migration.sql:" in hint and "[baseline] repairs" in hint for _, _, hint in red), red
+
+    draft_phase("shop", tmp_path / "again" / "SHOP", [], repair="it is known")
+    phase = load_phase(str(tmp_path / "again" / "SHOP"))
+    (tmp_path / "SHOP" / "phase.toml").write_text(uncommented(text, "# { migration"))
+    assert load_phase(str(tmp_path / "SHOP")).baseline == phase.baseline
+    plan, red = planned(phase)
+    assert (red, bool(plan.confirmation)) == ([], True)
+    apply_plan(phase, plan)
+    done, _ = drafted(tmp_path / "DONE")
+    assert done.phase.baseline is None
+
+
+def test_a_reason_for_one_migration_lets_nothing_of_another_be_made_anew(shop: Place, tmp_path: Path) -> None:
+    other = "20260202000000_lines"
+    shop.migrate(NAME, MIGRATION)
+    shop.migrate(other, 'CREATE TABLE "Line" (id int); CREATE INDEX "Line_id_idx" ON "Line"(id);')
+    shop.execute(LOST[0], 'DROP INDEX "Line_id_idx"')
     _, text = drafted(tmp_path / "SHOP")
-    (statement,) = parse_script((tmp_path / "SHOP" / "baseline.sql").read_text())
-    assert statement.object == "public.Order_total_idx"
-    assert "index public.Order_total_idx" in text
+    (tmp_path / "SHOP" / "phase.toml").write_text(uncommented(text, f'# {{ migration = "{NAME}"'))
+    plan, red = planned(load_phase(str(tmp_path / "SHOP")))
+    assert ([each for each, _, _ in red], plan.confirmation) == (["index public.Line_id_idx"], "")
+
+
+def test_an_index_that_its_migration_builds_concurrently_is_drafted_into_a_script_of_its_own(
+    shop: Place, tmp_path: Path
+) -> None:
+    shop.migrate(NAME, MIGRATION, run=False, record=False)
+    one = "20260202000000_index"
+    shop.migrate(one, 'CREATE UNIQUE INDEX CONCURRENTLY "Order_note_key" ON "Order"(note);', run=False)
+    shop.execute("SET ROLE kb_backend", *MIGRATION.split(";")[:2])
+    shop.execute("SET ROLE kb_backend", 'ALTER TABLE "Order" ADD COLUMN note text')
+    shop.record(NAME)
+    draft_phase("shop", tmp_path / "SHOP", [], repair="it was broken off")
+    phase = load_phase(str(tmp_path / "SHOP"))
+    assert (tmp_path / "SHOP" / "indexes.sql").read_text() == (
+        f'-- {one}\n\nCREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS "Order_note_key"\n  ON "Order" (note);\n'
+    )
+    assert phase.baseline is not None
+    assert phase.baseline.concurrently == "indexes.sql"
+    plan, red = planned(phase)
+    assert (red, {each.object: each.would for each in plan.statements}) == (
+        [], {"public.Order_note_key": "would create"})  # fmt: skip
+    draft_phase("shop", tmp_path / "NONE", [], concurrently=Apart.NONE)
+    assert load_phase(str(tmp_path / "NONE")).baseline.concurrently is None  # type: ignore[union-attr]
+
+
+def test_an_index_that_was_broken_off_is_drafted_and_built_anew(shop: Place, tmp_path: Path) -> None:
+    shop.migrate(NAME, MIGRATION)
+    one, index = "20260202000000_index", 'CREATE UNIQUE INDEX CONCURRENTLY "Order_note_key" ON "Order"(note);'
+    shop.migrate(one, index, run=False, record=False)
+    shop.record(one, finished=False)
+    shop.execute("INSERT INTO \"Order\" (id, note) VALUES ('1', 'same'), ('2', 'same')")
+    with shop.admin() as conn:
+        conn.autocommit = True
+        conn.execute("SET ROLE kb_backend")
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            conn.execute(index.encode())
+        conn.execute("DELETE FROM \"Order\" WHERE id = '2'")
+    draft_phase("shop", tmp_path / "SHOP", [])
+    phase = load_phase(str(tmp_path / "SHOP"))
+    plan, red = planned(phase)
+    assert (red, {each.object: each.would for each in plan.statements}) == (
+        [], {"public.Order_note_key": "would change"})  # fmt: skip
+    apply_plan(phase, plan)
+    with shop.admin() as conn:
+        valid = conn.execute(
+            "SELECT indisvalid FROM pg_index WHERE indexrelid = '\"Order_note_key\"'::regclass"
+        )
+        assert valid.fetchall() == [(True,)]
 
 
 def test_what_only_the_database_has_is_there_to_decide_on(shop: Place, tmp_path: Path) -> None:
@@ -132,13 +247,26 @@ def test_seed_rows_are_written_as_a_file_that_the_phase_reads(shop: Place, tmp_p
     assert (tmp_path / "SHOP" / "public.Order.csv").read_text() == 'id,total,note\na,,""\nb,1,x\nc,2,"é"""\n'
 
 
+def test_tables_of_any_name_have_their_seed_files_each(shop: Place, tmp_path: Path) -> None:
+    names = ("a b", "a_b", "A_B", 'q"q s', "a.b", "Größe")
+    quoted = ['"' + name.replace('"', '""') + '"' for name in names]
+    tables = "".join(f"CREATE TABLE {name} (id int PRIMARY KEY);\n" for name in quoted)
+    shop.migrate(NAME, tables)
+    shop.execute(*(f"INSERT INTO {name} VALUES ({number})" for number, name in enumerate(quoted)))
+    found, _ = drafted(tmp_path / "SHOP", *(f"public.{name}" for name in quoted))
+    assert [each.table for each in found.phase.seeds] == [qualified("public", name) for name in names]
+    files = [tmp_path / "SHOP" / str(each.file) for each in found.phase.seeds]
+    assert [file.read_text() for file in files] == [f"id\n{number}\n" for number in range(len(names))]
+    assert len({file.name.casefold() for file in files}) == len(names)
+
+
 @pytest.mark.parametrize(
     ("service", "seed", "error", "words"),
     [
         ("none_such", "", ConnectionFailed, "none_such"),
         ("host=x password=y", "", PreconditionFailed, "no service's name"),
         ("shop_standby", "", ConnectionFailed, "primary"),
-        ("shop", "nowhere", PreconditionFailed, "no table of public.nowhere"),
+        ("shop", "nowhere", PreconditionFailed, "no table public.nowhere"),
         ("shop", "MarketplaceConnection:none=1", PreconditionFailed, "no column none"),
         ("shop", "MarketplaceConnection:id=none", PreconditionFailed, "no such row"),
     ],

@@ -21,11 +21,15 @@ from runbooks_lib.errors import ConnectionFailed, GateClosed
 from runbooks_lib.findings import Answer, Verdict, gate
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Phase, Role, Table, load_phase
+from runbooks_lib.postgres.catalog.finder import ONE_OF_A_FLEET
 from runbooks_lib.postgres.scratch.scratch import SUPERUSER, Scratch, scratch
 from runbooks_lib.postgres.session import replication as replication_module
 from runbooks_lib.postgres.session.connect import Identity, Sessions
 from runbooks_lib.steps import preflight, servers
 from runbooks_lib.steps import readiness as readiness_module
+
+from ..faults.campaign import fault
+from ..faults.proof import dumps, require_unchanged
 
 PHASE = load_phase(str(Path(__file__).parents[1] / "phases" / "PH15-AMAZON-DB-FOUNDATION-01"))
 Point = Callable[..., None]
@@ -290,6 +294,17 @@ def test_names_that_differ_in_case_only_are_told_apart(lab: Lab) -> None:
         answer = ask(preflight.find_objects, phase)
         assert places(answer, "audit.OAUTHSTATE")["finder_twins"] == "there (postgres)"
         assert places(answer, "public.OAuthState")["finder_twins"] == "absent"
+
+
+def test_a_run_of_a_fleet_looks_into_its_own_database_alone(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database(lab, "finder_other"):
+        assert "finder_other" in places(ask(preflight.find_objects), "public.OAuthState")
+        monkeypatch.setenv(ONE_OF_A_FLEET, "1")
+        answer = ask(preflight.find_objects)
+    assert set(places(answer, "public.OAuthState")) == {each.database for each in PHASE.targets.values()}
+    assert passes(answer)
 
 
 def test_a_database_without_connect(lab: Lab) -> None:
@@ -607,7 +622,7 @@ def test_readiness_passes(lab: Lab, tmp_path: Path) -> None:
     answer = ask(preflight.readiness, folder=tmp_path)
     assert passes(answer)
     assert {f.check for f in answer.findings} == {
-        "nothing_blocks", "connections_are_free", "disk_is_free", "scratch_has_extensions",
+        "nothing_blocks", "collation_version_is", "connections_are_free", "disk_is_free", "scratch_has_extensions",
     }  # fmt: skip
     assert answer.facts.database_bytes > 1_000_000
     assert answer.facts.free_bytes > 0
@@ -687,6 +702,15 @@ def test_a_lock_on_a_declared_table_blocks(lab: Lab, tmp_path: Path) -> None:
         assert_closed(answer, "ShareRowExclusiveLock on public.")
 
 
+@fault(
+    kind="database",
+    fault="a transaction of two phases was prepared and forgotten",
+    injected="CREATE TABLE, PREPARE TRANSACTION, and its session ends",
+    seen="by the preflight, before anything waits for its locks",
+    told="the transaction's name; ROLLBACK PREPARED",
+    goes_on="ROLLBACK PREPARED or COMMIT PREPARED, then the run again",
+    fast=True,
+)
 def test_a_prepared_transaction_blocks(fresh_lab: Lab, tmp_path: Path) -> None:
     fresh_lab.replica.stop()  # a standby needs at least its primary's max_prepared_transactions
     with fresh_lab.admin("postgres") as admin:
@@ -694,13 +718,18 @@ def test_a_prepared_transaction_blocks(fresh_lab: Lab, tmp_path: Path) -> None:
     fresh_lab.leader.stop()
     fresh_lab.leader.start()
     fresh_lab.leader.wait_ready()
+    before = dumps(fresh_lab)
     with fresh_lab.admin("keybuzz") as admin:
         admin.execute("BEGIN")
         admin.execute("CREATE TABLE forgotten (id int)")
         admin.execute("PREPARE TRANSACTION 'left behind'")
     answer = ask(preflight.readiness, targeting(replica=None), folder=tmp_path)
+    require_unchanged(before, dumps(fresh_lab))
     assert failed(answer) == {("nothing_blocks", "legacy", "prepared transaction left behind")}
     assert_closed(answer, "ROLLBACK PREPARED")
+    with fresh_lab.admin("keybuzz") as admin:
+        admin.execute("ROLLBACK PREPARED 'left behind'")
+    assert passes(ask(preflight.readiness, targeting(replica=None), folder=tmp_path))
 
 
 def test_too_few_connections(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -344,3 +344,26 @@ def test_a_change_anywhere_is_seen(make: Make, major: int) -> None:
     assert read(project).migrations == project / "prisma" / "migrations"
     (project / "where.ts").write_text('export const where = "db/moved"\n')
     assert read(project).migrations == project / "db" / "moved"
+
+
+@pytest.mark.parametrize("where", ["schema.prisma", "prisma/schema.prisma"])
+def test_what_has_not_changed_is_not_asked_again(
+    make: Make, major: int, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside = os.path.dirname(where)
+    project = make(
+        {
+            "prisma/schema.prisma": None,
+            where: schema(major),
+            "prisma.config.ts": config(7, url="process.env.DATABASE_URL", schema=f'"{where}"')
+            if major == 7
+            else None,
+            os.path.join(beside, "migrations/1_init/migration.sql"): "SELECT 1;",
+        }
+    )
+    first = read(project)
+    monkeypatch.setattr(configuration, "_ask", lambda *_: pytest.fail("Prisma was asked again"))
+    assert read(project) == first
+    (project / beside / "more.prisma").write_text(MODEL)
+    with pytest.raises(pytest.fail.Exception, match="asked again"):
+        read(project)

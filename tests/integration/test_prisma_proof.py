@@ -276,7 +276,10 @@ def test_a_failed_migration_of_which_nothing_tells_is_settled_by_hand(place: Pla
     prisma = place.prisma()
     for apply in (False, True):
         finding = closing(place.ask("resolve", prisma, apply=apply))[SETTLED, THIRD]
-        assert finding.have == "recorded as failed; it leaves nothing that a catalogue shows"
+        assert (
+            finding.have
+            == "recorded as failed; it leaves nothing that a catalogue shows; not to be seen: line 1 DO block"
+        )
         assert finding.hint.startswith("Nothing tells whether any of it was done.")
     assert (prisma.ran, place.rows(THIRD)) == ([], [(False, False)])
 

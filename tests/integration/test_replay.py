@@ -222,8 +222,14 @@ def test_what_scripts_need_is_taken_from_a_copy_without_what_they_make(dump: Pat
 
 def test_what_the_copy_does_not_have_either_is_named(dump: Path) -> None:
     like = Surroundings(database="shop", roles=(OWNER, "supabase_admin"))
-    with pytest.raises(MigrationError, match=r"1 does not run in a copy of the target's schema, .*storage"):
-        expect([("1", "CREATE TABLE a (x storage.t)")], owner=OWNER, server_major=MAJOR, like=like, dump=dump)
+    for lacking, hint in (("storage.t", ""), ("public.geometry", "The extension postgis has it")):
+        script = f"CREATE TABLE b (id int);\nCREATE TABLE a (x {lacking})"
+        refused = (
+            r"1 does not run in a copy of the target's schema, .*does not exist.*\(line 2: CREATE TABLE a\)"
+        )
+        with pytest.raises(MigrationError, match=refused) as caught:
+            expect([("1", script)], owner=OWNER, server_major=MAJOR, like=like, dump=dump)
+        assert hint in caught.value.what_to_do
 
 
 # --- extensions and roles ------------------------------------------------------------------------------------------

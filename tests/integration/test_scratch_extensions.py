@@ -15,10 +15,13 @@ from runbooks_lib.checks import Check
 from runbooks_lib.cli import commands
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.findings import Finding, Verdict
+from runbooks_lib.lab.lab import Lab
 from runbooks_lib.npm.install import cached, install_packages
 from runbooks_lib.phase import Backup, Baseline, load_phase
 from runbooks_lib.postgres import binaries
 from runbooks_lib.postgres.binaries import from_wheel
+from runbooks_lib.postgres.dump import clients
+from runbooks_lib.postgres.dump.clients import Client
 from runbooks_lib.postgres.scratch import from_npm, programs
 from runbooks_lib.postgres.scratch.account import Account, server_account
 from runbooks_lib.postgres.scratch.extensions import CONTRIB
@@ -261,6 +264,19 @@ def test_a_phase_that_proves_nothing_needs_no_server(shop: Shop) -> None:
 
 
 # -- what doctor says ---------------------------------------------------------------------------------------------
+
+
+def test_doctor_is_not_ready_where_no_pg_dump_can_dump_the_server(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = Client(bindir=tmp_path, version="12.1", found_by="PATH")
+    monkeypatch.setattr(clients, "find_clients", lambda: (older,))
+    ran = CliRunner().invoke(commands, ["doctor"])
+    assert ran.exit_code != 0
+    lines = [
+        line for line in ran.output.splitlines() if line.startswith(("keybuzz_leader", "keybuzz_replica"))
+    ]
+    assert ["No pg_dump and pg_restore of version" in line for line in lines] == [True, False], ran.output
 
 
 @pytest.mark.parametrize(

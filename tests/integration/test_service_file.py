@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 
+from runbooks_lib.cli import commands
 from runbooks_lib.errors import ConnectionFailed
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import load_phase
@@ -183,3 +186,33 @@ def test_a_user_that_the_service_leaves_open_is_the_environments(
     monkeypatch.setenv("PGUSER", "keybuzz_operator")
     with connect(LEADER, application_name="t") as conn:
         assert conn.info.user == "keybuzz_operator"
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        (
+            None,
+            r"There is no pass file .*: write the line 127\.0\.0\.1:\d+:keybuzz_backend:keybuzz_operator:PASSWORD",
+        ),
+        (0o644, r"has mode 0644, and libpq does not read it: chmod 600 "),
+        (0o600, r"has no line for 127\.0\.0\.1:\d+:keybuzz_backend:keybuzz_operator: add "),
+    ],
+    ids=["missing", "0644", "without the line"],
+)
+def test_a_password_that_is_not_found_is_told_with_what_to_do(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int | None, said: str
+) -> None:
+    file = tmp_path / "pass file"
+    if mode is not None:
+        file.write_text(
+            "elsewhere:*:*:*:S3cr3t#x\n" if mode == 0o600 else Path(lab.env()["PGPASSFILE"]).read_text()
+        )
+        file.chmod(mode)
+    monkeypatch.setenv("PGPASSFILE", str(file))
+    with pytest.raises(ConnectionFailed) as caught:
+        connect(LEADER, application_name="t")
+    assert re.search(said, caught.value.what_to_do)
+    answers = CliRunner().invoke(commands, ["doctor"])
+    assert re.search(said, answers.output)
+    assert "S3cr3t" not in answers.output

@@ -21,6 +21,8 @@ from runbooks_lib.postgres.catalog.differences import Described, describe
 from runbooks_lib.postgres.session.connect import Sessions, connect
 from runbooks_lib.postgres.session.session import SETTINGS
 
+from ..faults.campaign import fault
+
 TARGETS = load_phase("PH15-AMAZON-DB-FOUNDATION-01").targets
 Pooler = Callable[..., AbstractContextManager[dict[str, str]]]
 OTHERWISE = {
@@ -129,6 +131,15 @@ def test_functions_of_others_in_the_search_path_set_nothing(fresh_lab: Lab) -> N
             conn.execute("CREATE TABLE public.x ()")
 
 
+@fault(
+    kind="network",
+    fault="a session loses its setting {setting} on the way",
+    injected="RESET in the session, as a pooler's reset does",
+    seen="settings are read back before each snapshot",
+    told="ERROR: which setting is what; PgBouncer",
+    goes_on="name the server's own port in the service, then the same command",
+    fast=True,
+)
 @pytest.mark.parametrize("setting", ["search_path", "default_transaction_read_only", "row_security"])
 def test_a_setting_that_is_lost_on_the_way_is_named(lab: Lab, setting: str) -> None:
     with Sessions(TARGETS) as sessions:
@@ -155,6 +166,15 @@ def pooled(
     return through
 
 
+@fault(
+    kind="network",
+    fault="PgBouncer in {mode} mode {more}",
+    injected="a real PgBouncer before the leader, for reading and for writing",
+    seen="two transactions of one session are answered by different servers",
+    told="ERROR: PgBouncer in this mode; use the server's own port, or session mode",
+    goes_on="name the server's own port in the service, then the same command",
+    fast=True,
+)
 @pytest.mark.parametrize("mode", ["transaction", "statement"])
 @pytest.mark.parametrize("more", ["", "server_round_robin=1", "server_reset_query_always=1"])
 @pytest.mark.parametrize("read_only", [True, False])
@@ -166,6 +186,15 @@ def test_a_pooler_that_swaps_servers_is_refused(pooled: Any, mode: str, more: st
     assert "session mode" in refused.value.what_to_do
 
 
+@fault(
+    kind="network",
+    fault="PgBouncer in transaction mode: its other clients",
+    injected="three refused attempts, then another client",
+    seen="its settings are the server's own",
+    told="nothing: what was refused has set nothing",
+    goes_on="nothing has to be done",
+    fast=True,
+)
 def test_a_pooler_that_is_refused_was_told_nothing(pooled: Any) -> None:
     """What is set in one of its servers would be the next client's setting: a read-only one, perhaps."""
     with pooled("transaction"):
@@ -179,6 +208,15 @@ def test_a_pooler_that_is_refused_was_told_nothing(pooled: Any) -> None:
             assert row.fetchone() == ('"$user", public', "off")
 
 
+@fault(
+    kind="network",
+    fault="PgBouncer in transaction mode, busy with others",
+    injected="four other clients keep its servers busy",
+    seen="the session is not the same twice",
+    told="ERROR: PgBouncer; use the server's own port, or session mode",
+    goes_on="name the server's own port in the service, then the same command",
+    fast=True,
+)
 def test_a_pooler_with_other_clients_is_refused_too(pooled: Any) -> None:
     """Others keep several servers busy and idle, so that two sessions may get different ones for a while."""
     with pooled("transaction", more="server_round_robin=1"):
@@ -204,6 +242,15 @@ def test_a_pooler_with_other_clients_is_refused_too(pooled: Any) -> None:
                 thread.join()
 
 
+@fault(
+    kind="network",
+    fault="PgBouncer in session mode that ignores the start-up parameter {ignored}",
+    injected="a real PgBouncer with ignore_startup_parameters",
+    seen="settings are told after the start, and read back",
+    told="PASS: sessions are read-only as demanded",
+    goes_on="nothing has to be done",
+    fast=True,
+)
 @pytest.mark.parametrize("ignored", ["options", "extra_float_digits"])
 def test_a_pooler_in_session_mode_serves(pooled: Any, ignored: str) -> None:
     with pooled("session", ignored=ignored), Sessions(TARGETS) as sessions:
@@ -214,6 +261,15 @@ def test_a_pooler_in_session_mode_serves(pooled: Any, ignored: str) -> None:
             assert conn.held["lock_timeout"] == "1s"
 
 
+@fault(
+    kind="network",
+    fault="PgBouncer that {does} the service's options",
+    injected="ignore_startup_parameters without them, and options in the service file",
+    seen="what was asked for does not hold",
+    told="ERROR: PgBouncer, and which options; ALTER ROLE … SET",
+    goes_on="set the option for the role, then the same command",
+    fast=True,
+)
 @pytest.mark.parametrize(("ignored", "does"), [("options", "ignores"), ("extra_float_digits", "refuses")])
 def test_a_pooler_that_loses_the_services_options_is_refused(
     pooled: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ignored: str, does: str

@@ -32,6 +32,7 @@ MAKE = "CREATE TABLE orders (id int PRIMARY KEY, total int);"
 INDEX = "CREATE INDEX orders_total ON orders (total);"
 COLUMN = "ALTER TABLE orders ADD COLUMN note text;"
 FILL = "UPDATE orders SET note = 'none' WHERE note IS NULL;"
+FILL_ALL = "UPDATE orders SET total = total + 1"
 ITEMS = "CREATE TABLE items (id int PRIMARY KEY);"
 MORE = "\n".join((INDEX, COLUMN, FILL, ITEMS))
 ROWS = "INSERT INTO orders (id, total) VALUES (1, 5), (2, 7);"
@@ -272,28 +273,33 @@ def test_a_deploy_that_would_fail_is_red_before_anything_is_written(shop: Shop) 
 
 
 @pytest.mark.parametrize(
-    ("live", "stands", "said"),
+    ("live", "failed", "stands", "said"),
     [
         (
             [INDEX],
+            True,
             "part",
             "statement 1 of 4 stand; not: line 2 ALTER TABLE orders, line 4 CREATE TABLE items",
         ),
-        (
-            [INDEX, COLUMN, ITEMS],
-            "all",
-            "all that it makes stands; rows not changed: UPDATE orders: not done, 2 rows",
+        *(
+            (
+                [INDEX, COLUMN, ITEMS],
+                failed,
+                "all",
+                "all that it makes stands; rows not changed: UPDATE orders: not done, 2 rows",
+            )
+            for failed in (False, True)
         ),
         (
             ["CREATE INDEX orders_total ON orders (id)"],
+            False,
             "other",
             "line 1 CREATE INDEX on orders (something else stands",
         ),
     ],
 )
-@pytest.mark.parametrize("failed", [False, True])
 def test_what_stands_in_part_is_refused_in_the_plan_and_has_no_confirmation(
-    shop: Shop, live: list[str], stands: str, said: str, failed: bool
+    shop: Shop, live: list[str], failed: bool, stands: str, said: str
 ) -> None:
     shop.has(MAKE, ROWS, *live)
     shop.place.record(A)
@@ -309,6 +315,18 @@ def test_what_stands_in_part_is_refused_in_the_plan_and_has_no_confirmation(
     answer = shop.apply(plan.facts, confirm=taken)  # a hash out of plan.json
     assert answer.facts.applied is False
     assert shop.recorded() == [A]
+
+
+@pytest.mark.parametrize("privilege", ["INSERT", "UPDATE"])
+def test_a_history_that_the_role_may_not_write_is_refused_in_the_plan(shop: Shop, privilege: str) -> None:
+    shop.has(MAKE, ROWS)
+    with shop.place.admin() as admin:
+        admin.execute(f"REVOKE {privilege} ON _prisma_migrations FROM keybuzz_operator".encode())
+    finding = closing(shop.plan())["role_may", "write public._prisma_migrations"]
+    assert finding.hint.endswith('GRANT INSERT, UPDATE ON "public"."_prisma_migrations" TO keybuzz_operator;')
+    with shop.place.admin() as admin:
+        admin.execute(f"GRANT {privilege} ON _prisma_migrations TO keybuzz_operator".encode())
+    assert not closing(shop.plan())
 
 
 def test_the_baseline_completes_what_stands_in_part(shop: Shop) -> None:
@@ -328,6 +346,92 @@ def test_the_baseline_completes_what_stands_in_part(shop: Shop) -> None:
         True,
         "prisma migrate resolve --applied",
     )
+    answer = shop.apply(plan.facts)
+    assert (closing(answer), answer.verdict) == ({}, Verdict.PASS)
+    assert shop.recorded() == [A, B]
+
+
+UNFILLED = (INDEX, COLUMN, ITEMS)
+FILLS = "UPDATE public.orders SET note = 'none' WHERE note IS NULL;"
+
+
+def test_the_baseline_fills_the_rows_that_a_mixed_migration_left_undone(shop: Shop) -> None:
+    shop.has(MAKE, ROWS, *UNFILLED)
+    shop.place.record(A)
+    refused = shop.plan()
+    assert would(refused.facts) == {B: "refused"}
+    assert set(closing(refused)) == {
+        ("migration_is_settled", B),
+        ("data_statement_is_done", f"{B}/migration.sql:3"),
+    }
+    shop.baseline = FILLS
+    plan = shop.plan()
+    assert closing(plan) == {}
+    (b,) = plan.facts.settlement
+    assert (b.stands, b.whole, b.completed, b.action) == (
+        "all",
+        "all",
+        True,
+        "prisma migrate resolve --applied",
+    )
+    (filled,) = (f for f in plan.findings if f.check == "data_statement_is_done")
+    assert (filled.verdict, "2 rows" in filled.have) == (Verdict.SKIP, True)
+    with shop.place.admin() as conn:
+        assert conn.execute("SELECT count(note) FROM orders").fetchone() == (0,), "a plan fills nothing"
+    answer = shop.apply(plan.facts)
+    assert (closing(answer), answer.verdict) == ({}, Verdict.PASS)
+    assert shop.recorded() == [A, B]
+    with shop.place.admin() as conn:
+        assert conn.execute("SELECT DISTINCT note FROM orders").fetchall() == [("none",)]
+
+
+@pytest.mark.parametrize(
+    "baseline",
+    [
+        "UPDATE public.orders SET note = 'none' WHERE note IS NULL AND id = 1;",  # of one row alone
+        "UPDATE public.orders SET note = 'other' WHERE note IS DISTINCT FROM 'other' AND false;",
+        "INSERT INTO public.orders (id, note) VALUES (3, 'none') ON CONFLICT DO NOTHING;",
+    ],
+)
+def test_a_baseline_that_fills_other_rows_completes_nothing(shop: Shop, baseline: str) -> None:
+    shop.has(MAKE, ROWS, *UNFILLED)
+    shop.place.record(A)
+    shop.baseline = baseline
+    plan = shop.plan()
+    assert would(plan.facts) == {B: "refused"}
+    assert (plan.facts.confirmation, "migration_is_settled" in {check for check, _ in closing(plan)}) == (
+        "",
+        True,
+    )
+
+
+def test_the_baseline_makes_the_column_and_fills_it(shop: Shop) -> None:
+    shop.has(MAKE, ROWS, INDEX, ITEMS)
+    shop.place.record(A)
+    shop.place.record(B, finished=False)
+    shop.baseline = f"ALTER TABLE public.orders ADD COLUMN IF NOT EXISTS note text;\n{FILLS}"
+    plan = shop.plan()
+    assert closing(plan) == {}
+    assert would(plan.facts) == {B: "prisma migrate resolve --applied"}
+    answer = shop.apply(plan.facts)
+    assert (closing(answer), answer.verdict) == ({}, Verdict.PASS)
+    assert shop.recorded() == [A, B]
+
+
+def test_the_baseline_inserts_the_rows_that_a_migration_left_undone(shop: Shop) -> None:
+    shop.has(MAKE, ITEMS)
+    shop.place.record(A)
+    (shop.place.migrations / B / "migration.sql").write_text(
+        f"{ITEMS}\nINSERT INTO items (id) VALUES (1), (2);"
+    )
+    assert would(shop.plan().facts) == {B: "refused"}
+    shop.baseline = (
+        "INSERT INTO public.items SELECT 1 WHERE NOT EXISTS (SELECT FROM public.items WHERE id = 1);\n"
+    )
+    assert would(shop.plan().facts) == {B: "refused"}
+    shop.baseline += "INSERT INTO public.items (id) VALUES (2) ON CONFLICT DO NOTHING;"
+    plan = shop.plan()
+    assert closing(plan) == {}
     answer = shop.apply(plan.facts)
     assert (closing(answer), answer.verdict) == ({}, Verdict.PASS)
     assert shop.recorded() == [A, B]
@@ -388,13 +492,21 @@ def test_rows_that_a_recorded_migration_would_still_change_are_open(shop: Shop) 
 def test_rows_that_nobody_can_judge_are_recorded_only_where_something_speaks_for_them(shop: Shop) -> None:
     shop.has(MAKE, MORE)
     shop.place.record(A)
-    block = "DO $$ BEGIN UPDATE orders SET total = total + 1; END $$;"
+    block = f"DO $$ BEGIN {FILL_ALL}; END $$;"
     shop.place.migrate(C, block, run=False, record=False)
     plan = shop.plan()
     refused = closing(plan)["migration_is_settled", C]
     assert "Nothing tells whether any of it was done" in refused.hint
     assert f"prisma migrate resolve --applied {C}" in refused.hint
     assert (would(plan.facts)[C], plan.facts.confirmation) == ("refused", "")
+    script = shop.place.migrations / C / "migration.sql"
+    script.write_text(
+        f"CREATE FUNCTION f() RETURNS void LANGUAGE sql AS '{FILL_ALL}'; SELECT f(); DROP FUNCTION f();"
+    )
+    assert would(shop.plan().facts)[C] == "refused", "it would be run twice"
+    script.write_text("CREATE ROLE of_the_server;")
+    assert would(shop.plan().facts)[C] == "refused", "no catalogue of a database has it"
+    script.write_text(block)
     shop.place.migrate(
         "4_last", "CREATE TABLE last (id int);", record=False
     )  # it was run, and so was what is before it

@@ -1,12 +1,14 @@
 """`make notebooks`: executes the shipped notebooks against a lab and writes down what they showed.
 
-What is committed is a real run that only plans; `tests/notebooks/test_nbval.py` runs them again and compares. The
-links between the notebooks are written anew too.
+What is committed is a real run that only plans, and for the last notebook a fleet run of two databases, one of which is
+not as the phase says; `tests/notebooks/test_nbval.py` runs them again and compares. The links between the notebooks are
+written anew too.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +24,21 @@ from runbooks_lib.postgres.scratch.programs import find_server
 
 RUNS = Path(tempfile.gettempdir()) / "runs"  # what the reader of the outputs sees as the archive
 TAGS = ("parameters", "writes")
+FLEET = """\
+spec_version = 1
+target = "leader"
+[[targets]]
+service = "keybuzz_leader"
+[[targets]]
+service = "keybuzz_leader"
+database = "keybuzz"
+[services]
+replica = "keybuzz_replica"
+legacy = "keybuzz_legacy"
+[databases]
+replica = "{database}"
+legacy = "keybuzz"
+"""
 
 
 def main() -> None:
@@ -33,6 +50,7 @@ def main() -> None:
             "RUNBOOKS_RUNS": f"{place}/runs",
             "RUNBOOKS_PG_BIN": str(find_server().bindir),
         }
+        plan_a_fleet(Path(place))
         for name in names:
             path, executed = folder / f"{name}.ipynb", Path(place, f"{name}.ipynb")
             nbformat.write(linked(nbformat.read(path, as_version=4), name, names), path)
@@ -44,6 +62,17 @@ def main() -> None:
             )
             nbformat.write(cleaned(nbformat.reads(text, as_version=4)), path)
             print(name, file=sys.stderr)
+
+
+def plan_a_fleet(folder: Path) -> None:
+    """Plan the reference phase at two databases of the lab, by its variables; the fleet file is made in the folder."""
+    (folder / "fleet.toml").write_text(FLEET)
+    program = str(Path(sys.executable).with_name("runbooks"))
+    words = ["fleet", "run", "PH15-AMAZON-DB-FOUNDATION-01", "--targets", str(folder / "fleet.toml")]
+    # Both write to the same database: side by side, each would see the other at work.
+    words += ["--workers", "1"]
+    done = subprocess.run([program, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr  # one of them is not as the phase says
 
 
 def links(name: str, names: list[str]) -> str:

@@ -23,6 +23,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ELSEWHERE = {
     "runbooks lab up --project": ("tests/projects/test_lab_project.py", "--project"),
     "runbooks adopt": ("tests/projects/test_adopt.py", "adopt"),
+    "runbooks fleet check": ("tests/integration/test_fleet.py", '"check"'),
     "runbooks fleet verify": ("tests/integration/test_fleet.py", "verify_fleet("),
     "runbooks fleet report": ("tests/integration/test_fleet.py", "report.html"),
     "runbooks fleet ": ("tests/faults/test_fleet.py", '"resume"'),

@@ -13,6 +13,7 @@ import pytest
 
 from runbooks_lib.archive.seal.export import export
 from runbooks_lib.archive.seal.keys import generate
+from runbooks_lib.archive.seal.verify import verify
 from runbooks_lib.errors import EvidenceError
 
 RUNBOOKS = Path(sys.executable).with_name("runbooks")
@@ -56,6 +57,12 @@ def verified(folder: Path, public: Path) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
+
+
+def test_verify_says_of_an_export_where_the_commands_are(unpacked: Path) -> None:
+    found = verify(unpacked)
+    assert not found.trusted  # it has no dumps
+    assert "README.txt has the commands" in str(found.notes)
 
 
 def test_what_was_sent_is_verified_by_real_tools(unpacked: Path, odd_runs: object) -> None:

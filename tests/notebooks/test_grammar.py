@@ -19,7 +19,8 @@ from runbooks_lib.phase import STEPS
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NAMES = tuple(f"{number:02d}_{step}" for number, step in enumerate(STEPS, start=1))
 START = "00_start"
-WALK = (START, *NAMES)
+FLEET = "08_fleet"
+WALK = (START, *NAMES, FLEET)
 MAX_CELLS = 30
 MAX_CODE_LINES = 12
 MAX_CODE_WIDTH = 93  # what JupyterLab shows at 1280 pixels
@@ -95,7 +96,7 @@ def links(name: str) -> str:
     return " | ".join(around)
 
 
-def test_there_is_a_notebook_for_each_step_and_no_other() -> None:
+def test_there_is_a_notebook_for_each_step_before_them_the_landing_page_behind_them_the_fleet() -> None:
     assert tuple(sorted(file.stem for file in FOLDER.glob("*.ipynb"))) == WALK
 
 
@@ -224,6 +225,15 @@ def test_the_landing_page_only_looks() -> None:
     assert text(imports) == "from runbooks_lib.notebook.landing.start import Start\n\nstart = Start(phase)"
     assert [text(cell) for cell in others] == [
         f"start.{panel}()" for panel in ("choose", "servers", "steps", "following")
+    ]
+
+
+def test_the_page_of_the_fleet_only_looks() -> None:
+    parameters, imports, *others = cells(FLEET, "code")
+    assert text(parameters).startswith('folder: str = ""  # ')
+    assert text(imports) == "from runbooks_lib.notebook.landing.fleet import Fleet\n\nfleet = Fleet(folder)"
+    assert [text(cell) for cell in others] == [
+        f"fleet.{panel}()" for panel in ("progress", "matrix", "slowest", "failures")
     ]
 
 

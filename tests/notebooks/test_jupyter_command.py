@@ -39,17 +39,25 @@ def serving(*words: str, place: Path, **variables: str) -> Iterator[dict[str, An
         try:
             info = place / "JUPYTER_RUNTIME_DIR" / f"jpserver-{process.pid}.json"
             deadline = time.monotonic() + 60
-            while not info.exists():
+            while not (server := told_in(info)):
                 assert process.poll() is None, process.stderr and process.stderr.read()
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-            server = json.loads(info.read_text("utf-8"))
             while not answers(server):  # it writes the file a moment before it listens
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             yield server
         finally:
             process.send_signal(signal.SIGTERM)
+
+
+def told_in(info: Path) -> dict[str, Any]:
+    """What the file says, once Jupyter has written it whole: it is there, and empty, a moment before."""
+    try:
+        server: dict[str, Any] = json.loads(info.read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return server
 
 
 def answers(server: dict[str, Any]) -> bool:
@@ -67,7 +75,7 @@ def ask(server: dict[str, Any], path: str) -> dict[str, Any]:
         return content
 
 
-def test_it_serves_blank_copies_and_the_archive(tmp_path: Path) -> None:
+def test_it_serves_blank_copies_and_the_archive(lab: Lab, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     with serving("jupyter", "--runs", str(runs), place=tmp_path) as server:
         assert server["hostname"] == "127.0.0.1"

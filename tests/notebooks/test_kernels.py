@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -20,7 +21,9 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from runbooks_lib.execution.kernels import provisioner, warm
-from runbooks_lib.execution.kernels.warm import KIND_VARIABLE, Forker, NotForked, current, warm_kernels
+from runbooks_lib.execution.kernels.engine import KernelNotReadyError
+from runbooks_lib.execution.kernels.provisioner import QuickManager
+from runbooks_lib.execution.kernels.warm import COLD, KIND_VARIABLE, Forker, NotForked, current, warm_kernels
 from runbooks_lib.package import own_python
 
 FORKS = warm.can_fork()
@@ -72,28 +75,27 @@ def statuses(folder: Path) -> list[str]:
 
 
 LOOK = """
-import json, os, random, signal, sys, threading, warnings
-import numpy, pandas
+import decimal, json, os, random, signal, sys, threading, warnings
 print(json.dumps({
     "variable": os.environ.get("LEAK"), "path": os.environ["PATH"], "cwd": os.getcwd(),
     "module": "leak" in sys.modules, "attribute": hasattr(json, "leak"), "sys.path": "/leak" in sys.path,
     "builtin": "leak" in dir(__builtins__), "name": "leak" in globals(),
     "SIGTERM": str(signal.getsignal(signal.SIGTERM)), "SIGINT": str(signal.getsignal(signal.SIGINT)),
     "SIGCHLD": str(signal.getsignal(signal.SIGCHLD)), "blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
-    "umask": os.umask(0o22), "option": pandas.get_option("display.max_rows"),
+    "umask": os.umask(0o22), "option": decimal.DefaultContext.prec,
     "filters": len(warnings.filters), "recursion": sys.getrecursionlimit(), "trace": sys.gettrace() is None,
     "threads": sorted(t.name for t in threading.enumerate()), "debugpy": sys.modules.get("debugpy", "") is None,
+    "costly": any(name in sys.modules for name in ("numpy", "pandas")),  # no notebook needs them
     "arguments": len(sys.argv), "stdin": sys.stdin.closed, "main": sys.modules["__main__"].__name__,
 }))
 """
 LEAK = """
-import builtins, json, os, signal, sys, threading, types, warnings
-import pandas
+import builtins, decimal, json, os, signal, sys, threading, types, warnings
 os.environ["LEAK"] = "x"; os.environ["PATH"] = "/leak"; os.chdir("/"); os.umask(0o77)
 sys.modules["leak"] = types.ModuleType("leak"); json.leak = builtins.leak = leak = 1; sys.path.insert(0, "/leak")
 for number in (signal.SIGTERM, signal.SIGCHLD): signal.signal(number, signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
-pandas.set_option("display.max_rows", 7); warnings.simplefilter("ignore"); sys.setrecursionlimit(777)
+decimal.DefaultContext.prec = 7; warnings.simplefilter("ignore"); sys.setrecursionlimit(777)
 threading.Thread(target=threading.Event().wait, name="leak", daemon=True).start()
 """
 
@@ -103,7 +105,7 @@ def test_nothing_of_a_notebook_reaches_the_next(kind: str, execute: Execute) -> 
     execute(LEAK)
     assert execute(LOOK) == before
     assert not any(
-        before[name] for name in ("variable", "module", "attribute", "sys.path", "builtin", "name")
+        before[name] for name in ("variable", "module", "attribute", "sys.path", "builtin", "name", "costly")
     )
     assert before["cwd"] == os.getcwd()
 
@@ -119,9 +121,9 @@ def test_both_kinds_look_alike_from_inside(execute: Execute, monkeypatch: pytest
 
 PROCESS = """
 import json, os, random, uuid
-import numpy, psycopg
+import psycopg
 print(json.dumps({"pid": os.getpid(), "parent": os.getppid(), "group": os.getpgid(0), "mine": os.environ.get("MINE"),
-    "cwd": os.getcwd(), "random": [random.random(), numpy.random.random(), str(uuid.uuid4())]}))
+    "cwd": os.getcwd(), "random": [random.random(), str(uuid.uuid4())]}))
 """
 
 
@@ -161,6 +163,52 @@ def test_a_dead_kernel(kind: str, execute: Execute, tmp_path: Path) -> None:
     with pytest.raises(DeadKernelError):
         execute("import os, signal", "os.kill(os.getpid(), signal.SIGKILL)", "2")
     assert statuses(tmp_path) == ["completed", "failed", "pending"]
+
+
+def test_a_kernel_that_is_killed_before_it_answers(
+    kind: str, execute: Execute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = QuickManager.client
+
+    def killed(self: QuickManager, **options: Any) -> Any:
+        os.kill(self.provisioner.pid, signal.SIGKILL)
+        return client(self, **options)
+
+    monkeypatch.setattr(QuickManager, "client", killed)
+    with pytest.raises(KernelNotReadyError):
+        execute("1")
+
+
+def test_a_kernel_that_cannot_start_says_why(
+    execute: Execute, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "ipykernel_launcher.py").write_text("raise ImportError('half installed')\n", encoding="utf-8")
+    monkeypatch.setenv(KIND_VARIABLE, COLD)
+    monkeypatch.setattr(
+        provisioner, "own_python", lambda env: {**own_python(env), "PYTHONPATH": str(tmp_path)}
+    )
+    with pytest.raises(KernelNotReadyError, match="ImportError: half installed"):
+        execute("1")
+
+
+def test_ctrl_c_while_a_kernel_starts_leaves_neither_it_nor_its_sockets(
+    kind: str, execute: Execute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when a stop of the loop is still to come, as one does that was meant for what was interrupted."""
+    seen: list[tuple[int, Path]] = []
+
+    def interrupted(self: QuickManager, **options: Any) -> Any:
+        seen.append((self.provisioner.pid, Path(self.connection_file).parent))
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.stop)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(QuickManager, "client", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        execute("1")
+    ((pid, sockets),) = seen
+    assert not sockets.exists()
+    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie", timeout_s=5)
 
 
 def test_a_time_out_lets_the_cell_end_what_it_started(kind: str, execute: Execute, tmp_path: Path) -> None:
@@ -268,7 +316,7 @@ def test_an_ordinary_kernel_when_preloading_fails(
     forking: None, execute: Execute, broken_psycopg: None
 ) -> None:
     with warm_kernels():
-        assert execute(PROCESS.replace(", psycopg", ""))["parent"] == os.getpid()
+        assert execute(PROCESS.replace("import psycopg\n", ""))["parent"] == os.getpid()
 
 
 def test_an_ordinary_kernel_when_pythons_variables_change(

@@ -17,6 +17,8 @@ from runbooks_lib.archive.notebooks import notebooks_folder
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.postgres.scratch.programs import find_server
 
+from .record import plan_a_fleet
+
 SANITIZE = Path(__file__).with_name("nbval.cfg")
 
 
@@ -37,14 +39,18 @@ def nbval(folder: Path, runs: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, env=env, capture_output=True, text=True, timeout=300, check=False)
 
 
-def test_the_committed_outputs_are_those_of_a_run(fresh_lab: Lab, runs: Path) -> None:
+def test_the_committed_outputs_are_those_of_a_run(
+    fresh_lab: Lab, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNBOOKS_RUNS", str(runs))
+    plan_a_fleet(runs.parent)
     done = nbval(notebooks_folder(), runs)
     assert done.returncode == 0, done.stdout[-6000:]
     assert " passed" in done.stdout
     assert "failed" not in done.stdout
 
 
-def test_a_falsified_output_is_found(lab: Lab, runs: Path, tmp_path: Path) -> None:
+def test_a_falsified_output_is_found(fresh_lab: Lab, runs: Path, tmp_path: Path) -> None:
     source = notebooks_folder() / "01_preflight.ipynb"
     true = source.read_text("utf-8")
     false = re.sub(r"(\d+) PASS", lambda found: f"{int(found[1]) + 1} PASS", true, count=1)

@@ -21,6 +21,8 @@ from runbooks_lib.lab.lab import API_STOPPING, Lab
 from runbooks_lib.lab.services import find_api
 from runbooks_lib.phase import STEPS, load_phase
 
+from ..faults.campaign import fault
+
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
 RUNBOOKS = Path(sys.executable).with_name("runbooks")
 
@@ -109,6 +111,15 @@ def test_after_a_failure_only_what_is_due_is_repeated(fresh_lab: Lab, tmp_path: 
         decide(run, load_phase(PHASE), apply=True)
 
 
+@fault(
+    kind="processes",
+    fault="SIGKILL to `runbooks run` after the COMMIT of the baseline and before its record",
+    injected="kill -9 of the process group when the tables are there",
+    seen="resume looks at the database, not at the notes",
+    told="which steps are kept and repeated, and why",
+    goes_on="`runbooks run PHASE --resume latest`, with the same confirmation",
+    fast=True,
+)
 def test_killed_after_the_commit_and_before_the_record(fresh_lab: Lab, tmp_path: Path) -> None:
     """kill -9 in step 3: the database has what the notes do not say; the same confirmation takes it up."""
     confirm = confirmation(tmp_path)
@@ -147,6 +158,15 @@ CREATE EVENT TRIGGER slow ON ddl_command_start EXECUTE FUNCTION public.slow();
 """
 
 
+@fault(
+    kind="processes",
+    fault="SIGKILL to the leader in the middle of the baseline's transaction",
+    injected="kill -9 of its postmaster while the third statement is held up",
+    seen="the session is lost",
+    told="FAIL or ERROR of step 3, exit 1",
+    goes_on="start the server, then `runbooks run PHASE --resume latest`",
+    fast=True,
+)
 def test_the_leader_dies_in_the_middle_of_apply(fresh_lab: Lab, tmp_path: Path) -> None:
     """SIGKILL to the leader while the transaction is open: nothing of it stands; started again, it is resumed.
 

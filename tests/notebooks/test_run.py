@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
@@ -33,6 +33,8 @@ from runbooks_lib.findings import Verdict
 from runbooks_lib.lab.lab import API_STOPPING, Lab
 from runbooks_lib.lab.services import find_api
 from runbooks_lib.phase import STEPS, load_phase
+
+from ..faults.campaign import fault
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
 RUNBOOKS = Path(sys.executable).with_name("runbooks")
@@ -474,6 +476,15 @@ def cells_of(result: Result) -> list[Any]:
     return [cell for cell in archived.cells if cell.cell_type == "code"]
 
 
+@fault(
+    kind="processes",
+    fault="the kernel of a step is dead",
+    injected="it ends in the middle of a cell",
+    seen="papermill's engine of ours",
+    told="ERROR: its kernel died; cells that never ran are pending",
+    goes_on="`runbooks run PHASE --resume latest`",
+    fast=True,
+)
 def test_a_dead_kernel_is_archived_as_what_it_is(
     lab: Lab, kernels: None, notebook: Callable[[str], None], tmp_path: Path
 ) -> None:
@@ -491,6 +502,15 @@ def test_a_dead_kernel_is_archived_as_what_it_is(
     assert statuses[-1] == "pending"
 
 
+@fault(
+    kind="processes",
+    fault="a cell takes longer than its time-out",
+    injected="a cell that sleeps",
+    seen="the time-out of the runner",
+    told="ERROR: a cell took longer than the time-out",
+    goes_on="`runbooks run PHASE --resume latest`",
+    fast=True,
+)
 def test_a_time_out_is_archived_as_what_it_is(
     lab: Lab, kernels: None, notebook: Callable[[str], None], tmp_path: Path
 ) -> None:
@@ -536,24 +556,45 @@ def test_an_earlier_record_is_not_taken_for_this_one(
     assert last(again, "preflight").verdict is Verdict.ERROR
 
 
-def test_interrupted_by_ctrl_c(lab: Lab, kernels: None, tmp_path: Path) -> None:
-    """Ctrl-C in the middle of a run: exit code 130, what happened is archived, no kernel stays behind."""
+def ctrl_c(words: Sequence[str], due: Callable[[], object]) -> tuple[int, str]:
+    """Run the command line, and send SIGINT to its process group, as a terminal does: exit code, and all it said."""
     process = subprocess.Popen(
-        [str(RUNBOOKS), "run", PHASE, "--runs", str(tmp_path)],
+        [str(RUNBOOKS), *words],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
-    wait_for(lambda: list(tmp_path.glob("*/*/.0*.partial.ipynb")) or list(tmp_path.glob("*/*/01_*.json")))
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "was interrupted" in stderr
-    assert "Traceback" not in stderr
+    wait_for(lambda: due() or process.poll() is not None)
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert "Traceback" not in said
+    return process.returncode, said
+
+
+@fault(
+    kind="processes",
+    fault="Ctrl-C in the first step",
+    injected="SIGINT to `runbooks run`",
+    seen="KeyboardInterrupt",
+    told="exit 130: the step was interrupted",
+    goes_on="`runbooks run PHASE --resume latest`",
+    fast=True,
+)
+@pytest.mark.parametrize("moment", [".01_preflight.partial.ipynb", "02_backup.json"])
+def test_interrupted_by_ctrl_c(lab: Lab, kernels: None, tmp_path: Path, moment: str) -> None:
+    """Ctrl-C: exit code 130, one line more, what happened is archived and sealed, and no kernel stays behind."""
+    words = ("run", PHASE, "--runs", str(tmp_path))
+    code, said = ctrl_c(words, lambda: list(tmp_path.glob(f"*/*/{moment}")))
+    assert code == 130
+    (last,) = [line for line in said.splitlines() if "interrupted" in line]
+    assert said.splitlines()[-1] == last
+    assert "--resume" in last
     (run,) = (Run.open(path.parent) for path in tmp_path.glob("*/*/run.json"))
     assert run.header().finished_at is None
     assert run.header().verdict == "ERROR"
     assert not list(run.path.glob(".*partial*"))
+    assert run.sealed
     assert run_processes() == []
 
 
@@ -607,6 +648,15 @@ def test_a_phase_file_with_five_mistakes(lab: Lab, tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+@fault(
+    kind="storage",
+    fault="the programs of PostgreSQL are not where they are said to be",
+    injected="RUNBOOKS_PG_BIN names an empty folder",
+    seen="no pg_dump there",
+    told="error: RUNBOOKS_PG_BIN and the folder, exit 3",
+    goes_on="name the right folder, then the same command",
+    fast=True,
+)
 def test_a_missing_pg_dump(lab: Lab, tmp_path: Path) -> None:
     done = command("run", PHASE, "--runs", str(tmp_path / "runs"), env={"RUNBOOKS_PG_BIN": str(tmp_path)})
     assert_one_paragraph(done, exit_code=3, naming=("RUNBOOKS_PG_BIN", str(tmp_path)))
@@ -617,6 +667,15 @@ def test_a_missing_prisma_project(lab: Lab, tmp_path: Path) -> None:
     assert_one_paragraph(done, exit_code=3, naming=(str(tmp_path / "none"),))
 
 
+@fault(
+    kind="storage",
+    fault="the runs folder cannot be made",
+    injected="a file in its place",
+    seen="ENOTDIR",
+    told="error: which path; --runs DIR, exit 4",
+    goes_on="choose another folder, then the same command",
+    fast=True,
+)
 def test_a_runs_folder_that_cannot_be_written(lab: Lab, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("", encoding="utf-8")
@@ -685,6 +744,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(mount_point)], check=True)
 
 
+@fault(
+    kind="storage",
+    fault="the disk of the runs folder is full",
+    injected="a tmpfs of 128 KiB",
+    seen="ENOSPC",
+    told="error: No space left on device; --runs DIR, exit 4",
+    goes_on="free space or choose another folder, then the same command",
+    fast=True,
+)
 def test_a_full_disk_in_the_runs_folder(lab: Lab, small_disk: Path) -> None:
     done = command("run", PHASE, "--runs", str(small_disk))
     assert done.returncode == 4, done.stdout + done.stderr

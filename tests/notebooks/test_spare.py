@@ -20,14 +20,14 @@ from runbooks_lib.execution.kernels.warm import KIND_VARIABLE, warm_kernels
 
 Execute = Callable[..., dict[str, Any]]
 LOOK = """
-import json, os, sys, pandas
+import decimal, json, os, sys
 print(json.dumps({"variable": os.environ.get("LEAK"), "cwd": os.getcwd(), "module": "leak" in sys.modules,
-    "attribute": hasattr(json, "leak"), "name": "leak" in globals(), "option": pandas.get_option("display.max_rows")}))
+    "attribute": hasattr(json, "leak"), "name": "leak" in globals(), "option": decimal.DefaultContext.prec}))
 """
 LEAK = """
-import json, os, sys, types, pandas
+import decimal, json, os, sys, types
 os.environ["LEAK"] = "x"; os.chdir("/"); sys.modules["leak"] = types.ModuleType("leak"); json.leak = leak = 1
-pandas.set_option("display.max_rows", 7)
+decimal.DefaultContext.prec = 7
 """
 PID = "import json, os; print(json.dumps({'pid': os.getpid(), 'variable': os.environ.get('VARIABLE')}))"
 KINDS = ["cold", pytest.param("warm", marks=pytest.mark.skipif(not warm.can_fork(), reason="no fork here"))]

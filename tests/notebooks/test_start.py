@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from runbooks_lib.archive.run import Run, all_runs
@@ -97,15 +98,33 @@ def test_a_standby_that_is_further_behind_than_declared_is_not_green(fresh_lab: 
     targets["replica"] = replace(targets["replica"], max_lag_bytes=1_000)
     admin = fresh_lab.replica.connect("postgres", passfile=fresh_lab.env()["PGPASSFILE"])
     with admin as standby, fresh_lab.admin("keybuzz_backend") as leader, Sessions(targets) as sessions:
-        assert [row["light"] for row in light_rows(sessions, "-")] == ["✔", "✔", "✔"]
+        assert [row["light"] for row in light_rows(sessions, [])] == ["✔", "✔", "✔"]
         standby.execute("SELECT pg_wal_replay_pause()")
         leader.execute("CREATE TABLE ballast AS SELECT g FROM generate_series(1, 1000) AS g")
         leader.execute("SELECT pg_switch_wal()")  # what is not yet flushed cannot be behind
-        _, replica, _ = light_rows(sessions, "-")
+        _, replica, _ = light_rows(sessions, [])
         assert replica["light"] == "✘"
         assert replica["lag"].endswith(" behind, at most 1000 bytes are declared")
         standby.execute("SELECT pg_wal_replay_resume()")
-        wait_until(lambda: light_rows(sessions, "-")[1]["light"] == "✔")
+        wait_until(lambda: light_rows(sessions, [])[1]["light"] == "✔")
+
+
+def test_an_idle_kernel_of_this_archive_is_not_at_work_and_whoever_else_reads_is(lab: Lab) -> None:
+    targets, run = load_phase(PHASE).targets, "20261126T080000Z-00000a"
+    with (
+        psycopg.connect("service=keybuzz_leader", application_name=f"runbooks backup {run}") as kernel,
+        Sessions(targets) as sessions,
+    ):
+        kernel.commit()
+        for own, said in (
+            ([run, "-"], f"nobody (idle: runbooks backup {run})"),
+            (["another", "-"], f"keybuzz_operator (runbooks backup {run}, from 127.0.0.1) since "),
+            (["another", run], "nobody"),
+        ):
+            assert light_rows(sessions, own)[0]["also at work"].startswith(said)
+        kernel.execute("SELECT 1")  # its transaction stays open: it is in the middle of something
+        at_work = light_rows(sessions, [run, "-"])[0]["also at work"]
+        assert at_work.startswith(f"keybuzz_operator (runbooks backup {run}, ")
 
 
 def test_a_lost_session_is_made_anew(fresh_lab: Lab, runs: Path, operator: Operators, tmp_path: Path) -> None:
@@ -191,7 +210,7 @@ def test_a_record_that_cannot_be_read_is_an_error_until_it_can(
         me.see("Next: ")
         record = run.path / "01_preflight.json"
         record.write_text("{", "utf-8")
-        for _ in ("steps", "following"):
+        for _ in ("phase", "steps", "following"):
             assert str(record) in me.see("‼ ERROR")
         record.unlink()
         me.see("Next: ")
@@ -261,6 +280,7 @@ def test_a_run_of_another_lab_or_of_other_services_is_not_begun_here(
         assert me.run_all() is None
     with landed(operator, tmp_path, EVERY_S=60) as me:
         assert "Next: [02_backup]" in me.text()
+        holds(me, "start.picker.begin.button_style == ''")
         pick(me, "leader", "staging_leader")
         assert "Next: [02_backup]" in me.text(), "one in progress goes on with its own services"
         pick(me, "leader", "dead")
@@ -271,17 +291,21 @@ def test_a_run_of_another_lab_or_of_other_services_is_not_begun_here(
             patch.setenv(name, other.env()[name])
         with landed(operator, tmp_path, EVERY_S=60) as me:
             said = me.text()
+            holds(me, "start.picker.begin.button_style == 'primary'")
     assert (
         f"Not begun here: run {run.id} is in the archive, and it was made at another server or database"
         in said
     )
-    assert "Next: [01_preflight]" in said
+    assert "Next: press Begin a run above, or open [01_preflight]" in said
     assert re.search(r"not yet\s+01_preflight", said)
-    run.update(finished_at="2026-11-26T08:00:00.000Z")
+    run.update(finished_at="2026-11-26T08:00:00.000Z", verdict="FAIL")
     with landed(operator, tmp_path, EVERY_S=60) as me:
-        assert "Next: [02_backup]" in me.text()
+        assert f"Run {run.id} has ended as FAIL. Next: press Begin a run above" in me.text()
         pick(me, "leader", "staging_leader")
-        assert "it was made with other services (leader: keybuzz_leader). Next: [01_preflight]" in me.text()
+        assert (
+            "it was made with other services (leader: keybuzz_leader). Next: press Begin a run above"
+            in me.text()
+        )
     services = runs.parent / "services"
     services.write_text(
         re.sub(r"(\[keybuzz_replica\][^\[]*?port=)\d+", r"\g<1>1", services.read_text("utf-8")), "utf-8"

@@ -22,7 +22,7 @@ from runbooks_lib.report.html.pages import write_pages
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
 WRONG = "keybuzz:00000000"
-WAITING = "Waiting: Fill in the form above: what is below then runs by itself."
+WAITING = "Waiting: Fill in the form above."
 NOTE = "opened the Admin UI: three connections"
 Operators = Callable[..., Any]
 
@@ -54,6 +54,7 @@ def walk(operator: Operators, step: str, folder: Path) -> str:
         said = me.run_all()
         if step == "baseline_migration":
             assert said == WAITING
+            without_widgets(me, folder)
             type_in(me, WRONG)
             says(me, "decision", f"No plan of this archive is named {WRONG}")
             assert me.run_all(start=me.cell("gate(decision")) == WAITING
@@ -61,6 +62,7 @@ def walk(operator: Operators, step: str, folder: Path) -> str:
             said = me.run_all(start=me.cell("gate(decision"))
         if step == "report":
             assert said == WAITING
+            assert "signatures.decide(signed={NUMBER: 'what you saw'})" in me.text()
             me.form("signatures", "lines[0].tick.value = True")
             me.form("signatures", "done.click()")
             says(me, "signatures", "Say who you are, and what you saw")
@@ -69,6 +71,20 @@ def walk(operator: Operators, step: str, folder: Path) -> str:
             said = me.run_all(start=me.cell("gate(signatures"))
         assert said is None
         return str(me.text())
+
+
+def without_widgets(me: Any, folder: Path) -> None:
+    """A front end that draws no widget shows in plain text what would be done, and the words that decide it."""
+    shown = "\n".join(data["text/plain"] for data in me.shown if "text/plain" in data)
+    assert "Creates 4 enums, 5 tables, 11 indexes in keybuzz on 127.0.0.1" in shown
+    assert f"decision.decide(confirm={wanted(folder)!r}, apply=True)" in shown
+    refused = f"decision.decide(confirm={WRONG!r}, apply=True)"
+    assert me.execute(f"assert 'No plan of this archive' in {refused}", silent=True) is None
+    said = me.run_all(start=me.cell("step.close()"))
+    assert said.startswith(
+        "PreconditionFailed: Not reached: Do you confirm it? Apply it? Does a second run change"
+    )
+    assert said.endswith("A cell above waits for you, or was not run: run all cells.")
 
 
 def wanted(folder: Path) -> str:

@@ -59,14 +59,15 @@ class Project:
 
     def adopt(self, *options: str) -> Said:
         """Give `runbooks adopt`, with nobody to answer."""
-        return self._run("adopt", "--service", OWN_SERVICE, *options)
+        return self.run("adopt", "--service", OWN_SERVICE, *options)
 
     def apply(self, adopted: Said) -> Said:
         """Give the command that `adopt` ended with."""
         (command,) = re.findall(r"runbooks (run .* --apply --confirm \S+)", adopted.out)
-        return self._run(*shlex.split(command))
+        return self.run(*shlex.split(command))
 
-    def _run(self, *words: str) -> Said:
+    def run(self, *words: str) -> Said:
+        """Give any command."""
         begun = time.perf_counter()
         done = subprocess.run(
             [str(Path(sys.executable).with_name("runbooks")), *words],
@@ -75,7 +76,7 @@ class Project:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=3600,
         )
         TIMES.append(f"{self.folder.name}: {words[0]} {time.perf_counter() - begun:.1f} s")
         return Said(code=done.returncode, out=done.stdout, err=done.stderr)

@@ -20,6 +20,9 @@ from runbooks_lib.lab.disorder import DISORDERS
 from runbooks_lib.lab.lab import find, up
 from runbooks_lib.lab.own_project import LARGEST, copy_project
 from runbooks_lib.lab.services import OWN_SERVICE
+from runbooks_lib.prisma.project import read_project
+
+from ..terminals import CTRL_C, CTRL_D, ENTER, Terminal
 
 MIGRATIONS = {
     "20260101000000_shop": 'CREATE SCHEMA "sales";\nCREATE TABLE "Shop" ("id" INTEGER PRIMARY KEY, "name" TEXT);\n',
@@ -217,6 +220,43 @@ def test_the_schema_of_the_address_is_that_of_the_lab(
         lab.down()
 
 
+@pytest.mark.parametrize(
+    ("files", "configured"),
+    [
+        ({"prisma/schema/shop.prisma": SCHEMA, "package.json": "{}"}, True),
+        ({"prisma/schema/shop.prisma": SCHEMA}, True),
+        (
+            {"prisma/schema/shop.prisma": SCHEMA, "package.json": '{"prisma": {"schema": "prisma/schema"}}'},
+            False,
+        ),
+        ({"prisma/schema.prisma": SCHEMA, "package.json": "{}"}, False),
+    ],
+)
+def test_a_schema_in_parts_that_older_prisma_found_by_itself_is_found(
+    tmp_path: Path, files: dict[str, str], configured: bool
+) -> None:
+    named = tmp_path / "shop"
+    migrations = (
+        "prisma/migrations" if configured or "prisma/schema.prisma" in files else "prisma/schema/migrations"
+    )
+    for name, text in {**files, f"{migrations}/1_init/migration.sql": "SELECT 1;"}.items():
+        (named / name).parent.mkdir(parents=True, exist_ok=True)
+        address = '  url = env("SHOP_DATABASE_URL")\n'
+        (named / name).write_text(text.replace("  schemas", f"{address}  schemas"))
+    copy = copy_project(named, tmp_path / "copy")
+    assert (copy / "prisma.config.ts").exists() is configured
+    project = read_project(copy)
+    assert (project.version[0], project.migrations) == (6, copy / migrations)
+
+
+def test_a_package_json_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for part in ("schema", "migrations"):
+        (tmp_path / "shop" / "prisma" / part).mkdir(parents=True)
+    (tmp_path / "shop" / "package.json").write_text("{")
+    with pytest.raises(PreconditionFailed, match=r"package\.json is no JSON"):
+        copy_project(tmp_path / "shop", tmp_path / "copy")
+
+
 def test_links_are_followed_once_and_what_nobody_reads_is_left_out(tmp_path: Path) -> None:
     named = project(tmp_path / "shop", 7)
     elsewhere = tmp_path / "elsewhere"
@@ -237,3 +277,71 @@ def test_links_are_followed_once_and_what_nobody_reads_is_left_out(tmp_path: Pat
     assert (copy / "node_modules").is_symlink()
     (copy / "db" / "steps" / "migration_lock.toml").write_text("")
     assert (elsewhere / "migration_lock.toml").read_text() != ""
+
+
+def asked(place: dict[str, Path], folder: Path, question: str, keys: str) -> tuple[int, str]:
+    """Give `runbooks adopt` at a terminal, and answer a question; return the exit code and what was on the screen."""
+    with Terminal(["adopt", "--service", OWN_SERVICE], cwd=folder, env=os.environ) as person:
+        person.answer(question, keys)
+        code = person.end()
+    assert "Traceback" not in person.seen
+    return code, person.seen
+
+
+OF_WHAT_IS_MISSING = "Why may what is missing"
+OF_OBJECTS, OF_MIGRATIONS, AS_IT_STANDS = (
+    "Why may the objects stay",
+    "Why may the migrations stay",
+    "as it stands?",
+)
+
+
+def test_a_person_gives_the_reason_and_leaves_by_ctrl_c(place: dict[str, Path], tmp_path: Path) -> None:
+    up(place["lab"], project=place["named"], disorder="drift")
+    code, screen = asked(place, tmp_path, OF_OBJECTS, "the team's reports\n")
+    assert (code, "next: runbooks " in screen) == (0, True), screen
+    drafted = (tmp_path / f"phase-{OWN_SERVICE}" / "phase.toml").read_text()
+    assert '{ object = "relation public.made_by_hand", why = "the team\'s reports" }' in drafted
+    code, screen = asked(place, tmp_path, AS_IT_STANDS, CTRL_C)
+    assert (code, screen.splitlines()[-1]) == (130, "interrupted"), screen
+    assert OF_OBJECTS not in screen
+
+
+@thorough
+def test_every_question_can_be_answered_left_or_refused(place: dict[str, Path], tmp_path: Path) -> None:
+    up(place["lab"], project=place["named"], disorder="drift")
+    phase = tmp_path / f"phase-{OWN_SERVICE}" / "phase.toml"
+    for keys in (CTRL_C, CTRL_D, f"half a word{CTRL_C}"):
+        code, screen = asked(place, tmp_path, OF_OBJECTS, keys)
+        assert (code, screen.splitlines()[-1], phase.exists()) == (130, "interrupted", False), screen
+    code, screen = asked(place, tmp_path, OF_OBJECTS, ENTER)
+    assert (code, "open item: " in screen) == (0, True), screen
+    assert '# { object = "relation public.made_by_hand"' in phase.read_text()
+    for keys in ("n\n", ENTER):
+        code, screen = asked(place, tmp_path, AS_IT_STANDS, keys)
+        assert (code, "Name another folder with --out" in screen) == (3, True), screen
+    code, screen = asked(place, tmp_path, AS_IT_STANDS, "perhaps\ny\n")
+    assert (code, "Error: invalid input" in screen) == (0, True), screen
+
+
+@thorough
+def test_of_another_branchs_migrations_a_person_is_asked(place: dict[str, Path], tmp_path: Path) -> None:
+    up(place["lab"], project=place["named"], disorder="another-branch")
+    code, screen = asked(place, tmp_path, OF_MIGRATIONS, ENTER)
+    assert (code, "--accept WHY passes over them." in screen) == (1, True), screen
+    code, screen = asked(place, tmp_path, OF_MIGRATIONS, 'of branch "x", deployed by hand\n')
+    assert code == 0, screen
+    code, screen = asked(place, tmp_path, AS_IT_STANDS, "y\n")
+    assert (code, OF_MIGRATIONS in screen) == (0, False), screen
+
+
+@thorough
+def test_of_what_is_missing_a_person_is_asked(place: dict[str, Path], tmp_path: Path) -> None:
+    up(place["lab"], project=place["named"], disorder="index-dropped")
+    refused, made = tmp_path / "refused", tmp_path / "made"
+    refused.mkdir()
+    made.mkdir()
+    code, screen = asked(place, refused, OF_WHAT_IS_MISSING, ENTER)
+    assert (code, "Shop_city_idx" in screen) == (1, True), screen
+    code, screen = asked(place, made, OF_WHAT_IS_MISSING, "a slip of the hand\n")
+    assert (code, "--apply --confirm" in screen) == (0, True), screen

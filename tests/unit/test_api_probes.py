@@ -117,6 +117,13 @@ def single_page(method: str, path: str, headers: dict[str, str]) -> Reply:
     )
 
 
+def single_page_by_chance(method: str, path: str, headers: dict[str, str]) -> Reply:
+    """A word of the path stands in the token by chance, in that of the route alone."""
+    word = "v1" if path == ROUTE else ""
+    token = f"{secrets.token_hex(8)}{word}{secrets.token_hex(8)}"
+    return 200, HTML, f'<html><meta name="csrf" content="{token}">'
+
+
 def to_login(method: str, path: str, headers: dict[str, str]) -> Reply:
     return (
         302,
@@ -148,8 +155,8 @@ def preflight_of_browsers(method: str, path: str, headers: dict[str, str]) -> Re
 @pytest.mark.parametrize(
     "guard",
     [
-        refuse, refuse_by_name, refuse_with_noise, digest, gateway, single_page, to_login, login_page, to_slash,
-        to_itself, invalid, preflight_of_browsers,
+        refuse, refuse_by_name, refuse_with_noise, digest, gateway, single_page, single_page_by_chance,
+        to_login, login_page, to_slash, to_itself, invalid, preflight_of_browsers,
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("prefix", ["/", "/api/", "/api/v1/marketplaces/amazon/"])

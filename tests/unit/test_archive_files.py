@@ -18,6 +18,8 @@ from runbooks_lib.archive.files import write_json, write_text
 from runbooks_lib.archive.reader import read_json, sha256_of
 from runbooks_lib.errors import EvidenceError
 
+from ..faults.campaign import fault
+
 
 @pytest.fixture(autouse=True)
 def no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,6 +110,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@fault(
+    kind="storage",
+    fault="the disk is full while a record is written",
+    injected="a tmpfs of 64 KiB",
+    seen="ENOSPC",
+    told="error: which file, No space left on device; the old file stays",
+    goes_on="free space, then `runbooks run PHASE --resume latest`",
+    fast=True,
+)
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(small_disk: Path) -> None:
     path = small_disk / "a.json"
     write_json(path, {"a": 1})

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import stat
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,12 @@ from runbooks_lib.archive import run as module
 from runbooks_lib.archive.files import write_json
 from runbooks_lib.archive.reader import read_json
 from runbooks_lib.archive.run import Run, all_runs, runs_folder, step_name, unfinished
+from runbooks_lib.archive.seal.verify import verify
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
 from runbooks_lib.phase import Phase, load_phase
 from runbooks_lib.report.html.pages import write_pages
+
+from ..faults.campaign import fault
 
 PASSWORD = "p@ss/w:rd'\"$é\\"
 
@@ -69,10 +74,36 @@ def test_no_secret_is_in_it(tmp_path: Path, phase: Phase, monkeypatch: pytest.Mo
     assert run.header_json()["note"] == "*** ***"
 
 
+@fault(
+    kind="storage",
+    fault="two runs begin in one second",
+    injected="two runs made at once",
+    seen="digits of chance in their names",
+    told="nothing: they are two",
+    goes_on="nothing has to be done",
+    fast=True,
+)
 def test_two_of_the_same_second_are_two(tmp_path: Path, phase: Phase) -> None:
     runs = [Run.create(tmp_path, phase) for _ in range(5)]
-    assert len({run.path for run in runs}) == 5
-    assert {run.path for run in all_runs(tmp_path, phase.id)} == {run.path for run in runs}
+    assert [run.path for run in all_runs(tmp_path, phase.id)] == [run.path for run in runs], "in their order"
+
+
+@fault(
+    kind="storage",
+    fault="the clock is set back by a day, or forth and back, between two runs",
+    injected="a run whose name is of tomorrow, as it was made before the clock was set back; then new ones",
+    seen="a new run comes after the newest one",
+    told="nothing: latest is the one that was made last",
+    goes_on="nothing has to be done",
+    fast=True,
+)
+def test_a_run_comes_after_those_before_it_whatever_the_clock_says(tmp_path: Path, phase: Phase) -> None:
+    tomorrow = f"{datetime.now(UTC) + timedelta(days=1):%Y%m%dT%H%M%SZ}-ffffff"
+    runs = [Run.create(tmp_path, phase, run_id=tomorrow), *(Run.create(tmp_path, phase) for _ in range(3))]
+    assert [run.path for run in all_runs(tmp_path, phase.id)] == [run.path for run in runs]
+    (tmp_path / phase.id / "of another name").mkdir()
+    shutil.copy(runs[0].path / "run.json", tmp_path / phase.id / "of another name")
+    assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{6}", Run.create(tmp_path, phase).id)
 
 
 def test_a_folder_that_cannot_be_made_is_an_evidence_error(tmp_path: Path, phase: Phase) -> None:
@@ -202,3 +233,17 @@ def test_a_file_of_seeds_is_kept_by_its_digest(tmp_path: Path, phase: Phase) -> 
         "states.csv",
     ]
     assert run.path / "report.html" in write_pages(run)
+
+
+def test_what_takes_up_a_run_that_is_not_sealed_names_its_phase_and_its_folder(
+    tmp_path: Path, phase: Phase
+) -> None:
+    """By what the command line finds them: a phase that is not shipped has no id there, nor has another archive."""
+    own = tmp_path / "my phases" / phase.id
+    shutil.copytree(phase.folder, own)
+    run = Run.create(tmp_path / "runs", load_phase(str(own)))
+    (problem,) = verify(run.path).problems
+    assert f"runbooks run '{own}' --resume {run.path} takes it up" in problem.what
+    (run.path / "run.json").write_text("{")
+    (problem,) = verify(run.path).problems
+    assert f"runbooks run {phase.id} --resume {run.path} takes it up" in problem.what

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -69,3 +70,39 @@ print(sorted(heavy & set(sys.modules)), used.ru_utime + used.ru_stime, file=sys.
     imported, _, seconds = done.stderr.strip().rpartition(" ")
     assert imported == "[]"
     assert float(seconds) < 0.5
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "runs show",
+        "verify",
+        "report",
+        "export",
+        "fleet verify",
+        "phase check",
+        "run",
+        "explain",
+        "lab env --dir",
+    ],
+)
+def test_an_endless_name_is_refused_at_once_and_without_a_traceback(command: str, tmp_path: Path) -> None:
+    endless = "public.Order" * 10_000  # a little below what Linux takes as one argument
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("runbooks")), *command.split(), endless],
+        capture_output=True, text=True, cwd=tmp_path, timeout=20, check=False,
+    )  # fmt: skip
+    assert done.returncode in (2, 3, 4)
+    assert "Traceback" not in done.stderr
+
+
+def test_what_the_system_refuses_is_a_sentence() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("runbooks")), "explain"],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=20, check=False,
+        )  # fmt: skip
+    assert done.returncode == 4
+    assert done.stderr == (
+        "error: The system refused: No space left on device. Check the path, its permissions and the disk.\n"
+    )

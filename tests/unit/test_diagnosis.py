@@ -52,6 +52,7 @@ def seen(*rows: MigrationRow, stands: dict[str, Stands] | None = None, **changes
     ]
     usual: dict[str, Any] = {
         "service": "shop",
+        "out": Path("phase-shop-2"),
         "project": PROJECT,
         "migrations": PROJECT / "prisma" / "migrations",
         "state": state,
@@ -91,7 +92,7 @@ def test_no_history_says_how_many_stand_and_whether_any_does() -> None:
     condition, says, command = conclude(seen(stands={"2_orders": Stands.PART}))
     assert condition is Condition.NO_HISTORY
     assert "2 tables and no history" in says
-    assert "Of 2 migrations 1 stand as a whole, 1 in part." in says
+    assert "Of 2 migrations 1 stands as a whole, 1 in part." in says
     assert "'/srv/my shop'" in command
     nothing = dict.fromkeys(NAMES, Stands.NONE)
     assert conclude(seen(stands=nothing))[1:] == (
@@ -100,6 +101,17 @@ def test_no_history_says_how_many_stand_and_whether_any_does() -> None:
         'psql "service=shop" -l',
     )
     assert conclude(seen(stands=nothing, relations=0))[0] is Condition.PENDING  # a new database
+
+
+def test_nobody_is_told_to_deploy_what_may_have_been_run() -> None:
+    found = seen(row("1_shop"), stands={"2_orders": Stands.NOTHING})
+    assert "`prisma migrate deploy` runs what is pending" in conclude(found)[1]
+    assert found.settlement is not None
+    first, second = found.settlement.migrations
+    refused = replace(second, action=Action.REFUSE, untold=True)
+    condition, says, _ = conclude(replace(found, settlement=Settlement(migrations=(first, refused))))
+    assert (condition, "deploy" in says) == (Condition.PENDING, False)
+    assert "Nothing tells whether 2_orders was run" in says
 
 
 @pytest.mark.parametrize(
@@ -128,7 +140,7 @@ def test_only_who_does_nothing_is_ended(idle: datetime | None, ends: str) -> Non
     ],
 )
 def test_without_a_project_it_says_what_the_database_itself_says(rows: Any, words: str) -> None:
-    found = conclude(Seen(service="shop", relations=2, rows=rows))
+    found = conclude(Seen(service="shop", out=Path("phase-shop"), relations=2, rows=rows))
     assert found[0] is Condition.NO_PROJECT
     assert words in found[1]
     assert found[2] == "runbooks diagnose --service shop --prisma-project DIR"
@@ -145,11 +157,29 @@ def test_a_history_that_the_role_may_not_read_is_not_taken_for_none() -> None:
     hidden = PrismaError(
         "The table public._prisma_migrations cannot be read: permission denied.", "Grant SELECT."
     )
-    for found in (seen(unreadable=hidden, state=None), Seen(service="shop", relations=2, unreadable=hidden)):
+    for found in (
+        seen(unreadable=hidden, state=None),
+        Seen(service="shop", out=Path("phase-shop"), relations=2, unreadable=hidden),
+    ):
         condition, says, _ = conclude(found)
         assert condition is Condition.NOT_ALLOWED
         assert "no history" not in says
         assert "Grant SELECT." in says
+
+
+def test_an_extension_that_no_migration_makes_is_named_with_its_command() -> None:
+    refused = MigrationError(
+        '1_shop does not run: type "geometry" does not exist (line 3: CREATE TABLE s)', "Install it."
+    )
+    for can_be_made, then in (
+        (True, """psql service=shop -c 'CREATE EXTENSION IF NOT EXISTS "postgis"'"""),
+        (False, f"runbooks diagnose --service shop --prisma-project '{PROJECT}'"),
+    ):
+        found = conclude(seen(settlement=None, refused=refused, lacks="postgis", can_be_made=can_be_made))
+        assert (found[0], found[2]) == (Condition.NOT_REPLAYED, then)
+        assert "line 3" in found[1]
+        assert ("Install it." in found[1]) is not can_be_made
+    assert "git" in conclude(seen(settlement=None, refused=refused))[2]
 
 
 def test_what_stops_everything_comes_before_what_is_behind_it() -> None:

@@ -224,7 +224,7 @@ FACTS = {
         "- [x] Données tenant_test_dev présentes — contrôles conformes : 10 sur 10",
         "- [x] Données kbz_test présentes — contrôles conformes : 8 sur 8",
         "- [ ] Routes API Amazon accessibles — contrôles conformes : 0 sur 4",
-        "keybuzz-backend: not_deployed",
+        "keybuzz-backend : service non déployé",
         "- [ ] Admin UI lit données réelles (⚠️ dépend des routes",
     ],
     "🔜": [
@@ -446,9 +446,8 @@ def test_what_did_not_pass_is_near_the_top_and_in_red(verdict: str) -> None:
     assert [title.split()[0] for title in markdown.headings(text)][:2] == ["📋", "🔴"]
     assert "🔴 **1 constat en échec**" in section(text, "📋")
     assert "❌ `leader` 5 sur 5" in section(text, "📋")
-    assert (
-        f"| report | `has_table` | leader | `public.OAuthState` | absent | there | ❌ {verdict} |"
-        in section(text, "🔴")
+    assert f"| report | `has_table` | leader | `public.OAuthState` | absent | là | ❌ {verdict} |" in section(
+        text, "🔴"
     )
     assert "| `OAuthState` | kb_backend | 5 lignes | ❌ |" in text
     assert "1. Corriger ce qui est en échec, puis relancer l'étape : `report`" in section(text, "🔜")
@@ -462,7 +461,7 @@ def test_tables_with_other_rows_than_declared_are_not_green_in_the_summary() -> 
     (line,) = [
         line for line in section(composed(evidence=evidence), "📋").splitlines() if "| Tables DB |" in line
     ]
-    assert "❌ `leader` 5 sur 5 · ✅ `replica` 5 sur 5" in line
+    assert "❌ `leader` 5 sur 5, avec des écarts · ✅ `replica` 5 sur 5" in line
 
 
 @pytest.mark.parametrize(("lang", "when"), [("fr", "au début du run"), ("en", "when the run began")])
@@ -934,7 +933,35 @@ def test_what_the_replay_does_not_judge_is_listed() -> None:
     asked = evidence["prisma_resolve"]["answers"]["history"]
     answer = {**asked, "verdict": "OPEN", "facts": {}, "findings": [row]}
     evidence["prisma_resolve"]["answers"]["live_schema"] = answer
-    for lang, words in (("fr", "Non jugé par le rejeu"), ("en", "Not judged by the replay")):
+    said = "instructions jugées : 1 sur 2; non jugé : line 3 INSERT plans (rows)"
+    for lang, words, told in (
+        ("fr", "Non jugé par le rejeu", said),
+        ("en", "Not judged by the replay", f"`{have}`"),
+    ):
         (line,) = (each for each in composed(lang=lang, evidence=evidence).splitlines() if words in each)
-        assert f"`2_plans` — `{have}`" in line
+        assert f"`2_plans` — {told}" in line
         assert words not in composed(lang=lang)
+
+
+@pytest.mark.parametrize(
+    ("lang", "rows", "lag"),
+    [
+        (
+            "en",
+            "Rows were not judged at `legacy`: `data = false`",
+            "Any lag was let pass at `replica`: no `max_lag_bytes`",
+        ),
+        ("fr", "Les lignes n'ont pas été jugées sur `legacy`", "Tout retard est admis sur `replica`"),
+    ],
+)
+def test_what_a_phase_lets_be_at_whole_targets_is_said(lang: str, rows: str, lag: str) -> None:
+    told = section(composed(lang=lang), "🔍")
+    assert rows in told
+    assert lag in told
+    targets = {
+        name: replace(target, data=True, max_lag_bytes=0 if target.primary else None)
+        for name, target in PHASE.targets.items()
+    }
+    strict = section(composed(lang=lang, phase=replace(PHASE, targets=targets)), "🔍")
+    assert "data = false" not in strict
+    assert "max_lag_bytes" not in strict

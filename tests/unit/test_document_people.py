@@ -219,7 +219,7 @@ def test_a_step_that_died_without_a_finding_is_no_good_end() -> None:
     evidence["api_routes"] |= {"finished_at": None, "verdict": None}
     text = composed(evidence, "en")
     assert "**NOT COMPLETE**" in text
-    assert "🟠 **incomplete**" in text
+    assert "🟠 **unfinished**" in text
     assert "Steps that did not come to their end: `api_routes`." in text
     assert "Étapes qui ne sont pas allées à leur terme : `api_routes`." in composed(evidence, "fr")
     assert "did not come to their end" not in composed(evidence_of(), "en")

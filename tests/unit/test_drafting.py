@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from runbooks_lib.cli import commands
+from runbooks_lib.drafting.apart import Apart
 from runbooks_lib.drafting.baseline import Baseline, write_baseline
+from runbooks_lib.drafting.phase_file import PhaseDraft, phase_file, waits_for_reason
 from runbooks_lib.errors import MigrationError, PreconditionFailed
+from runbooks_lib.postgres.script.concurrent import parse_concurrent
 from runbooks_lib.postgres.script.script import parse_script
 
 EXCHANGE = """
@@ -104,7 +108,8 @@ def test_each_kind_has_one_form(text: str, form: str | None) -> None:
          "ALTER TABLE t ADD CONSTRAINT k UNIQUE (a); END IF; END $$", "rows"),
         ("CREATE TEMPORARY TABLE u (a int)", "temporary"),
         ("CREATE INDEX ON t (a)", "no name"),
-        ("DROP TABLE t CASCADE", "CASCADE"),
+        ("DROP TYPE e CASCADE", "CASCADE"),
+        ("CREATE VIEW v AS SELECT a FROM t; DROP TABLE t CASCADE", "CASCADE"),
         ("ALTER TABLE t DROP COLUMN a CASCADE", "second run"),
         ("ALTER TABLE t ADD UNIQUE (a)", "second run"),
         ("ALTER TABLE t OWNER TO o", "second run"),
@@ -162,7 +167,8 @@ def test_an_enum_whose_labels_are_not_known_is_left_over() -> None:
 @pytest.mark.parametrize(
     ("scripts", "expected"),
     [
-        (("ALTER TABLE t DROP c, ADD c int",), "format_type(atttypid, atttypmod) <> 'integer'"),
+        (("CREATE TABLE t (c date)", "ALTER TABLE t DROP c, ADD c int"),
+         "format_type(atttypid, atttypmod) <> 'integer'"),
         (("ALTER TABLE t DROP CONSTRAINT k; ALTER TABLE t ADD CONSTRAINT k UNIQUE (b)",),
          "pg_get_constraintdef(oid) <> 'UNIQUE (b)'"),
         (("DROP INDEX i; CREATE INDEX i ON t (b)",), "pg_get_indexdef(indexrelid) <> 'CREATE INDEX i ON public.t"),
@@ -183,7 +189,19 @@ def test_what_comes_back_in_another_shape_goes_while_it_has_not_that_shape(
     [
         (("DROP TABLE t; CREATE TABLE t (a int)",), "made again later, by 01, line 1 (CREATE TABLE t)"),
         (("ALTER TABLE t ADD c int", "ALTER TABLE t DROP c, ADD c int"), "made again later"),
-        (("CREATE TABLE t (a int); ALTER TABLE t RENAME TO u",), "renamed later"),
+        (("CREATE TABLE t (c int DEFAULT 7)", "ALTER TABLE t DROP c, ADD c int"), "made again later"),
+        (
+            ("CREATE TABLE t (c text)", "ALTER TABLE t ALTER c TYPE int", "ALTER TABLE t DROP c, ADD c int"),
+            "made again",
+        ),
+        (
+            ("CREATE TABLE t (b int)", "ALTER TABLE t RENAME b TO c", "ALTER TABLE t DROP c, ADD c int"),
+            "made again",
+        ),
+        (("CREATE TABLE t (c e)", "ALTER TYPE e RENAME TO f", "ALTER TABLE t DROP c, ADD c f"), "made again"),
+        (("CREATE TABLE t (LIKE u)", "ALTER TABLE t DROP c, ADD c int"), "made again later"),
+        (("CREATE TABLE IF NOT EXISTS t (c text)", "ALTER TABLE t DROP c, ADD c int"), "made again later"),
+        (("CREATE TABLE t (a serial); ALTER TABLE t RENAME TO u",), "renamed later"),
         (
             ("CREATE UNIQUE INDEX i ON t (a); ALTER TABLE t ADD CONSTRAINT k PRIMARY KEY USING INDEX i",),
             "renamed later",
@@ -196,25 +214,77 @@ def test_what_comes_back_the_same_or_gets_another_name_is_left_over(
     assert why in last(*scripts).left[0].why
 
 
+RENAMED = [
+    ('CREATE TABLE t (c int);\nALTER TABLE t DROP c, ADD c "E"', 'ALTER TYPE "E" RENAME TO "F"'),
+    (
+        "ALTER TABLE t DROP CONSTRAINT k;\nALTER TABLE t ADD CONSTRAINT k UNIQUE (b)",
+        "ALTER TABLE t RENAME b TO c",
+    ),
+    ("DROP INDEX i;\nCREATE INDEX i ON t (b)", "ALTER TABLE t RENAME TO u"),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), RENAMED)
+def test_a_rename_goes_first_and_all_before_it_has_the_new_name(first: str, second: str) -> None:
+    baseline = whole(write_baseline(history(first, second)))
+    assert baseline.left == ()
+    assert "RENAME" in parse_script(baseline.sql)[0].text
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "CREATE TABLE a (n serial); ALTER TABLE a RENAME TO b",  # its sequence is named after it
+        "CREATE TABLE a (n int UNIQUE); CREATE INDEX i ON a (n); ALTER TABLE a RENAME TO b",
+        "CREATE TABLE b (n int); DROP TABLE b; CREATE TABLE a (n int); ALTER TABLE a RENAME TO b",
+        "CREATE TABLE a (n int); ALTER TABLE a RENAME TO b; CREATE TABLE a (n int)",
+    ],
+)
+def test_a_rename_stays_where_a_name_is_another_things_too(script: str) -> None:
+    left = write_baseline([("01", script)]).left
+    assert [each for each in left if "later, by 01" in each.why] != []
+
+
+@pytest.mark.parametrize(
+    "goes",
+    [
+        "ALTER TABLE a DROP c",
+        "ALTER TABLE a RENAME c TO d",
+        "ALTER TABLE a DROP CONSTRAINT k",
+        "ALTER TABLE a RENAME CONSTRAINT k TO l",
+        "ALTER TYPE e RENAME VALUE 'x' TO 'y'",
+    ],
+)
+@pytest.mark.parametrize(
+    "anew",
+    [
+        "DROP TABLE a; DROP TYPE e; {whole}",
+        "ALTER TABLE a RENAME TO old; ALTER TYPE e RENAME TO f; {whole}",
+        "DROP TABLE a; DROP TYPE e; CREATE TABLE b (c int, CONSTRAINT k CHECK (c > 0)); CREATE TYPE f AS ENUM ('x');"
+        "ALTER TABLE b RENAME TO a; ALTER TYPE f RENAME TO e",
+        "DROP TABLE a; DROP TYPE e; {whole}; CREATE TABLE p (LIKE a); DROP TABLE a; CREATE TABLE a () INHERITS (p)",
+    ],
+)
+def test_what_goes_from_a_whole_that_is_made_anew_stays_where_all_is_done(goes: str, anew: str) -> None:
+    whole = "CREATE TYPE e AS ENUM ('x'); CREATE TABLE a (id int, c int, CONSTRAINT k CHECK (c > 0))"
+    baseline = write_baseline([("01", f"{whole};\n{goes};\n{anew.format(whole=whole)};")])
+    assert [each.why for each in baseline.left if each.line == 2]
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        ("ALTER TABLE t DROP c, ADD c int", "ALTER TABLE t ALTER c TYPE bigint"),
+        ("CREATE TABLE t (c date);\nALTER TABLE t DROP c, ADD c int", "ALTER TABLE t ALTER c TYPE bigint"),
         (
-            "ALTER TABLE t DROP c, ADD c int",
+            "CREATE TABLE t (c date);\nALTER TABLE t DROP c, ADD c int",
             "DO $$ BEGIN IF true THEN ALTER TABLE t ALTER c TYPE bigint; END IF; END $$",
         ),
-        ('ALTER TABLE t DROP c, ADD c "E"', 'ALTER TYPE "E" RENAME TO "F"'),
-        (
-            "ALTER TABLE t DROP CONSTRAINT k;\nALTER TABLE t ADD CONSTRAINT k UNIQUE (b)",
-            "ALTER TABLE t RENAME b TO c",
-        ),
-        ("DROP INDEX i;\nCREATE INDEX i ON t (b)", "ALTER TABLE t RENAME TO u"),
+        *RENAMED,
     ],
 )
 def test_what_comes_back_and_is_printed_otherwise_in_the_end_is_left_over(first: str, second: str) -> None:
     """Where all of it stands, it would be taken for the old one: the column would be gone with its values."""
-    for only in (None, {"01"}):
+    for only in ({"01"},) if (first, second) in RENAMED else (None, {"01"}):
         baseline = write_baseline(history(first, second), only=only)
         assert "later, by 01, line " in baseline.left[0].why
         lines = baseline.sql.splitlines()
@@ -280,7 +350,7 @@ def test_what_a_block_may_undo_that_is_left_over_is_left_over_too(block: str) ->
 
 
 def test_what_is_undone_by_what_is_left_over_is_left_over_too() -> None:
-    baseline = write_baseline(history("CREATE TABLE t (a int);", "DROP TABLE t CASCADE;"))
+    baseline = write_baseline(history("CREATE TYPE e AS ENUM ('a');", "DROP TYPE e CASCADE;"))
     assert [left.why.partition(",")[0] for left in baseline.left] == [
         "undone later",
         "CASCADE drops what is not named",
@@ -301,6 +371,18 @@ def test_the_parts_of_an_alter_table_come_in_the_order_in_which_postgresql_takes
     assert [next(word for word in ("DROP COLUMN", "TYPE text", "ADD COLUMN", "ADD CONSTRAINT") if word in text)
             for text in texts] == ["DROP COLUMN", "TYPE text", "ADD COLUMN", "ADD CONSTRAINT"]  # fmt: skip
     assert "ALTER COLUMN c DROP DEFAULT" in texts[1]
+
+
+@pytest.mark.parametrize("key", ["repairs", "only_there"])
+def test_the_line_at_which_a_phase_waits_for_a_reason_is_found(key: str) -> None:
+    draft = PhaseDraft(
+        id="P", service="s", database="d", owners={}, extras=[("relation", "public.x")], completes=["1_a"]
+    )
+    draft = replace(draft, **{key: ["1_a"]})
+    line = waits_for_reason(phase_file(draft))
+    assert line is not None
+    assert phase_file(draft).splitlines()[line - 1] == '  # { migration = "1_a", why = "…" },'
+    assert waits_for_reason(phase_file(replace(draft, repair="lost", accept="known"))) is None
 
 
 def test_a_migration_that_is_not_there_or_is_no_sql_is_an_error() -> None:
@@ -349,3 +431,74 @@ def test_the_phases_that_are_shipped_and_those_in_a_folder_are_listed(tmp_path: 
     assert done.exit_code == 0, done.output
     assert "PH15-AMAZON-DB-FOUNDATION-01: Amazon database foundation" in done.stdout
     assert f"{tmp_path}/BROKEN: The phase file" in done.stdout
+
+
+def indexes(script: str, which: Apart) -> tuple[str, str]:
+    written = write_baseline([("01", script)], concurrently=which)
+    found = parse_concurrent(written.indexes) if written.indexes else ()
+    assert [each.refused for each in found if each.refused] == []
+    return written.sql, written.indexes
+
+
+def test_indexes_go_into_a_script_of_their_own_where_that_is_said() -> None:
+    script = "CREATE TABLE t (a int); CREATE INDEX i ON t(a); CREATE INDEX CONCURRENTLY j ON t(a);"
+    assert ("INDEX" in indexes(script, Apart.ALL)[0], indexes(script, Apart.ALL)[1].count("INDEX")) == (
+        False,
+        2,
+    )
+    inside, apart = indexes(script, Apart.KEPT)
+    assert ("CREATE INDEX IF NOT EXISTS i" in inside, "CONCURRENTLY IF NOT EXISTS j" in apart) == (True, True)
+    assert ("INDEX CONCURRENTLY" in apart, " i" in apart) == (True, False)
+    assert write_baseline([("01", script)]).indexes == ""
+
+
+@pytest.mark.parametrize(
+    "hangs",
+    [
+        "ALTER TABLE o ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES t(a);",
+        "ALTER TABLE t ADD CONSTRAINT i UNIQUE USING INDEX i;",
+        "ALTER TABLE t REPLICA IDENTITY USING INDEX i;",
+        "COMMENT ON INDEX i IS 'mine';",
+    ],
+)
+def test_an_index_on_which_something_hangs_is_built_with_it(hangs: str) -> None:
+    unique = "CREATE UNIQUE INDEX i ON t(a);"
+    assert "INDEX" in indexes(unique, Apart.ALL)[1]
+    written = write_baseline([("01", unique + hangs)], concurrently=Apart.ALL)
+    assert ("INDEX IF NOT EXISTS i" in written.sql, written.indexes) == (True, "")
+
+
+def test_an_index_of_a_partitioned_table_is_not_built_concurrently() -> None:
+    script = "CREATE TABLE t (a int) PARTITION BY RANGE (a); CREATE INDEX i ON t(a);"
+    assert indexes(script, Apart.ALL)[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("script", "table", "name", "expected"),
+    [
+        ("CREATE TABLE t (id serial, c text NOT NULL DEFAULT 'x')", "t", "c",
+         "ALTER TABLE t ADD COLUMN IF NOT EXISTS c text NOT NULL DEFAULT 'x'"),
+        ("CREATE TABLE app.t (id int, CONSTRAINT t_pkey PRIMARY KEY (id))", "app.t", "t_pkey",
+         "ALTER TABLE app.t ADD CONSTRAINT t_pkey PRIMARY KEY (id)"),
+        ("CREATE TABLE t (b int); ALTER TABLE t RENAME b TO c", "t", "c",
+         "ALTER TABLE t ADD COLUMN IF NOT EXISTS c int"),
+    ],
+)  # fmt: skip
+def test_what_a_table_has_lost_is_written_alone(script: str, table: str, name: str, expected: str) -> None:
+    schema, _, relation = table.rpartition(".")
+    lost = {(schema or "public", relation): {name}}
+    baseline = whole(write_baseline(history(script), lost=lost))
+    assert baseline.left == ()
+    assert expected in " ".join(baseline.sql.split())
+    assert expected not in " ".join(
+        write_baseline(history(script), lost={("public", "u"): {name}}).sql.split()
+    )
+
+
+def test_a_lost_column_that_goes_later_is_not_made_anew() -> None:
+    baseline = whole(
+        write_baseline(
+            history("CREATE TABLE t (a int, c int); ALTER TABLE t DROP c"), lost={("public", "t"): {"c"}}
+        )
+    )
+    assert "ADD COLUMN" not in baseline.sql

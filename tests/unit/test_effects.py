@@ -60,6 +60,8 @@ def test_these_leave_what_a_catalogue_shows_or_nothing(script: str) -> None:
         ("ALTER SEQUENCE s RESTART WITH 5", "ALTER SEQUENCE s (where a sequence stands)"),
         ("ALTER TABLE a ALTER id RESTART WITH 5", "ALTER TABLE a (where a sequence stands)"),
         ("CREATE ROLE r PASSWORD 'secret'", "CREATE ROLE r (a role of the server)"),
+        ("ALTER ROLE r SET search_path = a", "ALTER ROLE SET r (settings of a role)"),
+        ("ALTER ROLE r LOGIN", "ALTER ROLE r (a role of the server)"),
         ("ALTER DATABASE d SET app.a = 1", "ALTER DATABASE SET d (a setting that may be secret)"),
         ("CREATE USER MAPPING FOR r SERVER s", "CREATE USER MAPPING (options, which may be secret)"),
         ("ALTER EXTENSION e UPDATE", "ALTER EXTENSION e (an extension's version)"),

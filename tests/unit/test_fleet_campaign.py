@@ -7,15 +7,21 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.execution.fleet import campaign
 from runbooks_lib.execution.fleet.campaign import Campaign, waves
 from runbooks_lib.execution.fleet.carriers import CarrierLost
 from runbooks_lib.execution.fleet.crew import Crew
+from runbooks_lib.execution.fleet.folder import FleetFolder
 from runbooks_lib.execution.fleet.record import Member, Pace, Place
+from runbooks_lib.execution.fleet.runner import carry_on
+
+from ..benchmarks.fleet_simulation import fleet
 
 DONE = {"state": "done", "verdict": "PASS", "exit_code": 0}
 STOPPED = {"state": "stopped", "verdict": "FAIL", "exit_code": 1, "reason": "a gate closed"}
@@ -164,3 +170,55 @@ def test_when_no_worker_can_be_reached_it_says_so_of_each(pool: ThreadPoolExecut
     assert states(found) == {"db_0": "lost", "db_1": "lost"}
     assert found.stopped_by == "the scheduler is gone"
     assert "fleet resume" in found.ended["db_0"].reason
+
+
+@pytest.mark.parametrize("pace", [Pace(per_server=9, canary=7), Pace(per_server=9, wave=7)])
+def test_more_than_there_are_is_all_of_them(pool: ThreadPoolExecutor, pace: Pace) -> None:
+    found = carried_out(pool, lambda name: DONE, [member(n) for n in range(3)], pace)
+    assert set(states(found).values()) == {"done"}
+    assert len(found.ended) == 3
+
+
+def test_a_fleet_run_whose_workers_are_not_found_alike_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "none"))
+    record = fleet(3, 1)
+    folder = FleetFolder.of(tmp_path / "runs", record)
+    with pytest.raises(PreconditionFailed, match="no phase"):
+        carry_on(folder, record, workers=1, scheduler="")
+    assert not folder.path.exists()
+
+
+def test_what_was_begun_and_not_handed_out_again_is_no_database_that_has_not_begun(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign, "FIRST_DELAY_S", 60.0)
+
+    def answer(name: str) -> dict[str, Any]:
+        if name == "db_0":
+            raise CarrierLost("killed")
+        return STOPPED
+
+    found = carried_out(
+        pool, answer, [member(n) for n in range(3)], Pace(per_server=9, max_failures=1), size=1
+    )
+    assert states(found) == {"db_0": "lost", "db_1": "stopped"}
+    assert "fleet resume" in found.ended["db_0"].reason
+
+
+def test_patience_is_counted_from_when_somebody_is_in_the_way(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not from the beginning of the wave: a long one would have none left for its last databases."""
+    asked: Counter[str] = Counter()
+
+    def answer(name: str) -> dict[str, Any]:
+        asked[name] += 1
+        if name == "db_0":
+            time.sleep(0.5)
+        return {"later": "It starts."} if name == "db_1" and asked[name] == 1 else DONE
+
+    monkeypatch.setattr(campaign, "PATIENCE_S", 0.3)
+    found = carried_out(pool, answer, [member(0), member(1)], Pace(per_server=9), size=1)
+    assert states(found) == {"db_0": "done", "db_1": "done"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,13 @@ def test_other_targets_of_the_phase_have_their_places(phase: Phase) -> None:
         ),
         ('[[patterns]]\nservices = "shop_*"', 'patterns[0].services: matches no service: "shop_*"'),
         ('[[targets]]\nservice = "other"\n[limits]\nper_server = 0', "limits.per_server: is 0"),
+        ('[[targets]]\nservice = "other"\n[limits]\nconnections = 3', "limits.connections: is 3"),
+        ('[[targets]]\nservice = "sh op"', "targets[0].service: is"),
+        ('[[targets]]\nservice = "../../etc"', "targets[0].service: is"),
+        ('[[patterns]]\nservices = ""', "patterns[0].services: is"),
+        ('[[targets]]\nservice = "other"\ndatabase = 7', "targets[0].database: is"),
+        ('[[targets]]\nservice = "other"\nlabels = { ring = 1 }', "targets[0].labels.ring: is"),
+        ('[[targets]]\nservice = "other"\n[waves]\nby = "ring"\norder = []', "waves.order: is"),
         ('[[targets]]\nservice = "other"\n[services]\nreplica = "x"', "services.replica: is no other target"),
         (
             'target = "leadr"\n[[targets]]\nservice = "other"',
@@ -118,6 +126,14 @@ def test_a_phase_of_several_primaries_needs_the_target_s_name(tmp_path: Path) ->
         SpecError, match="target: is missing, and the phase has 2 primaries; accepted: leader, legacy"
     ):
         read_fleet_file(path, SHIPPED)
+
+
+def test_a_database_named_twice_is_one_and_odd_names_stay_as_they_are(phase: Phase) -> None:
+    names = ['ten\'ant "7"', "été/ünï", "a/../b", "t" * 63]
+    listed = "".join(f'[[targets]]\nservice = "other"\ndatabase = {json.dumps(n)}\n' for n in names)
+    found = resolved(phase, f"spec_version = 1\n{listed}{listed}")
+    assert [each.databases["leader"] for each in found] == names
+    assert len({folder_of(each.name) for each in found}) == len(names)
 
 
 @pytest.mark.parametrize("name", ["a/../../b", "..", ".hidden", "shop/ünï 1", "a/b%2Fc"])

@@ -135,7 +135,7 @@ def test_the_test_of_another_statement_is_no_guard(done: str, tested: str) -> No
         ("ALTER TYPE e RENAME VALUE 'a' TO 'a'", ()),
         ("ALTER TYPE e RENAME ATTRIBUTE a TO b", ()),
         (EXCHANGE, ()),
-        (EXCHANGE, ("a",)),
+        (EXCHANGE, ("a", "c")),
         (EXCHANGE.replace('DROP TYPE "E_old"', 'DROP TYPE "E"'), ("c",)),
         (EXCHANGE.replace('DROP TYPE "E_old"', 'DROP TYPE "E_old" CASCADE'), ("c",)),
         (EXCHANGE.replace("ALTER c DROP DEFAULT", "DROP COLUMN d"), ("c",)),

@@ -14,7 +14,7 @@ from runbooks_lib.findings import Answer, Verdict
 from runbooks_lib.phase import Phase, load_phase
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.steps import api_routes, preflight, report, seed_verification
-from runbooks_lib.steps.declared import or_not_declared
+from runbooks_lib.steps.declared import left_loose, or_not_declared
 
 PHASE = load_phase("PH15-AMAZON-DB-FOUNDATION-01")
 STORED = Path(__file__).parent / "evidence" / "planned"
@@ -97,3 +97,17 @@ def test_a_box_that_looks_at_what_is_not_declared_stays_open_and_stops_nothing(
     skipped = {item.text["en"] for item in items if item.verdict == "SKIP"}
     assert skipped == boxes
     assert not any(item.ticked for item in items if item.text["en"] in boxes)
+
+
+def test_what_is_let_be_at_whole_targets_is_said() -> None:
+    assert list(left_loose(PHASE)) == [
+        "rows are not judged at legacy: data = false",
+        "any lag is let pass at replica: no max_lag_bytes",
+    ]
+    everywhere = replace(PHASE, targets=NO_DATA)
+    assert next(left_loose(everywhere)) == "rows are not judged at leader, replica, legacy: data = false"
+    strict = {
+        name: replace(target, data=True, max_lag_bytes=0 if target.primary else None)
+        for name, target in PHASE.targets.items()
+    }
+    assert list(left_loose(replace(PHASE, targets=strict))) == []

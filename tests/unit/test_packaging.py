@@ -177,8 +177,14 @@ def test_the_lock_file_knows_every_requirement(project: dict[str, Any]) -> None:
 
 def test_the_wheel_ships_the_notebooks(wheel: list[str]) -> None:
     shipped = sorted(name for name in wheel if name.endswith(".ipynb"))
-    assert shipped == [f"runbooks_lib/notebooks/{name}.ipynb" for name in ("00_start", *NOTEBOOKS)]
-    assert sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb")) == ["00_start", *NOTEBOOKS]
+    assert shipped == [
+        f"runbooks_lib/notebooks/{name}.ipynb" for name in ("00_start", *NOTEBOOKS, "08_fleet")
+    ]
+    assert sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb")) == [
+        "00_start",
+        *NOTEBOOKS,
+        "08_fleet",
+    ]
 
 
 @pytest.mark.parametrize(

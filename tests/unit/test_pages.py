@@ -101,7 +101,9 @@ def test_nothing_is_loaded_and_no_script_is_foreign(pages: dict[str, Page]) -> N
         assert loaded == [], name
         handlers = [key for _, attributes in page.elements for key in attributes if key.startswith("on")]
         assert handlers == [], name
-        assert page.scripts == [source("page.js" if name == "report.html" else "step.js")], name
+        assert page.scripts == [
+            source("page.js") + ("" if name == "report.html" else "\n" + source("step.js"))
+        ]
         (policy,) = [a["content"] for t, a in page.elements if t == "meta" and "http-equiv" in a]
         assert policy is not None
         assert policy.startswith("default-src 'none'")
@@ -271,7 +273,7 @@ def test_what_needs_scripts_is_left_out_of_a_notebook(make_run: MakeRun, tmp_pat
     path.write_text(json.dumps(content), "utf-8")
     write_pages(run)
     page = pages_of(run)["02_backup.html"]
-    assert page.scripts == [source("step.js")]
+    assert page.scripts == [f"{source('page.js')}\n{source('step.js')}"]
     assert "HTML(value" not in page.text
     assert "alert(2)" in page.text
     assert "<b>careful</b>" in page.text
@@ -359,8 +361,8 @@ def test_a_run_that_stopped_has_pages_of_what_there_is(make_run: MakeRun, tmp_pa
         "report.html",
     ]
     pages = pages_of(run)
-    assert "not complete" in pages["report.html"].text
-    assert "not closed: the step was stopped" in pages["03_baseline_migration.html"].text
+    assert "unfinished" in pages["report.html"].text
+    assert "stopped before its end" in pages["03_baseline_migration.html"].text
     assert "ERROR" in pages["03_baseline_migration.html"].text  # as the runner judges it
     test_links_lead_somewhere(pages, run)
 

@@ -20,7 +20,7 @@ from runbooks_lib.phase import load_phase
 from runbooks_lib.postgres.scratch.processes import started
 from runbooks_lib.prisma import configuration
 from runbooks_lib.prisma.command import Engine, Prisma
-from runbooks_lib.prisma.project import find_project, read_project
+from runbooks_lib.prisma.project import find_project, has_address, read_project
 from runbooks_lib.prisma.url import DatabaseUrl
 from runbooks_lib.steps.own_objects import own_objects
 
@@ -113,8 +113,20 @@ def test_a_prisma_that_package_json_asks_for_is_not_replaced_by_ours(project: Pa
     shutil.rmtree(project / "node_modules")
     asking = project.parent / where
     write(asking / "package.json", '{"devDependencies": {"prisma": "^7.0.0"}}')
-    with pytest.raises(PreconditionFailed, match=f"not installed in {asking.resolve()}.*npm ci"):
-        read_project(project)
+    for lock, command in (
+        (None, "npm install"),
+        ("package-lock.json", "npm ci"),
+        ("pnpm-lock.yaml", "pnpm install"),
+    ):
+        if lock:
+            for other in project.parent.glob("*lock*"):
+                other.unlink()
+            write(project.parent / lock, "")  # of a workspace: above
+        with pytest.raises(PreconditionFailed) as refused:
+            read_project(project)
+        place = project.parent if lock else asking.resolve()
+        assert refused.value.what_happened == f"Prisma is not installed in {asking.resolve()}."
+        assert refused.value.what_to_do.startswith(f"Run `cd {place} && {command}")
 
 
 def test_only_the_migrations_that_prisma_reads_are_the_phases_own(
@@ -321,3 +333,21 @@ def test_output_and_errors_come_in_order(tmp_path: Path) -> None:
     script = "echo a; echo b >&2; echo c; exit 3"
     result = run_child(["/bin/sh", "-c", script], name="x", cwd=tmp_path, env=os.environ, timeout_s=10)
     assert result == (3, "a\nb\nc\n")
+
+
+@pytest.mark.parametrize(
+    ("file", "schema", "expected"),
+    [
+        ("prisma/schema.prisma", SCHEMA, True),
+        ("prisma/schema.prisma", SCHEMA.replace("  url", "  // url is `${HOST}/${NAME}`\n  url"), True),
+        ("prisma/schema.prisma", SCHEMA.replace("  url", "  // url"), False),
+        ("src/db/schema.prisma", SCHEMA, True),
+        ("node_modules/other/schema.prisma", SCHEMA, False),
+        ("prisma/schema.prisma", 'datasource db {\n  provider = "postgresql"\n}\n', False),
+    ],
+)
+def test_a_schema_with_an_address_is_found_wherever_it_lies(
+    tmp_path: Path, file: str, schema: str, expected: bool
+) -> None:
+    write(tmp_path / file, schema)
+    assert has_address(tmp_path) is expected

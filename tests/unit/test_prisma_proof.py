@@ -22,7 +22,7 @@ from runbooks_lib.prisma.state import State
 from runbooks_lib.prisma.timeline import Stands
 from runbooks_lib.steps.prisma_findings import judge_replay, not_judged
 from runbooks_lib.steps.prisma_look import Looked, Proved, scripts_to_run
-from runbooks_lib.steps.settlement_findings import judge_migrations, shown, what_stands
+from runbooks_lib.steps.settlement_findings import judge_data, judge_migrations, shown, what_stands
 
 NOW = datetime(2026, 1, 7, tzinfo=UTC)
 CHECKSUM = MigrationFile(name="", script="SELECT 1").checksum or ""
@@ -93,8 +93,13 @@ def statement(line: int, unjudged: Unjudged | None = None) -> StatementRan:
     return StatementRan(line=line, words="INSERT a", tag="InsertStmt", unjudged=unjudged)
 
 
+def judged_as(done: Done, *, at: int = 0) -> Judged:
+    one = DataStatement(line=9, tag="DoStmt", words="DO block", text="", table=None, at=at, script="")
+    return Judged(statement=one, done=done, why="", rows=None)
+
+
 def proved(*unjudged: Unjudged, judged: tuple[int, ...] = (), **changes: Any) -> Proved:
-    """What a replay of one script found; `judged` are the lines of statements that are asked for their rows."""
+    """What a replay of one script found; `judged` are the places of statements that are asked for their rows."""
     lines = [StatementRan(line=one.line, words=one.what, tag="", unjudged=one) for one in unjudged]
     plain = [StatementRan(line=100 + n, words="CREATE TABLE", tag="CreateStmt") for n in range(10)]
     replayed = Replayed(
@@ -107,15 +112,7 @@ def proved(*unjudged: Unjudged, judged: tuple[int, ...] = (), **changes: Any) ->
         keep=lambda _: None,
         **changes,
     )
-    data = tuple(
-        Judged(
-            statement=DataStatement(line=n, tag="", words="", text="", table=None, at=0, script=""),
-            done=Done.ALL,
-            why="",
-            rows=None,
-        )
-        for n in judged
-    )
+    data = tuple(judged_as(Done.ALL, at=at) for at in judged)
     looked = Looked(state=state(), catalog=None, like=None, data={"1": data})  # type: ignore[arg-type]
     return Proved(looked=looked, replayed=replayed, settlement=Settlement(migrations=()))
 
@@ -123,8 +120,11 @@ def proved(*unjudged: Unjudged, judged: tuple[int, ...] = (), **changes: Any) ->
 def test_what_runs_as_a_whole_and_is_compared_as_a_whole_needs_no_finding() -> None:
     assert list(judge_replay("leader", proved())) == []
     rows = Unjudged(line=3, what="INSERT a", why="rows")
-    assert list(judge_replay("leader", proved(rows, judged=(3,)))) == []  # it is judged by its rows
+    assert list(judge_replay("leader", proved(rows, judged=(0,)))) == []  # it is judged by its rows
     assert len(list(judge_replay("leader", proved(rows)))) == 1
+    beside = Unjudged(line=3, what="CREATE ROLE a", why="a role")
+    (told,) = judge_replay("leader", proved(rows, beside, judged=(0,)))
+    assert told.have == "11 of 12 statements judged; not judged: line 3 CREATE ROLE a (a role)"
 
 
 def test_what_is_borrowed_is_open_and_what_cannot_be_had_is_said() -> None:
@@ -175,6 +175,31 @@ def test_what_stands_of_a_migration_is_said_statement_by_statement() -> None:
         what_stands(settled(stands=a, completed=True))
         == "all that it makes stands; the baseline makes the rest"
     )
+
+
+@pytest.mark.parametrize(
+    ("done", "action", "filled", "verdict"),
+    [
+        (Done.NONE, Action.DEPLOY, (), Verdict.SKIP),
+        (Done.NOT_JUDGED, Action.DEPLOY, (), Verdict.OPEN),  # it may have been run by hand
+        (Done.NONE, Action.REFUSE, (), Verdict.FAIL),
+        (Done.NOT_JUDGED, Action.REFUSE, (), Verdict.OPEN),
+        (Done.NONE, Action.RESOLVE_APPLIED, (0,), Verdict.SKIP),
+        (Done.NONE, Action.NOTHING, (), Verdict.OPEN),
+        (Done.ALL, Action.RESOLVE_APPLIED, (), Verdict.PASS),
+    ],
+)
+def test_each_statement_that_changes_rows_is_told_by_what_becomes_of_it(
+    done: Done, action: Action, filled: tuple[int, ...], verdict: Verdict
+) -> None:
+    (told,) = judge_data("t", [settled(action=action, data=(judged_as(done),), filled=frozenset(filled))])
+    assert (told.object, told.verdict) == ("1/migration.sql:9", verdict)
+
+
+def test_statements_of_one_line_are_told_apart() -> None:
+    both = settled(action=Action.RESOLVE_APPLIED, data=(judged_as(Done.ALL), judged_as(Done.PART, at=2)))
+    places = [f.object for f in judge_data("t", [both])]
+    assert places == ["1/migration.sql:9, statement 1", "1/migration.sql:9, statement 3"]
 
 
 def test_what_a_deploy_would_run_besides_is_named() -> None:

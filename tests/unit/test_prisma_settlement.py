@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -11,6 +12,7 @@ from runbooks_lib.postgres.catalog.catalog import Key, Value
 from runbooks_lib.postgres.rows.done import Done, Judged
 from runbooks_lib.postgres.scratch.replayed import Change, Ran, Replayed, StatementRan
 from runbooks_lib.postgres.script.data_statements import DataStatement
+from runbooks_lib.postgres.script.effects import Unjudged
 from runbooks_lib.prisma.history import MigrationFile, MigrationRow, diagnose
 from runbooks_lib.prisma.settlement import Action, Settled, Settlement, settle
 from runbooks_lib.prisma.state import State
@@ -48,7 +50,10 @@ def replayed(migrations: Migrations, start: Described | None = None) -> Replayed
             now |= changed
         words = [f"statement {n}" for n in range(len(statements))]
         texts = [
-            " ".join(("DROP" if v is None else "CREATE") + f" {k[1].split('.')[-1]}" for k, v in s.items())
+            " ".join(
+                f"{'DROP' if v is None else 'CREATE'} {'TABLE ' * (k == T)}{k[1].split('.')[-1]}"
+                for k, v in s.items()
+            )
             for s in statements
         ]
         ran = tuple(
@@ -410,6 +415,96 @@ def test_what_says_nothing_itself_is_told_by_its_neighbours_or_not_at_all() -> N
     )
     assert actions(settled(before, made, "ab", data=unknown))["c"] is Action.RESOLVE_APPLIED
     assert actions(settled(before, MAKES_T, "a", data=unknown))["c"] is Action.REFUSE, "b is still to be run"
+
+
+@pytest.mark.parametrize(
+    ("within", "dones", "action"),
+    [
+        ({INDEX: index()}, [], Action.DEPLOY),  # to make and drop an index once more changes nothing
+        ({INDEX: index()}, [Done.NONE], Action.DEPLOY),
+        ({INDEX: index()}, [Done.ALL], Action.RESOLVE_APPLIED),
+        ({INDEX: index()}, [Done.NOTHING], Action.RESOLVE_APPLIED),
+        ({INDEX: index()}, [Done.NOT_JUDGED], Action.REFUSE),
+        ({COLUMNS: ()}, [], Action.REFUSE),  # the column's rows go with it
+        ({T: None, COLUMNS: None}, [], Action.REFUSE),
+    ],
+)
+def test_a_migration_that_leaves_the_catalogue_as_it_was_is_told_by_its_rows_or_not_at_all(
+    within: Described, dones: list[Done], action: Action
+) -> None:
+    back = {key: MAKES_T.get(key) for key in within}
+    same: Migrations = {"a": [MAKES_T], "b": [within, back]}
+    data = {"b": tuple(map(judged, dones))}
+    assert of(settled(same, MAKES_T, "a", data=data), "b").action is action
+    later: Migrations = {**same, "c": [{J: index()}]}
+    run = settled(later, {**MAKES_T, J: index()}, "ac", data=data)
+    assert of(run, "b").action is (Action.REFUSE if dones == [Done.NONE] else Action.RESOLVE_APPLIED)
+
+
+def with_kind(migrations: Migrations, tag: str, unjudged: Unjudged | None, text: str = "") -> Replayed:
+    """A replay whose migration c is one statement of this kind and text."""
+    made = replayed(migrations)
+    (last,) = (ran for ran in made.scripts if ran.name == "c")
+    ran = replace(last, statements=(replace(last.statements[0], tag=tag, unjudged=unjudged, text=text),))
+    made.scripts = tuple(ran if each is last else each for each in made.scripts)
+    return made
+
+
+@pytest.mark.parametrize("tag", ["DoStmt", "CreateTableAsStmt", "AlterTableStmt"])
+def test_what_a_statement_leaves_that_changes_rows_too_speaks_for_it(tag: str) -> None:
+    rows = Unjudged(line=1, what="statement", why="rows")
+    makes: Migrations = {"a": [MAKES_T], "c": [{INDEX: index()}]}
+    live, data = {**MAKES_T, INDEX: index()}, {"c": (judged(Done.NOT_JUDGED),)}
+    found = settle(state(makes, [row("a")]), with_kind(makes, tag, rows), live, which=None, data=data)
+    assert (of(found, "c").stands, of(found, "c").action) == (Stands.ALL, Action.RESOLVE_APPLIED)
+    found = settle(state(makes, [row("a")]), with_kind(makes, tag, rows), MAKES_T, which=None, data=data)
+    assert (of(found, "c").stands, of(found, "c").action) == (Stands.NONE, Action.DEPLOY)
+
+
+def test_what_is_set_back_by_no_word_of_dropping_is_missed_too() -> None:
+    full = {("relation settings", T[1]): (("replica_identity", "f"),)}
+    back: Migrations = {"a": [MAKES_T], "b": [full], "c": [dict.fromkeys(full)]}
+    replay = with_kind(back, "AlterTableStmt", None, f"ALTER TABLE {T[1]} REPLICA IDENTITY DEFAULT")
+    rows = [row(name) for name in "abc"]
+    for live, stands in ((MAKES_T, Stands.ALL), ({**MAKES_T, **full}, Stands.NONE)):
+        assert of(settle(state(back, rows), replay, live, which=None, data={}), "c").stands is stands
+
+
+def test_what_stood_before_it_was_dropped_does_not_prove_that_it_was_made_again() -> None:
+    made, gone = {**MAKES_T, INDEX: index()}, {T: None, COLUMNS: None, INDEX: None}
+    again: Migrations = {"a": [made], "b": [gone], "c": [made]}
+    assert Action.REFUSE in actions(settled(again, made)).values()
+    more: Migrations = {**again, "d": [{J: index("z")}]}
+    assert actions(settled(more, {**made, J: index("z")})) == dict.fromkeys("abcd", Action.RESOLVE_APPLIED)
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("ALTER TABLE t DROP COLUMN n, ADD COLUMN n int", Action.REFUSE),
+        ("ALTER TABLE t DROP COLUMN IF EXISTS m, ADD COLUMN IF NOT EXISTS n int", Action.RESOLVE_APPLIED),
+    ],
+)
+def test_a_column_that_is_dropped_and_made_again_as_it_was_is_not_taken_for_done(
+    text: str, action: Action
+) -> None:
+    same: Migrations = {"a": [MAKES_T], "c": [{}]}
+    replay = with_kind(same, "AlterTableStmt", None, text)
+    found = settle(state(same, [row("a")]), replay, MAKES_T, which=None, data={})
+    assert of(found, "c").action is action
+
+
+def test_what_only_the_server_shows_is_not_recorded_unless_something_speaks_for_it() -> None:
+    role = Unjudged(line=1, what="CREATE ROLE r", why="a role of the server")
+    after: Migrations = {"a": [MAKES_T], "c": [{}]}
+    for tag, action in (("CreateRoleStmt", Action.REFUSE), ("VariableSetStmt", Action.RESOLVE_APPLIED)):
+        found = settle(state(after, [row("a")]), with_kind(after, tag, role), MAKES_T, which=None, data={})
+        assert of(found, "c").action is action
+    before: Migrations = {**after, "b": [{INDEX: index()}]}
+    live = {**MAKES_T, INDEX: index()}
+    rows = [row("a"), row("b")]
+    found = settle(state(before, rows), with_kind(before, "CreateRoleStmt", role), live, which=None, data={})
+    assert of(found, "c").action is Action.RESOLVE_APPLIED
 
 
 # --- no more is run again than has to be ---------------------------------------------------------------------------

@@ -46,3 +46,7 @@ def test_codes_that_ask_for_different_things_get_different_hints() -> None:
 )
 def test_replay_is_told_by_the_code_alone(error: psycopg.Error, in_recovery: bool, told: bool) -> None:
     assert cancelled_by_replay(error, in_recovery=in_recovery) is told
+
+
+def test_hidden_rows_are_shown_by_a_privilege_that_no_grant_gives() -> None:
+    assert "BYPASSRLS" in what_to_do("42501")

@@ -94,6 +94,16 @@ def test_a_notebook_a_report_and_a_page_show_it(text: str) -> None:
     assert all(map(harmless, shown))
 
 
+def test_names_break_where_a_reader_would_and_words_never() -> None:
+    shown = {
+        "public.MarketplaceSyncState": "public.|Marketplace|Sync|State",
+        "oauth_states_tenantId_idx": "oauth_|states_|tenant|Id_|idx",
+        "/var/lib/PostgreSQL/internationalization": "/var/|lib/|PostgreSQL/|internationalization",
+        "OAuthState in keybuzz": "OAuth|State in keybuzz",
+    }
+    assert {text: str(breakable(text)).replace("<wbr>", "|") for text in shown} == shown
+
+
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_closed_gate_has_a_line_for_each_finding(text: str) -> None:
     finding = Finding(check="c", target="t", object=text, have=text, want="w", verdict=Verdict.FAIL)

@@ -129,10 +129,10 @@ def test_no_rows_are_an_empty_table(shown: list[Any]) -> None:
     assert only_table(shown)["text/plain"] == ""
 
 
-def test_missing_values_and_numbers_are_shown_as_they_are(shown: list[Any]) -> None:
+def test_missing_values_are_empty_and_booleans_are_words(shown: list[Any]) -> None:
     widgets.table([{"a": None, "b": 5}, {"b": None, "c": 1.5}, {"a": True, "b": "nan"}])
     cells = re.findall(r"<td[^>]*>([^<]*)</td>", only_table(shown)["text/html"])
-    assert cells == ["", "5", "", "", "", "1.5", "True", "nan", ""]
+    assert cells == ["", "5", "", "", "", "1.5", "yes", "nan", ""]
 
 
 def test_long_values_are_shown_whole(shown: list[Any]) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from runbooks_lib.archive import reader
 from runbooks_lib.archive.files import write_bytes
-from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, Manifest
+from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, README, SUMS, Manifest
 from runbooks_lib.archive.seal.attestation import key_id, read_envelope
 from runbooks_lib.archive.seal.verify import verify
 from runbooks_lib.errors import EvidenceError
+from runbooks_lib.visible import visible
 
-SUMS, README = "SHA256SUMS", "README.txt"
 STATEMENT, SIGNATURE = "signed/statement", "signed/signature"
 LEFT_OUT = "backup/"  # dumps are pg_dump's own words: what is secret in a database is not masked in them
 PERMISSIONS = 0o100644 << 16
@@ -68,9 +68,11 @@ def export(folder: Path, out: Path) -> None:
         )
     if out.absolute().resolve().is_relative_to(folder.resolve()):
         raise EvidenceError(f"{out} is in the run's own folder.", "Name another file: --out FILE.")
+    if not out.absolute().parent.is_dir():
+        raise EvidenceError(f"There is no folder {out.absolute().parent}.", "Name another file: --out FILE.")
     found = verify(folder)
     if found.manifest is None or not found.trusted:
-        first = f"{found.problems[0].where}: {found.problems[0].what}"
+        first = f"{visible(found.problems[0].where)}: {found.problems[0].what}"
         raise EvidenceError(
             f"{folder} is not sealed and whole, so there is nothing to prove with it: {first}.",
             f"See what is the matter: runbooks verify {folder}. A stopped run is sealed by runbooks run --resume.",

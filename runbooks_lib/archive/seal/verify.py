@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbooks_lib.archive import reader
-from runbooks_lib.archive.manifest import ATTESTATION, MANIFEST, Listed, Manifest, Sealed, names, read
+from runbooks_lib.archive.manifest import (
+    ATTESTATION,
+    MANIFEST,
+    README,
+    SUMS,
+    Listed,
+    Manifest,
+    Sealed,
+    names,
+    read,
+)
 from runbooks_lib.archive.reader import NOT_UNDERSTOOD
 from runbooks_lib.archive.seal.problem import Kind, Problem
 from runbooks_lib.errors import EvidenceError
@@ -76,30 +87,53 @@ def _alone(folder: Path, public: SSlibKey | None) -> Verification:
     """Verify a run without the others."""
     notes: list[str] = []
     problems: list[Problem] = []
-    sealed: Sealed | None = None
     mode = signed_by = None
-    try:
-        sealed = read(folder)
-    except FileNotFoundError:
-        problems.append(
-            Problem(Kind.INCOMPLETE, MANIFEST, "the run is not sealed: it was killed, or still goes on")
-        )
-    except EvidenceError as error:
-        problems.append(Problem(Kind.CHANGED, MANIFEST, str(error)))
-    if sealed is not None:
+    sealed = sealed_in(folder, ["runbooks", "run", _phase_of(folder), "--resume", str(folder)])
+    if isinstance(sealed, Problem):
+        problems.append(sealed)
+    else:
         problems += file_problems(sealed)
         if not problems:  # else its files are no longer the ones that could tell one
             mode, problems = _story(sealed, notes)
         signed_by, said = signature(sealed, public, notes, None if problems else lambda: _said_of(sealed))
-        problems += said
+        told = any(problem.kind is Kind.UNSIGNED for problem in problems)
+        problems += [problem for problem in said if not (told and problem.kind is Kind.UNSIGNED)]
+        notes += _exported(problems)
     return Verification(
         folder=folder,
-        manifest=sealed.content if sealed else None,
+        manifest=sealed.content if isinstance(sealed, Sealed) else None,
         mode=mode,
         signed_by=signed_by,
         problems=tuple(dict.fromkeys(problems)),
         notes=tuple(notes),
     )
+
+
+def _exported(problems: Iterable[Problem]) -> Iterator[str]:
+    """Say where what was added is what `runbooks export` adds to a run."""
+    if {SUMS, README} <= {problem.where for problem in problems if problem.kind is Kind.ADDED}:
+        yield f"it looks like an export, which has no dumps: {README} has the commands that verify it"
+
+
+def sealed_in(folder: Path, again: Sequence[str]) -> Sealed | Problem:
+    """Return the seal of a run, or of a fleet run, or why there is none; `again` is the command that takes it up."""
+    try:
+        return read(folder)
+    except FileNotFoundError:
+        what = f"it is not sealed: it was killed, or still goes on; {shlex.join(again)} takes it up"
+        return Problem(Kind.INCOMPLETE, MANIFEST, what)
+    except EvidenceError as error:
+        return Problem(Kind.CHANGED, MANIFEST, str(error))
+
+
+def _phase_of(folder: Path) -> str:
+    """Return what names the phase of a run that is not sealed to the command line: a path, where it is not shipped."""
+    from runbooks_lib.archive.run import Run
+
+    try:
+        return Run(folder).header().phase.ref or folder.parent.name
+    except (EvidenceError, *NOT_UNDERSTOOD):
+        return folder.parent.name
 
 
 def file_problems(sealed: Sealed) -> Iterator[Problem]:

@@ -14,7 +14,7 @@ from runbooks_lib.evidence import HEADER, Header, header_of
 from runbooks_lib.typed import Typed, plain
 
 LATEST = "latest"  # the name of the newest run
-State = Literal["complete", "stopped", "open", "unreadable"]
+State = Literal["complete", "stopped", "unfinished", "unreadable"]
 
 
 class InList(Typed, omit_defaults=True):
@@ -60,7 +60,7 @@ class Listed:
             return "unreadable"
         if self.header.finished_at:
             return "complete"
-        return "stopped" if self.header.stopped_at else "open"
+        return "stopped" if self.header.stopped_at else "unfinished"
 
     @property
     def duration_s(self) -> float | None:
@@ -123,6 +123,11 @@ def pick(runs: Iterable[Listed], reference: str, where: str) -> Listed:
     exact = [run for run in found if run.id == reference]
     if len(exact or found) == 1:
         return (exact or found)[0]
+    if not known:
+        raise PreconditionFailed(
+            f"There is no run {reference!r} in {where}: there is none at all.",
+            "Name the folder that keeps the runs with --runs DIR, or begin one: runbooks run PHASE.",
+        )
     if not found:
         near = get_close_matches(reference, [LATEST, *(run.id for run in known)], n=1)
         raise PreconditionFailed(
@@ -145,6 +150,11 @@ def find_folder(runs: Path, reference: str, phase_id: str | None = None) -> Path
     path = Path(reference).expanduser()
     if reference and path.is_dir():
         return path.absolute()
+    if reference and path.is_file():
+        raise PreconditionFailed(
+            f"{path} is a file, and no run's folder.",
+            "Name the folder. What `runbooks export` wrote is unpacked, and verified as its README.txt says.",
+        )
     reference = reference.rpartition("@")[2]  # what was meant for a URL may hold a password
     if "/" in reference:
         raise PreconditionFailed(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,10 +33,13 @@ Order = Callable[[Member], dict[str, Any]]
 
 @dataclass(slots=True, kw_only=True)
 class Turn:
-    """A database that waits for its turn: since when, not before when, and how often it had one."""
+    """A database that waits for its turn, or has it: since when it has it, since when somebody is in its way, not
+    before when it has it again, and how often it had one.
+    """
 
     member: Member
-    began: float = field(default_factory=time.monotonic)
+    began: float = 0.0
+    in_the_way: float | None = None
     not_before: float = 0.0
     attempts: int = 0
     delays: int = 0
@@ -46,14 +49,17 @@ class Turn:
 class Campaign:
     """Hands orders out to a crew; `ended` has how each database ended, by name, as soon as it did.
 
-    `at_work` are those that a worker has. `on_change` is called whenever something changed.
+    `waiting` are those of the wave that wait for their turn, `at_work` those that a worker has. `servers` says which
+    server an address leads to. `on_change` is called whenever something changed.
     """
 
     crew: Crew
     order: Order
     pace: Pace
+    servers: Mapping[str, str] = field(default_factory=dict)
     on_change: Callable[[], None] = lambda: None
     ended: dict[str, Ended] = field(default_factory=dict)
+    waiting: deque[Turn] = field(default_factory=deque)
     at_work: dict[Future[dict[str, Any]], Turn] = field(default_factory=dict)
     stopped_by: str = ""
     failed: int = 0
@@ -72,78 +78,89 @@ class Campaign:
             self.stopped_by = "it was interrupted"
             self.crew.leave()
             self._leave_behind()
+            self._name_what_was_begun()
             raise
 
     def _wave(self, members: Sequence[Member]) -> None:
-        waiting = deque(Turn(member=member) for member in members)
-        while waiting or self.at_work:
+        self.waiting = deque(Turn(member=member) for member in members)
+        while self.waiting or self.at_work:
             if not self.stopped_by:
-                self._hand_out(waiting)
+                self._hand_out()
             if self.stopped_by and not self.at_work:
+                self._name_what_was_begun()
                 return
-            self._settle(waiting)
+            self._settle()
             if why := self.crew.gone():
                 self.stopped_by = why
                 self._leave_behind()
 
-    def _hand_out(self, waiting: deque[Turn]) -> None:
+    def _hand_out(self) -> None:
         """Hand out what there is room for, in order; what has to wait for its server lets others pass."""
-        busy = Counter(turn.member.place.server for turn in self.at_work.values())
+        busy = Counter(map(self._server, self.at_work.values()))
         passed = []
-        while waiting and len(self.at_work) < self.crew.size:
-            turn = waiting.popleft()
-            server = turn.member.place.server
+        while self.waiting and len(self.at_work) < self.crew.size:
+            turn = self.waiting.popleft()
+            server = self._server(turn)
             if turn.not_before > time.monotonic() or busy[server] >= self.pace.per_server:
                 passed.append(turn)
                 continue
             busy[server] += 1
             turn.attempts += 1
+            turn.began = time.monotonic()
             try:
                 self.at_work[self.crew.executor.submit(ask, self.order(turn.member))] = turn
             except RuntimeError as error:  # the executor was shut down, or the cluster's client closed
-                self._lost(turn, error, waiting)
+                self._lost(turn, error)
             self.on_change()
-        waiting.extendleft(reversed(passed))
+        self.waiting.extendleft(reversed(passed))
 
-    def _settle(self, waiting: deque[Turn]) -> None:
+    def _server(self, turn: Turn) -> str:
+        address = turn.member.place.server
+        return self.servers.get(address, address)
+
+    def _settle(self) -> None:
         """Wait a moment for answers, and take those that have come."""
         if not self.at_work:
             time.sleep(min(LOOK_S, FIRST_DELAY_S / 4))
             return
         done, _ = wait(self.at_work, timeout=LOOK_S, return_when=FIRST_COMPLETED)
         for future in done:
-            self._answered(future, self.at_work.pop(future), waiting)
+            self._answered(future, self.at_work.pop(future))
             self.on_change()
 
-    def _answered(self, future: Future[dict[str, Any]], turn: Turn, waiting: deque[Turn]) -> None:
+    def _answered(self, future: Future[dict[str, Any]], turn: Turn) -> None:
         try:
             answer = future.result()
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
-            self._lost(turn, error, waiting)
+            self._lost(turn, error)
             return
         if "later" not in answer:
             self._end(turn, typed(answer, Ended, _of(turn)))
-        elif time.monotonic() - turn.began > PATIENCE_S:
+            return
+        if turn.in_the_way is None:
+            turn.in_the_way = turn.began
+        if time.monotonic() - turn.in_the_way > PATIENCE_S:
             self._end(
                 turn, _failed("stopped", f"After {PATIENCE_S / 60:.0f} minutes still: {answer['later']}")
             )
         else:
             turn.attempts -= 1  # nothing was begun
-            self._again(turn, waiting)
+            self._again(turn)
 
-    def _lost(self, turn: Turn, error: BaseException, waiting: deque[Turn]) -> None:
+    def _lost(self, turn: Turn, error: BaseException) -> None:
+        turn.in_the_way = None
         if turn.attempts < ATTEMPTS and not self.crew.gone():
-            self._again(turn, waiting)
+            self._again(turn)
         else:
             why = " ".join(redact(f"{type(error).__name__}: {error}").split())
             self._end(turn, _failed("lost", f"Its worker was lost {turn.attempts} times: {why}"))
 
-    def _again(self, turn: Turn, waiting: deque[Turn]) -> None:
+    def _again(self, turn: Turn) -> None:
         turn.not_before = time.monotonic() + min(FIRST_DELAY_S * 2**turn.delays, LONGEST_DELAY_S)
         turn.delays += 1
-        waiting.append(turn)
+        self.waiting.append(turn)
 
     def _end(self, turn: Turn, ended: Ended) -> None:
         self.ended[turn.member.name] = msgspec.structs.replace(ended, attempts=turn.attempts)
@@ -161,11 +178,18 @@ class Campaign:
             if answer is not None and "later" not in answer:
                 self._end(turn, typed(answer, Ended, _of(turn)))
             else:
-                why = (
-                    f"No answer: {self.stopped_by}. What it did stands in its run; fleet resume takes it up."
-                )
-                self._end(turn, _failed("lost", why))
+                self._left(turn, "No answer")
         self.at_work.clear()
+
+    def _name_what_was_begun(self) -> None:
+        """Tell of what lost its worker and does not get another one any more: it has begun."""
+        for turn in self.waiting:
+            if turn.attempts:
+                self._left(turn, "Its worker was lost, and it was not handed out again")
+
+    def _left(self, turn: Turn, what: str) -> None:
+        why = f"{what}: {self.stopped_by}. What it did stands in its run; fleet resume takes it up."
+        self._end(turn, _failed("lost", why))
 
 
 def _failed(state: Any, reason: str) -> Ended:

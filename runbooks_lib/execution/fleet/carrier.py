@@ -15,6 +15,7 @@ import threading
 from typing import Any
 
 from runbooks_lib.execution.kernels.warm import warm_kernels
+from runbooks_lib.postgres.catalog.finder import ONE_OF_A_FLEET
 
 IDLE_S = 120.0  # without an order, and it ends: a cluster's worker does not keep it for ever
 GRACE_S = 60.0  # for an interrupted run to be sealed
@@ -24,9 +25,10 @@ def main() -> None:
     """Carry orders out until there are none any more."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # nothing else is an answer
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     orders: queue.Queue[str | None] = queue.Queue()
     busy = threading.Event()
+    os.environ[ONE_OF_A_FLEET] = "1"
     threading.Thread(target=_read, args=(orders, busy), daemon=True).start()
     with warm_kernels():
         from runbooks_lib.execution.fleet.hello import look
@@ -57,10 +59,6 @@ def _read(orders: queue.Queue[str | None], busy: threading.Event) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         threading.Event().wait(GRACE_S)
         os._exit(1)
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

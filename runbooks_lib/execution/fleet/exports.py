@@ -6,7 +6,7 @@ from collections import Counter
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from runbooks_lib.execution.fleet.record import Fleet, Member
-from runbooks_lib.findings import Verdict
+from runbooks_lib.findings import CLOSING, Verdict
 from runbooks_lib.report.junit import legal
 from runbooks_lib.report.metrics import Sample, written
 
@@ -34,7 +34,7 @@ def _suite(root: Element, fleet: Fleet, member: Member, number: int) -> None:
     ended = member.ended
     cases = list(ended.steps.items())
     if ended.state != "done" and not any(verdict in (Verdict.FAIL, Verdict.ERROR) for _, verdict in cases):
-        cases.append(("comes to its end", Verdict.ERROR))
+        cases.append(("comes to its end", ended.verdict if ended.verdict in CLOSING else Verdict.ERROR))
     children = [_CHILD.get(verdict, "") for _, verdict in cases]
     attributes = {
         "name": legal(member.name),

@@ -17,6 +17,7 @@ from runbooks_lib.phase.mistakes import Mistakes, below, shown, suggestion
 from runbooks_lib.phase.reader import Reader
 
 SPEC_VERSION = 1
+SESSIONS_OF_A_RUN = 4  # that a run holds on a server at most, of its own, Prisma's and pg_dump's
 Pattern = Annotated[
     str,
     Form(pattern=r"[A-Za-z0-9_.*?\[\]!-]+", accepted="names of services, with * and ?, such as tenant_*"),
@@ -55,7 +56,7 @@ class Limits:
     """What a server is asked to bear: runs at the same time, and sessions of all of them together."""
 
     per_server: Annotated[int, AtLeast(1)] = 4
-    connections: Annotated[int, AtLeast(1)] | None = None
+    connections: Annotated[int, AtLeast(SESSIONS_OF_A_RUN)] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,19 +34,25 @@ class FleetFolder:
     path: Path
 
     @classmethod
-    def create(cls, runs: Path, fleet: Fleet) -> FleetFolder:
-        """Make the folder of a new fleet run with its record. Raises EvidenceError when it cannot be made."""
-        path = runs / FLEETS / fleet.phase.id / fleet.id
+    def of(cls, runs: Path, fleet: Fleet) -> FleetFolder:
+        """Return where a fleet run has its folder in an archive, made or not."""
+        return cls(runs / FLEETS / fleet.phase.id / fleet.id)
+
+    def begin(self, fleet: Fleet) -> None:
+        """Make the folder of a new fleet run, or remove the seal of one that is to go on; then write its record.
+
+        Raises EvidenceError when it cannot be made, or a later one follows the seal.
+        """
+        if self.path.exists():
+            self._reopen()
         try:
-            path.mkdir(parents=True, mode=0o700)
+            self.path.mkdir(parents=True, mode=0o700, exist_ok=True)
         except OSError as error:
             raise EvidenceError(
-                f"The folder of the fleet run {path} could not be made: {error.strerror or error}.",
+                f"The folder of the fleet run {self.path} could not be made: {error.strerror or error}.",
                 "Free space, or choose a folder that you may write to: --runs DIR.",
             ) from error
-        folder = cls(path)
-        folder.write(fleet)
-        return folder
+        self.write(fleet)
 
     @property
     def runs(self) -> Path:
@@ -81,8 +87,7 @@ class FleetFolder:
         """Return whether the fleet run is sealed."""
         return os.path.lexists(self.path / MANIFEST)
 
-    def reopen(self) -> None:
-        """Remove the seal of a fleet run that is to go on. Raises EvidenceError when a later one follows it."""
+    def _reopen(self) -> None:
         with alone(self.path.parent):
             if later := followers(self.path):
                 raise EvidenceError(

@@ -69,12 +69,13 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
 
 def require_same(has: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     """Refuse to carry an order out where something differs from the client. Raises ExecutionError."""
-    if differ := differences(has, _looked(json.dumps(asked))):
+    if differ := differences(has, _looked(json.dumps([asked, has]))):
         raise ExecutionError(
             f"This worker is not like the client: {'; '.join(differ)}.", "It joined later: give it the same."
         )
 
 
 @lru_cache(maxsize=1)
-def _looked(asked: str) -> dict[str, Any]:
-    return look(json.loads(asked))
+def _looked(asked_and_has: str) -> dict[str, Any]:
+    """Look once for a client: one that has something else now, such as a changed phase, is looked for anew."""
+    return look(json.loads(asked_and_has)[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from runbooks_lib.errors import GateClosed
-from runbooks_lib.evidence import Mode, Operator, PhaseOfRun
+from runbooks_lib.evidence import Operator, PhaseOfRun
 from runbooks_lib.findings import CLOSING, Verdict, worst_of
 from runbooks_lib.typed import Moment, Sha256, Typed
 
@@ -14,10 +14,11 @@ SCHEMA_VERSION = 1
 # `done` came to its end and every gate opened; `stopped` ended at a gate or by an error; `lost` has no answer of its
 # worker; `waiting` has not begun.
 State = Literal["waiting", "done", "stopped", "lost"]
+FleetMode = Literal["plan", "apply", "check"]  # `check` plans, and wants that there is nothing to apply
 
 
 class Place(Typed):
-    """A database of a fleet: its name there, the server that it counts for, its wave and labels, and where the targets
+    """A database of a fleet: its name there, the address of its server, its wave and labels, and where the targets
     of the phase are in its run.
     """
 
@@ -83,12 +84,15 @@ class Pace(Typed):
 
 
 class Fleet(Typed, omit_defaults=True):
-    """fleet.json. `hash` covers the plan of every database; `planned` is the fleet run whose plan is applied."""
+    """fleet.json. `hash` covers the plan of every database; `planned` is the fleet run whose plan is applied.
+
+    `scheduler` and `dashboard` are the addresses of the cluster that has it, empty for processes of one machine.
+    """
 
     schema_version: int
     id: str
     phase: PhaseOfRun
-    mode: Mode
+    mode: FleetMode
     started_at: Moment
     operator: Operator
     versions: dict[str, str]
@@ -103,6 +107,7 @@ class Fleet(Typed, omit_defaults=True):
     confirmation: str = ""
     planned: str = ""
     scheduler: str = ""
+    dashboard: str = ""
     stopped_by: str = ""
 
     @property

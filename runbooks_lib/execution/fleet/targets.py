@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -71,15 +72,15 @@ def _asked(path: str, query: Query, mistakes: Mistakes) -> Iterator[tuple[str, N
     with connect(control, application_name="runbooks fleet") as conn:
         try:
             rows = conn.execute(query.sql.encode()).fetchall()
-        except psycopg.ProgrammingError as error:
+        except psycopg.OperationalError as error:
+            raise lost(control, error) from error
+        except psycopg.Error as error:
             mistakes.add(
                 f"{path}.sql",
                 f"is refused: {' '.join(str(error).split())}",
                 "accepted is a SELECT; name its tables with their schema",
             )
             return
-        except psycopg.Error as error:
-            raise lost(control, error) from error
     if not rows:
         mistakes.add(f"{path}.sql", "returns no row", "accepted is a query that finds a database at least")
     for number, row in enumerate(rows):
@@ -100,7 +101,9 @@ def _row(row: Mapping[str, Any]) -> Named | None:
     if not isinstance(service, str) or not is_service_name(service) or not isinstance(database, str | None):
         return None
     return Named(
-        service=service, database=database or None, labels={str(k): str(v) for k, v in labels.items()}
+        service=service,
+        database=database or None,
+        labels={k: v if isinstance(v, str) else json.dumps(v) for k, v in labels.items() if v is not None},
     )
 
 

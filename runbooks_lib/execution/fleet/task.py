@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from msgspec.structs import replace
 
 from runbooks_lib.archive.manifest import MANIFEST
 from runbooks_lib.archive.masking.mask import redact
 from runbooks_lib.archive.reader import sha256_of
 from runbooks_lib.archive.run import Run
-from runbooks_lib.errors import RunbookError
+from runbooks_lib.errors import GateClosed, PreconditionFailed, RunbookError
+from runbooks_lib.execution.finish import finish
 from runbooks_lib.execution.fleet.hello import require_same
 from runbooks_lib.execution.fleet.record import Ended, Stop
 from runbooks_lib.execution.preconditions import require
@@ -34,6 +36,8 @@ from runbooks_lib.postgres.script.apply import LOCK_KEY
 from runbooks_lib.postgres.session.connect import connect
 from runbooks_lib.postgres.session.locks import lock_holder
 from runbooks_lib.prisma.lock import MIGRATION_LOCK
+from runbooks_lib.report.done import done as summary
+from runbooks_lib.report.done import lacks
 from runbooks_lib.typed import plain
 
 MOST_STOPS = 5  # that are told of a run; its folder has all
@@ -46,6 +50,7 @@ TRY_LATER = frozenset(
 class Order:
     """What is to be done at one database: plain values, and no secret. `runs` is the archive of its runs.
 
+    With `check` a plan is made, and one that has something to apply is no good end.
     `has` is what the client has of what it `asked` (see `hello`).
     """
 
@@ -55,6 +60,7 @@ class Order:
     services: Mapping[str, str]
     databases: Mapping[str, str]
     apply: bool
+    check: bool
     confirm: str
     asked: Mapping[str, Any]
     has: Mapping[str, Any]
@@ -73,7 +79,7 @@ def carry_out(content: Mapping[str, Any]) -> dict[str, Any]:
     try:
         require_same(order.has, order.asked)
         with _alone(Path(order.runs)):
-            return plain(told(_run(order)))  # type: ignore[no-any-return]
+            return plain(told(_run(order), check=order.check))  # type: ignore[no-any-return]
     except TryLater as error:
         return {"later": redact(str(error))}
     except RunbookError as error:
@@ -89,7 +95,13 @@ def _run(order: Order) -> Run:
     folder = Path(order.runs) / loaded.id / order.run
     before = Run.open(folder) if folder.exists() else None
     if before is not None and before.header().finished_at is not None:
+        if not before.sealed:
+            finish(before)
         return before
+    if loaded.digest != order.has["phase"]:
+        raise PreconditionFailed(
+            f"Phase {loaded.id} has changed since this fleet run began.", "Begin a new fleet run."
+        )
     phase = require(order.phase, services=order.services, databases=order.databases, resumed=before)
     _require_nobody_at_work(phase)
     keep: dict[str, str] = {}
@@ -126,24 +138,25 @@ def _alone(runs: Path) -> Iterator[None]:
     runs.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(runs, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TryLater(f"Another worker is at work in {runs}.") from error
         yield
-    except BlockingIOError as error:
-        raise TryLater(f"Another worker is at work in {runs}.") from error
     finally:
         os.close(handle)
 
 
-def told(run: Run) -> Ended:
-    """Return how a run ended, from its folder alone."""
+def told(run: Run, *, check: bool = False) -> Ended:
+    """Return how a run ended, from its folder alone; of a `check`, one with something to apply did not end well."""
     evidence = run.evidence()
     header, plan = evidence.header, evidence.plan
     stops = tuple(
         Stop(step=step, check=f.check, object=f.object, have=f.have, hint=f.hint)
         for step, f in (*evidence.failures, *evidence.stops())
     )
-    done = header.finished_at is not None and evidence.verdict not in CLOSING
-    return Ended(
+    done = header.finished_at is not None and run.sealed and evidence.verdict not in CLOSING
+    ended = Ended(
         state="done" if done else "stopped",
         verdict=evidence.verdict if done or evidence.verdict in CLOSING else Verdict.ERROR,
         exit_code=header.exit_code if done or header.exit_code else 1,
@@ -158,6 +171,10 @@ def told(run: Run) -> Ended:
         else "; ".join(f"{s.check} {s.object}: {s.have}. {s.hint}".strip() for s in stops[:1]),
         worker=worker(),
     )
+    if not (check and done and lacks(evidence)):
+        return ended
+    why = f"The database does not hold all that the phase says: {summary(evidence)}."
+    return replace(ended, state="stopped", verdict=Verdict.FAIL, exit_code=GateClosed.exit_code, reason=why)
 
 
 def _stopped(exit_code: int, reason: str) -> Ended:

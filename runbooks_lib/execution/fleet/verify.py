@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from runbooks_lib.archive.manifest import MANIFEST, Sealed, read
+from runbooks_lib.archive.manifest import MANIFEST, Sealed
 from runbooks_lib.archive.seal.problem import Kind, Problem
-from runbooks_lib.archive.seal.verify import Verification, file_problems, signature, verify
+from runbooks_lib.archive.seal.verify import Verification, file_problems, sealed_in, signature, verify
 from runbooks_lib.errors import EvidenceError, RunbookError
 from runbooks_lib.execution.fleet.finish import statement
 from runbooks_lib.execution.fleet.folder import FleetFolder
 from runbooks_lib.execution.fleet.record import FLEET, Ended, Fleet, Member
-from runbooks_lib.execution.fleet.runner import fleet_hash
+from runbooks_lib.execution.fleet.runner import confirmation, fleet_hash
 from runbooks_lib.execution.fleet.task import told
 
 if TYPE_CHECKING:
@@ -33,15 +33,9 @@ def verify_fleet(folder: FleetFolder, *, key: Path | None = None) -> Verificatio
         raise EvidenceError(f"{folder.path} is no folder.", "Name that of a fleet run: RUNS/fleets/PHASE/ID.")
     public = load_public(key) if key else None
     notes: list[str] = []
-    try:
-        sealed = read(folder.path)
-    except FileNotFoundError:
-        problem = Problem(
-            Kind.INCOMPLETE, MANIFEST, "the fleet run is not sealed: it was killed, or still goes on"
-        )
-        return _found(folder, None, None, (problem,), notes)
-    except EvidenceError as error:
-        return _found(folder, None, None, (Problem(Kind.CHANGED, MANIFEST, str(error)),), notes)
+    sealed = sealed_in(folder.path, ["runbooks", "fleet", "resume", str(folder.path)])
+    if isinstance(sealed, Problem):
+        return _found(folder, None, None, (sealed,), notes)
     problems = list(file_problems(sealed))
     fleet, signed_by = None, None
     if not problems:
@@ -89,13 +83,10 @@ def _fleet_problems(sealed: Sealed, fleet: Fleet) -> Iterator[Problem]:
         yield Problem(Kind.CONTRADICTS, FLEET, "it says something else of the fleet run than the manifest")
     if (fleet.finished_at is None) == (fleet.exit_code == 0):
         yield Problem(Kind.CONTRADICTS, FLEET, "whether it came to its end is not as its databases say")
-    if fleet.hash and (fleet.hash != fleet_hash(fleet) or fleet.confirmation != confirmation(fleet)):
+    if fleet.hash and (
+        fleet.hash != fleet_hash(fleet) or fleet.confirmation != confirmation(fleet.phase.id, fleet.hash)
+    ):
         yield Problem(Kind.CONTRADICTS, FLEET, "its hash is not that of its plans")
-
-
-def confirmation(fleet: Fleet) -> str:
-    """Return what confirms the plan of a fleet run, by its hash."""
-    return f"{fleet.phase.id}:{fleet.hash[:8]}"
 
 
 def _run_problems(folder: FleetFolder, fleet: Fleet, member: Member, key: Path | None) -> Iterator[Problem]:
@@ -103,10 +94,10 @@ def _run_problems(folder: FleetFolder, fleet: Fleet, member: Member, key: Path |
     path = folder.run(member, fleet.phase.id)
     where = f"{member.name}/{member.run}"
     if member.ended.manifest is None:
-        if path.exists() and member.ended.state in ("done", "waiting"):
-            yield Problem(
-                Kind.CONTRADICTS, where, f"there is a run, and fleet.json says {member.ended.state}"
-            )
+        if member.ended.state == "done":
+            yield Problem(Kind.CONTRADICTS, where, "fleet.json says done, and names no seal of it")
+        elif member.ended.state == "waiting" and path.exists():
+            yield Problem(Kind.CONTRADICTS, where, "there is a run, and fleet.json says that none has begun")
         return
     if not path.is_dir():
         yield Problem(Kind.REMOVED, where, "fleet.json names the run")
@@ -122,7 +113,7 @@ def _told_otherwise(path: Path, where: str, fleet: Fleet, member: Member) -> Ite
 
     try:
         run = Run.open(path)
-        header, says = run.header(), told(run)
+        header, says = run.header(), told(run, check=fleet.mode == "check")
     except RunbookError as error:
         yield Problem(Kind.CONTRADICTS, where, str(error))
         return
@@ -137,7 +128,8 @@ def _told_otherwise(path: Path, where: str, fleet: Fleet, member: Member) -> Ite
         for name, (service, database) in places.items()
         if service != services.get(name, service) or database != databases.get(name, database)
     ]
-    if (header.phase.digest, header.mode) != (fleet.phase.digest, fleet.mode) or elsewhere:
+    mode = "apply" if fleet.mode == "apply" else "plan"
+    if (header.phase.digest, header.mode) != (fleet.phase.digest, mode) or elsewhere:
         yield Problem(
             Kind.CONTRADICTS, where, "it is of another phase, mode or database than fleet.json says"
         )

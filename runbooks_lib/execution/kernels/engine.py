@@ -19,13 +19,18 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager
 from papermill.log import logger
 
-from runbooks_lib.archive.masking.mask import Masker, redact_cell
-from runbooks_lib.execution.kernels.provisioner import QuickManager, kernel_manager
-from runbooks_lib.execution.kernels.spare import Spare, prepare, take
+from runbooks_lib.archive.masking.mask import Masker, redact, redact_cell
+from runbooks_lib.execution.kernels.provisioner import SAID, QuickManager, kernel_manager
+from runbooks_lib.execution.kernels.spare import Spare, discard, forget_stop, prepare, take
 from runbooks_lib.execution.kernels.warm import warm_kernels
-from runbooks_lib.temporary import SOCKETS, delete_folder, new_folder, sweep
+from runbooks_lib.temporary import SOCKETS, new_folder, sweep
 
 CLEANUP_S = 10.0  # what an aborted cell gets to end what it has started, before its kernel is killed
+LAST_LINES, LAST_WORDS = 3, 400  # lines and characters of what a kernel said that did not start
+
+
+class KernelNotReadyError(RuntimeError):
+    """A kernel ended before its first cell, or did not answer in time."""
 
 
 class HonestClient(PapermillNotebookClient):  # type: ignore[misc]
@@ -41,6 +46,18 @@ class HonestClient(PapermillNotebookClient):  # type: ignore[misc]
         self.km = self.spare.manager if self.spare else kernel_manager(self.kernel_name, self.sockets)
         self.km.shutdown_wait_time = CLEANUP_S
         return self.km
+
+    def start_new_kernel_client(self, **kwargs: Any) -> Any:
+        """Start to talk to the kernel. Raises KernelNotReadyError."""
+        try:
+            return super().start_new_kernel_client(**kwargs)
+        except RuntimeError as error:
+            raise KernelNotReadyError(f"{error}: {self._last_words()}") from error
+
+    def _last_words(self) -> str:
+        said = self.sockets / SAID
+        lines = said.read_text(encoding="utf-8", errors="replace").split("\n") if said.exists() else []
+        return redact(" ".join(lines[-LAST_LINES:]).strip()[-LAST_WORDS:]) or "it said nothing"
 
     def papermill_execute_cells(self) -> None:
         """Execute cell by cell until the end or the first that does not end well."""
@@ -77,6 +94,7 @@ class HonestClient(PapermillNotebookClient):  # type: ignore[misc]
 
     def _record_abort(self, cell: Any, index: int, error: BaseException) -> None:
         self.aborted_by = error
+        forget_stop()
         self.shutdown_kernel = "graceful"  # interrupted, a cell ends what it has started, such as Prisma
         self.nb_man.cell_exception(cell, cell_index=index, exception=error)
         text = str(error).strip() or type(error).__name__
@@ -195,4 +213,5 @@ class RunbookEngine(NBClientEngine):  # type: ignore[misc]
             with warm_kernels():
                 return client.execute()
         finally:
-            delete_folder(client.sockets)
+            # nbclient ends a kernel after an Exception, and not after a Ctrl-C while it starts
+            discard(client.km, client.sockets)

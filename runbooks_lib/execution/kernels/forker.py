@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runbooks_lib.archive.notebooks import code_cells, code_digest, notebooks_folder
+from runbooks_lib.ordinary import own_words
 from runbooks_lib.package import library_digest
 from runbooks_lib.phase import STEPS
 
@@ -38,7 +39,6 @@ PRELOADED = (
     "IPython.core.oinspect",
     "IPython.extensions.storemagic",
     "encodings.idna",
-    "pandas.io.formats.style",
     "psutil",
     "psycopg",
     "sqlite3",
@@ -81,9 +81,8 @@ def _preload(modules: Sequence[str], steps: Sequence[str]) -> str | None:
         for name in modules:
             importlib.import_module(name)
         _import_as_notebooks_do(steps)
-        for digest in (library_digest, code_digest):
-            digest()  # once, for every kernel
-        sys.modules["pandas"].DataFrame({"": [""]}).style.to_html()  # compiles the templates of every table
+        for what_all_need in (library_digest, code_digest, own_words):
+            what_all_need()  # once, for every kernel
     except Exception as error:  # noqa: BLE001 - told to the owner; an ordinary kernel will meet it in the notebook
         return f"preloading failed: {type(error).__name__}: {error}"
     finally:
@@ -100,7 +99,7 @@ def _import_as_notebooks_do(steps: Sequence[str]) -> None:
         for source in code_cells(notebooks_folder() / f"{step_name(step)}.ipynb"):
             tree = ast.parse(source)
             tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-            exec(compile(tree, step, "exec"), {})
+            exec(compile(tree, step, "exec"), {})  # noqa: S102 - our own import lines
 
 
 def _unfit(owner: socket.socket) -> str | None:
@@ -189,11 +188,14 @@ def _be_a_kernel(birth: Birth) -> None:
     os.chdir(birth.cwd)
     os.environ.clear()
     os.environ.update(birth.env)
-    # random reseeds itself after a fork, numpy does not
-    sys.modules["numpy"].random.seed()
     sys.argv = ["ipykernel_launcher", *birth.arguments]
     from ipykernel.kernelapp import IPKernelApp
 
+    # What cells print comes as messages; the rest is what a kernel says that was stopped.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for terminal in (1, 2):
+        os.dup2(nowhere, terminal)
+    os.close(nowhere)
     app = IPKernelApp.instance(parent_handle=os.getppid())
     app.initialize(sys.argv[1:])
     os.write(birth.ready, b"\n")

@@ -7,6 +7,7 @@ import logging
 import os
 import select
 import signal
+import subprocess
 import sys
 import time
 import uuid
@@ -26,6 +27,7 @@ logger = logging.getLogger("papermill")
 
 SOCKET_PATH_BYTES = 80  # a socket's path may have 104 bytes on macOS, 108 on Linux
 LAUNCHER = ["-m", "ipykernel_launcher"]
+SAID = "said"  # beside a kernel's sockets: what it prints that no cell does
 POLL_S = 0.005
 
 
@@ -74,8 +76,8 @@ class WarmProvisioner(LocalProvisioner):  # type: ignore[misc]
 
         It is a Python of our own: with IPython's folder beside its sockets, and what is installed as its modules.
         """
-        ipython = own_ipython(Path(self.parent.connection_file).parent / "ipython")
-        kwargs["env"] = {**own_python(kwargs["env"]), "IPYTHONDIR": ipython}
+        folder = Path(self.parent.connection_file).parent
+        kwargs["env"] = {**own_python(kwargs["env"]), "IPYTHONDIR": own_ipython(folder / "ipython")}
         forker = current()
         if forker is not None and cmd[:3] == [sys.executable, *LAUNCHER]:
             cwd = kwargs.get("cwd") or os.getcwd()
@@ -85,7 +87,9 @@ class WarmProvisioner(LocalProvisioner):  # type: ignore[misc]
                 logger.debug("An ordinary kernel is started: %s", refusal)
             else:
                 return self.connection_info
-        return await super().launch_kernel(cmd, **kwargs)
+        # What cells print comes as messages; the rest is what a kernel says that was stopped, or does not start.
+        with open(folder / SAID, "wb") as said:
+            return await super().launch_kernel(cmd, stdout=said, stderr=subprocess.STDOUT, **kwargs)
 
     async def _fork(self, forked: Forked) -> None:
         self.process = ForkedProcess(forked)

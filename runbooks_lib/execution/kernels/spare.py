@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def spare_kernels() -> Iterator[None]:
     finally:
         _blocks.pop()
         if not _blocks and (spare := _come()):
-            _discard(spare)
+            discard(spare.manager, spare.sockets)
 
 
 def prepare(kernel_name: str, arguments: list[str]) -> None:
@@ -71,7 +71,7 @@ def take(kernel_name: str) -> Spare | None:
     now = (kernel_name, dict(os.environ), os.getcwd())
     if (spare.kernel_name, spare.env, spare.cwd) == now and run_sync(spare.manager.is_alive)():
         return spare
-    _discard(spare)
+    discard(spare.manager, spare.sockets)
     return None
 
 
@@ -99,11 +99,20 @@ async def _start(kernel_name: str, arguments: list[str]) -> Spare:
     return Spare(kernel_name=kernel_name, manager=manager, sockets=sockets, env=env, cwd=cwd)
 
 
-def _discard(spare: Spare) -> None:
+def discard(manager: QuickManager | None, sockets: Path) -> None:
+    """Kill the kernel of a manager, if there is one that lives; then delete the folder of its sockets."""
     try:
-        run_sync(_stop)(spare.manager)
+        if manager is not None:
+            forget_stop()
+            run_sync(_stop)(manager)
     finally:
-        delete_folder(spare.sockets)
+        delete_folder(sockets)
+
+
+def forget_stop() -> None:
+    """Have this thread's loop run again: a stop that was meant for what Ctrl-C ended would end what cleans up."""
+    with suppress(RuntimeError):
+        run_sync(asyncio.sleep)(0)
 
 
 async def _stop(manager: QuickManager) -> None:

@@ -22,8 +22,6 @@ KIND_VARIABLE = "RUNBOOKS_KERNELS"
 COLD = "cold"
 ANSWER_TIMEOUT_S = 60.0
 ANSWER_BYTES = 4096
-# Numeric libraries start threads on import, and a process with threads cannot be forked safely.
-ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class NotForked(Exception):
@@ -56,7 +54,7 @@ class Forker:
                 [sys.executable, "-m", "runbooks_lib.execution.kernels.forker", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env={**env, **ONE_THREAD},
+                env=env,
                 start_new_session=True,  # a Ctrl-C in the terminal is for its owner alone
             )
         self._socket = ours

@@ -6,20 +6,19 @@ A light that nobody looks at any more is never shown as one that somebody does.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
 
 import psycopg
 
 from runbooks_lib.amounts import size
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.findings import Verdict
-from runbooks_lib.notebook.landing.live import EVERY_S
+from runbooks_lib.notebook.landing.live import EVERY_S, clock
 from runbooks_lib.notebook.landing.panel import Bundle, Panel
 from runbooks_lib.notebook.tables import bundle_of
 from runbooks_lib.phase import Role, Target
 from runbooks_lib.postgres.session.connect import Sessions
-from runbooks_lib.postgres.session.locks import other_runs
+from runbooks_lib.postgres.session.locks import OtherRun, other_runs
 from runbooks_lib.postgres.session.replication import present_lag
 from runbooks_lib.report.verdicts import SYMBOLS
 from runbooks_lib.visible import visible_html
@@ -39,14 +38,14 @@ OLD = "If this time stands still, the lights are old: run this cell again."
 
 
 class Lights(Panel):
-    """The lights of `targets`, with sessions that are kept from look to look; `run_id` is the operator's own run."""
+    """The lights of `targets`, with sessions that are kept from look to look; `own` are the runs of this archive."""
 
-    def __init__(self, targets: Callable[[], Mapping[str, Target]], run_id: Callable[[], str]) -> None:
+    def __init__(self, targets: Callable[[], Mapping[str, Target]], own: Callable[[], Sequence[str]]) -> None:
         self._targets = targets
-        self._run_id = run_id
+        self._own = own
         self._sessions = Sessions({}, application_name=APPLICATION)
         self._rows: list[Row] = []
-        self._at = _clock()
+        self._at = clock()
         self._drawing = threading.Lock()
         self._answered = False
         super().__init__(self._lights)
@@ -71,7 +70,7 @@ class Lights(Panel):
     def failed(self, why: str) -> Bundle:
         """Return what is shown when nothing could be seen."""
         self._rows = [{"light": SYMBOLS[Verdict.ERROR], "target": "every one", "answers": why}]
-        return self._bundle(f"Could not be looked at, {_clock()} UTC.")
+        return self._bundle(f"Could not be looked at, {clock()} UTC.")
 
     def rest(self) -> None:
         """Close the sessions, and say that nobody looks any more."""
@@ -85,8 +84,8 @@ class Lights(Panel):
             self._sessions.close()
             self._sessions = Sessions(targets, application_name=APPLICATION)
         self._sessions.forget()
-        self._rows = light_rows(self._sessions, self._run_id())
-        self._at = _clock()
+        self._rows = light_rows(self._sessions, self._own())
+        self._at = clock()
         return self._bundle(f"Looked at {self._at} UTC, and again every {EVERY_S:.0f} s.", live=True)
 
     def _say_late(self) -> None:
@@ -106,9 +105,8 @@ class Lights(Panel):
 
     def _bundle(self, line: str, *, live: bool = False) -> Bundle:
         table = bundle_of(self._rows)
-        shown = (
-            f'{AGEING}<div class="runbooks-live">{table["text/html"]}</div>' if live else table["text/html"]
-        )
+        kind = ' class="runbooks-live"' if live else ""
+        shown = f'{AGEING}<div{kind} role="status" aria-live="polite">{table["text/html"]}</div>'
         old = f' <b class="runbooks-old">{OLD}</b>' if live else ""
         return {
             "text/html": f"{shown}<p>{visible_html(line)}{old}</p>",
@@ -116,18 +114,21 @@ class Lights(Panel):
         }
 
 
-def light_rows(sessions: Sessions, run_id: str) -> list[Row]:
-    """Return a row for each target; whoever does not answer is one, too, with the server's own words."""
-    return [_row(name, target, sessions, run_id) for name, target in sessions.targets.items()]
+def light_rows(sessions: Sessions, own: Sequence[str]) -> list[Row]:
+    """Return a row for each target; whoever does not answer is one, too, with the server's own words.
+
+    `own` are the ids of this archive's runs, the present one last.
+    """
+    return [_row(name, target, sessions, own) for name, target in sessions.targets.items()]
 
 
-def _row(name: str, target: Target, sessions: Sessions, run_id: str) -> Row:
+def _row(name: str, target: Target, sessions: Sessions, own: Sequence[str]) -> Row:
     row = {"light": SYMBOLS[Verdict.ERROR], "target": name, "service": target.service}
     try:
         who = sessions.identity(name)
         right = (who.role, who.database) == (target.role, target.database)
         lag_bytes = present_lag(sessions, name, target) if target.role is Role.STANDBY else None
-        others = other_runs(sessions.unguarded(name), run_id)
+        others = other_runs(sessions.unguarded(name), own[-1] if own else "-")
     except (RunbookError, psycopg.Error) as error:
         return row | {"answers": f"{error}", "role": "", "lag": "", "also at work": ""}
     far = lag_bytes is not None and target.max_lag_bytes is not None and lag_bytes > target.max_lag_bytes
@@ -139,9 +140,12 @@ def _row(name: str, target: Target, sessions: Sessions, run_id: str) -> Row:
         if right
         else f"{who.role} of {who.database}, declared {target.role} of {target.database}",
         "lag": f"{lag}, at most {size(target.max_lag_bytes or 0)} are declared" if far else lag,
-        "also at work": "; ".join(others) or "nobody",
+        "also at work": _at_work(others, own),
     }
 
 
-def _clock() -> str:
-    return f"{datetime.now(UTC):%H:%M:%S}"
+def _at_work(others: Sequence[OtherRun], own: Sequence[str]) -> str:
+    """Say who is at work; a kernel of this archive that does nothing is idle, whoever else does nothing may read."""
+    idle = [each for each in others if each.idle and each.run in own]
+    at_work = "; ".join(str(each) for each in others if each not in idle) or "nobody"
+    return f"{at_work} (idle: {', '.join(each.application for each in idle)})" if idle else at_work

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import ClassVar
 
 EVERY_S = 5.0
@@ -67,3 +68,8 @@ def stop() -> None:
     if Live.running is not None:
         Live.running.stop()
         Live.running = None
+
+
+def clock() -> str:
+    """Return the time of day, UTC."""
+    return f"{datetime.now(UTC):%H:%M:%S}"

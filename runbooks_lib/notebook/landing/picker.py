@@ -44,7 +44,7 @@ class Picker:
         )
         self.services: dict[str, Any] = {}
         self._targets = ipywidgets.VBox()
-        self.begin = ipywidgets.Button(description="Begin a run", button_style="primary")
+        self.begin = ipywidgets.Button(description="Begin a run")
         self.again = ipywidgets.Button(description="Look again")
         self.end = ipywidgets.Button(
             description="Seal it as it is", tooltip="end the run in progress, with its verdict"
@@ -74,11 +74,14 @@ class Picker:
         for each in before:
             each.close()
 
+    def offer(self, begin: bool) -> None:
+        """Have *Begin a run* be the primary button, or leave that to what comes next."""
+        self.begin.button_style = "primary" if begin else ""
+
     def say(self, text: str, *, good: bool = True) -> None:
         """Say below the buttons what became of a click."""
-        self._said.value = (
-            visible_html(text) if good else f"<b>{SYMBOLS[Verdict.FAIL]}</b> {visible_html(text)}"
-        )
+        symbol = "" if good else f"<b>{SYMBOLS[Verdict.FAIL]}</b> "
+        self._said.value = f'<span role="status">{symbol}{visible_html(text)}</span>' if text else ""
 
     def _dropdown(self, target: Target) -> Any:
         defined = {name for name in service_names() if is_service_name(name)}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import psycopg
 
-from runbooks_lib.archive.run import Run
 from runbooks_lib.errors import RunbookError
+from runbooks_lib.evidence import Evidence, Header
 from runbooks_lib.facts.databases import Targets, Who
 from runbooks_lib.notebook.landing.lights import APPLICATION
 from runbooks_lib.phase import Phase, services_of
@@ -13,27 +13,27 @@ from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.postgres.session.identity import Identity
 
 
-def other_services(run: Run, phase: Phase) -> str:
+def other_services(header: Header, phase: Phase) -> str:
     """Return the services of a run that are not those of the phase as it is chosen, each with its target."""
     return ", ".join(
-        f"{target}: {service}"
-        for target, service in run.services().items()
-        if service != services_of(phase).get(target)
+        f"{target.name}: {target.service}"
+        for target in header.targets
+        if target.service != services_of(phase).get(target.name)
     )
 
 
-def elsewhere(run: Run, phase: Phase) -> tuple[str, bool]:
+def elsewhere(run: Evidence, phase: Phase) -> tuple[str, bool]:
     """Return why a run says nothing of the databases that the phase leads to now; empty when it is of these.
 
     Second, whether that is settled: not as long as the run has not asked who is there, or a server does not answer.
-    Reads the run's record of preflight, and asks each of its targets that is declared who it is. A run that has not
-    asked yet is of these. A server that does not answer is not known to be the same; a run in progress waits for it.
+    Reads what preflight recorded in the run, and asks each of its targets that is declared who it is. A run that has
+    not asked yet is of these. A server that does not answer is not known to be the same; one in progress waits for it.
     """
-    ended, settled = run.header().finished_at is not None, True
-    if ended and (others := other_services(run, phase)):
+    ended, settled = run.header.finished_at is not None, True
+    if ended and (others := other_services(run.header, phase)):
         return f"it was made with other services ({others})", True
-    answer = record.answers.get("targets") if (record := run.record("preflight")) else None
-    found = answer.facts.targets if answer and isinstance(answer.facts, Targets) else {}
+    asked = run.facts(Targets)
+    found = asked.targets if isinstance(asked, Targets) else {}
     with Sessions(phase.targets, application_name=APPLICATION) as sessions:
         for name in found.keys() & phase.targets.keys():
             try:

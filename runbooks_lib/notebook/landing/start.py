@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import partial
 
 from IPython.display import display
 
+from runbooks_lib.amounts import moment
 from runbooks_lib.archive.run import Run, all_runs, runs_folder, unfinished
 from runbooks_lib.errors import RunbookError
-from runbooks_lib.evidence import Record, step_name
-from runbooks_lib.findings import CLOSING, Verdict
-from runbooks_lib.notebook.front_end import front_end, link_to
+from runbooks_lib.evidence import Evidence, Record, step_name
+from runbooks_lib.findings import CLOSING, Verdict, worst_of
+from runbooks_lib.notebook.front_end import front_end
 from runbooks_lib.notebook.landing import live
 from runbooks_lib.notebook.landing.lights import APPLICATION, Lights, light_rows
+from runbooks_lib.notebook.landing.newest import Newest, ahead_of
 from runbooks_lib.notebook.landing.panel import Bundle, Panel
 from runbooks_lib.notebook.landing.picker import Picker
 from runbooks_lib.notebook.landing.place import elsewhere, other_services
+from runbooks_lib.notebook.lead import Lead
 from runbooks_lib.notebook.step import phase_in_progress
-from runbooks_lib.notebook.tables import bundle_of, prose, table
+from runbooks_lib.notebook.style import badge
+from runbooks_lib.notebook.tables import bundle_of, table
 from runbooks_lib.phase import ENGLISH, STEPS, Phase, load_phase, services_of, with_services
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.postgres.session.service_file import service_names
@@ -27,27 +31,6 @@ from runbooks_lib.report.verdicts import SYMBOLS
 
 NOT_YET = "not yet"
 Rows = list[dict[str, str]]
-
-
-class Newest:
-    """A phase's newest run as it was at one look; `why` it says nothing of the servers that answer now, or nothing."""
-
-    def __init__(self, run: Run, why: str) -> None:
-        self.run = run
-        self.why = why
-        self.header = run.header()
-
-    @cached_property
-    def records(self) -> Mapping[str, Record]:
-        """Return what its steps recorded at the servers that answer now."""
-        return {} if self.why else self.run.evidence().records
-
-    @property
-    def state(self) -> str:
-        """Return whether it goes on, or how it ended, and why it is not of these servers."""
-        ended = self.header.finished_at
-        state = f"{self.header.verdict} at {ended}" if ended else "in progress"
-        return f"{self.run.id}, {state}{f'; {self.why}' if self.why else ''}"
 
 
 class Start:
@@ -62,14 +45,11 @@ class Start:
         self.picker: Picker | None = None
         self._panels: dict[str, Panel] = {}
         self._places: dict[tuple[str, ...], str] = {}  # what is settled of a run; see `_where`
+        self._archive: tuple[Run, ...] | None = None  # at this look
         self._seen: Newest | None = None  # at this look; see `_newest`
         self._lock = threading.RLock()  # clicks, and what looks again by itself, come one after the other
         self._live: live.Live | None = None
-
-    @property
-    def run(self) -> Run | None:
-        """Return the phase's newest run, in progress or at its end."""
-        return max(all_runs(runs_folder(), self.phase.id), key=lambda run: run.id, default=None)
+        self._lead: Lead | None = None
 
     def choose(self) -> None:
         """Show which phase this is; at a front end another one and its services can be chosen, a run begun or ended."""
@@ -77,18 +57,19 @@ class Start:
             self.picker = Picker(
                 self.phase, self._act, choose=self._choose, pick=self._pick, begin=self._begin, end=self._end
             )
-            display(self.picker.widget)
+            self._lead = Lead(self.picker.widget)
+            display(self._lead.box)
         self._panel("phase", lambda: bundle_of(self._phase_rows()))
 
     def servers(self) -> None:
         """Show who answers at each target, as what, and who else carries a runbook out there."""
         if not front_end():
             with Sessions(self.phase.targets, application_name=APPLICATION) as sessions:
-                table(light_rows(sessions, self._run_id()))
+                table(light_rows(sessions, self._own()))
             return
         live.stop()
         with self._lock:
-            lights = Lights(lambda: self.phase.targets, self._run_id)
+            lights = Lights(lambda: self.phase.targets, self._own)
             self._panels["servers"] = lights
             self._live = live.Live(self._lock, look=self.refresh, ended=lights.rest)
             self._live.clicked()
@@ -98,42 +79,56 @@ class Start:
         self._panel("steps", lambda: bundle_of(self._step_rows()))
 
     def following(self) -> None:
-        """Show a link to the notebook that is to be run next."""
-        self._panel("following", lambda: prose(self._next()))
+        """Show a link to the notebook that is to be run next; at a front end, go to what is to be pressed."""
+        self._panel("following", self._next)
+        if self._lead is not None:
+            primary = ahead_of(self._newest(), begin=True).primary
+            (self._lead.to_end if primary else self._lead.here)()
 
     def refresh(self) -> None:
         """Look again, and show everything anew where it stands."""
-        self._seen = None
+        self._forget()
         for panel in self._panels.values():
             panel.refresh()
 
     def _panel(self, name: str, look: Callable[[], Bundle]) -> None:
         with self._lock:
-            self._seen = None
+            self._forget()
             self._panels[name] = Panel(look)
 
+    def _forget(self) -> None:
+        self._archive = self._seen = None
+
+    def _runs(self) -> tuple[Run, ...]:
+        """Return the runs of the archive, oldest first, which are listed once for all that is shown anew together."""
+        if self._archive is None:
+            self._archive = tuple(all_runs(runs_folder()))
+        return self._archive
+
     def _newest(self) -> Newest | None:
-        """Return the phase's newest run, which is looked at once for all that is shown anew together."""
-        if self._seen is None and (run := self.run):
-            self._seen = Newest(run, self._where(run))
+        """Return the phase's newest run, in progress or at its end; None without one."""
+        if self._seen is None:
+            ours = (run for run in reversed(self._runs()) if run.path.parent.name == self.phase.id)
+            self._seen = next((Newest(run, partial(self._where, run)) for run in ours), None)
         return self._seen
 
-    def _where(self, run: Run) -> str:
+    def _own(self) -> list[str]:
+        """Return the ids of the archive's runs, the phase's newest last."""
+        newest = self._newest()
+        return [*(run.id for run in self._runs()), newest.run.id if newest else "-"]
+
+    def _where(self, run: Run, seen: Evidence) -> str:
         """Return why a run says nothing of the servers that answer now; empty when it is of these.
 
         It is asked until that is settled for a run and its services, and again when something is clicked.
         """
-        asked = (run.id, str(run.header().finished_at), *services_of(self.phase).values())
+        asked = (run.id, str(seen.header.finished_at), *services_of(self.phase).values())
         if asked in self._places:
             return self._places[asked]
-        why, settled = elsewhere(run, self.phase)
+        why, settled = elsewhere(seen, self.phase)
         if settled:
             self._places[asked] = why
         return why
-
-    def _run_id(self) -> str:
-        run = self.run
-        return run.id if run else "-"
 
     def _phase_rows(self) -> Rows:
         newest = self._newest()
@@ -144,10 +139,10 @@ class Start:
             {"what": "archive", "is": str(runs_folder())},
             {"what": "services defined", "is": ", ".join(sorted(service_names())) or "none"},
         ]
-        going = newest.run if newest and not newest.header.finished_at else None
-        if going and (others := other_services(going, self.phase)):
+        header = newest.evidence.header if newest else None
+        if header and not header.finished_at and (others := other_services(header, self.phase)):
             said = (
-                f"Run {going.id} is in progress with other services ({others}), and its notebooks go on with those. "
+                f"Run {header.id} is in progress with other services ({others}), and its notebooks go on with those. "
                 "Begin a run begins another one, with the services that are chosen here."
             )
             rows.append({"what": "attention", "is": said})
@@ -158,20 +153,12 @@ class Start:
         records = newest.records if newest else {}
         return [_step_row(step, records.get(step)) for step in STEPS]
 
-    def _next(self) -> str:
-        newest = self._newest()
-        records = newest.records if newest else {}
-        why = (
-            f"Not begun here: run {newest.run.id} is in the archive, and {newest.why}. "
-            if newest and newest.why
-            else ""
-        )
-        for step in STEPS:
-            if step not in records or records[step].verdict in {None, *CLOSING}:
-                return f"{why}Next: [{step_name(step)}]({step_name(step)}.ipynb)"
-        assert newest is not None
-        report = link_to(newest.run.path / "report.html")
-        return f"Every step of this run has passed: [read its report]({report}), or begin another run above."
+    def _next(self) -> Bundle:
+        """Say what is to be pressed now; nothing else is a primary button."""
+        found = ahead_of(self._newest(), begin=self.picker is not None)
+        if self.picker is not None:
+            self.picker.offer(begin=not found.primary)
+        return found.bundle()
 
     def _act(self, action: Callable[[], str]) -> None:
         """Do what was clicked, say what became of it, and show everything anew."""
@@ -182,6 +169,8 @@ class Start:
                 self.picker.say(action())
             except RunbookError as error:
                 self.picker.say(str(error), good=False)
+                if self._lead is not None:
+                    self._lead.here()
             self.refresh()
             if self._live is not None:
                 self._live.clicked()
@@ -202,6 +191,8 @@ class Start:
     def _begin(self, phase: str) -> str:
         self._choose(phase)
         run = Run.create(runs_folder(), self.phase)
+        if self._lead is not None:
+            self._lead.to_end()  # where the link is
         return f"Run {run.id} is begun: open the notebook below."
 
     def _end(self) -> str:
@@ -229,10 +220,13 @@ def _step_row(step: str, record: Record | None) -> dict[str, str]:
     name = step_name(step)
     if record is None:
         return {"verdict": f"{SYMBOLS[Verdict.SKIP]} {NOT_YET}", "step": name, "ended": "", "findings": ""}
-    verdict = record.verdict
+    found = record.verdict or worst_of(answer.verdict for answer in record.answers.values())
+    judged = (
+        record.verdict or found in CLOSING
+    )  # what a gate has stopped is red, though its last cell was not run
     return {
-        "verdict": f"{SYMBOLS[verdict]} {verdict}" if verdict else f"{SYMBOLS[Verdict.SKIP]} begun",
+        "verdict": badge(found) if judged else f"{SYMBOLS[Verdict.SKIP]} begun",
         "step": name,
-        "ended": record.finished_at or "",
+        "ended": moment(record.finished_at) if record.finished_at else "",
         "findings": str(len(record.findings)),
     }

@@ -222,7 +222,7 @@ def read_parts(conn: Connection, names: Sequence[tuple[str, str]], *, apart: boo
     def rows(name: str, *, some: bool = False) -> list[tuple[Any, ...]]:
         text = query(name, major)
         if some:
-            text = f"SELECT * FROM ({text}) AS found WHERE schema = ANY(%s) AND relation = ANY(%s)"
+            text = f"SELECT * FROM ({text}) AS found WHERE schema = ANY(%s) AND relation = ANY(%s)"  # noqa: S608 - `text` is a query of ours
         cursor = conn.cursor(row_factory=tuple_row)
         return cursor.execute(text, [schemas, relations] if some else None).fetchall()
 

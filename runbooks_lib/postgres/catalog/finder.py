@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import NamedTuple
@@ -12,6 +13,10 @@ from runbooks_lib.errors import ConnectionFailed
 from runbooks_lib.names import parts, qualified
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.session.connect import Connection, Row, Sessions, connect, lost
+
+# Set in the processes of a fleet run: its file says which database is whose, and each of a server's thousand looking
+# into all thousand would take a million sessions.
+ONE_OF_A_FLEET = "RUNBOOKS_ONE_OF_A_FLEET"
 
 
 class State(StrEnum):
@@ -39,11 +44,14 @@ def search_server(
     """Yield each database with what was found in it, or with the reason why it could not be searched.
 
     `names` are the objects' names with their kinds. One session per database, closed at once: an open one takes
-    a slot, and keeps others from dropping, renaming or copying that database.
+    a slot, and keeps others from dropping, renaming or copying that database. In a run of a fleet the targets'
+    own databases alone.
     """
     declared = sessions.targets[target]
+    alone = ONE_OF_A_FLEET in os.environ
+    own = {each.database for each in sessions.targets.values()}  # several of them may be on one server
     for row in sessions.unguarded(target).execute(query("databases")).fetchall():
-        if not row["allows_connections"]:
+        if not row["allows_connections"] or (alone and row["name"] not in own):
             continue
         if not row["may_connect"]:
             yield row["name"], not_searched("no CONNECT privilege")

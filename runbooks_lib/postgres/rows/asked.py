@@ -18,6 +18,7 @@ from runbooks_lib.names import qualified
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.rows.trees import Named, NotAsked, ast, named_in, printed, type_name
 from runbooks_lib.postgres.script.calls import Name
+from runbooks_lib.postgres.script.literal_rows import Spelled
 from runbooks_lib.postgres.session.connect import Connection, Row
 
 TIMEOUT_MS = 30_000
@@ -43,6 +44,16 @@ class Column:
     kind: str
     not_null: bool
     computed: bool
+
+    @property
+    def spelled(self) -> Spelled | None:
+        """Return as what two of its values are two when they are spelled otherwise; None where they may be one."""
+        if self.type in ("smallint", "integer", "bigint"):
+            return int
+        if self.type.endswith("[]"):
+            return None
+        is_enum = self.kind == "plain" and "." in self.type  # other types of somebody's are not plain
+        return str if is_enum or self.type == "text" or self.type.startswith("character varying") else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +231,8 @@ class Asker:
 def _refused(sqlstate: str) -> str:
     if sqlstate == "57014":
         return f"the question was not answered within {TIMEOUT_MS // 1000} s"
+    if sqlstate == "42703":
+        return "it names a column that the target does not have"
     return f"the server refuses the question (SQLSTATE {sqlstate})"
 
 

@@ -16,9 +16,9 @@ from runbooks_lib.postgres.rows.trees import (
     ast,
     changes_with_time,
     columns_named,
-    every_node,
     read_as,
 )
+from runbooks_lib.postgres.script.calls import every_node
 from runbooks_lib.postgres.script.data_statements import How
 
 

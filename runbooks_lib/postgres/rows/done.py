@@ -16,7 +16,7 @@ from runbooks_lib.names import qualified
 from runbooks_lib.postgres.rows import changed, inserted
 from runbooks_lib.postgres.rows.asked import Asker, Lacking, Table
 from runbooks_lib.postgres.rows.sequences import stands_at
-from runbooks_lib.postgres.rows.told import After, Done, Told, after
+from runbooks_lib.postgres.rows.told import After, Done, Script, Told, after
 from runbooks_lib.postgres.rows.trees import NotAsked, ast, own_name, parsed
 from runbooks_lib.postgres.script.data_statements import DataStatement, sets_path, temporary
 from runbooks_lib.postgres.session.connect import Connection
@@ -39,20 +39,26 @@ def judge_data(
     statements: Sequence[DataStatement],
     *,
     schema: str,
-    later: Sequence[tuple[str, str]],
+    later: Sequence[Script],
+    before: Sequence[Script] = (),
 ) -> tuple[Judged, ...]:
     """Judge statements of one script by what a database holds; call it inside `Sessions.snapshot`.
 
     `schema` is where the script's names without one lead. `later` are names and texts of the scripts that may have
-    run after it: what they write again, drop or rename can't be told from what was never done.
+    run after it: what they write again, drop or rename can't be told from what was never done. `before` are those
+    before it: they may have added the same rows.
     Reads tables, each question with a time-out of its own; writes nothing, and calls nobody's function but
     PostgreSQL's. Raises psycopg errors when the session is lost.
     """
-    return tuple(_judge(conn, each, schema, later) for each in statements)
+    return tuple(_judge(conn, each, schema, later, before) for each in statements)
 
 
 def _judge(
-    conn: Connection, statement: DataStatement, schema: str, later: Sequence[tuple[str, str]]
+    conn: Connection,
+    statement: DataStatement,
+    schema: str,
+    later: Sequence[Script],
+    before: Sequence[Script],
 ) -> Judged:
     asker = Asker(
         conn,
@@ -60,7 +66,7 @@ def _judge(
         temporary=temporary(statement.script),
         path_set=sets_path(statement.script, statement.at),
     )
-    came_after = after(statement, schema, later)
+    came_after = after(statement, schema, later, before)
     try:
         told = _told(asker, statement, came_after)
     except Lacking as lacking:

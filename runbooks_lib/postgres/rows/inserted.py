@@ -15,7 +15,8 @@ from psycopg import sql
 from runbooks_lib.names import qualified
 from runbooks_lib.postgres.rows.asked import Asker, Column, Table
 from runbooks_lib.postgres.rows.told import After, Done, Told
-from runbooks_lib.postgres.rows.trees import NotAsked, ast, changes_with_time, every_node
+from runbooks_lib.postgres.rows.trees import NotAsked, ast, changes_with_time
+from runbooks_lib.postgres.script.calls import every_node
 
 _HAVE, _WANT = "have", "want"
 
@@ -82,16 +83,22 @@ def rows_there(
     total, missing, other = row["total"], row["missing"], row["other"]
     if conflict is not None:
         other = 0  # a row under the same key is what it reckons with
-    return _told(asker, table, after, total=total, missing=missing, other=other)
+    alike = conflict is None and not any(map(wanted.has, table.keys.values()))
+    return _told(asker, table, after, total=total, missing=missing, other=other, beside=alike)
 
 
-def _told(asker: Asker, table: Table, after: After, *, total: int, missing: int, other: int) -> Told:
+def _told(
+    asker: Asker, table: Table, after: After, *, total: int, missing: int, other: int, beside: bool = False
+) -> Told:
+    """Tell it by numbers; `beside`: rows of its may stand several times, each made by another statement."""
     spelt = qualified(*table.name)
     if total == 0:
         none = "there is no row that it would insert"
         if where := after.written(asker.read):
             return Told(Done.NOT_JUDGED, f"{none} now; {where} may have written those that it read", 0)
         return Told(Done.NOTHING, none, 0)
+    if missing == 0 and beside and (where := after.added(table)):
+        return Told(Done.NOT_JUDGED, f"its {total} rows are in {spelt}; {where} may have added equal ones", 0)
     if missing == 0:
         return Told(Done.ALL, f"its {total} rows are in {spelt}", 0)
     lacking = f"{missing} of its {total} rows are not in {spelt}"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
+from runbooks_lib.postgres.rows.asked import Table
 from runbooks_lib.postgres.script.calls import Name
 from runbooks_lib.postgres.script.data_statements import DataStatement, How, Touch, touches
+from runbooks_lib.postgres.script.literal_rows import may_be_equal
 
+Script = tuple[str, str]  # its name and its text
 ALL_COLUMNS = frozenset({"*"})
 
 
@@ -37,8 +40,14 @@ class Told(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class After:
-    """What ran, or may have run, after a statement: the rest of its own script, and later ones."""
+    """What ran, or may have run, after a statement: the rest of its own script, and later ones.
 
+    `before` are the scripts before it, by name and text; of those it matters only what they add.
+    """
+
+    statement: DataStatement
+    schema: str
+    before: Sequence[Script]
     own: tuple[Touch, ...]
     later: tuple[tuple[str, Touch], ...]
 
@@ -58,7 +67,25 @@ class After:
 
     def replaced(self, table: Name) -> str:
         """Say what of a later script drops or renames a table: one of its name is another one."""
-        return After(own=(), later=self.later).moved(table)
+        return replace(self, own=()).moved(table)
+
+    def added(self, table: Table) -> str:
+        """Say which other statement, whenever it runs, may add rows to a table that equal this one's; "" when none."""
+        spelled = {name: each.spelled for name, each in table.columns.items() if each.spelled is not None}
+        own = touches(self.statement.script, self.schema)
+        ours = next((touch.rows for touch in own if touch.at == self.statement.at), None)
+        others = [("", touch) for touch in own if touch.at != self.statement.at]
+        others += [(name, touch) for name, text in self.before for touch in touches(text, self.schema)]
+        return next(
+            (
+                _place(name, touch)
+                for name, touch in (*others, *self.later)
+                if touch.how is How.ADDS
+                and touch.table == table.name
+                and may_be_equal(ours, touch.rows, spelled)
+            ),
+            "",
+        )
 
     def written(
         self,
@@ -78,14 +105,18 @@ class After:
         )
 
     def _all(self) -> Iterator[tuple[str, Touch]]:
-        for touch in self.own:
-            yield f"line {touch.line} {touch.words}", touch
-        for name, touch in self.later:
-            yield f"{name} line {touch.line} {touch.words}", touch
+        for name, touch in (*(("", touch) for touch in self.own), *self.later):
+            yield _place(name, touch), touch
 
 
-def after(statement: DataStatement, schema: str, later: Sequence[tuple[str, str]]) -> After:
-    """Return what came after a statement; `later` has name and text of each script that may have run after its own."""
+def _place(name: str, touch: Touch) -> str:
+    return f"{name} line {touch.line} {touch.words}".lstrip()
+
+
+def after(
+    statement: DataStatement, schema: str, later: Sequence[Script], before: Sequence[Script] = ()
+) -> After:
+    """Return what came after a statement: `later` are scripts that may have run after its own, `before` the others."""
     own = tuple(touch for touch in touches(statement.script, schema) if touch.at > statement.at)
     others = tuple((name, touch) for name, script in later for touch in touches(script, schema))
-    return After(own=own, later=others)
+    return After(statement=statement, schema=schema, before=before, own=own, later=others)

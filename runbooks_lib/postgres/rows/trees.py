@@ -5,7 +5,6 @@ Only kinds of expression that are known here pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +13,7 @@ from pglast.parser import ParseError
 from pglast.stream import RawStream
 
 from runbooks_lib.names import qualified
-from runbooks_lib.postgres.script.calls import Name, below, in_trees
+from runbooks_lib.postgres.script.calls import Name, every_node, in_trees
 
 ast: Any = pglast.ast  # whose types say of every part that it may be missing
 _KNOWN = (
@@ -46,18 +45,6 @@ class Named:
     columns: set[str] = field(default_factory=set)
     tables: list[Any] = field(default_factory=list)
     types: list[Any] = field(default_factory=list)
-
-
-def every_node(node: Any) -> Iterator[Any]:
-    """Yield every node of a tree."""
-    open_ = [node]
-    while open_:
-        found = open_.pop()
-        if isinstance(found, tuple):
-            open_ += found
-        elif isinstance(found, ast.Node):
-            yield found
-            open_ += below(found)
 
 
 def named_in(node: Any) -> Named:

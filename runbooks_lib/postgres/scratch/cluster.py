@@ -20,6 +20,7 @@ from typing import Any
 
 import psycopg
 
+from runbooks_lib.cache import ENV_CACHE
 from runbooks_lib.errors import LabError
 from runbooks_lib.postgres.binaries import clean_environment
 from runbooks_lib.postgres.scratch import processes
@@ -35,10 +36,11 @@ CONFIGURATION = "runbooks.conf"
 LAUNCHER_ENDS: processes.Signals = ((signal.SIGCONT, 5.0), (signal.SIGKILL, 5.0))
 
 # synchronous_commit stays on: without it a commit reaches the WAL up to 0.6 s later, and
-# pg_current_wal_lsn(), by which lag is measured, says until then that nothing was written.
+# pg_current_wal_flush_lsn(), by which lag is measured, says until then that nothing was written.
 THROWAWAY: Mapping[str, str] = {
     "fsync": "off",
     "full_page_writes": "off",
+    "dynamic_shared_memory_type": "mmap",  # in the data folder: goes with it when the server was killed
     "shared_buffers": "16MB",
     "max_connections": "40",
     "wal_init_zero": "off",
@@ -82,6 +84,7 @@ class Cluster:
         self.port = port
         self.data = home / name
         self.log = home / f"{name}.log"
+        self.expired = False  # ended by us, since what ran in it took too long
         self._process: Process | None = None
         self._launcher: Process | None = None  # what we started: the server, or a program that starts it
 
@@ -201,7 +204,12 @@ class Cluster:
     @contextmanager
     def ended_after(self, seconds: float) -> Iterator[None]:
         """End the server when the block takes longer: what runs in it may be foreign code, which no time-out stops."""
-        timer = threading.Timer(seconds, self.begin_stop)
+
+        def end() -> None:
+            self.expired = True
+            self.begin_stop()
+
+        timer = threading.Timer(seconds, end)
         timer.daemon = True
         timer.start()
         try:
@@ -288,7 +296,11 @@ def copy_data(source: Path, targets: Sequence[Path]) -> None:
         ]
         errors = [copy.communicate()[1].decode(errors="replace") for copy in copies]
     if any(copy.returncode for copy in copies):
-        raise LabError(f"The data folder {source} was not copied: {' '.join(errors)[-500:]}")
+        places = ", ".join(dict.fromkeys(str(target.parent) for target in targets))
+        raise LabError(
+            f"The data folder {source} was not copied: {' '.join(errors)[-500:]}",
+            f"Free space in {places}, and see that it can be written to; {ENV_CACHE} names another cache folder.",
+        )
 
 
 def free_ports(count: int) -> tuple[int, ...]:

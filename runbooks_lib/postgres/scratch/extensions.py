@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 
 import psycopg
@@ -35,6 +36,29 @@ _PROVIDERS = {
     "pgaudit": "pgAudit (Debian: postgresql-{major}-pgaudit)",
     "timescaledb": "TimescaleDB (its own packages, docs.timescale.com)",
 }
+_WORDS = {  # types, functions and operator classes by which an extension is known
+    "citext": "citext",
+    "hstore": "hstore",
+    "ltree": "ltree",
+    "cube": "cube",
+    "unaccent": "unaccent",
+    "pg_trgm": "gin_trgm_ops gist_trgm_ops similarity word_similarity",
+    "pgcrypto": "crypt gen_salt digest hmac gen_random_bytes pgp_sym_encrypt pgp_sym_decrypt",
+    "postgis": "geometry geography box2d box3d st_point st_makepoint st_setsrid st_geomfromtext",
+    "timescaledb": "create_hypertable time_bucket",
+    "uuid-ossp": "uuid_generate_v1 uuid_generate_v1mc uuid_generate_v3 uuid_generate_v4 uuid_generate_v5",
+    "vector": "vector halfvec sparsevec vector_cosine_ops vector_l2_ops vector_ip_ops",
+}
+_KNOWN_BY = {word: extension for extension, words in _WORDS.items() for word in words.split()}
+_NO_SUCH = {"42704", "42883"}  # a type or an operator class, a function
+
+
+def extension_with(error: BaseException | None) -> str | None:
+    """Return the extension that has the type, function or operator class which PostgreSQL did not find."""
+    if not isinstance(error, psycopg.Error) or error.sqlstate not in _NO_SUCH:
+        return None
+    words = re.findall(r"\w+", (error.diag.message_primary or "").lower())
+    return next((_KNOWN_BY[word] for word in words if word in _KNOWN_BY), None)
 
 
 def provider(extension: str, major: int) -> str:

@@ -7,6 +7,7 @@ from its dump, out of which everything that they make was taken first.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
@@ -19,6 +20,7 @@ from runbooks_lib.errors import MigrationError
 from runbooks_lib.package import library_digest
 from runbooks_lib.postgres.catalog.differences import Described
 from runbooks_lib.postgres.dump.dump import read_script
+from runbooks_lib.postgres.scratch.extensions import extension_with, provider
 from runbooks_lib.postgres.scratch.kept_replay import Found, Shelf, digest
 from runbooks_lib.postgres.scratch.lent import scratch_service, served
 from runbooks_lib.postgres.scratch.programs import ServerPrograms, find_server_for
@@ -28,6 +30,7 @@ from runbooks_lib.postgres.scratch.script_run import NotWhole, extensions_made, 
 from runbooks_lib.postgres.scratch.stage import Place, Question, Script, Stage, staged
 from runbooks_lib.postgres.scratch.surroundings import Surroundings
 from runbooks_lib.postgres.scratch.target_copy import needed
+from runbooks_lib.postgres.script.effects import in_words
 from runbooks_lib.postgres.session.sqlstate import MISSING, what_to_do
 
 # Where a script may come to the name of its database: by a word for it, or in a text that it puts together to execute.
@@ -131,6 +134,7 @@ def _recalled(asked: Question, place: Place, shelf: Shelf, known: Found, end: De
         look=partial(_look, asked, place, known.apart),
         look_inside=partial(_look_inside, asked, place, known.apart),
         keep=partial(_keep, shelf, known.apart),
+        alone=partial(_alone, shelf),
         more=known.more,
     )
 
@@ -157,6 +161,20 @@ def _keep(shelf: Shelf | None, apart: frozenset[str], replayed: Replayed) -> Non
         shelf.write(replayed, apart)
 
 
+@contextmanager
+def _alone(shelf: Shelf | None, replayed: Replayed) -> Iterator[None]:
+    """Wait for whoever works the same out, as the workers of a fleet do, and take over what they have kept."""
+    if shelf is None:
+        yield
+        return
+    with shelf.alone():
+        known = shelf.read()
+        if known is not None and known.start == replayed.start:
+            replayed.more = known.more
+            replayed.recall()
+        yield
+
+
 def _in_one_go(
     asked: Question, place: Place, shelf: Shelf | None, apart: frozenset[str], around: frozenset[str]
 ) -> Replayed:
@@ -167,7 +185,7 @@ def _in_one_go(
         for number, (name, script) in enumerate(asked.scripts):
             if number in read:
                 stood[number] = stage.stands()
-            with _named(stage, name):
+            with _named(stage, name, script):
                 ran.append(stage.session.run(script, name, apart=name in apart))
         return Replayed(
             scripts=tuple(ran),
@@ -180,6 +198,7 @@ def _in_one_go(
             look=partial(_look, asked, place, apart),
             look_inside=partial(_look_inside, asked, place, apart),
             keep=partial(_keep, shelf, apart),
+            alone=partial(_alone, shelf),
         )
 
 
@@ -225,20 +244,29 @@ def _look_inside(
 
 
 @contextmanager
-def _named(stage: Stage, name: str) -> Iterator[None]:
+def _named(stage: Stage, name: str, script: str) -> Iterator[None]:
     """Raise what a script was refused for as MigrationError that names it."""
     where = "an empty" if stage.asked.dump is None else "a copy of the target's schema, a"
     try:
         yield
     except psycopg.Error as error:
         hint = what_to_do(error.sqlstate)
+        if extension := extension_with(error):
+            major = int(stage.copy.version.split(".")[0])
+            hint += f" The extension {extension} has it, and no migration makes that: {provider(extension, major)}."
         if stage.asked.dump is None and error.sqlstate in MISSES:
             hint += (
                 " If the target has what it needs and no migration makes it, name the target in backup.targets: it is "
                 "then taken from this run's dump."
             )
+        if stage.session.refused is None:  # sent whole and rolled back: one by one they tell which it was
+            with suppress(psycopg.Error, MigrationError):
+                deque(stage.session.step(script), maxlen=0)
+        refused = stage.session.refused
+        at = f" (line {refused.line}: {in_words(refused)})" if refused else ""
         raise MigrationError(
-            f"{name} does not run in {where} PostgreSQL {stage.copy.version} database: {' '.join(str(error).split())}",
+            f"{name} does not run in {where} PostgreSQL {stage.copy.version} database: "
+            f"{' '.join(str(error).split())}{at}",
             f"What it makes cannot be compared with what the target has. {hint}",
             sqlstate=error.sqlstate,
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from runbooks_lib.errors import MigrationError
@@ -73,7 +74,8 @@ class Replayed:
     target's surroundings the scratch server does not have, in words; `server_version` is the scratch server's.
     `stood` and `inside` are what is known by now: what stood before scripts, by their numbers, and what their
     statements change; `more` is what is kept of that from earlier, `keep` keeps it. What is not known is found when it
-    is asked for, by running the scripts again: for all at once that `look_at` and `look_into` name.
+    is asked for, by running the scripts again: for all at once that `look_at` and `look_into` name, and `alone`, after
+    which that is known, too, which others have found meanwhile.
     """
 
     scripts: tuple[Ran, ...]
@@ -86,6 +88,7 @@ class Replayed:
     look: Look = field(repr=False)
     look_inside: LookInto = field(repr=False)
     keep: Callable[[Replayed], None] = field(repr=False)
+    alone: Callable[[Replayed], AbstractContextManager[object]] = field(default=nullcontext, repr=False)
     more: Callable[[], More] | None = field(default=None, repr=False)
     stood: dict[int, Described] = field(default_factory=dict, repr=False)
     inside: dict[int, ByStatement] = field(default_factory=dict, repr=False)
@@ -132,6 +135,11 @@ class Replayed:
         self.recall()
         numbers = {self._number(name) for name in names}
         self.look_at(self.scripts[number].name for number in numbers - set(self.inside))
+        if numbers - set(self.inside):
+            with self.alone(self):
+                self._look_inside(numbers)
+
+    def _look_inside(self, numbers: set[int]) -> None:
         if not numbers - set(self.inside):
             return
         while wanted := numbers - set(self.inside):
@@ -202,9 +210,11 @@ class Replayed:
         """Return what stood before these scripts; the number behind the last one means the end."""
         if set(numbers) - set(self.stood):
             self.recall()
-        if missing := set(numbers) - set(self.stood):
-            self.stood |= self.look(missing)
-            self.keep(self)
+        if set(numbers) - set(self.stood):
+            with self.alone(self):
+                if missing := set(numbers) - set(self.stood):
+                    self.stood |= self.look(missing)
+                    self.keep(self)
         return [self.stood[number] for number in numbers]
 
 

@@ -106,20 +106,29 @@ class Restores:
         """
         pieces = pieces_of(read_script(dump), dump.name)
         programs = find_server_for(server_major, extensions=extensions_of(pieces))
-        if programs not in self._copies:
-            server = scratch(programs, allowed=self._allowed)
-            self._copies[programs] = self._open.enter_context(server)
-        copy = self._copies[programs]
+        copy = self._copy(programs)
         database = f"restored_{secrets.token_hex(4)}"
         outcome = _restore(copy, pieces, database, roles=roles, what=dump.name)
-        with copy.connect(database) as conn:
-            return Restored(
-                server_version=copy.version,
-                server_major=copy.cluster.programs.major,
-                catalog=read_catalog(conn),
-                pieces=pieces,
-                outcome=outcome,
-            )
+        try:
+            with copy.connect(database) as conn:
+                catalog = read_catalog(conn)
+        except psycopg.Error as error:
+            raise _refused(dump.name, copy, error) from error
+        return Restored(
+            server_version=copy.version,
+            server_major=copy.cluster.programs.major,
+            catalog=catalog,
+            pieces=pieces,
+            outcome=outcome,
+        )
+
+    def _copy(self, programs: ServerPrograms) -> Scratch:
+        """Return the scratch cluster with these programs; another one where an earlier dump's restore ended it."""
+        known = self._copies.get(programs)
+        if known is None or known.cluster.expired or not known.cluster.is_running():
+            server = scratch(programs, allowed=self._allowed)
+            self._copies[programs] = self._open.enter_context(server)
+        return self._copies[programs]
 
 
 def restore_into(copy: Scratch, dump: Path, database: str, *, roles: Iterable[str]) -> Outcome:
@@ -141,7 +150,10 @@ def extensions_of(pieces: Iterable[Piece]) -> frozenset[str]:
 def _restore(
     copy: Scratch, pieces: tuple[Piece, ...], database: str, *, roles: Iterable[str], what: str
 ) -> Outcome:
-    copy.create_database(database, roles=roles, owner=RESTORER)
+    try:
+        copy.create_database(database, roles=roles, owner=RESTORER)
+    except psycopg.Error as error:
+        raise _refused(what, copy, error) from error
     return restore_pieces(copy, database, pieces, what=what)
 
 
@@ -337,6 +349,12 @@ def _beyond_scratch(error: psycopg.Error, others: bool) -> bool:
 
 
 def _refused(what: str, copy: Scratch, error: psycopg.Error) -> BackupError:
+    lost = not copy.cluster.is_running() or (error.sqlstate or "").startswith("57P")
+    if lost and not copy.cluster.expired:
+        return BackupError(
+            f"The scratch server into which {what} was restored ended meanwhile: {' '.join(str(error).split())[:1000]}",
+            "Nothing of yours is touched. See whether memory ran out or somebody ended it, then run the step again.",
+        )
     return BackupError(
         f"{what} does not restore into PostgreSQL {copy.version}: {' '.join(str(error).split())[:1000]}",
         LACKING_HINT,

@@ -65,7 +65,7 @@ class Replay:
 
     `made_before` names what stands in the database already although a script is to make it: extensions and schemas;
     `passed` are those whose statements were reached. `code`: there may be functions of somebody's, which statements
-    call that do not say so.
+    call that do not say so. `refused` is the statement that PostgreSQL refused last, and for which a script ended.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Replay:
         self._conn: Session | None = None
         self._made_before = made_before
         self.passed: set[tuple[str, str]] = set()
+        self.refused: Piece | None = None
         allowed = copy.allowed if isinstance(copy, Scratch) else frozenset()
         self._maker = Maker(connect=self._admin, allowed=allowed, owner=owner, schema=schema)
         self._schema = schema
@@ -177,6 +178,7 @@ class Replay:
             if error.sqlstate == NOT_ALLOWED and (self._gave_away(piece) or self._maker.make(piece.text)):
                 return
             if error.sqlstate not in _LEFT_OUT and not (left_out and error.sqlstate in MISSING):
+                self.refused = piece
                 raise
             why = _LEFT_OUT.get(error.sqlstate or "", _LACKS)
             left_out[piece] = Unjudged(line=piece.line, what=in_words(piece), why=why)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -12,6 +13,8 @@ from pglast.parser import ParseError, parse_plpgsql_json
 from runbooks_lib.postgres.script.pieces import Node, Piece, every, pieces, value
 
 _EXECUTES_A_TEXT = frozenset({"PLpgSQL_stmt_dynexecute", "PLpgSQL_stmt_dynfors", "dynquery"})
+_AT = re.compile(r'"(.+?)"')
+_ENDS = (";", " THEN", " LOOP")  # what PL/pgSQL reads a statement or an expression up to
 _STATEMENT = 0  # how PL/pgSQL parses a text: as a statement; as anything else it is an expression
 # What reads the catalogue of the database and nothing else, so that in a replay it says what it says in the target.
 _CATALOGUE = frozenset(
@@ -42,6 +45,31 @@ def in_block(node: Node) -> tuple[Piece, ...] | None:
     if options.get("language", "plpgsql") != "plpgsql":
         return None
     return _in_body(str(options.get("as")))
+
+
+def mistake_in(body: str) -> tuple[str, int] | None:
+    """Return what PL/pgSQL's parser does not understand in a block, and at which offset; None where it does.
+
+    The parser says at which word, not where: it is the first of these at which the block fails in the same way when it
+    ends there.
+    """
+    if (said := _mistake(body)) is None:
+        return None
+    word = _AT.search(said)
+    places = (
+        [found.end() for found in re.finditer(rf"(?<!\w){re.escape(word[1])}(?!\w)", body)] if word else []
+    )
+    ends = (end for end in places for more in _ENDS if _mistake(f"{body[:end]}{more}") == said)
+    return said, next(ends, places[0] if places else len(body.rstrip()))
+
+
+def _mistake(body: str) -> str | None:
+    quoted = body.replace("'", "''")
+    try:
+        parse_plpgsql_json(f"DO '{quoted}'")
+    except ParseError as error:
+        return str(error.args[0])
+    return None
 
 
 @lru_cache(maxsize=1024)

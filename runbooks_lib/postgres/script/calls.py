@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import pairwise
@@ -125,6 +125,18 @@ class _Reader:
 def below(node: Any) -> list[Any]:
     """Return what hangs directly below a node of a tree."""
     return [getattr(node, name) for name in node.__slots__]
+
+
+def every_node(node: Any) -> Iterator[Any]:
+    """Yield every node of a tree."""
+    open_ = [node]
+    while open_:
+        found = open_.pop()
+        if isinstance(found, tuple):
+            open_ += found
+        elif isinstance(found, ast.Node):
+            yield found
+            open_ += below(found)
 
 
 def table_name(node: Any) -> Name:

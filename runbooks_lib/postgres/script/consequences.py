@@ -27,7 +27,7 @@ _WAITS = frozenset(
     {"pg_sleep", "pg_sleep_for", "pg_sleep_until"}
 )  # nothing is different afterwards but the time
 _READ = ("sql", "plpgsql")  # the languages whose bodies can be read
-_ROW, _BEFORE, _INSERT, _INSTEAD = 1, 1 << 1, 1 << 2, 1 << 6  # bits of pg_trigger.tgtype
+_ROW, _BEFORE, _INSERT, _UPDATE, _INSTEAD = 1, 1 << 1, 1 << 2, 1 << 4, 1 << 6  # bits of pg_trigger.tgtype
 
 
 class Kind(StrEnum):
@@ -249,8 +249,10 @@ class _Database:
                 yield Act(Kind.SEQUENCE, f"of {spelt}.{row['part']}", When.TABLE, by)
             elif row["how"] == "default" and not given:
                 yield from self._code(in_expression(row["text"] or "NULL"), When.TABLE, by)
-            elif row["how"] == "trigger" and (fill is None or row["events"] & _INSERT):
-                yield from self._trigger(row, by)
+            elif row["how"] == "trigger" and (
+                fill is None or row["events"] & (_INSERT if fill.adds else _UPDATE)
+            ):
+                yield from self._trigger(row, by, updates=fill is not None and not fill.adds)
             elif row["how"] == "view" or _is_foreign(row):
                 what = f"what stands behind {spelt}, which is no table of its own"
                 yield Act(Kind.OUTSIDE, what, When.OWN)
@@ -263,9 +265,12 @@ class _Database:
                 by = f"{row['how']} {row['part']} of {qualified(*name)}"
                 yield from self._code(in_expression(row["text"]), When.TABLE, by)
 
-    def _trigger(self, row: Row, by: str) -> Iterator[Act]:
-        """Yield a trigger and what its function does. One AFTER each new row doesn't fire on a conflict."""
-        new_row = row["events"] & _ROW and not row["events"] & (_BEFORE | _INSTEAD)
+    def _trigger(self, row: Row, by: str, *, updates: bool) -> Iterator[Act]:
+        """Yield a trigger and what its function does. One AFTER each new row doesn't fire on a conflict.
+
+        One of an UPDATE fires for rows that are changed, and so for none on a second run.
+        """
+        new_row = row["events"] & _ROW and (updates or not row["events"] & (_BEFORE | _INSTEAD))
         when = When.NEW_ROW if new_row else When.TABLE
         yield Act(Kind.TRIGGER, qualified(row["function_schema"], row["function_name"]), when, by)
         yield from self._call(_called(row), when, by)

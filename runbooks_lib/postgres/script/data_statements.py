@@ -15,6 +15,7 @@ from runbooks_lib.names import qualified
 from runbooks_lib.postgres.script.blocks import in_block
 from runbooks_lib.postgres.script.calls import Name
 from runbooks_lib.postgres.script.effects import in_words, unjudged
+from runbooks_lib.postgres.script.literal_rows import Rows, literal_rows
 from runbooks_lib.postgres.script.pieces import Node, Piece, every, name_of, pieces, relation, value
 
 # Of everything else the catalogue shows all, or it is the server's.
@@ -97,7 +98,7 @@ class How(StrEnum):
 class Touch:
     """What a statement does to a table, or to some of its columns (None: all): `at` and `line` say which one it is.
 
-    A schema that is dropped is the table `("", schema)`.
+    A schema that is dropped is the table `("", schema)`. `rows` are those that it adds, where it spells them out.
     """
 
     at: int
@@ -106,6 +107,7 @@ class Touch:
     table: Name
     how: How
     columns: frozenset[str] | None = None
+    rows: Rows | None = None
 
     def meets(self, columns: frozenset[str]) -> bool:
         """Return whether it concerns one of some columns."""
@@ -116,7 +118,15 @@ class Touch:
 def touches(script: str, schema: str = "public") -> tuple[Touch, ...]:
     """Return what the statements of a script do to tables; those of a DO block that can be read count as its own."""
     return tuple(
-        Touch(at=at, line=piece.line, words=in_words(piece), table=table, how=how, columns=columns)
+        Touch(
+            at=at,
+            line=piece.line,
+            words=in_words(piece),
+            table=table,
+            how=how,
+            columns=columns,
+            rows=literal_rows(one.node) if how is How.ADDS else None,
+        )
         for at, piece in enumerate(pieces(script) or ())
         for one in (piece, *(in_block(piece.node) or () if piece.tag == "DoStmt" else ()))
         for table, how, columns in _touched(one, schema)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from runbooks_lib.postgres.script.blocks import in_block
-from runbooks_lib.postgres.script.pieces import Node, Piece, every, value
+from runbooks_lib.postgres.script.pieces import Node, Piece, every, pieces, value
 
 ROWS = "rows"
 
@@ -149,6 +149,17 @@ def _alter_table(node: Node) -> str:
     return ""
 
 
+def empties_a_column(text: str) -> bool:
+    """Return whether an ALTER TABLE drops a column and makes it again: then its values are lost."""
+    for piece in pieces(text) or ():
+        commands = [command["AlterTableCmd"] for command in piece.node.get("cmds", ())]
+        dropped = {each.get("name") for each in commands if each.get("subtype") == "AT_DropColumn"}
+        added = (each["def"]["ColumnDef"] for each in commands if each.get("subtype") == "AT_AddColumn")
+        if any(column.get("colname") in dropped for column in added):
+            return True
+    return False
+
+
 def _rewrites(command: Node) -> bool:
     using = command.get("def", {}).get("ColumnDef", {}).get("raw_default")
     return command.get("subtype") == "AT_AlterColumnType" and using is not None
@@ -243,5 +254,7 @@ def _named(node: Node) -> str:
         ".".join(str(value(part)) for part in call["funcname"])
         for call in (*every(node, "FuncCall"), *every(node, "funccall"))
     ]
-    first = node.get("role") or node.get("name") or node.get("extname") or node.get("dbname")
+    role = node.get("role") or ""  # by its name alone, or as PostgreSQL specifies one
+    role = role.get("rolename", "") if isinstance(role, dict) else role
+    first = role or node.get("name") or node.get("extname") or node.get("dbname")
     return ", ".join(relations) or str(first or "") or ", ".join(dict.fromkeys(calls))

@@ -44,7 +44,8 @@ def condition(statements: Sequence[Any], *literals: str) -> str | None:
     """Return the test under which some statements, given as trees, are still due; None when there is none.
 
     `literals` is what the statements do not say themselves: for a dropped constraint or column, what it is when it is
-    no more the one to drop, as PostgreSQL prints it; for an enum that is exchanged, the labels that go.
+    no more the one to drop, as PostgreSQL prints it; for an enum that is exchanged, the labels that go, or
+    one that comes.
     """
     match statements:
         case [ast.AlterTableStmt(objtype=ObjectType.OBJECT_TABLE) as node]:
@@ -123,13 +124,18 @@ def _of_rename(node: Any) -> str | None:
             return None
 
 
-def _of_exchange(statements: Sequence[Any], gone: Sequence[str]) -> str | None:
-    """Return the test for an enum that is made anew with other labels, under the name of the one that it replaces."""
+def _of_exchange(statements: Sequence[Any], labels: Sequence[str]) -> str | None:
+    """Return the test for an enum that is made anew with other labels, under the name of the one that it replaces.
+
+    `labels` are those that are gone afterwards, or one that is there.
+    """
     name = exchanged(statements)
-    if name is None or not gone or set(gone) & {part.sval for part in statements[0].vals or ()}:
+    coming = set(labels) & {part.sval for part in statements[0].vals or ()}
+    if name is None or not labels or (coming and len(labels) > 1):
         return None
     there = f"{_literal(_names(name))}::regtype"  # an error where it is not there: then all is not as it was
-    return _LABELS.format(there, ", ".join(map(_literal, gone)))
+    test = _LABELS.format(there, ", ".join(map(_literal, labels)))
+    return f"NOT {test}" if coming else test
 
 
 def exchanged(statements: Sequence[Any]) -> Any:

@@ -10,8 +10,9 @@ from pglast.enums import ObjectType
 from pglast.parser import ParseError
 
 from runbooks_lib.names import qualified
-from runbooks_lib.postgres.script.calls import in_trees, table_name
+from runbooks_lib.postgres.script.calls import table_name
 from runbooks_lib.postgres.script.guards import IMPLICIT, dollar_quoted, exchanged, held_by
+from runbooks_lib.postgres.script.rows_once import why_again
 
 DUPLICATE = {
     "duplicate_object",
@@ -22,7 +23,7 @@ DUPLICATE = {
 }
 TWICE = "a second run would fail"
 GUARDED = "DO $$ BEGIN CREATE TYPE … EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
-INSERT = "INSERT … ON CONFLICT DO NOTHING"
+ROW, VALUES = "row", "values"  # the kinds of what changes rows: it makes nothing that has a name
 ALTER = (
     "ALTER TABLE … ADD COLUMN IF NOT EXISTS …, DROP COLUMN IF EXISTS …, SET or DROP of a DEFAULT or NOT NULL; what is "
     "added or changed otherwise goes behind a guard, as `runbooks phase baseline` writes it"
@@ -70,8 +71,9 @@ class Judged(NamedTuple):
 def judge_tree(node: Any) -> Judged:
     """Judge one statement's tree: idempotent in its form, fit for one transaction, and nothing else hidden in it."""
     match node:
-        case ast.InsertStmt():
-            return _insert(node)
+        case ast.InsertStmt() | ast.UpdateStmt():
+            kind = ROW if isinstance(node, ast.InsertStmt) else VALUES
+            return Judged(kind, relation(node.relation), *why_again(node))
         case ast.AlterTableStmt():
             return _alter_table(node)
         case ast.AlterEnumStmt():
@@ -137,21 +139,6 @@ def _creates(node: Any) -> Judged | None:
 
 def _tag(node: Any) -> str:
     return type(node).__name__.removesuffix("Stmt")
-
-
-def _insert(node: Any) -> Judged:
-    """Accept ON CONFLICT DO NOTHING, and nothing beside it that changes rows: a WITH can delete and update."""
-    judged = Judged("row", relation(node.relation))
-    beside = in_trees((node.selectStmt, node.withClause, node.onConflictClause, node.returningClause))
-    if beside.writes:
-        names = ", ".join(qualified(*name) for name in sorted(beside.changes))
-        remedy = f"{INSERT} alone: what changes other rows belongs into a migration of its own"
-        return judged.unless(False, f"its WITH changes rows of {names}, and a second run would again", remedy)
-    if node.relation.schemaname in ("pg_catalog", "information_schema"):
-        return judged.unless(False, "it writes into the system catalogue", "Use the statement that does it")
-    clause = node.onConflictClause
-    nothing = clause is not None and clause.action == enums.OnConflictAction.ONCONFLICT_NOTHING
-    return judged.unless(nothing, "a second run would insert or update again, or fail", INSERT)
 
 
 def _alter_table(node: Any) -> Judged:

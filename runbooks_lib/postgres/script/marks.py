@@ -1,15 +1,9 @@
-"""What does a statement leave in the catalogue, and which later statement takes that away again?
-
-A mark is a place in the catalogue and what stands there: ("relation", "public", "Order", "column", "total") -> THERE.
-Where a later statement sets another mark, the first one would be due again on a second run.
-"""
+"""What does a statement leave in the catalogue? Told from its tree, as marks."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from pglast import ast, enums
 from pglast.enums import AlterTableType as Alter
@@ -19,10 +13,8 @@ from pglast.stream import RawStream
 from runbooks_lib.postgres.script.calls import in_trees, table_name
 from runbooks_lib.postgres.script.guards import OF_COLUMN, exchanged
 from runbooks_lib.postgres.script.printed import constraint_text, index_text, type_text
+from runbooks_lib.postgres.script.timeline import ABSENT, THERE, Marks, Place, Shape
 
-Place = tuple[str, ...]
-THERE = "there"
-ABSENT = None
 _TYPE_OF_COLUMN = 6  # parts of its place: relation, schema, table, column, name, type
 _OF_TABLE = {
     ObjectType.OBJECT_COLUMN: "column",
@@ -34,83 +26,6 @@ _OF_TABLE = {
 _TYPES = (ObjectType.OBJECT_TYPE, ObjectType.OBJECT_DOMAIN)
 
 
-class Shape(NamedTuple):
-    """How PostgreSQL prints what is added, and what has to last for it to be printed so in the end, too."""
-
-    text: str
-    rests: Mapping[Place, str | None] = {}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Marks:
-    """What a statement sets; of that, and of what else must be there, what has to last: else it is due again.
-
-    `shapes` is that of what is added; `unless` is for a DROP that passes over what is printed so.
-    """
-
-    sets: Mapping[Place, str | None]
-    lasts: Mapping[Place, str | None]
-    shapes: Mapping[Place, Shape] = field(default_factory=dict)
-    unless: Mapping[Place, str] = field(default_factory=dict)
-
-
-class Timeline:
-    """Marks one after another: which of them undoes which."""
-
-    def __init__(self, marks: Sequence[Marks]) -> None:
-        self._marks = marks
-        self._setting: dict[Place, list[int]] = {}
-        for number, each in enumerate(marks):
-            for place in each.sets:
-                self._setting.setdefault(place, []).append(number)
-
-    def undoing(self, number: int) -> list[tuple[int, Place]]:
-        """Return, in order, which later marks set something else than has to last of one, and at which place."""
-        mine, found = self._marks[number], []
-        for place in mine.lasts:
-            for length in range(1, len(place) + 1):
-                at = place[:length]
-                found += [
-                    (other, at) for other in self._after(number, at) if self._undoes(mine, other, place, at)
-                ]
-        return sorted(set(found))
-
-    def _after(self, number: int, place: Place) -> list[int]:
-        setting = self._setting.get(place, [])
-        return setting[bisect_right(setting, number) :]
-
-    def _undoes(self, mine: Marks, other: int, place: Place, at: Place) -> bool:
-        """Return whether what is set at a place, or at one that it is within, is not what has to last there."""
-        theirs = self._marks[other]
-        if at != place:
-            return theirs.sets[at] is ABSENT and mine.lasts[place] is not ABSENT
-        return theirs.sets[at] != mine.lasts[at] and not self._passed_over(mine, other, at)
-
-    def _passed_over(self, mine: Marks, other: int, at: Place) -> bool:
-        """Return whether what comes back at a place is, now and in the end, printed as a DROP passes it over."""
-        shape = self._marks[other].shapes.get(at)
-        if shape is None or mine.unless.get(at) != shape.text or self.undoing(other):
-            return False
-        later = [
-            (self._marks[number], place) for place in shape.rests for number in self._after(other, place)
-        ]
-        return all(marks.sets[place] == shape.rests[place] for marks, place in later)
-
-    def shape_before(self, number: int, place: Place) -> str:
-        """Return how PostgreSQL prints what stands at a place before that; "" when it is not known."""
-        setting = self._setting.get(place, [])
-        earlier = setting[: bisect_left(setting, number)]
-        return self._text(earlier[-1], place) if earlier else ""
-
-    def shape_after(self, number: int, place: Place) -> str:
-        """Return how PostgreSQL prints what next comes to a place; "" when that is not known, or nothing comes."""
-        return next((self._text(at, place) for at in self._after(number, place)), "")
-
-    def _text(self, number: int, place: Place) -> str:
-        shape = self._marks[number].shapes.get(place)
-        return shape.text if shape else ""
-
-
 def marks_of(statements: Sequence[Any], literals: Sequence[str] = (), *, guarded: bool = False) -> Marks:
     """Return what some statements, given as trees, leave together; `literals` are those of their guard, if any.
 
@@ -119,8 +34,9 @@ def marks_of(statements: Sequence[Any], literals: Sequence[str] = (), *, guarded
     """
     name = exchanged(statements)
     if name is not None:
-        gone: dict[Place, str | None] = {(*_type(name), "label", label): ABSENT for label in literals}
-        return Marks(sets=gone, lasts={**gone, _type(name): THERE})
+        new, place = {part.sval for part in statements[0].vals or ()}, _type(name)
+        labels = {(*place, "label", label): THERE if label in new else ABSENT for label in literals}
+        return Marks(sets=labels, lasts={**labels, place: THERE})
     sets: dict[Place, str | None] = {}
     needs: dict[Place, str | None] = {}
     for node in statements:
@@ -131,6 +47,7 @@ def marks_of(statements: Sequence[Any], literals: Sequence[str] = (), *, guarded
         lasts={**needs, **(_tested(sets) if guarded else sets)},
         shapes=dict(_shapes(statements)),
         unless={place: literals[0] for place, value in sets.items() if literals and value is ABSENT},
+        brings=frozenset(place for node in statements for place in _brought(node)),
     )
 
 
@@ -146,17 +63,21 @@ def _shapes(statements: Iterable[Any]) -> Iterator[tuple[Place, Shape]]:
     for node in statements:
         if type(node).__name__ == "IndexStmt" and (printed := index_text(node)):
             yield ("relation", table_name(node.relation)[0], node.idxname), Shape(printed)
+        if isinstance(node, ast.CreateStmt) and not node.if_not_exists:
+            for each in node.tableElts or ():
+                yield from _column_shape(_relation(node.relation), each)
         for command in _commands(node):
             table, added = _relation(node.relation), command.def_
-            if command.subtype == Alter.AT_AddColumn and (printed := type_text(added.typeName)):
-                column = (*table, "column", added.colname)
-                rests: dict[Place, str | None] = {
-                    (*column, "type"): printed,
-                    _type(added.typeName.names): THERE,
-                }
-                yield column, Shape(printed, rests)
+            if command.subtype == Alter.AT_AddColumn:
+                yield from _column_shape(table, added)
             elif command.subtype == Alter.AT_AddConstraint and (printed := constraint_text(added)):
                 yield (*table, "constraint", added.conname or ""), Shape(printed)
+
+
+def _column_shape(table: Place, node: Any) -> Iterator[tuple[Place, Shape]]:
+    if isinstance(node, ast.ColumnDef) and node.typeName and (printed := type_text(node.typeName)):
+        column = (*table, "column", node.colname or "")
+        yield column, Shape(printed, {(*column, "type"): printed, _type(node.typeName.names): THERE})
 
 
 def _commands(node: Any) -> Sequence[Any]:
@@ -198,6 +119,25 @@ def _sets(node: Any) -> Iterator[tuple[Place, str | None]]:
             yield (place[0], node.newschema, *place[2:]), THERE
         case _:
             yield from _rest(node)
+
+
+def _brought(node: Any) -> Iterator[Place]:
+    """Yield what comes with a whole that a statement makes: all of it where it does not say what is in it."""
+    match type(node).__name__:
+        case "CreateStmt":
+            table, elements = _relation(node.relation), node.tableElts or ()
+            if node.inhRelations or any(isinstance(each, ast.TableLikeClause) for each in elements):
+                yield table
+            for each in elements:
+                if isinstance(each, ast.ColumnDef):
+                    yield (*table, "column", each.colname or "")
+                for constraint in (each, *(getattr(each, "constraints", None) or ())):
+                    if isinstance(constraint, ast.Constraint):
+                        yield (*table, "constraint", constraint.conname or "")
+        case "CreateEnumStmt":
+            yield from ((*_type(node.typeName), "label", each.sval) for each in node.vals or ())
+        case "RenameStmt" | "AlterObjectSchemaStmt":
+            yield from (place for place, value in _sets(node) if value is not ABSENT)
 
 
 def _rest(node: Any) -> Iterator[tuple[Place, str | None]]:
@@ -321,6 +261,9 @@ def _needs(node: Any, *, guarded: bool) -> Iterator[Place]:
         case "InsertStmt":
             yield _relation(node.relation)
             yield from ((*_relation(node.relation), "column", each.name) for each in node.cols or ())
+        case "UpdateStmt":
+            yield _relation(node.relation)
+            yield from ((*_relation(node.relation), "column", each.name) for each in node.targetList)
         case "GrantStmt":
             yield from (_relation(each) for each in node.objects or () if isinstance(each, ast.RangeVar))
         case "AlterSeqStmt":

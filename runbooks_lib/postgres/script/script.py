@@ -12,10 +12,12 @@ from pglast.enums import AlterTableType as Alter
 from pglast.parser import ParseError
 
 from runbooks_lib.errors import MigrationError
+from runbooks_lib.postgres.script.blocks import mistake_in
 from runbooks_lib.postgres.script.calls import NOTHING, Code, Name, in_body, in_trees, table_name
 from runbooks_lib.postgres.script.guards import Held, held_by
-from runbooks_lib.postgres.script.idempotence import guarded_statement, judge_tree
-from runbooks_lib.postgres.script.marks import Timeline, marks_of
+from runbooks_lib.postgres.script.idempotence import ROW, VALUES, Judged, guarded_statement, judge_tree
+from runbooks_lib.postgres.script.marks import marks_of
+from runbooks_lib.postgres.script.timeline import Timeline
 from runbooks_lib.postgres.script.touched import UNTOUCHED, Touched, touched_by
 
 _UNDONE = "line {} undoes it, and a second run would do it again"
@@ -26,7 +28,8 @@ class Fill(NamedTuple):
     """Which columns an INSERT gives values to: those named (None: the table's first), as many as `width`.
 
     `defaulted` are the places at which some row has DEFAULT instead of a value, `changing` those at which some row
-    has a value that another run would not have. `listed` says that the rows stand in the statement.
+    has a value that another run would not have. `listed` says that the rows stand in the statement, `adds` False that
+    it is an UPDATE, to which no default comes.
     """
 
     columns: tuple[str, ...] | None
@@ -34,9 +37,12 @@ class Fill(NamedTuple):
     defaulted: frozenset[int]
     changing: frozenset[int]
     listed: bool
+    adds: bool = True
 
     def gives(self, place: int, column: str) -> bool:
         """Return whether every row has a value of its own for a column, which is the table's at `place`, from 0."""
+        if not self.adds:
+            return True
         found = self._place(place, column)
         return found is not None and found not in self.defaulted
 
@@ -90,6 +96,11 @@ class Statement:
         return self.touched.alters
 
     @property
+    def writes_rows(self) -> bool:
+        """Return whether it changes rows, and makes nothing that has a name."""
+        return self.kind in (ROW, VALUES)
+
+    @property
     def adds(self) -> tuple[str, ...]:
         """Return the columns or labels that it adds."""
         return self.touched.adds
@@ -141,6 +152,8 @@ def _statement(text: str, raw: Any, held: Held) -> Statement:
     start, node = raw.stmt_location, raw.stmt
     end = start + raw.stmt_len if raw.stmt_len else len(text)
     judged = judge_tree(node)
+    if judged.refused and isinstance(node, ast.DoStmt):
+        judged = _not_understood(text, start, node) or judged
     nodes = held.statements
     return Statement(
         line=_line(text, start),
@@ -153,8 +166,22 @@ def _statement(text: str, raw: Any, held: Held) -> Statement:
         runs=reduce(or_, map(_runs, nodes)),
         keeps=reduce(or_, map(_keeps, nodes)),
         takes_after=_takes_after(node) if isinstance(node, ast.CreateStmt) else (),
-        fills=_fill(node) if isinstance(node, ast.InsertStmt) else None,
+        fills=_fill(node) if isinstance(node, ast.InsertStmt | ast.UpdateStmt) else None,
         body=_body(node) if isinstance(node, ast.CreateFunctionStmt) else None,
+    )
+
+
+def _not_understood(text: str, start: int, node: ast.DoStmt) -> Judged | None:
+    """Return what PL/pgSQL's parser does not understand in a DO block, and in which line of the script."""
+    options = {option.defname: option.arg.sval for option in node.args or ()}
+    if options.get("language", "plpgsql") != "plpgsql":
+        return None
+    if (mistake := mistake_in(options["as"])) is None:
+        return None
+    said, offset = mistake
+    line = _line(text, text.find(options["as"], start) + offset)
+    return Judged(
+        "statement", "DO block", f"{said} at line {line}", "Correct the file; nothing was executed."
     )
 
 
@@ -163,6 +190,10 @@ def _runs(node: Any) -> Code:
     match node:
         case ast.InsertStmt():
             return in_trees((node.selectStmt, node.withClause, node.onConflictClause, node.returningClause))
+        case ast.UpdateStmt():
+            return in_trees(
+                (node.targetList, node.fromClause, node.whereClause, node.withClause, node.returningClause)
+            )
         case ast.IndexStmt():
             return in_trees((*(node.indexParams or ()), node.whereClause))
         case ast.AlterTableStmt():
@@ -193,7 +224,9 @@ def _takes_after(node: ast.CreateStmt) -> tuple[Name, ...]:
 
 
 def _fill(node: Any) -> Fill:
-    """Return what an INSERT gives; how many columns a `*` stands for is not in the text: none, to be safe."""
+    """Return what an INSERT or UPDATE gives; how many columns a `*` stands for is not in the text: none, to be safe."""
+    if isinstance(node, ast.UpdateStmt):
+        return Fill((), 0, frozenset(), frozenset(), listed=False, adds=False)
     columns = tuple(target.name for target in node.cols) if node.cols else None
     query = node.selectStmt
     if query is None:  # DEFAULT VALUES

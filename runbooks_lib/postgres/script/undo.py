@@ -16,8 +16,9 @@ from runbooks_lib.names import parts, qualified
 from runbooks_lib.postgres.catalog.catalog import Catalog, Column
 from runbooks_lib.postgres.script import undo_forms as forms
 from runbooks_lib.postgres.script.calls import table_name
-from runbooks_lib.postgres.script.marks import ABSENT, THERE, Place, marks_of
+from runbooks_lib.postgres.script.marks import marks_of
 from runbooks_lib.postgres.script.script import Statement, held_in
+from runbooks_lib.postgres.script.timeline import ABSENT, THERE, Place
 
 _OBJECT = 3  # parts of the place of a relation or a type; what has more hangs on it
 _NOT_BROUGHT_BACK = "what is renamed, dropped or exchanged is not brought back: the backup has it"
@@ -73,7 +74,7 @@ class _Made:
         """Yield what takes back what a statement makes, or what of it is not taken back."""
         statement, marks = self._due[number], self._marks[number]
         named = [prefix for place in (*marks.sets, *marks.lasts) for prefix in _prefixes(place)]
-        if statement.kind == "row":
+        if statement.writes_rows:
             yield _left(statement, _ROWS)
         elif ABSENT in marks.sets.values() or not self._moved.isdisjoint(named):
             yield _left(statement, _NOT_BROUGHT_BACK)

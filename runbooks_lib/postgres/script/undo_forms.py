@@ -11,8 +11,8 @@ from pglast.stream import RawStream
 from runbooks_lib.facts.writing import Undo
 from runbooks_lib.postgres.script.calls import in_trees
 from runbooks_lib.postgres.script.guards import dollar_quoted
-from runbooks_lib.postgres.script.marks import Place
 from runbooks_lib.postgres.script.printed import identifier, is_built_in
+from runbooks_lib.postgres.script.timeline import Place
 
 _LOCK_TIMEOUT_MS = 5_000
 HOLDING = ("table", "sequence")  # what holds rows or values, which no script brings back

@@ -82,11 +82,21 @@ def connect(
             f"{where} does not answer: {_one_line(error)}",
             why_no_password(error, parameters)
             or f"Check that the server runs and that `psql service={target.service}` connects; "
-            "the database and role of the phase file must be those of this server.",
+            f"the database and role of the phase file must be those of this server.{_about_tls(parameters)}",
             sqlstate=error.sqlstate,
         ) from error
     conn.deadline_s = statement_timeout_ms / 1000 + GRACE_S
     return conn
+
+
+def _about_tls(parameters: Mapping[str, str]) -> str:
+    """Return what else to look at where the server's certificate is verified."""
+    mode = parameters.get("sslmode", "")
+    return (
+        f" With sslmode={mode} its sslrootcert has to hold the authority that signed the server's certificate."
+        if mode.startswith("verify-")
+        else ""
+    )
 
 
 def _opened(parameters: Mapping[str, str], settings: Mapping[str, str]) -> Session:
@@ -135,7 +145,7 @@ class Sessions:
         self.forget()
 
     def forget(self) -> None:
-        """Ask anew who answers: a server may be promoted under an open session."""
+        """Ask anew who answers."""
         self._identities.clear()
         self._kinships.clear()
 
@@ -164,13 +174,16 @@ class Sessions:
         self._silent.clear()
 
     def identity(self, name: str) -> Identity:
-        """Return who answers at a target, asked once in each session."""
+        """Return who answers at a target, asked once in each session, and of a standby again once it is promoted."""
         conn = self.unguarded(name)
-        if name not in self._identities:
-            try:
+        known = self._identities.get(name)
+        try:
+            if known and known.in_recovery and not _in_recovery(conn):
+                self.forget()
+            if name not in self._identities:
                 self._identities[name] = identify(conn)
-            except psycopg.Error as error:
-                raise lost(self.targets[name], error) from error
+        except psycopg.Error as error:
+            raise lost(self.targets[name], error) from error
         return self._identities[name]
 
     def kinship(self, name: str) -> Kinship:
@@ -274,6 +287,12 @@ class Sessions:
                     f"Target {name!r} ({who.server}) is no standby of target {target.primary}: {'; '.join(against)}.",
                     "One of the two services leads to a copy of the other's server: point it back.",
                 )
+
+
+def _in_recovery(conn: Session) -> bool:
+    """Tell whether a server is a standby still: a promotion leaves its sessions open."""
+    (row,) = conn.execute("SELECT pg_is_in_recovery() AS answer").fetchall()
+    return bool(row["answer"])
 
 
 def lost(target: Target, error: psycopg.Error) -> ConnectionFailed:

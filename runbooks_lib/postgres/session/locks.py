@@ -7,7 +7,7 @@ from datetime import datetime
 
 from runbooks_lib.names import qualified
 from runbooks_lib.postgres.queries import query
-from runbooks_lib.postgres.session.connect import Connection, Row
+from runbooks_lib.postgres.session.connect import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,18 +47,29 @@ def own_locks(conn: Connection) -> tuple[tuple[str, str], ...]:
     return tuple((qualified(row["schema"], row["name"]), row["mode"]) for row in rows)
 
 
-def other_runs(conn: Connection, run_id: str) -> tuple[str, ...]:
-    """Return who else carries a runbook out in this database: role, step and run, address, since when.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherRun:
+    """Who else carries a runbook out: role, step and run, address, since when; `idle` while nothing is executed."""
+
+    role_name: str
+    application: str
+    run: str
+    address: str | None
+    since: datetime
+    idle: bool
+
+    def __str__(self) -> str:
+        address = f", from {self.address}" if self.address else ""
+        return f"{self.role_name} ({self.application}{address}) since {_time(self.since)}"
+
+
+def other_runs(conn: Connection, run_id: str) -> tuple[OtherRun, ...]:
+    """Return who else carries a runbook out in this database.
 
     Reads pg_stat_activity: sessions whose application_name is that of a run other than `run_id`. A step keeps its
     sessions until it is closed, so an operator who reads a plan is seen too.
     """
-    return tuple(_in_words(row) for row in conn.execute(query("other_runs"), {"run": run_id}))
-
-
-def _in_words(row: Row) -> str:
-    address = f", from {row['address']}" if row["address"] else ""
-    return f"{row['role_name']} ({row['application']}{address}) since {_time(row['since'])}"
+    return tuple(OtherRun(**row) for row in conn.execute(query("other_runs"), {"run": run_id}))
 
 
 def _time(moment: datetime) -> str:

@@ -18,19 +18,21 @@ from runbooks_lib.typed import Moment
 REPLAY_TIMEOUT_S = 10.0
 POLL_S = 0.005
 SAMPLE_S = 0.1  # between two samples that are kept
+# What is written and not flushed yet is not sent: no standby could replay it, and an idle server may keep it for long.
+_SENDABLE_LSN = "SELECT pg_current_wal_flush_lsn()::text AS value"
 
 
 def measure_lag(sessions: Sessions, name: str, target: Target) -> Lag:
     """Measure a standby's lag, then wait up to REPLAY_TIMEOUT_S until it has replayed its primary's present LSN.
 
-    Reads pg_current_wal_lsn() of the primary and pg_stat_wal_receiver of the standby; writes nothing.
+    Reads pg_current_wal_flush_lsn() of the primary and pg_stat_wal_receiver of the standby; writes nothing.
     Raises ConnectionFailed when one of the two cannot be read.
     Source: https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-RECOVERY-CONTROL
     """
     assert target.primary is not None
     primary, standby = sessions.read(target.primary), sessions.read(name)
     try:
-        lsn = _value(primary, "SELECT pg_current_wal_lsn()::text AS value")
+        lsn = _value(primary, _SENDABLE_LSN)
     except psycopg.Error as error:
         raise lost(sessions.targets[target.primary], error) from error
     try:
@@ -61,7 +63,7 @@ def present_lag(sessions: Sessions, name: str, target: Target) -> int:
     """
     assert target.primary is not None
     try:
-        lsn = _value(sessions.read(target.primary), "SELECT pg_current_wal_lsn()::text AS value")
+        lsn = _value(sessions.read(target.primary), _SENDABLE_LSN)
         return _sample(sessions.read(name), lsn).lag_bytes
     except psycopg.Error as error:
         raise lost(target, error) from error

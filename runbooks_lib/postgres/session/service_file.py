@@ -28,6 +28,7 @@ AIMING = frozenset(
         "PGLOADBALANCEHOSTS", "PGAPPNAME", "PGCLIENTENCODING", "PGDATESTYLE", "PGTZ", "PGGEQO",
     }
 )  # fmt: skip
+_MISSING = "does not exist"
 _hiding = threading.Lock()
 _hidden_by = 0
 
@@ -100,6 +101,17 @@ def _sections(path: Path) -> Iterator[str]:
             yield os.fsdecode(stripped[1 : stripped.index(b"]")])
 
 
+def _why_none(path: Path) -> str:
+    """Return why a service file gives no service."""
+    try:
+        path.read_bytes()
+    except FileNotFoundError:
+        return _MISSING
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return "defines no service"
+
+
 def parameters_of(service: str) -> dict[str, str]:
     """Return every connection parameter of a service, its password included, and libpq's default for the others.
 
@@ -133,13 +145,11 @@ def require_a_service() -> frozenset[str]:
     """Return the names of the services. Raises PreconditionFailed where there is no service file, or none in it."""
     names = service_names()
     if not names:
-        files = service_files()
-        there = [path for path in files if path.is_file()]
-        what = f"{' and '.join(map(str, there or files))} " + (
-            "define(s) no service." if there else "does not exist."
-        )
+        said = {path: _why_none(path) for path in service_files()}
+        there = [f"{path} {why}" for path, why in said.items() if why != _MISSING]
+        what = "; ".join(there or [f"{path} {why}" for path, why in said.items()])
         raise PreconditionFailed(
-            f"There is no PostgreSQL service: {what}",
+            f"There is no PostgreSQL service: {what}.",
             "Write a [service] section with host, port, user and dbname there, or point PGSERVICEFILE at the right "
             'file; a lab has one: runbooks lab up, then eval "$(runbooks lab env)".',
         )

@@ -32,7 +32,8 @@ _BY_CODE = {
     "40001": "Somebody else's work crossed this one: run the step again. On a standby it is replay that cancelled the "
     "query: raise max_standby_streaming_delay or set hot_standby_feedback = on there.",
     "40P01": "Two sessions waited for each other's locks and the server ended one: run the step again.",
-    "42501": "The role lacks a privilege: have the owner or a superuser grant what the message names.",
+    "42501": "The role lacks a privilege: have the owner or a superuser grant what the message names; where that is "
+    "row-level security, the rows are hidden from the role: it needs BYPASSRLS (ALTER ROLE … BYPASSRLS).",
     "42601": "The SQL is not PostgreSQL's, or is newer than this server: correct it.",
     "42622": "A name is longer than 63 bytes: shorten it.",
     "42704": "What the message names is not there: create it first, or correct the name.",

@@ -3,7 +3,7 @@ SELECT
     s.application_name AS name,
     host(s.client_addr) AS address,
     pg_wal_lsn_diff(
-        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, s.replay_lsn
+        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END, s.replay_lsn
     )::bigint AS lag_bytes
 FROM pg_stat_replication AS s
 WHERE s.state IS DISTINCT FROM 'backup'

@@ -6,11 +6,14 @@ import re
 import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from jinja2 import pass_context
+from jinja2.runtime import Context
+from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
 
 from runbooks_lib.archive.notebooks import ASKS
@@ -27,6 +30,7 @@ _LINK = re.compile(r"\[([^\]]*)\]\((\d\d_\w+)\.ipynb\)")
 _PAPERMILL = "papermill-error-cell-tag"
 _STOPPED_AT = re.compile(r"In \[\d+\]")
 _SCROLLING = Markup('<div class="scroll" tabindex="0" role="group" aria-label="Table">{}</div>')
+LONGEST_CELL = 4096  # characters of HTML
 _SHOWN = ("text/html", "text/markdown", "image/png", "text/plain")
 
 
@@ -66,7 +70,7 @@ def notebook_page(
         failures=[f for answer in answers.values() for f in answer.findings if f.verdict in CLOSING],
         anchored=_first_of_each_check(answers),
         verdicts=list(Verdict),
-        script=source("step.js"),
+        script=source("page.js") + "\n" + source("step.js"),
         previous=previous,
         following=following,
         index=index,
@@ -135,11 +139,11 @@ def _drawn(path: Path, digest: str, answers: tuple[str, ...], archived: frozense
     return Markup(body)
 
 
-def _banner(source: str) -> str:
+def _banner(source: str) -> Markup:
     """Return what papermill puts in where a notebook was stopped, in the style of the page."""
     if place := _STOPPED_AT.search(source):
-        return f'<p class="stopped">Stopped at <a href="#stopped">{place[0]}</a></p>'
-    return '<p class="stopped" id="stopped">The notebook was stopped here:</p>'
+        return Markup('<p class="stopped">Stopped at <a href="#stopped">{}</a></p>').format(place[0])
+    return Markup('<p class="stopped" id="stopped">The notebook was stopped here:</p>')
 
 
 def _to_page(archived: Collection[str]) -> Callable[[re.Match[str]], str]:
@@ -197,12 +201,57 @@ def _converted(notebook: Any) -> str:
     ):
         return str(exporter().from_notebook_node(notebook)[0])
     from nbconvert.exporters.templateexporter import TemplateExporter
-    from nbconvert.filters.highlight import Highlight2HTML
 
     language = notebook.metadata.get("language_info", {})
     lexer = language.get("pygments_lexer", language.get("name"))
-    exporter().register_filter("highlight_code", Highlight2HTML(pygments_lexer=lexer, parent=exporter()))
+    exporter().register_filter("highlight_code", partial(_highlighted, lexer))
     return str(TemplateExporter.from_notebook_node(exporter(), notebook)[0])
+
+
+def _highlighted(lexer: str | None, source: str, metadata: Mapping[str, Any]) -> str:
+    return _code(lexer, source, metadata.get("magics_language"))
+
+
+@lru_cache(maxsize=256)  # the cells of the notebooks are the same in each run
+def _code(lexer: str | None, source: str, magics_language: str | None) -> str:
+    from nbconvert.filters.highlight import Highlight2HTML
+
+    # Where the key is there, it counts, even if it is None.
+    metadata = {"magics_language": magics_language} if magics_language else {}
+    return str(Highlight2HTML(lexer)(source, metadata=metadata))
+
+
+def _clean(text: str) -> str:
+    """Return HTML as nbconvert cleans it; what is as short as a cell is kept, since it comes again in each run."""
+    return _clean_cell(text) if len(text) < LONGEST_CELL else _clean_html(text)
+
+
+def _clean_html(text: str) -> str:
+    from nbconvert.filters.strings import clean_html
+
+    return str(clean_html(text))
+
+
+_clean_cell = lru_cache(maxsize=512)(_clean_html)
+
+
+@pass_context  # as nbconvert's own, for which its templates are compiled
+def _from_markdown(context: Context, text: str) -> str:
+    """Return Markdown as HTML; markup in it is text, and nothing in it is loaded, unless it is ours already.
+
+    Whoever wrote the archived notebook may mean us ill, and nbconvert's own filter lets any HTML through.
+    """
+    return text if isinstance(text, Markup) else _prose(text)
+
+
+@lru_cache(maxsize=256)
+def _prose(text: str) -> str:
+    return str(_markdown().render(text))
+
+
+@cache
+def _markdown() -> MarkdownIt:
+    return MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
 
 
 @cache
@@ -211,6 +260,13 @@ def exporter() -> Any:
     _without_slow_import()
     from nbconvert.exporters.html import HTMLExporter
 
-    made = HTMLExporter(template_name="basic", exclude_anchor_links=True, anchor_link_text="")
+    made = HTMLExporter(
+        template_name="basic",
+        exclude_anchor_links=True,
+        anchor_link_text="",
+        optimistic_validation=True,  # once, not after each of its twelve preprocessors
+    )
     made.environment.bytecode_cache = compiled("nbconvert", version("nbconvert"))
+    made.register_filter("markdown2html", _from_markdown)
+    made.register_filter("clean_html", _clean)
     return made

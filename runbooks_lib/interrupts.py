@@ -1,7 +1,9 @@
-"""Signals around what must be cleaned up: turned into exceptions, or held back for a moment."""
+"""Signals around what must be cleaned up: turned into exceptions, or held back for a moment or to a better one."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import signal
 import threading
 from collections.abc import Iterator
@@ -51,6 +53,42 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
         for first in received[:1]:
             signal.raise_signal(first)
+
+
+@contextmanager
+def between_callbacks() -> Iterator[list[int]]:
+    """Let Ctrl-C and SIGTERM end what an event loop does between two of its callbacks, outside of a loop at once.
+
+    An exception out of the middle would have asyncio lose callbacks, and whoever waits for them would wait for ever.
+    The second signal does not wait. Yields the numbers of the signals that came: what was interrupted may fail in
+    another way before it tells so.
+    """
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        restore()
+        received.append(number)
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # tasks that are torn off have nobody to tell
+        try:
+            asyncio.get_running_loop().call_soon_threadsafe(signal.default_int_handler, number, frame)
+        except RuntimeError:
+            signal.default_int_handler(number, frame)
+
+    for number in numbers:
+        signal.signal(number, interrupt)
+    try:
+        yield received
+    finally:
+        restore()
 
 
 def _exit(number: int, frame: FrameType | None) -> NoReturn:
