@@ -15,8 +15,10 @@ from runbooks_lib.postgres.scratch.programs import ServerPrograms
 from runbooks_lib.postgres.scratch.storage import write_private
 
 STREAMING_TIMEOUT_S = 30.0
+# A commit of its own is flushed whole; what others have written so far may end in the middle of a record.
+MARK = "SELECT pg_logical_emit_message(true, 'runbooks lab', '')::text"
 CAUGHT_UP = """
-    SELECT coalesce(bool_or(state = 'streaming' AND replay_lsn >= pg_current_wal_lsn()), false)
+    SELECT coalesce(bool_or(state = 'streaming' AND replay_lsn >= %s::pg_lsn), false)
     FROM pg_stat_replication
 """
 
@@ -58,14 +60,15 @@ class Pair:
         self.wait_streaming()
 
     def wait_streaming(self) -> None:
-        """Wait until the standby streams and has replayed all that the leader wrote.
+        """Wait until the standby streams and has replayed all that the leader wrote until now.
 
         Raises LabError when it does not.
         """
         deadline = time.monotonic() + STREAMING_TIMEOUT_S
         with self.leader.connect("postgres", passfile=str(self.passfile)) as connection:
+            mark = connection.execute(MARK).fetchone()
             while time.monotonic() < deadline:
-                if connection.execute(CAUGHT_UP).fetchone() == (True,):
+                if connection.execute(CAUGHT_UP, mark).fetchone() == (True,):
                     return
                 time.sleep(POLL_S)
         raise LabError(f"The lab's standby does not stream from its leader; see {self.replica.log}.")

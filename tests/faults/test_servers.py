@@ -214,15 +214,7 @@ def test_a_state_that_keeps_from_looking_is_named(stage: Lab, state: State) -> N
 
 def wait_for_standby(lab: Lab) -> None:
     """Wait until the standby has replayed what the leader has written."""
-    with (
-        lab.admin("postgres") as leader,
-        lab.replica.connect("postgres", passfile=lab.env()["PGPASSFILE"]) as standby,
-    ):
-        (now,) = leader.execute("SELECT pg_current_wal_lsn()").fetchone() or ("",)
-        deadline = time.monotonic() + PATIENCE_S
-        while standby.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", (now,)).fetchone() != (True,):
-            assert time.monotonic() < deadline, "the standby does not replay"
-            time.sleep(0.05)
+    lab._pair.wait_streaming()
 
 
 @contextmanager

@@ -180,3 +180,42 @@ def test_paused_replay_is_told_from_slow_replay(
     assert findings["standby_has_replayed"].verdict is Verdict.FAIL
     assert ("pg_wal_replay_resume" in findings["standby_has_replayed"].hint) is paused
     assert (findings["standby_is_streaming"].verdict is Verdict.FAIL) is paused
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_the_rest_of_a_record_that_is_not_flushed_is_not_waited_for(
+    fresh_lab: Lab, standby: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, paused: bool
+) -> None:
+    """A writer that has not committed leaves a primary's WAL in the middle of a record, for as long as it likes."""
+    monkeypatch.setattr(replication_module, "REPLAY_TIMEOUT_S", 3.0)
+    torn, replica = 0, PHASE.targets["replica"]
+    with fresh_lab.admin("keybuzz_backend") as leader:
+        leader.execute("CREATE TABLE churn (a int)")
+        if paused:
+            standby.execute("SELECT pg_wal_replay_pause()")
+        leader.autocommit = False
+        for _ in range(20):
+            leader.execute("INSERT INTO churn SELECT g FROM generate_series(1, 60) g")
+            with Sessions(PHASE.targets) as sessions:
+                lag = replication_module.measure_lag(sessions, "replica", replica)
+            assert lag.replayed is not paused
+            torn += lag.samples[-1].lag_bytes > 0
+            if torn:
+                break
+        leader.rollback()
+    if paused:
+        standby.execute("SELECT pg_wal_replay_resume()")
+    assert torn, "no record was flushed in part"
+
+
+def test_a_commit_that_did_not_wait_for_its_flush_is_waited_for(fresh_lab: Lab) -> None:
+    with fresh_lab.admin("keybuzz_backend") as leader:
+        leader.execute("CREATE TABLE churn (a int)")
+        leader.execute("SET synchronous_commit = off")
+        for row in range(20):
+            leader.execute(f"INSERT INTO churn VALUES ({row})".encode())
+            with Sessions(PHASE.targets) as sessions:
+                assert replication_module.measure_lag(sessions, "replica", PHASE.targets["replica"]).replayed
+            passfile = fresh_lab.env()["PGPASSFILE"]
+            with fresh_lab.replica.connect("keybuzz_backend", passfile=passfile) as conn:
+                assert conn.execute("SELECT count(*) FROM churn").fetchone() == (row + 1,)

@@ -216,12 +216,7 @@ def change_passwords(lab: Lab) -> None:
         for role, password in PASSWORDS.items():
             verifier = conn.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
             conn.execute(f"ALTER ROLE {role} PASSWORD '{verifier.decode()}'")
-        deadline = time.monotonic() + 30
-        while conn.execute(
-            "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn >= pg_current_wal_lsn()"
-        ).fetchone() != (1,):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    lab._pair.wait_streaming()
     path = Path(lab.env()["PGPASSFILE"])
     lines = [line.split(":") for line in path.read_text("utf-8").splitlines()]
     for fields in lines:
