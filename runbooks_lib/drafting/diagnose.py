@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -24,11 +23,10 @@ from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.scratch.extensions import available, extension_with
 from runbooks_lib.postgres.scratch.replay import MISSES
 from runbooks_lib.postgres.session.connect import Connection, Sessions
-from runbooks_lib.postgres.session.locks import Holder
 from runbooks_lib.postgres.session.service_file import parameters_of, require_services, service_names
 from runbooks_lib.prisma.command import Prisma, aim
 from runbooks_lib.prisma.history import MigrationRow, read_migrations, read_rows
-from runbooks_lib.prisma.lock import holder_of_lock
+from runbooks_lib.prisma.lock import holder_of_lock, lasting_holder
 from runbooks_lib.prisma.oddities import read_tables
 from runbooks_lib.prisma.settlement import Action, Settlement
 from runbooks_lib.steps import backup
@@ -48,7 +46,6 @@ from runbooks_lib.steps.settlement_findings import (
 from runbooks_lib.temporary import temporary_folder
 
 DATABASE = "database"  # the name of the one target
-ENDS_WITHIN_S, LOOK_AGAIN_S = 3.0, 0.05
 _SEEN = (
     "SELECT (SELECT reset_val = 'on' FROM pg_settings WHERE name = 'default_transaction_read_only') AS read_only,"
     " (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
@@ -131,7 +128,7 @@ def _look(service: str, sessions: Sessions) -> Seen:
             in_recovery=who.in_recovery,
             upstream=_upstream(conn) if who.in_recovery else None,
             read_only=row["read_only"],
-            holder=_holder(conn),
+            holder=lasting_holder(lambda: holder_of_lock(conn)),
             relations=row["relations"],
         )
     try:
@@ -139,14 +136,6 @@ def _look(service: str, sessions: Sessions) -> Seen:
             return replace(seen, rows=_rows(conn))
     except PrismaError as error:
         return replace(seen, unreadable=error)
-
-
-def _holder(conn: Connection) -> Holder | None:
-    """Return who holds Prisma's lock: of one that does nothing only when it stays so, since it may just have ended."""
-    until = time.monotonic() + ENDS_WITHIN_S
-    while (holder := holder_of_lock(conn)) and holder.idle_since and time.monotonic() < until:
-        time.sleep(LOOK_AGAIN_S)
-    return holder
 
 
 def _upstream(conn: Connection) -> str | None:

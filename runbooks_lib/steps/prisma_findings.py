@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -17,14 +16,13 @@ from runbooks_lib.postgres.script.effects import Unjudged
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.postgres.session.locks import Holder
 from runbooks_lib.prisma.history import folder_digest
-from runbooks_lib.prisma.lock import MIGRATION_LOCK, holder_of_lock
+from runbooks_lib.prisma.lock import MIGRATION_LOCK, holder_of_lock, lasting_holder
 from runbooks_lib.prisma.state import State
 from runbooks_lib.steps.prisma_look import Proved, section
 from runbooks_lib.steps.settlement_findings import some, to_be_done
 
 PLAN_ONLY = "not recorded: this run only plans"
 FREE = "free"
-LOOKS, LOOK_AGAIN_S = 10, 0.05
 ALL_JUDGED = "every statement judged"
 _CONFIRMED = "confirmed and applied by this run, migrations folder included"
 
@@ -62,17 +60,13 @@ def _confirmed_as(proved: Proved, plan: Plan | None) -> str:
 
 
 def judge_lock(phase: Phase, sessions: Sessions) -> Finding:
-    """Judge Prisma's own lock, before Prisma waits ten seconds for it.
+    """Judge Prisma's own lock, before Prisma waits ten seconds for it."""
 
-    A Prisma that has just ended leaves a session that holds it for a moment more.
-    """
-    holder = None
-    for _ in range(LOOKS):
+    def look() -> Holder | None:
         with sessions.snapshot(section(phase).target) as conn:
-            holder = holder_of_lock(conn)
-        if holder is None:
-            break
-        time.sleep(LOOK_AGAIN_S)
+            return holder_of_lock(conn)
+
+    holder = lasting_holder(look)
     return Finding(
         check=Check.PRISMA_LOCK_IS_FREE,
         target=section(phase).target,

@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,11 +54,15 @@ class Held:
     locks: int
 
 
-def started(this: psutil.Process) -> list[psutil.Process]:
+def started(this: psutil.Process) -> list[int]:
     """Return our descendants without what a server starts and ends as it likes (autovacuum's workers)."""
-    ours = this.children(recursive=True)
-    servers = {each.pid for each in ours if each.name() == "postgres"}
-    return [each for each in ours if each.ppid() not in servers]
+    ours, servers = [], set()
+    for each in this.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has ended since
+            ours.append((each.pid, each.ppid()))
+            if each.name() == "postgres":
+                servers.add(each.pid)
+    return [pid for pid, parent in ours if parent not in servers]
 
 
 def held(lab: Lab) -> Held:
