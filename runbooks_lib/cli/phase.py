@@ -193,8 +193,17 @@ def baseline(
         raise PreconditionFailed(
             f"{concurrently} is there already.", "Name a file that is not: nothing is written over."
         )
-    scripts, which = read_scripts(prisma_project), Apart.ALL if concurrently else Apart.NONE
-    written = squashed(scripts) if squash else write_baseline(scripts, only or None, concurrently=which)
+    (scripts, schema), which = read_scripts(prisma_project), Apart.ALL if concurrently else Apart.NONE
+    if squash and schema != "public":
+        raise PreconditionFailed(
+            f"The project's address names the schema {schema}, and --squash writes what is in public.",
+            "Leave --squash out: then each migration is written for that schema.",
+        )
+    written = (
+        squashed(scripts)
+        if squash
+        else write_baseline(scripts, only or None, concurrently=which, schema=schema)
+    )
     say_lines(written.sql)
     if concurrently and written.indexes:
         concurrently.write_text(written.indexes, encoding="utf-8")

@@ -19,6 +19,7 @@ from runbooks_lib.drafting.cascades import named_drops
 from runbooks_lib.drafting.forms import ROWS, NotWritten, form_of
 from runbooks_lib.drafting.labels import Exchange, exchanges
 from runbooks_lib.drafting.lost import Lost, with_lost
+from runbooks_lib.drafting.placed import placed
 from runbooks_lib.drafting.renames import renamed_first
 from runbooks_lib.drafting.units import Unit, units_of
 from runbooks_lib.errors import MigrationError
@@ -91,11 +92,13 @@ def write_baseline(
     *,
     concurrently: Apart = Apart.NONE,
     lost: Lost | None = None,
+    schema: str = "public",
 ) -> Baseline:
     """Write the migrations named by `only` (None: all) as one script; `scripts` is the whole history, in its order.
 
     `lines` names those of each migration's statements that are to be written, where it is not all of them;
     `concurrently` the indexes that go into a script of their own, `lost` what tables that are there have no more.
+    `schema` is where Prisma runs them: what they name without a schema is of that one.
     Raises MigrationError when one cannot be parsed, or `only` names none of them.
     """
     names = [name for name, _ in scripts]
@@ -105,7 +108,7 @@ def write_baseline(
             f"There is no migration {', '.join(unknown)}.", "Name migrations as their folders are named."
         )
     chosen = _Chosen(set(names if only is None else only), lines)
-    read = [unit for name, script in scripts for unit in units_of(name, script)]
+    read = placed([unit for name, script in scripts for unit in units_of(name, script)], schema)
     spoilt = {unit.migration for unit in read if unit.spoils}
     units = _informed(named_drops(with_lost(renamed_first(read, chosen.has, spoilt), lost or {})))
     timeline = Timeline([unit.marks for unit in units])

@@ -153,7 +153,14 @@ def _baseline(
         missing[migration] = missing.get(migration, frozenset()) | {line}
     which = Apart.ALL if broken else concurrently  # only there an index is dropped and built anew
     scripts = scripts_to_run(phase, proved.looked.state)
-    baseline = write_baseline(scripts, set(missing), missing, concurrently=which, lost=_lost(proved))
+    baseline = write_baseline(
+        scripts,
+        set(missing),
+        missing,
+        concurrently=which,
+        lost=_lost(proved),
+        schema=proved.looked.state.schema,
+    )
     if baseline.migrations:
         (folder / BASELINE).write_text(baseline.sql or _INDEXES_ALONE, encoding="utf-8")
     if baseline.indexes:

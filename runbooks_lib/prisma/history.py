@@ -132,17 +132,21 @@ def read_folder(project: Path) -> tuple[MigrationFile, ...]:
     return read_migrations(read_project(project).migrations)
 
 
-def read_scripts(project: str | None) -> list[tuple[str, str]]:
-    """Return names and texts of a project's migrations, in their order; of a migrations folder, where that is named.
+def read_scripts(project: str | None) -> tuple[list[tuple[str, str]], str]:
+    """Return names and texts of a project's migrations, in their order, and the schema in which Prisma runs them.
 
-    Raises PreconditionFailed as `read_folder` does, and when a migration has no script.
+    Of a migrations folder, where that is named, the schema is public. Raises PreconditionFailed as `read_folder` does,
+    and when a migration has no script.
     """
-    folder = find_project(project)
-    files = read_migrations(folder) if (folder / LOCK_FILE).is_file() else read_folder(folder)
+    folder, schema = find_project(project), "public"
+    if not (folder / LOCK_FILE).is_file():
+        configured = read_project(folder).configuration
+        folder, schema = configured.migrations, configured.history_schema
+    files = read_migrations(folder)
     lost = [file.name for file in files if file.script is None]
     if lost:
         raise PreconditionFailed(f"{', '.join(lost)} has no migration.sql.", "Put the file back.")
-    return [(file.name, file.script) for file in files if file.script is not None]
+    return [(file.name, file.script) for file in files if file.script is not None], schema
 
 
 def read_migrations(migrations: Path) -> tuple[MigrationFile, ...]:

@@ -177,6 +177,36 @@ def test_it_makes_what_its_migration_makes_from_any_place_in_it_and_once(
         assert not refused or 0 < done < len(parts), refused
 
 
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[Connection]:
+    with scratch(find_server()) as copy:
+        copy.create_database("shop")
+        with copy.connect("shop") as conn:
+            conn.execute(f'CREATE SCHEMA "{OWN}"; SET search_path = "{OWN}"'.encode())
+            conn.execute(BEFORE.encode())
+            conn.execute(ROWS.encode())
+            conn.commit()
+            yield conn
+
+
+OWN = "The shop"
+
+
+@pytest.mark.parametrize("migration", MIGRATIONS, ids=[text[:40] for text in MIGRATIONS])
+def test_where_the_address_names_a_schema_the_baseline_makes_it_there(
+    elsewhere: Connection, migration: str
+) -> None:
+    """Prisma runs the migrations with ?schema= as the search_path; the baseline always runs with public."""
+    baseline = write_baseline([("1", BEFORE), ("2", migration)], only={"2"}, schema=OWN)
+    assert baseline.left == ()
+    script = [each.text for each in parse_script(baseline.sql)]
+    parts = [f'SET LOCAL search_path = "{OWN}"', *statements(migration)]
+    want = after(elsewhere, parts)
+    assert list(map(in_words, compare(after(elsewhere, script), want))) == []
+    both = [*parts, "SET LOCAL search_path = public", *script]
+    assert list(map(in_words, compare(after(elsewhere, both), want))) == []
+
+
 # Of these everything that they make is taken back; the others rename, drop, convert or set what was there.
 ADDING = ('CREATE TABLE "Post"', "CREATE TABLE a", "CREATE UNIQUE INDEX place_key", "CREATE SCHEMA app",
           "DO $$ BEGIN CREATE TYPE size", "CREATE CONSTRAINT TRIGGER")  # fmt: skip

@@ -49,6 +49,7 @@ ROOMS = (
     "report.html",
     "drafting.forms",
     "drafting.units",
+    "drafting.placed",
     "drafting.apart",
     "drafting.cascades",
     "drafting.lost",
