@@ -30,8 +30,8 @@ def doctor(prisma_project: str | None) -> None:
 
     Connects to every service of the service file, and reads nothing there but who answers. Exit code 3 when something
     that a run needs is missing. Of a Prisma project it also says whether the scratch servers have the extensions that
-    the migrations make. The last lines are for scratch servers and the lab; the demo brings a Prisma project and a
-    service file of its own.
+    the migrations make. The next command names the service that leads where the project's own address does. The last
+    lines are for scratch servers and the lab; the demo brings a Prisma project and a service file of its own.
     """
     from runbooks_lib.archive.masking.sources import weak_secrets
     from runbooks_lib.errors import PreconditionFailed, RunbookError
@@ -61,10 +61,16 @@ def doctor(prisma_project: str | None) -> None:
 
 
 def _next(prisma_project: str | None) -> str:
-    """Return the command that looks at the first of the databases."""
-    from runbooks_lib.postgres.session.service_file import service_names
+    """Return the command that looks at the project's database; one that asks, where none of several is known to be."""
+    from runbooks_lib.drafting.own_service import own_service
+    from runbooks_lib.phase import is_service_name
+    from runbooks_lib.prisma.project import find_project, folder_and_schema
 
-    return f"runbooks diagnose --service {shlex.quote(min(service_names()))}{_naming(prisma_project)}"
+    services = [name for name in _service_names() if is_service_name(name)]
+    folder, _ = folder_and_schema(find_project(prisma_project))
+    service = services[0] if len(services) == 1 else own_service(services, folder)
+    asking = f"diagnose --service {shlex.quote(service)}" if service else "adopt"
+    return f"runbooks {asking}{_naming(prisma_project)}"
 
 
 def _naming(prisma_project: str | None) -> str:
@@ -73,16 +79,21 @@ def _naming(prisma_project: str | None) -> str:
 
 def looks(prisma_project: str | None) -> Iterator[tuple[str, bool, Callable[[], str]]]:
     """Yield what is looked at: its name, whether a run needs it, and who says what is there."""
+    from runbooks_lib.phase import is_service_name
+    from runbooks_lib.postgres.scratch.lent import scratch_service
+
     yield "pg_dump", True, _clients
     yield "Node.js", True, _node
     yield "notebooks", True, _notebooks
     yield "service file", True, _services
     yield "pass file", True, _pass_file
-    for service in _service_names():
-        yield service, True, partial(_answers, service)
+    services = _service_names()
+    usable = [name for name in services if is_service_name(name)]
+    for service in services:
+        yield service, service in usable or not usable, partial(_answers, service)
     yield PROJECT, True, lambda: _project(prisma_project)
     yield "extensions", True, lambda: _extensions(prisma_project)
-    yield "PostgreSQL server", False, _server
+    yield "PostgreSQL server", scratch_service() is None, _server
     yield "scratch servers", False, _scratch
     yield "npm", False, _npm
 
@@ -199,11 +210,13 @@ def _answers(service: str) -> str:
     import psycopg
 
     from runbooks_lib.errors import ConnectionFailed
+    from runbooks_lib.phase import require_service_name
     from runbooks_lib.postgres.dump.clients import choose, demands_tls, find_clients
     from runbooks_lib.postgres.session.pass_file import why_no_password
     from runbooks_lib.postgres.session.service_file import parameters_of
     from runbooks_lib.postgres.session.session import CONNECT_TIMEOUT_S, open_session
 
+    require_service_name(service)
     parameters: dict[str, str] = {}
     try:
         parameters = parameters_of(service)

@@ -34,10 +34,15 @@ def print_end(
     """
     if not result.interrupted:
         _print_steps(result, lang)
-        line = waits_for_reason(file.read_text("utf-8")) if file and result.verdict is Verdict.FAIL else None
-        if line:
-            say(f"first: say why in {file}, line {line}, if that is to be, and take its # away")
+        if reason := waits_in(file) if file and result.verdict is Verdict.FAIL else "":
+            say(reason)
     say(_last_line(result, again, chosen))
+
+
+def waits_in(file: Path) -> str:
+    """Return what a person has to write into a drafted phase first, without which its plan is red; "" when nothing."""
+    line = waits_for_reason(file.read_text("utf-8")) if file.is_file() else None
+    return f"first: say why in {file}, line {line}, if that is to be, and take its # away" if line else ""
 
 
 def _print_steps(result: Result, lang: str) -> None:

@@ -50,9 +50,11 @@ def check(context: click.Context, phase: str, service: bool, prisma_project: str
 
     With --service its servers are asked, read-only, as step 1 asks them: whether they are what it declares, whether
     the role may do what the steps do, whether the extensions are at hand, and whether what it names is there.
+    Exit code 1 when any of it would close a gate, or a drafted phase still waits for a reason.
     """
     import os
 
+    from runbooks_lib.cli.ending import waits_in
     from runbooks_lib.phase import load_phase
     from runbooks_lib.prisma.project import PROJECT_VARIABLE
     from runbooks_lib.steps.declared import left_loose, nothing_to_do
@@ -70,8 +72,11 @@ def check(context: click.Context, phase: str, service: bool, prisma_project: str
     for sentence in left_loose(loaded):
         say(sentence)
     code = _ask_services(loaded) if service else 0
-    if not code:
-        say(f"next: runbooks run {shlex.quote(phase)}{_naming(prisma_project)}")
+    if reason := waits_in(loaded.folder / "phase.toml"):
+        say(f"{reason}: its plan is red until then")
+        code = 1
+    then = shlex.join(["phase", "check", phase, *["--service"] * service] if code else ["run", phase])
+    say(f"next: runbooks {then}{_naming(prisma_project)}")
     context.exit(code)
 
 

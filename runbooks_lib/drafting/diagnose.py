@@ -17,7 +17,7 @@ from runbooks_lib.drafting.phase_new import free_folder_for
 from runbooks_lib.errors import MigrationError, PrismaError, RunbookError
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.given import read_given_text
-from runbooks_lib.phase import ENGLISH, SPEC_VERSION, Backup, Phase, Role, Target, Text
+from runbooks_lib.phase import ENGLISH, SPEC_VERSION, Backup, Phase, Role, Target, Text, require_service_name
 from runbooks_lib.phase import Prisma as Section
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.scratch.extensions import available, extension_with
@@ -62,6 +62,7 @@ def diagnose(service: str, project: Path | None) -> Diagnosis:
 
     Raises PreconditionFailed when the service, Prisma or Node.js is missing, ConnectionFailed when nobody lets us in.
     """
+    require_service_name(service)
     require_services({DATABASE: _target(service, Role.PRIMARY, "")})
     with _sessions(service) as sessions:
         prisma = Prisma(project, lambda: aim(sessions.read(DATABASE))) if project else None

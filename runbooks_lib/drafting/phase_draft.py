@@ -20,7 +20,7 @@ from runbooks_lib.drafting.seed_rows import SeedWish, write_seeds
 from runbooks_lib.errors import ConnectionFailed, PreconditionFailed
 from runbooks_lib.names import parts
 from runbooks_lib.phase import Phase, Prisma, Role, Target, load_phase
-from runbooks_lib.phase.libpq_services import is_service_name
+from runbooks_lib.phase.libpq_services import require_service_name
 from runbooks_lib.phase.model import AcceptedMigration
 from runbooks_lib.phase.text import Text
 from runbooks_lib.postgres.catalog.differences import describe, field
@@ -118,10 +118,7 @@ def _accepting(migrations: Sequence[str]) -> Prisma:
 
 def _probing(service: str, out: Path) -> Phase:
     """Return the phase that only looks: one target, all migrations."""
-    if not is_service_name(service):
-        raise PreconditionFailed(
-            "What is given as the service is no service's name.", "Name a service of pg_service.conf."
-        )
+    require_service_name(service)
     try:
         database = parameters_of(service).get("dbname", "")
     except psycopg.Error as error:

@@ -68,13 +68,18 @@ def phase_file(draft: PhaseDraft) -> str:
 
 
 def waits_for_reason(text: str) -> int | None:
-    """Return the first line of a drafted phase at which a reason is wanted without which its plan is red."""
-    key = ""
-    for number, line in enumerate(text.splitlines(), 1):
+    """Return the first line of a drafted phase at which a reason is wanted without which its plan is red.
+
+    What has one in another line of its own does not wait for it.
+    """
+    key, lines = "", text.splitlines()
+    for number, line in enumerate(lines, 1):
         if found := re.match(r"(\w+) = \[$|\]$", line):
             key = found[1] or ""
         elif key in ("accept", "repairs") and line.startswith("  # {"):
-            return number
+            named = line.removeprefix("  # ").partition("why")[0]
+            if not any(each.strip().startswith(named) for each in lines):
+                return number
     return None
 
 

@@ -1,4 +1,4 @@
-"""The migrations of a project whose address names a schema (?schema=app): what they name without one is said to be there.
+"""Migrations of a project whose address names a schema (?schema=app): what they name without one is said to be there.
 
 Prisma runs such migrations with that search_path; a baseline runs with public.
 """
@@ -13,9 +13,10 @@ from pglast import ast
 from pglast.enums import ObjectType
 
 from runbooks_lib.drafting.units import Unit, marks_left
-from runbooks_lib.names import quoted
 from runbooks_lib.postgres.script.calls import every_node
 
+_OF_SEQUENCES = ("nextval", "setval", "currval")
+_CALLED = (ObjectType.OBJECT_TYPE, ObjectType.OBJECT_DOMAIN, ObjectType.OBJECT_FUNCTION)
 _ALONE, _OF_TABLE = 1, 2  # parts of a name that has no schema
 _PARTS = {
     **dict.fromkeys(
@@ -44,7 +45,7 @@ _PARTS = {
 
 
 def placed(units: Sequence[Unit], schema: str) -> list[Unit]:
-    """Return the units with `schema` before every name that has none and is of the migrations' own; trees are changed."""
+    """Return the units with `schema` before every name of the migrations' own that has none; the trees are changed."""
     if schema == "public":
         return list(units)
     made = frozenset(name for unit in units for node in unit.statements for name in _made(node))
@@ -56,17 +57,19 @@ def placed(units: Sequence[Unit], schema: str) -> list[Unit]:
 
 def _made(node: Any) -> Iterator[str]:
     """Yield the types and functions that a statement makes, or gives another name: others are PostgreSQL's own."""
-    match node:
-        case ast.CreateEnumStmt() | ast.CreateRangeStmt():
+    match type(node).__name__:
+        case "CreateEnumStmt" | "CreateRangeStmt":
             yield node.typeName[-1].sval
-        case ast.CompositeTypeStmt():
+        case "CompositeTypeStmt":
             yield node.typevar.relname
-        case ast.CreateDomainStmt():
+        case "CreateDomainStmt":
             yield node.domainname[-1].sval
-        case ast.CreateFunctionStmt():
+        case "CreateFunctionStmt":
             yield node.funcname[-1].sval
-        case ast.RenameStmt(renameType=ObjectType.OBJECT_TYPE | ObjectType.OBJECT_FUNCTION):
+        case "RenameStmt" if node.renameType in _CALLED:
             yield node.newname
+        case _:
+            pass
 
 
 class _Place:
@@ -76,63 +79,57 @@ class _Place:
 
     def __init__(self, schema: str, made: Collection[str], statement: Any) -> None:
         self.schema, self.made, self.statement = schema, made, statement
-        ctes = (each for each in every_node(statement) if isinstance(each, ast.CommonTableExpr))
-        self.temporary = {each.ctename for each in ctes}
+        self.temporary = {
+            each.ctename for each in every_node(statement) if isinstance(each, ast.CommonTableExpr)
+        }
 
     def all(self) -> None:
         for node in list(every_node(self.statement)):
             self._change(node)
 
     def _change(self, node: Any) -> None:
-        match node:
-            case ast.RangeVar():
-                if not node.schemaname and node.relname not in self.temporary:
-                    node.schemaname = self.schema
-            case ast.TypeName():
+        match type(node).__name__:
+            case "RangeVar" if not node.schemaname and node.relname not in self.temporary:
+                node.schemaname = self.schema
+            case "TypeName":
                 node.names = self._own(node.names)
-            case ast.CreateEnumStmt() | ast.AlterEnumStmt() | ast.CreateRangeStmt() | ast.AlterDomainStmt():
+            case "CreateEnumStmt" | "AlterEnumStmt" | "CreateRangeStmt" | "AlterDomainStmt":
                 node.typeName = self._named(node.typeName)
-            case ast.CreateDomainStmt():
+            case "CreateDomainStmt":
                 node.domainname = self._named(node.domainname)
-            case ast.CreateFunctionStmt() | ast.FuncCall() | ast.CreateTrigStmt():
+            case "CreateFunctionStmt" | "CreateTrigStmt":
                 node.funcname = self._own(node.funcname)
-            case ast.ObjectWithArgs():
+            case "ObjectWithArgs":
                 node.objname = self._own(node.objname)
-            case ast.DropStmt():
-                parts = _PARTS.get(node.removeType, 0)
-                node.objects = tuple(self._named(each, parts) for each in node.objects)
-            case ast.RenameStmt() | ast.AlterOwnerStmt():
-                kind = node.renameType if isinstance(node, ast.RenameStmt) else node.objectType
-                node.object = self._named(node.object, _PARTS.get(kind, 0))
-            case ast.CommentStmt():
-                node.object = self._named(node.object, _PARTS.get(node.objtype, 0))
-            case ast.DefElem(defname="owned_by"):
-                node.arg = self._named(node.arg, _OF_TABLE)
+            case "DropStmt":
+                node.objects = tuple(self._named(each, node.removeType) for each in node.objects)
+            case "RenameStmt":
+                node.object = self._named(node.object, node.renameType)
+            case "AlterOwnerStmt":
+                node.object = self._named(node.object, node.objectType)
+            case "CommentStmt":
+                node.object = self._named(node.object, node.objtype)
+            case "DefElem" if node.defname == "owned_by":
+                node.arg = self._named(node.arg, ObjectType.OBJECT_COLUMN)
+            case "FuncCall":
+                if node.funcname[-1].sval in _OF_SEQUENCES:
+                    self._name_text((node.args or (None,))[0])
+                node.funcname = self._own(node.funcname)
+            case "TypeCast" if node.typeName.names[-1].sval == "regclass":
+                self._name_text(node.arg)
             case _:
                 pass
-        self._change_text(node)
 
-    def _change_text(self, node: Any) -> None:
-        """Name the schema in a constant that names a relation: nextval('"Shop_id_seq"'::regclass)."""
-        match node:
-            case ast.FuncCall(args=(ast.A_Const(val=ast.String()) as constant, *_)) if (
-                node.funcname[-1].sval in ("nextval", "setval", "currval")
-            ):
-                pass
-            case ast.TypeCast(arg=ast.A_Const(val=ast.String()) as constant) if (
-                node.typeName.names[-1].sval == "regclass"
-            ):
-                pass
-            case _:
-                return
-        if "." not in constant.val.sval:
-            constant.val = ast.String(sval=f"{quoted(self.schema)}.{constant.val.sval}")
+    def _name_text(self, constant: Any) -> None:
+        """Name the schema in a text that names a relation: nextval('"Shop_id_seq"')."""
+        text = getattr(getattr(constant, "val", None), "sval", ".")
+        if "." not in text:
+            constant.val = ast.String(sval='"' + self.schema.replace('"', '""') + f'".{text}')
 
     def _own(self, names: Any) -> Any:
         return self._named(names) if names and names[-1].sval in self.made else names
 
-    def _named(self, names: Any, parts: int = _ALONE) -> Any:
+    def _named(self, names: Any, kind: Any = ObjectType.OBJECT_TYPE) -> Any:
         """Return a list of names with the schema before it, where it has as many parts as one without has."""
-        if not isinstance(names, tuple) or len(names) != parts:
-            return names
-        return (ast.String(sval=self.schema), *names)
+        is_list = isinstance(names, tuple) and len(names) == _PARTS.get(kind, 0)
+        return (ast.String(sval=self.schema), *names) if is_list else names

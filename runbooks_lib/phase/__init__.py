@@ -1,6 +1,11 @@
 """A phase says what must be true: phase.toml, read into frozen dataclasses."""
 
-from runbooks_lib.phase.libpq_services import is_service_name, services_of, with_services
+from runbooks_lib.phase.libpq_services import (
+    is_service_name,
+    require_service_name,
+    services_of,
+    with_services,
+)
 from runbooks_lib.phase.load import load_phase, reference, shipped_ids
 from runbooks_lib.phase.model import (
     SPEC_VERSION,
@@ -58,6 +63,7 @@ __all__ = [
     "is_service_name",
     "load_phase",
     "reference",
+    "require_service_name",
     "services_of",
     "shipped_ids",
     "text_in",

@@ -25,6 +25,15 @@ def is_service_name(text: str) -> bool:
     return re.fullmatch(SERVICE_NAME.pattern, text) is not None
 
 
+def require_service_name(text: str) -> None:
+    """Raise PreconditionFailed for a text that no phase can have as a service; it is not repeated."""
+    if not is_service_name(text):
+        raise PreconditionFailed(
+            "No phase can name this service: a name is of letters, digits, '_', '-' and '.'.",
+            "Give its section in pg_service.conf such a name; host and user stand there, the password in .pgpass.",
+        )
+
+
 def with_services(phase: Phase, services: Mapping[str, str], databases: Mapping[str, str] = NONE) -> Phase:
     """Return the phase with other services and databases at some of its targets; both have them by the target's name.
 

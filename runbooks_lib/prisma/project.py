@@ -111,7 +111,7 @@ def read_project(named: Path) -> PrismaProject:
         version=version,
         command=command,
         native_engine=_native_engine(package),
-        configuration=read_configuration(folder, command, schema=schema),
+        configuration=_configured(folder, command, schema, installed),
     )
     if not project.migrations.is_dir():
         raise PreconditionFailed(
@@ -119,6 +119,17 @@ def read_project(named: Path) -> PrismaProject:
             "Name the folder of the Prisma project, not its prisma folder, and check it out whole.",
         )
     return project
+
+
+def _configured(folder: Path, command: Path, schema: Path | None, installed: str | None) -> Configuration:
+    """Read the configuration; where it can't be read, it may want the packages that nobody has installed."""
+    try:
+        return read_configuration(folder, command, schema=schema)
+    except PreconditionFailed as error:
+        if installed is not None or not read_package(folder):
+            raise
+        first = f"First install the project's packages, and Prisma with them: `{_installing(folder)}`."
+        raise PreconditionFailed(error.what_happened, f"{first} {error.what_to_do}") from error
 
 
 def folder_and_schema(named: Path) -> tuple[Path, Path | None]:

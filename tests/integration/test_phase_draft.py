@@ -264,7 +264,7 @@ def test_tables_of_any_name_have_their_seed_files_each(shop: Place, tmp_path: Pa
     ("service", "seed", "error", "words"),
     [
         ("none_such", "", ConnectionFailed, "none_such"),
-        ("host=x password=y", "", PreconditionFailed, "no service's name"),
+        ("host=x password=y", "", PreconditionFailed, "No phase can name"),
         ("shop_standby", "", ConnectionFailed, "primary"),
         ("shop", "nowhere", PreconditionFailed, "no table public.nowhere"),
         ("shop", "MarketplaceConnection:none=1", PreconditionFailed, "no column none"),

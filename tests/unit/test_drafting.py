@@ -383,6 +383,9 @@ def test_the_line_at_which_a_phase_waits_for_a_reason_is_found(key: str) -> None
     assert line is not None
     assert phase_file(draft).splitlines()[line - 1] == '  # { migration = "1_a", why = "…" },'
     assert waits_for_reason(phase_file(replace(draft, repair="lost", accept="known"))) is None
+    said = '  { migration = "1_a", why = "lost in May" },\n'
+    answered = phase_file(draft).replace('  # { migration = "1_a"', f'{said}  # {{ migration = "1_a"')
+    assert waits_for_reason(answered) is None, "its drafted line may stay"
 
 
 def test_a_migration_that_is_not_there_or_is_no_sql_is_an_error() -> None:

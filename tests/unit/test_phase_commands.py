@@ -115,3 +115,24 @@ def test_a_phase_that_writes_nothing_has_no_draft_to_be_compared_with(tmp_path: 
                     .replace('from = "migrations"', ""))  # fmt: skip
     done = run("diff", str(folder))
     assert isinstance(done.exception, PreconditionFailed)
+
+
+@pytest.mark.parametrize("named", ["phase.toml", "other.toml"])
+def test_a_phase_that_waits_for_a_reason_is_no_plan_yet(tmp_path: Path, named: str) -> None:
+    folder = made(tmp_path / "SHOP")
+    text = (folder / "phase.toml").read_text()
+    waits = text.replace(
+        'settle = "all"', 'settle = "all"\naccept = [\n  # { migration = "1_a", why = "…" },\n]\n#'
+    )
+    (folder / "phase.toml").rename(folder / named)
+    (folder / named).write_text(waits)
+    done = run("check", str(folder / named), "--prisma-project", "a b")
+    assert done.exit_code == (1 if named == "phase.toml" else 0), done.output
+    *_, reason, then = done.output.splitlines()
+    if named == "phase.toml":
+        line = next(n for n, each in enumerate(waits.splitlines(), 1) if "1_a" in each)
+        assert reason.startswith(f"first: say why in {folder / named}, line {line}, ")
+        assert then == f"next: runbooks phase check {folder / named} --prisma-project 'a b'"
+    (folder / named).write_text(waits.replace("  # {", "  {"))
+    done = run("check", str(folder / named))
+    assert (done.exit_code, done.output.splitlines()[-1]) == (0, f"next: runbooks run {folder / named}")

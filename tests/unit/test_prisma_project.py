@@ -351,3 +351,24 @@ def test_a_schema_with_an_address_is_found_wherever_it_lies(
 ) -> None:
     write(tmp_path / file, schema)
     assert has_address(tmp_path) is expected
+
+
+def test_where_nobody_has_installed_the_packages_that_is_the_first_thing_to_do(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The project's own Prisma may know the layout, and its configuration may want its packages."""
+    install_prisma(tmp_path / "ours")
+    monkeypatch.setattr("runbooks_lib.prisma.project.install_packages", lambda folder: tmp_path / "ours")
+    shutil.rmtree(project / "node_modules")
+    (project / "prisma" / "schema.prisma").unlink()
+    with pytest.raises(PreconditionFailed, match="Could not find Prisma Schema") as alone:
+        read_project(project)
+    assert "install" not in alone.value.what_to_do
+    write(project / "package.json", '{"name": "shop"}')
+    write(project / "pnpm-lock.yaml", "")
+    with pytest.raises(PreconditionFailed, match="Could not find Prisma Schema") as error:
+        read_project(project)
+    first = f"`cd {project} && pnpm install --frozen-lockfile`"
+    assert error.value.what_to_do.startswith(
+        f"First install the project's packages, and Prisma with them: {first}"
+    )
