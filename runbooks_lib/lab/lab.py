@@ -29,6 +29,7 @@ from runbooks_lib.lab.registry import STATE_FILE, State, load, locked, registere
 from runbooks_lib.npm.install import copy_listed, install_project
 from runbooks_lib.postgres.scratch.cluster import Cluster, PortTaken, free_ports
 from runbooks_lib.postgres.scratch.homes import end_leftovers, sweep_homes
+from runbooks_lib.postgres.scratch.orphans import swept_without_us
 from runbooks_lib.postgres.scratch.processes import Process
 from runbooks_lib.postgres.scratch.programs import find_server
 from runbooks_lib.postgres.scratch.storage import choose_home, create_home, is_home, remove_home
@@ -224,14 +225,14 @@ def find(directory: Path | None = None) -> Lab | None:
 
 @contextmanager
 def running(directory: Path | None = None, *, prisma: int = NEWEST) -> Iterator[Lab]:
-    """Run a lab for the length of the block: also an error, Ctrl-C or SIGTERM takes it down.
+    """Run a lab for the length of the block: also an error, Ctrl-C, SIGTERM or SIGKILL takes it down.
 
     Without `directory` it is a fresh one in a temporary folder. A lab that was
     already running in `directory` is used and left running.
     """
     fresh = Path(tempfile.gettempdir()) / f"runbooks-lab-{secrets.token_hex(6)}"
     target = _resolved(directory or fresh)
-    with termination_raises():
+    with termination_raises(), swept_without_us(__name__, sweep.__name__):
         before = load(target)
         lab = up(target, owner_pid=os.getpid(), prisma=prisma)
         ours = before is None or before.home != lab.leader.home

@@ -33,6 +33,8 @@ from runbooks_lib.postgres.scratch.programs import find_server
 from runbooks_lib.postgres.scratch.scratch import scratch
 from runbooks_lib.postgres.scratch.storage import choose_home
 
+from ..faults.campaign import fault
+
 PACKAGE_ROOT = Path(runbooks_lib.__file__).parent.parent
 KEEP_RUNNING = """
 import sys, time
@@ -231,11 +233,38 @@ def test_a_half_dead_lab_is_started_anew(folder: Path, break_it: Callable[[Lab],
     assert {row.what: row.state for row in whole.status()}["replica"] == "streaming"
 
 
+def kill_all(owner: subprocess.Popen[str]) -> None:
+    """SIGKILL a process and what is to sweep after it."""
+    watchers = [each for each in psutil.Process(owner.pid).children() if each.name() == "sh"]
+    assert watchers
+    for each in (*watchers, owner):
+        each.kill()
+
+
+@fault(
+    kind="processes",
+    fault="SIGKILL to whoever runs a lab for as long as it lives",
+    injected="kill -9 of the process group",
+    seen="a shell outside of the group waits at a pipe, which the system closes",
+    told="nothing: its servers are ended and its folders deleted at once",
+    goes_on="nothing has to be done",
+    fast=True,
+)
+def test_the_lab_of_a_killed_process_is_gone_at_once(folder: Path) -> None:
+    with child(KEEP_RUNNING, str(folder)) as owner:
+        home = Path(first_line(owner))
+        assert processes_in(home)
+        os.killpg(owner.pid, signal.SIGKILL)
+    wait_until(lambda: not folder.exists() and find(folder) is None, "the lab is taken down")
+    assert processes_in(home, folder) == []
+    assert not home.exists()
+
+
 def test_the_lab_of_a_killed_process_is_swept_by_the_next_start(folder: Path, tmp_path: Path) -> None:
     with child(KEEP_RUNNING, str(folder)) as owner:
         home = Path(first_line(owner))
         assert sweep() == ()  # its owner lives
-        owner.kill()
+        kill_all(owner)
     assert processes_in(home)
     up(tmp_path / "other", owner_pid=os.getpid()).down()
     assert processes_in(home, folder) == []
@@ -297,7 +326,7 @@ def test_killed_while_starting(folder: Path, delay_s: float, own_registry: Path)
         home = started_home(folder, process)
         time.sleep(delay_s)
         process.kill()
-    wait_until(sweep, "the lab is swept")  # a child that was just being started may still hold the lock
+    wait_until(lambda: find(folder) is None, "the lab is swept")
     assert processes_in(folder, home) == []
     assert not folder.exists()
     assert not home.exists()
@@ -345,14 +374,43 @@ def test_scratch_is_reached_by_its_socket_and_gone_afterwards() -> None:
     assert processes_in(copy.cluster.home) == []
 
 
+SCRATCH = """
+import time
+from runbooks_lib.postgres.scratch.scratch import scratch
+with scratch() as copy:
+    print(copy.cluster.home, flush=True)
+    time.sleep(60)
+"""
+
+
+@fault(
+    kind="processes",
+    fault="SIGKILL to whoever has a scratch server",
+    injected="kill -9 of the process group, while the server runs in its enclosure",
+    seen="a shell outside of the group waits at a pipe, which the system closes",
+    told="nothing: the server is ended and its folder deleted at once",
+    goes_on="nothing has to be done",
+    fast=True,
+)
+def test_the_scratch_of_a_killed_process_is_gone_at_once() -> None:
+    """No command of ours has to be started for that: the next one may come hours later, or never."""
+    with child(SCRATCH) as owner:
+        home = Path(first_line(owner))
+        assert processes_in(home)
+        os.killpg(owner.pid, signal.SIGKILL)
+        wait_until(
+            lambda: not home.exists(), "its home is deleted"
+        )  # its parent has not yet asked how it ended
+    assert processes_in(home) == []
+
+
 def test_the_scratch_of_a_killed_process_is_swept() -> None:
-    code = "import time\nfrom runbooks_lib.postgres.scratch.scratch import scratch\n"
-    code += "with scratch() as copy:\n    print(copy.cluster.home, flush=True)\n    time.sleep(60)"
-    with child(code) as owner:
+    with child(SCRATCH) as owner:
         home = Path(first_line(owner))
         sweep_homes()
         assert processes_in(home)  # its owner lives
-        owner.kill()
+        kill_all(owner)
+    assert processes_in(home)
     sweep_homes()
     assert processes_in(home) == []
     assert not home.exists()

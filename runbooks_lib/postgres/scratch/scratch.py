@@ -203,11 +203,11 @@ def scratch(
     in_memory: bool = True,
     allowed: Iterable[str] = (),
 ) -> Iterator[Scratch]:
-    """Run an empty cluster; everything of it is gone at the end, also after an error or Ctrl-C.
+    """Run an empty cluster; everything of it is gone at the end, also after an error, Ctrl-C or a kill.
 
     `in_memory` False keeps it on disk: for rows, which may be many. `allowed` names what its superuser may make.
-    After a kill it is gone when the next one starts. Raises LabError when it does not start, PreconditionFailed when
-    something is allowed and code in the server could write where the operator can.
+    Raises LabError when it does not start, PreconditionFailed when something is allowed and code in the server could
+    write where the operator can.
     """
     programs = programs or find_server()
     if allowed:
