@@ -6,9 +6,11 @@ import hashlib
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import pytest
 from msgspec import structs
 from psycopg import sql
 
-from runbooks_lib.errors import GateClosed
+from runbooks_lib.errors import GateClosed, MigrationError
 from runbooks_lib.facts.databases import Dump
 from runbooks_lib.facts.writing import Applied, KeptPlan, Plan, Undo
 from runbooks_lib.findings import Answer, Verdict, gate
@@ -35,6 +37,7 @@ from runbooks_lib.postgres.script.undo import undo_of
 from runbooks_lib.postgres.script.undo_forms import script
 from runbooks_lib.postgres.session import locks
 from runbooks_lib.postgres.session.connect import Sessions
+from runbooks_lib.progress import listening
 from runbooks_lib.steps import baseline_migration as step
 from runbooks_lib.steps import baseline_runs, planning
 from runbooks_lib.steps.settling import Settling
@@ -987,6 +990,37 @@ def test_the_second_of_two_waits_for_the_first(db: psycopg.Connection[Any]) -> N
                 time.sleep(0.01)
             assert not second.done()
         assert passes(second.result(timeout=30))
+
+
+@pytest.mark.parametrize("queue_s", [60.0, 2.0], ids=["to its end", "not for ever"])
+def test_who_is_at_work_is_waited_for(db: psycopg.Connection[Any], queue_s: float) -> None:
+    """A queue that moves is no obstacle: plans at one database come to their end one after the other."""
+    told: list[str] = []
+    over = threading.Event()
+
+    def work() -> None:
+        with db.transaction():
+            db.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
+            held.set()
+            until = time.monotonic() + 5
+            while not over.wait(0.05) and time.monotonic() < until:
+                db.execute("SELECT 1")
+
+    held, sessions = threading.Event(), Sessions(PHASE.targets)
+    writing = sessions.write("legacy", lock_timeout_ms=1_000, statement_timeout_ms=1_000)
+    with ThreadPoolExecutor() as pool, writing as conn, listening(lambda news: told.append(news.what)):
+        working = pool.submit(work)
+        assert held.wait(30)
+        began = time.monotonic()
+        refused = pytest.raises(MigrationError, match=r"waited for \d s, is held by postgres \(runbooks, pid")
+        try:
+            with conn.transaction(), refused if queue_s < 5 else nullcontext():
+                take_lock(conn, wait_ms=1_500, queue_s=queue_s)
+            assert time.monotonic() - began > min(queue_s, 4)
+            assert queue_s > 5 or not working.done()
+        finally:
+            over.set()
+    assert any(each.startswith("waiting for postgres (runbooks, pid") for each in told)
 
 
 def test_the_lock_is_held_by_a_session_without_a_transaction(lab: Lab, db: psycopg.Connection[Any]) -> None:

@@ -119,7 +119,9 @@ def test_nobody_is_told_to_deploy_what_may_have_been_run() -> None:
     [(NOW, 'psql "service=shop" -c "SELECT pg_terminate_backend(7)"'), (None, "runbooks diagnose ")],
 )
 def test_only_who_does_nothing_is_ended(idle: datetime | None, ends: str) -> None:
-    holder = Holder(pid=7, role_name="app", application="prisma", address=None, since=NOW, idle_since=idle)
+    holder = Holder(
+        pid=7, role_name="app", application="prisma", address=None, since=NOW, idle_since=idle, asked_at=NOW
+    )
     condition, says, command = conclude(seen(*ALL, holder=holder))
     assert (condition, "app (prisma, pid 7)" in says, command.startswith(ends)) == (
         Condition.LOCKED,

@@ -16,30 +16,40 @@ from runbooks_lib.postgres.session.connect import Connection
 from runbooks_lib.postgres.session.locks import lock_holder
 from runbooks_lib.postgres.session.sqlstate import what_to_do
 from runbooks_lib.postgres.session.waiting import Waiting
+from runbooks_lib.progress import report
 
 LOCK_KEY = 0x52554E424F4F4B53 & 0x7FFFFFFFFFFFFFFF  # "RUNBOOKS", as a bigint
-
-
 LOCK_LOOK_S = 0.05  # between two looks at a lock that another run has
+LATER_LOOK_S = 0.25  # after the first second: many may wait
+QUEUE_S = 300.0
 
 
-def take_lock(conn: Connection, *, wait_ms: int) -> None:
-    """Take our advisory lock on this database until the transaction ends; wait for it at most `wait_ms`.
+def take_lock(conn: Connection, *, wait_ms: int, queue_s: float = QUEUE_S) -> None:
+    """Take our advisory lock on this database until the transaction ends; tells whoever listens that it waits.
 
+    Runs that are at work are waited for one after the other, `queue_s` in all; a holder of whom nothing is seen for
+    `wait_ms` is not. It asks again and again: a statement that waits has a snapshot, and the indexes that a holder
+    builds concurrently would wait for that.
     Raises MigrationError naming the holder: role, application_name, since when.
     """
-    until, holder = time.monotonic() + wait_ms / 1000, None
+    began = seen = time.monotonic()
+    holder = None
     while True:
         row = conn.execute("SELECT pg_try_advisory_xact_lock(%s) AS taken", (LOCK_KEY,)).fetchone()
         if row and row["taken"]:
             return
-        holder = lock_holder(conn, LOCK_KEY) or holder
-        if time.monotonic() > until:
+        now = time.monotonic()
+        found = lock_holder(conn, LOCK_KEY)
+        if found and found != holder:
+            seen, holder = now if holder else began, found
+        if now - seen > wait_ms / 1000 or now - began > queue_s:
             break
-        time.sleep(LOCK_LOOK_S)
+        report(f"waiting for {holder or 'another run'}", done=round(now - began), total=None, unit="s")
+        time.sleep(LOCK_LOOK_S if now - began < 1 else LATER_LOOK_S)
+    waited_s = max(wait_ms / 1000, round(now - began))
     said = holder or "one session after the other, each ended before it could be named"
     raise MigrationError(
-        f"Another run works on this database: its lock, waited for {wait_ms / 1000:g} s, is held by {said}.",
+        f"Another run works on this database: its lock, waited for {waited_s:g} s, is held by {said}.",
         "Wait until it has ended, or talk to its operator; then run this step again.",
     )
 

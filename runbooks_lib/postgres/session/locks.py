@@ -14,7 +14,7 @@ from runbooks_lib.postgres.session.connect import Connection
 class Holder:
     """The session that holds a lock. What a role without pg_read_all_stats may not see of it is None.
 
-    `idle_since` is set while it does nothing.
+    `idle_since` is set while it does nothing; `asked_at` is when it was told something last.
     """
 
     pid: int
@@ -23,6 +23,7 @@ class Holder:
     address: str | None
     since: datetime | None
     idle_since: datetime | None
+    asked_at: datetime | None
 
     def __str__(self) -> str:
         address = f", from {self.address}" if self.address else ""
@@ -35,8 +36,10 @@ class Holder:
 def lock_holder(conn: Connection, key: int) -> Holder | None:
     """Return who holds an advisory lock in this database; None when nobody does.
 
-    `key` as pg_advisory_lock(bigint) takes it. Reads pg_locks and pg_stat_activity.
+    `key` as pg_advisory_lock(bigint) takes it. Reads pg_locks and pg_stat_activity, as they are now: of the latter a
+    transaction sees what it saw first, without whoever has connected since.
     """
+    conn.execute("SELECT pg_stat_clear_snapshot()")
     row = conn.execute(query("lock_holder"), {"key": key}).fetchone()
     return None if row is None else Holder(**row)
 
