@@ -182,14 +182,14 @@ def unreadable(path: Path) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", path], check=True)
 
 
-def ended(process: subprocess.Popen[str]) -> Ended:
+def ended(process: subprocess.Popen[str], patience_s: float = PATIENCE_S) -> Ended:
     """Wait for a command's end; one that does not end is killed, and the test fails."""
     try:
-        out, err = process.communicate(timeout=PATIENCE_S)
+        out, err = process.communicate(timeout=patience_s)
     except subprocess.TimeoutExpired:
         kill_tree(process.pid)
         out, err = process.communicate(timeout=30)
-        raise AssertionError(f"no end within {PATIENCE_S} s: {out}{err}") from None
+        raise AssertionError(f"no end within {patience_s} s: {out}{err}") from None
     return Ended(code=process.returncode, out=out, err=err)
 
 

@@ -6,14 +6,16 @@ A few checks in CI; `make faults` takes the numbers that the page names.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import pytest
 
 from runbooks_lib.archive.seal.verify import verify
 from runbooks_lib.facts.databases import Dump
@@ -27,13 +29,14 @@ from runbooks_lib.steps import backup, baseline_migration, preflight
 from .campaign import RESULTS, fault
 from .proof import dumps, require_unchanged
 from .stage import PHASE as PHASE_ID
-from .stage import ended, stage
+from .stage import Ended, Stage, ended, stage, start
 
 PHASE = load_phase(PHASE_ID)
 WHOLE = RESULTS in os.environ
 PLANS = 200
 CHECKS = 1_000 if WHOLE else 10
 AT_ONCE = 20
+TOGETHER_S = 1200.0
 WARM = 3
 MEMORY_BYTES = 24 * 1024**2  # what an allocator keeps; a leak of a plan's 0.3 MB would come to 60 MB
 CACHE_BYTES = 4 * 1024**2
@@ -140,6 +143,7 @@ def plan(dumped: dict[str, Dump], folder: Path) -> None:
     goes_on="nothing has to be done",
     fast=True,
 )
+@pytest.mark.timeout(1800)
 def test_a_thousand_checks_leave_nothing(lab: Lab) -> None:
     require_as_the_first(lab, check, CHECKS)
 
@@ -152,30 +156,70 @@ def test_a_thousand_checks_leave_nothing(lab: Lab) -> None:
     told="nothing: each is as the first",
     goes_on="nothing has to be done",
 )
+@pytest.mark.timeout(1800)
 def test_two_hundred_plans_leave_nothing(lab: Lab, tmp_path: Path) -> None:
     with Sessions(PHASE.targets) as sessions:
         dumped = dict(backup.dump(PHASE, sessions, folder=tmp_path).facts.dumps)
     require_as_the_first(lab, lambda: plan(dumped, tmp_path), PLANS)
 
 
+def give_connections(scene: Stage, count: int) -> None:
+    """Start both servers again with so many connections; a standby needs no fewer than its primary."""
+    for server in (scene.lab.replica, scene.lab.leader):
+        server.stop()
+        with (server.data / "postgresql.auto.conf").open("a") as settings:
+            settings.write(f"max_connections = {count}\n")
+    scene.lab.leader.start()
+    scene.lab.leader.wait_ready()
+    start(scene, scene.lab.replica)
+
+
+@contextmanager
+def together(runs: Path, connections: int) -> Iterator[list[Ended]]:
+    """Yield how plans ended that were started together; nothing of them is left, and nothing was done."""
+    with stage() as scene:
+        give_connections(scene, connections)
+        first = held(scene.lab)
+        started = [scene.start(runs) for _ in range(AT_ONCE)]
+        found = [ended(process, TOGETHER_S) for process in started]
+        yield found
+        require_no_more(scene.lab, first)
+        assert dumps(scene.lab) == scene.before
+        headers = list(runs.glob("*/2*/run.json"))
+        assert len(headers) == AT_ONCE
+        assert all(verify(header.parent).trusted for header in headers)
+        planned = [each for each in found if each.code == 0]
+        assert all(scene.confirmation in each.said for each in planned)
+
+
 @fault(
     kind="load",
     fault="20 plans at once on one server, in one archive",
-    injected="twenty times `runbooks run`, started together",
-    seen="processes, folders, sessions and locks, before and after; each run verifies",
+    injected="twenty times `runbooks run`, started together; the server has 200 connections",
+    seen="rehearsals wait for each other; processes, folders, sessions and locks, before and after",
     told="nothing: each plans, and has the same confirmation",
     goes_on="nothing has to be done",
 )
+@pytest.mark.timeout(1800)
 def test_twenty_plans_at_once(tmp_path: Path) -> None:
-    with stage() as scene:
-        first = held(scene.lab)
-        together = [scene.start(tmp_path) for _ in range(AT_ONCE)]
-        for process in together:
-            found = ended(process)
-            assert found.code == 0, found.said
-            assert scene.confirmation in found.said
-        require_no_more(scene.lab, first)
-        assert len(list(tmp_path.glob("*/2*/run.json"))) == AT_ONCE
-        for header in tmp_path.glob("*/2*/run.json"):
-            assert verify(header.parent).trusted
-        assert dumps(scene.lab) == scene.before
+    with together(tmp_path, 200) as found:
+        assert [each.said for each in found if each.code != 0] == []
+
+
+@fault(
+    kind="load",
+    fault="20 plans at once on a server that has not so many connections",
+    injected="twenty times `runbooks run`, started together; the server has 40 connections",
+    seen="refused connections, and none that is free",
+    told="FAIL connections_are_free, or the server's own words; the others plan",
+    goes_on="`runbooks run PHASE --resume RUN` of those that were refused",
+)
+@pytest.mark.timeout(1800)
+def test_twenty_plans_at_once_without_connections(tmp_path: Path) -> None:
+    with together(tmp_path, 40) as found:
+        refused = [each for each in found if each.code != 0]
+        assert refused
+        for each in refused:
+            assert re.search("connections_are_free|connection slots are reserved|too many clients", each.said)
+            assert "Traceback" not in each.said
+            assert "--resume" in each.out
