@@ -16,7 +16,7 @@ from pglast.enums import ObjectType
 
 from runbooks_lib.drafting.apart import Apart, apart, concurrent_form
 from runbooks_lib.drafting.cascades import named_drops
-from runbooks_lib.drafting.forms import ROWS, NotWritten, form_of
+from runbooks_lib.drafting.forms import ROWS, ROWS_BY_HAND, NotWritten, changes_rows, form_of
 from runbooks_lib.drafting.labels import Exchange, exchanges
 from runbooks_lib.drafting.lost import Lost, with_lost
 from runbooks_lib.drafting.placed import placed
@@ -179,9 +179,9 @@ def _write(
             return _Written(unit=unit)
         return _Written(unit=unit, sql=form_of(unit.statements, unit.literals))
     except NotWritten as error:
-        left = LeftOver(
-            migration=unit.migration, line=unit.line, words=unit.words, why=error.why, by_hand=error.by_hand
-        )
+        of_rows = changes_rows(unit.statements[0])  # whatever else stands in its way
+        why, by_hand = (ROWS, ROWS_BY_HAND) if of_rows else (error.why, error.by_hand)
+        left = LeftOver(migration=unit.migration, line=unit.line, words=unit.words, why=why, by_hand=by_hand)
         return _Written(unit=unit, left=left)
 
 

@@ -16,6 +16,7 @@ from runbooks_lib.postgres.script.idempotence import judge_tree
 
 _TEMPORARY = "t"
 ROWS = "it changes rows"
+ROWS_BY_HAND = "A baseline changes no rows: judge it apart, and run it by hand where it is due."
 
 
 class NotWritten(Exception):
@@ -83,10 +84,8 @@ def _twice(node: Any) -> Any:
                 command.missing_ok = command.missing_ok or command.subtype in _PASSING_OVER
         case "CreateEnumStmt":
             return _ignoring_duplicates(node)
-        case tag if tag in _ROWS:
-            raise NotWritten(
-                ROWS, "A baseline changes no rows: judge it apart, and run it by hand where it is due."
-            )
+        case _ if changes_rows(node):
+            raise NotWritten(ROWS, ROWS_BY_HAND)
         case _:
             pass
     return node
@@ -107,6 +106,11 @@ _ROWS = frozenset(
     }
     | {"CreateTableAsStmt", "RefreshMatViewStmt", "DoStmt"}
 )
+
+
+def changes_rows(node: Any) -> bool:
+    """Return whether a statement is one that changes rows, or may: none is ever written."""
+    return type(node).__name__ in _ROWS
 
 
 def _ignoring_duplicates(node: Any) -> Any:

@@ -64,7 +64,8 @@ def units_of(name: str, script: str) -> tuple[Unit, ...]:
     found = pieces(script)
     if found is None:
         raise MigrationError(
-            f"The migration {name} is not SQL as PostgreSQL's parser reads it.", "Correct the file."
+            f"The migration {name} is not SQL as PostgreSQL's parser reads it{_why_not(script)}.",
+            "Correct the file.",
         )
     raw: list[Any] = list(parse_sql(script))
     ends = [each.stmt_location + each.stmt_len if each.stmt_len else len(script) for each in raw]
@@ -73,6 +74,18 @@ def units_of(name: str, script: str) -> tuple[Unit, ...]:
         for end, each in zip((0, *ends), raw, strict=False)
     ]
     return tuple(_units(name, found, [each.stmt for each in raw], comments))
+
+
+def _why_not(script: str) -> str:
+    """Return where and why the parser stops, as far as it says."""
+    try:
+        parse_sql(script)
+    except ParseError as error:
+        said, place = error.args
+        return f": line {script.count(chr(10), 0, place) + 1}, {said}"  # None: at the end
+    except (RecursionError, ValueError):
+        pass
+    return ""
 
 
 def _units(

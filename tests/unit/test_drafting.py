@@ -391,8 +391,16 @@ def test_the_line_at_which_a_phase_waits_for_a_reason_is_found(key: str) -> None
 def test_a_migration_that_is_not_there_or_is_no_sql_is_an_error() -> None:
     with pytest.raises(MigrationError, match="no migration 02"):
         write_baseline(history("SELECT 1"), only={"02"})
-    with pytest.raises(MigrationError, match="01"):
-        write_baseline(history("CREATE TABEL t"))
+    with pytest.raises(MigrationError, match=r"01 .*: line 2, syntax error at or near \"TABEL\"\."):
+        write_baseline(history("SELECT 1;\nCREATE TABEL t"))
+
+
+def test_what_changes_rows_is_left_over_for_that_whatever_comes_later() -> None:
+    scripts = history(
+        "UPDATE t SET a = 1", "ALTER TABLE t DROP COLUMN a", "ALTER TABLE t RENAME TO u", "UPDATE t SET b = 1"
+    )
+    found = write_baseline(scripts, only={"01", "04"}).left
+    assert [(each.migration, each.changes_rows) for each in found] == [("01", True), ("04", True)]
 
 
 def project(tmp_path: Path, *scripts: str) -> str:
