@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from math import log
 
@@ -48,3 +49,15 @@ def counted(number: int, one: str) -> str:
     if one.endswith("y") and one[-2:-1] not in "aeiou":
         return f"{number} {one[:-1]}ies"
     return f"{number} {one}{'es' if one.endswith(('x', 's')) else 's'}"
+
+
+def in_words(value: object) -> str:
+    """Return any value as people write it, never as Python does: none, yes, "a, b", "public.a 2, public.b 5"."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {in_words(each)}" for key, each in value.items()) or "none"
+    if type(value) in (list, tuple, set, frozenset):  # what is derived from them says itself
+        words = [in_words(each) for each in value]  # type: ignore[attr-defined]
+        return ", ".join(words if isinstance(value, list | tuple) else sorted(words)) or "none"
+    return "none" if value is None else str(value)

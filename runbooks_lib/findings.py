@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from runbooks_lib.amounts import in_words
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import GateClosed, RunbookError
 from runbooks_lib.visible import visible
@@ -91,8 +92,8 @@ def judge(
         check=check,
         target=target,
         object=object,
-        have=str(have),
-        want=str(want),
+        have=in_words(have),
+        want=in_words(want),
         verdict=verdict,
         hint="" if verdict is Verdict.PASS else hint,
     )

@@ -36,6 +36,11 @@ def read_given(path: Path) -> bytes:
     return content
 
 
+def text_of(content: bytes) -> str:
+    """Return the UTF-8 text of a file; the byte order mark that editors put before it is no part of it."""
+    return content.decode("utf-8-sig")
+
+
 def read_given_text(path: Path, *, errors: str = "strict") -> str:
     """Return a file's UTF-8 text, each line ended by a line feed. Raises OSError and UnicodeDecodeError."""
     return TextIOWrapper(BytesIO(read_given(path)), encoding="utf-8", errors=errors).read()

@@ -76,16 +76,24 @@ def runs_folder(explicit: str | Path | None = None) -> Path:
     """Return where runs are kept: `explicit`, else RUNBOOKS_RUNS, else ./runs.
 
     A kernel started by JupyterLab works in the notebooks' own folder: there it is ../runs, as for a shell.
-    Raises PreconditionFailed when that is a URL: a run is made in a folder, and copied when it is sealed.
+    Raises PreconditionFailed when that is a URL: a run is made in a folder, and copied when it is sealed; and when it
+    is the folder of one run, or of a phase's runs: a run within a run would break its seal.
     """
     given = explicit or os.environ.get("RUNBOOKS_RUNS")
     if given and is_url(str(given)):
         raise PreconditionFailed(
-            "RUNBOOKS_RUNS names a URL, and notebooks that are run one by one need a folder.",
-            "Set RUNBOOKS_RUNS to a folder; when the run is sealed: runbooks runs upload RUN --runs URL.",
+            "The folder of the runs (--runs, RUNBOOKS_RUNS) is a URL, and this needs one of this machine.",
+            "Name a folder; when the run is sealed: runbooks runs upload RUN --runs URL.",
         )
     if given:
-        return Path(given).expanduser().absolute()
+        folder = Path(given).expanduser().absolute()
+        within = next((n for n in (1, 0) if any(folder.glob(f"{'*/' * (1 - n)}{HEADER}"))), None)
+        if within is not None:
+            raise PreconditionFailed(
+                f"{folder} is {'a run' if within else 'where the runs of one phase are'}, and no archive of runs.",
+                f"Name the folder of all runs: --runs {folder.parents[within]}",
+            )
+        return folder
     here = Path.cwd()
     return (here.parent if here == notebooks_folder() else here) / "runs"
 

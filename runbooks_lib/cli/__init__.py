@@ -21,12 +21,13 @@ from runbooks_lib.cli.doctor import doctor
 from runbooks_lib.cli.explain import explain
 from runbooks_lib.cli.export import export
 from runbooks_lib.cli.fleet import fleet
-from runbooks_lib.cli.help import Group, examples
+from runbooks_lib.cli.help import examples
 from runbooks_lib.cli.jupyter import jupyter
 from runbooks_lib.cli.lab import lab
 from runbooks_lib.cli.phase import phase
 from runbooks_lib.cli.report import report
 from runbooks_lib.cli.run import demo, run
+from runbooks_lib.cli.streams import keep_streams
 from runbooks_lib.cli.terminal import (
     drop_what_cannot_be_written,
     say,
@@ -35,6 +36,7 @@ from runbooks_lib.cli.terminal import (
     say_lines,
 )
 from runbooks_lib.cli.verify import keygen, verify
+from runbooks_lib.cli.words import Commands
 from runbooks_lib.errors import INTERRUPTED_EXIT_CODE, RunbookError
 
 _LONGEST_SHOWN = 200
@@ -47,7 +49,7 @@ RARELY = (
 
 
 @click.group(
-    cls=Group,
+    cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=examples(
         "runbooks demo",
@@ -87,6 +89,7 @@ for command in (
 
 def main() -> None:
     """Run the command line; end the process with its exit code."""
+    keep_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     gc.set_threshold(*RARELY)
     sys.unraisablehook = _come_again
@@ -134,8 +137,18 @@ def _leave_quietly(code: int) -> None:
 
 def _of_the_system(error: OSError) -> str:
     """Return what the operating system refused, and where: a path that is too long, a folder that is closed to us."""
+    if not error.filename and _here_is_gone():
+        return "The folder that this shell stands in is gone. Go to one that is there: cd"
     name = str(error.filename or "")
     where = f" ({name if len(name) <= _LONGEST_SHOWN else f'{name[:_LONGEST_SHOWN]}…'})" if name else ""
     return (
         f"The system refused: {error.strerror or error}{where}. Check the path, its permissions and the disk."
     )
+
+
+def _here_is_gone() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False

@@ -12,7 +12,7 @@ import click
 
 from runbooks_lib.cli.help import Group, examples
 from runbooks_lib.cli.naming import complete_run
-from runbooks_lib.cli.terminal import say, say_json, say_lines
+from runbooks_lib.cli.terminal import say, say_json, say_lines, somebody_is_there
 from runbooks_lib.visible import visible
 
 if TYPE_CHECKING:
@@ -167,6 +167,7 @@ def prune(folder: str | None, keep: int, phase: str | None, yes: bool) -> None:
     """
     from shutil import rmtree
 
+    from runbooks_lib.amounts import counted
     from runbooks_lib.archive.run import runs_folder
     from runbooks_lib.archive.store.listing import listed, older
 
@@ -180,11 +181,18 @@ def prune(folder: str | None, keep: int, phase: str | None, yes: bool) -> None:
         return
     for run in found:
         say(f"{run.phase} {run.id} {run.mode} {run.verdict}")
-    if not yes:
-        click.confirm(f"Delete these {len(found)} runs for good?", abort=True, err=True)
+    number = counted(len(found), "run")
+    try:
+        sure = yes or click.confirm(f"Delete {number} for good?", err=True)
+    except click.Abort:  # Ctrl-C, or no answer at all
+        if somebody_is_there():
+            raise
+        raise click.UsageError(f"Nobody can be asked here whether to delete {number}: add --yes.") from None
+    if not sure:
+        raise click.Abort
     for run in found:
         rmtree(run.where)
-    say(f"{len(found)} runs deleted", err=True)
+    say(f"deleted: {number}", err=True)
 
 
 @runs.command(epilog=examples("runbooks runs upload latest --runs s3://bucket/runs"))
@@ -280,11 +288,13 @@ def located_folder(reference: str, folder: str | None) -> Path:
 def where(reference: str, folder: str | None) -> str:
     """Return the folder or the URL of the run that `reference` names: those, an id, its beginning, or latest."""
     from runbooks_lib.archive.run import is_url
-    from runbooks_lib.archive.store.listing import pick
+    from runbooks_lib.archive.store.listing import pick, require_run
     from runbooks_lib.archive.store.remote import archive_url, listed_at, shown
 
-    if is_url(reference) or (reference and Path(reference).is_dir()):
+    if is_url(reference):
         return reference
+    if reference and Path(reference).is_dir():
+        return str(require_run(Path(reference)))
     if url := archive_url(folder):
         return pick(listed_at(url), reference, shown(url)).where
     return str(located_folder(reference, folder))

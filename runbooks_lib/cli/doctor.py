@@ -17,6 +17,7 @@ from runbooks_lib.cli.run import WEAK
 from runbooks_lib.cli.terminal import say
 
 PROJECT = "Prisma project"
+_SYNTAX = "Write that line as key=value, without a blank beside the =."
 
 
 @click.command(epilog=examples("runbooks doctor", "runbooks doctor --prisma-project ../shop"))
@@ -230,8 +231,9 @@ def _answers(service: str) -> str:
             return f"{role}, PostgreSQL {version.split()[0]}, database {info.dbname} as {info.user}"
     except psycopg.Error as error:
         raise ConnectionFailed(
-            f"it does not answer: {' '.join(str(error).split())}",
-            why_no_password(error, parameters)
+            f"it does not answer: {' '.join(str(error).split()).rstrip('.')}.",
+            (_SYNTAX if "syntax error in service file" in str(error) else "")
+            or why_no_password(error, parameters)
             or f"Make `psql service={service}` connect, or take the service out.",
         ) from error
 

@@ -142,11 +142,12 @@ def diff(context: click.Context, one: str, other: str | None, prisma_project: st
 def upgrade(file: Path, write: bool) -> None:
     """Rewrite FILE, a phase.toml of an older version, as one of today's that means the same; comments are kept."""
     from runbooks_lib.archive.files import write_bytes
+    from runbooks_lib.given import text_of
     from runbooks_lib.phase import SPEC_VERSION, load_phase
     from runbooks_lib.phase.upgrade import upgraded
 
     load_phase(str(file))  # names its mistakes: what is wrong is not rewritten
-    old = file.read_bytes().decode("utf-8")
+    old = text_of(file.read_bytes())
     new = upgraded(old)
     if not write:
         say_lines("\n".join(new.splitlines()) + "\n")

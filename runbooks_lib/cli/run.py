@@ -159,8 +159,8 @@ def run(
         archive = place(runs, named.id)
         before = find_run(archive, resumed, named.id) if resumed else None
         loaded = require(phase, services=chosen, databases=elsewhere, resumed=before, steps=due)
-        if confirm:
-            require_confirmable(loaded, archive, confirm)
+        if confirm and (unknown := require_confirmable(loaded, archive, confirm)):
+            say(unknown, err=True)
         click.get_current_context().with_resource(warm_kernels())  # preloads while we import
         folder = before or Run.create(archive, loaded, superuser_objects=superuser_objects)
         made.append(folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +21,18 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
+_PASSWORD = re.compile(r"(?<=\w)(:/+[^\s/@:]*:)[^\s/]*(?=@)")  # of an address
+
+
 def say(line: object = "", *, err: bool = False) -> None:
     """Print one line on stdout, or on stderr."""
-    _write(visible(str(line)) + "\n", err=err)
+    _write(_told(visible(str(line))) + "\n", err=err)
 
 
 def say_lines(text: str, *, err: bool = False) -> None:
     """Print a text of several lines as it is, with its own line ends alone."""
-    _write(visible_lines(text), err=err)
+    told = visible_lines(text)
+    _write(_told(told) if err else told, err=err)  # on stdout it may be a file: SQL, a phase, a report
 
 
 def somebody_is_there() -> bool:
@@ -73,7 +78,12 @@ def shown(line: object, style: str = "") -> Text:
     """Return one line for rich to print: plain text, whatever it looks like."""
     from rich.text import Text
 
-    return Text(visible(str(line)), style=style)
+    return Text(_told(visible(str(line))), style=style)
+
+
+def _told(text: str) -> str:
+    """Return a text without the password of an address that somebody gave where a name was asked for."""
+    return _PASSWORD.sub(r"\1***", text)
 
 
 def _write(text: str, *, err: bool) -> None:

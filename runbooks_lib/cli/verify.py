@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,8 @@ def verify(
     from runbooks_lib.archive.seal.verify import verify as judge
     from runbooks_lib.archive.store.remote import located
 
+    if head is not None and not re.fullmatch("[0-9a-f]{64}", head.strip().lower()):
+        raise click.UsageError("--head takes the 64 digits (0-9, a-f) that an earlier --chain printed.")
     chain = chain or head is not None or since is not None
     with located(where(run, folder), chain=chain) as path:
         found = judge(path, key=key, chain=chain, head=head and head.strip().lower(), since=since)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from runbooks_lib.api.headers import headers_of
 from runbooks_lib.archive.notebooks import code_digest, notebooks_folder
@@ -78,6 +79,12 @@ def _require_variables(phase: Phase) -> None:
             'Export it, such as export NAME=https://api.example.org; for the lab: eval "$(runbooks lab env)".',
         )
     for service in phase.services.values():
+        address = os.environ.get(service.url_env)
+        if address and not _is_address(address):  # not repeated: it may hold a password
+            raise PreconditionFailed(
+                f"{service.url_env} is no address of {service.name}: it begins with http:// or https://.",
+                f"Export it anew, such as export {service.url_env}=https://api.example.org.",
+            )
         headers_of(service.headers_env)
         folder = os.environ.get(service.source_env) if service.source_env else None
         if folder and not Path(folder).is_dir():
@@ -87,10 +94,19 @@ def _require_variables(phase: Phase) -> None:
             )
 
 
-def require_confirmable(phase: Phase, archive: Path, confirm: str) -> None:
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text.strip())
+        return parts.scheme.lower() in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        return False
+
+
+def require_confirmable(phase: Phase, archive: Path, confirm: str) -> str:
     """Refuse a confirmation that cannot be one of a plan of this phase as it is here and now; asks no server.
 
-    Reads the plans that the archive has kept; one made elsewhere is judged in step 3 alone.
+    Reads the plans that the archive has kept; one made elsewhere is judged in step 3 alone, and that is what the text
+    that is returned says.
     Raises PreconditionFailed.
     """
     again = "Run without --apply: the last line that is printed has the confirmation of the present plan."
@@ -102,7 +118,7 @@ def require_confirmable(phase: Phase, archive: Path, confirm: str) -> None:
         )
     kept = kept_plans(archive, confirm)
     if not kept:
-        return
+        return f"No plan of this archive is named {confirm}: step 3 compares it with the present plan, and may refuse."
     if phase.id not in kept:
         raise PreconditionFailed(f"{confirm} is a plan of {', '.join(kept)}, not of {phase.id}.", again)
     here = {
@@ -118,3 +134,4 @@ def require_confirmable(phase: Phase, archive: Path, confirm: str) -> None:
         raise PreconditionFailed(
             f"Since the plan {confirm} there changed: {'; '.join(map(str, changed))}.", again
         )
+    return ""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from runbooks_lib.errors import SpecError
-from runbooks_lib.given import read_given
+from runbooks_lib.given import read_given, text_of
 from runbooks_lib.phase.checklist import derived
 from runbooks_lib.phase.mistakes import Mistakes, below, nearest, shown, suggestion
 from runbooks_lib.phase.model import (
@@ -92,12 +92,20 @@ def _find(ref: str) -> Path:
             return path.parent.resolve() / path.name
     except OSError as error:
         raise SpecError(f"{shown(ref)} cannot be opened: {error.strerror}.", "Check the path.") from error
-    near = nearest(ref, shipped_ids())
+    near = nearest(ref.strip(" /"), shipped_ids())
     raise SpecError(
         f"There is no phase {shown(ref)}: it is neither the id of a shipped phase "
-        f"nor the path of a {_FILE_NAME} or of its folder.",
-        (f"Did you mean {near}? " if near else "") + f"Shipped are: {', '.join(shipped_ids())}.",
+        f"nor the path of a {_FILE_NAME} or of its folder.{_what_it_is(path)}",
+        (f"Did you mean {near}? " if near else "")
+        + f"Shipped are: {', '.join(shipped_ids())}; runbooks phase new FOLDER begins one.",
     )
+
+
+def _what_it_is(path: Path) -> str:
+    """Return what stands at the path of a phase.toml that is not there, where that is known."""
+    if (path.parent / "run.json").is_file():
+        return " It is the folder of a run: runbooks run PHASE --resume takes it up, runbooks runs show tells of it."
+    return f" The folder has no {_FILE_NAME}." if path.parent.is_dir() and path.name == _FILE_NAME else ""
 
 
 def _read(file: Path) -> bytes:
@@ -110,10 +118,12 @@ def _read(file: Path) -> bytes:
 
 
 def _parse(content: bytes, file: Path) -> dict[str, Any]:
+    if file.suffix == ".ipynb":
+        raise SpecError(
+            f"{file} is a notebook, and no phase.", "Run its step: runbooks run PHASE --only STEP."
+        )
     try:
-        return tomllib.loads(
-            content.decode("utf-8"), parse_float=Decimal
-        )  # digit for digit, as it is written
+        return tomllib.loads(text_of(content), parse_float=Decimal)  # digit for digit, as it is written
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise SpecError(

@@ -186,7 +186,8 @@ def _first_digest(folder: Path, command: Path, addresses: Mapping[str, str], opt
         names = sorted(entry.name for entry in folder.iterdir() if entry.name != "node_modules")
     except OSError as error:
         raise PreconditionFailed(
-            f"The folder {folder} cannot be read: {error.strerror}.", "Check its permissions."
+            f"The folder {folder} cannot be read: {error.strerror}.",
+            "Name the folder of the Prisma project, and check its permissions.",
         ) from error
     scripts = [_digest(path) for path in (_READER, _ENGINE, Path(__file__), package)]
     return hashlib.sha256(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
+from runbooks_lib.amounts import in_words
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import RunbookError
 from runbooks_lib.facts.writing import KeptPlan, Plan
@@ -19,7 +20,7 @@ from runbooks_lib.postgres.session.locks import other_runs
 from runbooks_lib.steps.baseline_plan import State
 
 PLAN_ONLY = "not applied: this run only plans"
-_HASH = re.compile(r"[0-9a-f]{64}")
+_HASH = re.compile(r"\b[0-9a-f]{64}\b")
 
 
 class Changed(NamedTuple):
@@ -129,7 +130,4 @@ def changed_parts(planned: Mapping[str, Any], present: Mapping[str, Any]) -> tup
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_short(part)}" for key, part in value.items()) or "none"
-    text = str(value)
-    return text[:16] if _HASH.fullmatch(text) else text
+    return _HASH.sub(lambda found: found[0][:16], in_words(value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from runbooks_lib.amounts import in_words
 from runbooks_lib.checks import Check
 from runbooks_lib.findings import Finding, Verdict
 from runbooks_lib.prisma.command import CliResult, Prisma
@@ -68,8 +69,8 @@ def _agrees(target: str, what: str, same: bool, have: object, want: object) -> F
         check=Check.PRISMA_READS_THE_SAME,
         target=target,
         object=what,
-        have=str(have),
-        want=str(want),
+        have=in_words(have),
+        want=in_words(want),
         verdict=Verdict.PASS if same else Verdict.FAIL,
         hint=""
         if same

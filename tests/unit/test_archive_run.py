@@ -206,7 +206,7 @@ def test_where_runs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert runs_folder().name == "runs"
     assert runs_folder().is_absolute()
     monkeypatch.setenv("RUNBOOKS_RUNS", "s3://bucket/runs")
-    with pytest.raises(PreconditionFailed, match="names a URL"):
+    with pytest.raises(PreconditionFailed, match="is a URL"):
         runs_folder()
     assert not any(tmp_path.iterdir())
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runbooks_lib import errors
+from runbooks_lib.amounts import in_words
 from runbooks_lib.errors import GateClosed, PrismaError, RunbookError, SpecError
 from runbooks_lib.findings import (
     MANY,
@@ -25,6 +26,7 @@ from runbooks_lib.findings import (
     same_fault,
     worst,
 )
+from runbooks_lib.steps.confirming import Changed
 from runbooks_lib.typed import typed
 
 
@@ -48,8 +50,31 @@ def finding(verdict: Verdict, check: str = "has_table", hint: str = "") -> Findi
 def test_judge(have: object, want: object, blocking: bool, verdict: Verdict) -> None:
     judged = judge("c", "t", "o", have=have, want=want, hint="mend it", blocking=blocking)
     assert judged.verdict is verdict
-    assert (judged.have, judged.want) == (str(have), str(want))
+    assert (judged.have, judged.want) == (in_words(have), in_words(want))
     assert judged.hint == ("" if verdict is Verdict.PASS else "mend it")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "none"),
+        (True, "yes"),
+        (False, "no"),
+        ((), "none"),
+        ({}, "none"),
+        ("", ""),
+        (0, "0"),
+        (("a", None, True), "a, none, yes"),
+        (frozenset({"b", "a"}), "a, b"),
+        ({"public.a": 2, "public.b": None}, "public.a 2, public.b none"),
+        (Changed("settlement", {"m": "resolve"}, None), "settlement (was m resolve, is none)"),
+        (Changed("sql", "a1" * 32, ["a1" * 32]), "sql (was a1a1a1a1a1a1a1a1, is a1a1a1a1a1a1a1a1)"),
+        (Verdict.PASS, "PASS"),
+    ],
+)
+def test_what_is_found_is_said_as_people_write_it(value: object, said: str) -> None:
+    found = judge("has_table", "leader", "public.a", have=value, want=value, hint="")
+    assert (found.have, found.want) == (said, said)
 
 
 def test_could_not_run_is_error_with_the_errors_own_words() -> None:

@@ -617,7 +617,10 @@ def test_a_file_that_is_not_utf_8_is_refused_with_its_line(write: Write) -> None
 def test_an_unknown_phase_lists_the_shipped_ids(ref: str, near: str) -> None:
     with pytest.raises(SpecError, match="There is no phase") as caught:
         load_phase(ref)
-    assert caught.value.what_to_do == f"{near}Shipped are: {', '.join(shipped_ids())}."
+    assert (
+        caught.value.what_to_do
+        == f"{near}Shipped are: {', '.join(shipped_ids())}; runbooks phase new FOLDER begins one."
+    )
 
 
 def test_an_endless_path_is_refused_in_a_short_sentence() -> None:

@@ -227,7 +227,7 @@ def archive_of(tmp_path: Path) -> Any:
 def test_the_commands_print_through_that_door_alone() -> None:
     """No module of the command line has another way to print."""
     for file in sorted(Path(cli.__file__).parent.glob("*.py")):
-        if file.name == "terminal.py":
+        if file.name in ("terminal.py", "streams.py"):  # the door, and what it leads to
             continue
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             said = ast.unparse(node) if isinstance(node, ast.Attribute | ast.Name) else ""

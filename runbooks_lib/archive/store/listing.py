@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
+from runbooks_lib.archive.manifest import MANIFEST
 from runbooks_lib.archive.run import Run, all_runs
 from runbooks_lib.errors import EvidenceError, PreconditionFailed
 from runbooks_lib.evidence import HEADER, Header, header_of
@@ -149,7 +150,7 @@ def find_folder(runs: Path, reference: str, phase_id: str | None = None) -> Path
     """
     path = Path(reference).expanduser()
     if reference and path.is_dir():
-        return path.absolute()
+        return require_run(path.absolute())
     if reference and path.is_file():
         raise PreconditionFailed(
             f"{path} is a file, and no run's folder.",
@@ -166,6 +167,16 @@ def find_folder(runs: Path, reference: str, phase_id: str | None = None) -> Path
         for run in all_runs(runs, phase_id)
     )
     return Path(pick(known, reference, str(runs)).where)
+
+
+def require_run(path: Path) -> Path:
+    """Return the folder of a run. Raises PreconditionFailed where nothing of a run is in it."""
+    if not any((path / name).exists() for name in (HEADER, MANIFEST)):
+        raise PreconditionFailed(
+            f"{path} is no run's folder: it has neither {HEADER} nor {MANIFEST}.",
+            "Name the folder of a run, or its id and the archive (--runs DIR): `runbooks runs list` lists them.",
+        )
+    return path
 
 
 def find_run(runs: Path, reference: str, phase_id: str | None = None) -> Run:

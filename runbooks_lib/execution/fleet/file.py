@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from runbooks_lib.errors import SpecError
-from runbooks_lib.given import read_given
+from runbooks_lib.given import read_given, text_of
 from runbooks_lib.phase import Phase, Role
 from runbooks_lib.phase.forms import AtLeast, Form, ServiceName
 from runbooks_lib.phase.mistakes import Mistakes, below, shown, suggestion
@@ -100,7 +100,7 @@ def read_fleet_file(path: Path, phase: Phase) -> Read:
     """Read fleet.toml for a phase. Raises SpecError with every mistake, each with its key path."""
     try:
         octets = read_given(path)
-        raw = tomllib.loads(octets.decode("utf-8"))
+        raw = tomllib.loads(text_of(octets))
     except OSError as error:
         raise SpecError(
             f"The fleet file {path} cannot be read: {error.strerror}.", "Name a file: --targets FILE."

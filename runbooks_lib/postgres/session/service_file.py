@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from psycopg.conninfo import make_conninfo
 
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.phase import Target
+from runbooks_lib.phase.mistakes import shown
 
 # These would lead a session elsewhere, or make it another one than the service says. What an operator sets for
 # himself stays: PGUSER, PGPASSWORD, PGPASSFILE, PGSERVICEFILE, and what TLS and Kerberos need.
@@ -77,7 +79,7 @@ def conninfo_of_child(conn: psycopg.Connection[Any], service: str, **more: str) 
 
 def service_files() -> tuple[Path, ...]:
     """Return the service files that libpq reads, in its order; they need not exist."""
-    own = Path(os.environ.get("PGSERVICEFILE") or Path.home() / ".pg_service.conf")
+    own = Path(os.environ.get("PGSERVICEFILE", Path.home() / ".pg_service.conf"))
     shared = os.environ.get("PGSYSCONFDIR")
     return (own, Path(shared) / "pg_service.conf") if shared else (own,)
 
@@ -101,9 +103,25 @@ def _sections(path: Path) -> Iterator[str]:
             yield os.fsdecode(stripped[1 : stripped.index(b"]")])
 
 
+def _unread(path: Path) -> str:
+    """Return what of a service file is a section for its reader, and none for libpq; "" where all is well."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError:
+        return ""
+    if lines[0].startswith(BOM_UTF8):
+        return f" {path} begins with a byte order mark, which hides its first line: save it as UTF-8 without one."
+    cut = next((n for n, each in enumerate(lines, 1) if each.strip()[:1] == b"[" and b"]" not in each), None)
+    return f" Line {cut} of {path} has no ]." if cut else ""
+
+
 def _why_none(path: Path) -> str:
     """Return why a service file gives no service."""
+    if not path.name:
+        return "is set, and empty"
     try:
+        if unread := _unread(path):
+            return f"defines no service.{unread.removesuffix('.')}"
         path.read_bytes()
     except FileNotFoundError:
         return _MISSING
@@ -145,7 +163,7 @@ def require_a_service() -> frozenset[str]:
     """Return the names of the services. Raises PreconditionFailed where there is no service file, or none in it."""
     names = service_names()
     if not names:
-        said = {path: _why_none(path) for path in service_files()}
+        said = {path if path.name else "PGSERVICEFILE": _why_none(path) for path in service_files()}
         there = [f"{path} {why}" for path, why in said.items() if why != _MISSING]
         what = "; ".join(there or [f"{path} {why}" for path, why in said.items()])
         raise PreconditionFailed(
@@ -165,9 +183,10 @@ def require_services(targets: Mapping[str, Target]) -> None:
     missing = {t.service: name for name, t in targets.items() if t.service not in known}
     if missing:
         sought = " and ".join(str(path) for path in service_files())
-        names = ", ".join(f"{service!r} (target {target})" for service, target in missing.items())
+        names = ", ".join(f"{shown(service)} (target {target})" for service, target in missing.items())
         raise PreconditionFailed(
-            f"The service file does not define {names}; {sought} define(s): {', '.join(sorted(known))}.",
+            f"The service file does not define {names}; in {sought} there are: {', '.join(sorted(known))}."
+            + "".join(map(_unread, service_files())),
             "Add a [service] section with host, port and user there, or point PGSERVICEFILE at the right file; "
             'for the lab: eval "$(runbooks lab env)".',
         )

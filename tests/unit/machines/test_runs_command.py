@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from runbooks_lib.archive.seal.seal import seal
 from runbooks_lib.archive.seal.verify import verify
 from runbooks_lib.cli import commands
-from runbooks_lib.errors import EvidenceError, PreconditionFailed
+from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.phase import STEPS
 
 PHASE = "PH15-AMAZON-DB-FOUNDATION-01"
@@ -110,7 +110,7 @@ def test_show_by_folder(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("reference", "message"),
     [("2026", r"3 runs in .* begin with '2026'"), ("1999", "There is no run '1999'"), ("a/b", "There is no folder"),
-     ("", "There is no run ''")],
+     ],
 )  # fmt: skip
 def test_a_run_that_is_not_one(archive: Path, reference: str, message: str) -> None:
     with pytest.raises(PreconditionFailed, match=message):
@@ -118,7 +118,7 @@ def test_a_run_that_is_not_one(archive: Path, reference: str, message: str) -> N
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(EvidenceError, match=r"run\.json cannot be read"):
+    with pytest.raises(PreconditionFailed, match=r"is no run's folder"):
         call("show", tmp_path)
 
 
