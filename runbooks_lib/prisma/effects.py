@@ -26,9 +26,9 @@ _OF_RELATIONS = frozenset(
 )
 _HOLD_ROWS = frozenset({"relation", "columns"})
 _SHOW_NOTHING = ("SelectStmt", "TransactionStmt", "VariableSetStmt")
-# These change rows, or do what nobody can read; some of them leave objects, too.
-_MAY_SHOW = frozenset(
-    {"AlterTableStmt", "CallStmt", "CreateTableAsStmt", "DoStmt", "ExecuteStmt", "ExplainStmt", "SelectStmt"}
+# These change rows, and no object. Of all others that change rows a part may show.
+_ROWS_ALONE = frozenset(
+    {"CopyStmt", "DeleteStmt", "InsertStmt", "MergeStmt", "RefreshMatViewStmt", "TruncateStmt", "UpdateStmt"}
 )
 AT_ONCE = 8  # migrations that are looked at in the first replay, from the last one on
 
@@ -245,7 +245,7 @@ class Effects:
                 continue
             if any(one.unjudged is None and one.tag not in _SHOW_NOTHING for one in ran.statements):
                 yield ran.name
-            elif any(one.tag in _MAY_SHOW for one in ran.statements):
+            elif any(one.tag not in _ROWS_ALONE for one in ran.statements):
                 unclear.append(ran.name)
         if unclear:
             self._replayed.look_at(unclear)

@@ -2,7 +2,7 @@
 
 Two branches add columns to one table, and are merged in either order: no state of the whole table is common to both
 histories, but each column's is. What is not the migrations' to decide is in no part: the order of columns, an
-extension's version, privileges and storage options that no migration sets.
+extension's version, whether a materialized view is filled, privileges and storage options that no migration sets.
 """
 
 from __future__ import annotations
@@ -72,6 +72,9 @@ def _parts(key: Key, whole: Value) -> Iterator[tuple[Part, Value]]:
                 yield Part(kind, name, " ".join((str(given), *map(str, each)))), ((str(given), (each,)),)
         case tuple() if kind == "extension":
             yield Part(kind, name), without(whole, "version")
+        case tuple() if kind == "relation settings":
+            if settings := without(whole, "not_populated"):
+                yield Part(kind, name), settings
         case tuple() if kind == "relation":
             options = field(whole, "options")
             for option in options if isinstance(options, tuple) else ():

@@ -355,6 +355,49 @@ def test_other_kinds(there: Callable[..., None], statement: str, done: Done, row
     assert [(each.done, each.rows) for each in found] == [(done, rows)], found
 
 
+LOWER, HIGHER = "SELECT setval('numbers', 2)", "SELECT setval('numbers', 9)"
+SETS = [
+    "SELECT pg_catalog.setval('public.numbers'::regclass, 3)",
+    "SELECT setval('\"numbers\"', 3)",
+    "SELECT setval(pg_get_serial_sequence('numbers', 'id'), 3)",
+    "SELECT setval(to_regclass('numbers'), 3)",
+    "ALTER SEQUENCE numbers RESTART",
+    "ALTER TABLE numbers ALTER id RESTART",
+    "TRUNCATE numbers RESTART IDENTITY",
+    "DROP SEQUENCE numbers; CREATE SEQUENCE numbers",
+    "DROP TABLE numbers; CREATE TABLE numbers (id serial)",
+    "DROP SCHEMA app CASCADE",
+    "DO $$ BEGIN PERFORM setval('numbers', 3); END $$",
+]
+
+
+@pytest.mark.parametrize("other", SETS)
+def test_a_sequence_that_is_set_twice_does_not_tell_by_which(there: Callable[..., None], other: str) -> None:
+    serial = "pg_get" in other or "TABLE" in other or "TRUNCATE" in other
+    name = "numbers_id_seq" if serial else "numbers"
+    there(f"CREATE SEQUENCE {name}; SELECT setval('{name}', 4)")
+    lower, higher = (text.replace("'numbers'", f"'{name}'") for text in (LOWER, HIGHER))
+    exact = lower.replace("2", "4")
+    assert judge(lower) == judge(exact, other, before=[other]) == judge(lower, other) == [(ALL, None)]
+    assert judge(lower, before=[other]) == judge(higher, other) == [(NOT_JUDGED, None)]
+    assert judge(higher) == judge(higher, before=[other]) == [(NONE, None)]
+
+
+def test_two_sets_of_one_script_and_another_sequence(there: Callable[..., None]) -> None:
+    there("CREATE SEQUENCE numbers; CREATE SEQUENCE others; SELECT setval('numbers', 4), setval('others', 9)")
+    assert judge(f"{HIGHER}; {LOWER}") == [(NOT_JUDGED, None), (NOT_JUDGED, None)]
+    assert judge(LOWER, before=["SELECT setval('others', 9)"]) == [(ALL, None)]
+    there("CREATE TABLE t (n int); INSERT INTO t VALUES (1)")
+    assert judge("SELECT setval('numbers', (SELECT max(n) FROM t))", before=[LOWER]) == [(ALL, None)]
+
+
+def test_a_sequence_that_starts_beyond_or_counts_down_does_not_tell(there: Callable[..., None]) -> None:
+    there("CREATE SEQUENCE numbers START 1000; CREATE SEQUENCE down INCREMENT -1")
+    assert judge("SELECT setval('numbers', 5)") == [(NOT_JUDGED, None)]
+    assert judge("SELECT setval('numbers', 2000)") == [(NONE, None)]
+    assert judge("SELECT setval('down', -50)") == [(NOT_JUDGED, None)]
+
+
 # --- what came after, and what is not there ------------------------------------------------------------------------
 
 

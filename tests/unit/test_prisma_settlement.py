@@ -314,6 +314,8 @@ P, E = ("privileges", "public.t"), ("extension", "citext")
         ({P: grants("app SELECT")}, {P: grants("app INSERT", "app SELECT", "reports SELECT")}, True),
         ({P: grants("app SELECT", "app INSERT")}, {P: grants("app INSERT")}, False),
         ({P: grants("app SELECT")}, {}, False),
+        ({T: table(), ("relation settings", "public.t"): (("not_populated", True),)}, {T: table()}, True),
+        ({("relation settings", "public.m"): (("not_populated", True), ("x", 1))}, {}, False),
         ({T: table()}, {T: table(fillfactor="90")}, True),
         ({T: table(fillfactor="90")}, {T: table()}, False),
         ({T: table(fillfactor="90")}, {T: table(fillfactor="70")}, False),
@@ -450,7 +452,9 @@ def with_kind(migrations: Migrations, tag: str, unjudged: Unjudged | None, text:
     return made
 
 
-@pytest.mark.parametrize("tag", ["DoStmt", "CreateTableAsStmt", "AlterTableStmt"])
+@pytest.mark.parametrize(
+    "tag", ["DoStmt", "CreateTableAsStmt", "AlterTableStmt", "AlterSeqStmt", "AlterExtensionStmt"]
+)
 def test_what_a_statement_leaves_that_changes_rows_too_speaks_for_it(tag: str) -> None:
     rows = Unjudged(line=1, what="statement", why="rows")
     makes: Migrations = {"a": [MAKES_T], "c": [{INDEX: index()}]}

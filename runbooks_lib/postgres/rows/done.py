@@ -138,7 +138,7 @@ def _select(asker: Asker, node: Any, after: After) -> Told:
     if calls == ["set_config"]:
         return Told(Done.NOTHING, "it sets a setting of its own session")
     if calls == ["setval"]:
-        return stands_at(asker, node)
+        return stands_at(asker, node, after)
     asker.spell(node)
     return Told(Done.NOTHING, "it calls PostgreSQL's own functions alone, which change nothing")
 

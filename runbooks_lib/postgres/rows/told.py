@@ -11,6 +11,7 @@ from runbooks_lib.postgres.rows.asked import Table
 from runbooks_lib.postgres.script.calls import Name
 from runbooks_lib.postgres.script.data_statements import DataStatement, How, Touch, touches
 from runbooks_lib.postgres.script.literal_rows import may_be_equal
+from runbooks_lib.postgres.script.set_sequences import SetSequence, set_sequences
 
 Script = tuple[str, str]  # its name and its text
 ALL_COLUMNS = frozenset({"*"})
@@ -42,7 +43,8 @@ class Told(NamedTuple):
 class After:
     """What ran, or may have run, after a statement: the rest of its own script, and later ones.
 
-    `before` are the scripts before it, by name and text; of those it matters only what they add.
+    `before` are the scripts before it, by name and text; of those it matters what they add, and which sequences they
+    set. `sets` are the statements that set one, by the scripts' names: those before it, and those after it.
     """
 
     statement: DataStatement
@@ -50,6 +52,7 @@ class After:
     before: Sequence[Script]
     own: tuple[Touch, ...]
     later: tuple[tuple[str, Touch], ...]
+    sets: tuple[tuple[tuple[str, SetSequence], ...], tuple[tuple[str, SetSequence], ...]] = ((), ())
 
     def moved(self, table: Name, column: str | None = None) -> str:
         """Say what drops or renames a table, or a column of it, or its whole schema; "" when nothing does."""
@@ -104,12 +107,24 @@ class After:
             "",
         )
 
+    def set_before(self, sequence: str) -> str:
+        """Say which statement sets a sequence before it; "" when none does."""
+        return _setting(self.sets[0], sequence)
+
+    def set_since(self, sequence: str) -> str:
+        """Say which statement sets a sequence after it; "" when none does."""
+        return _setting(self.sets[1], sequence)
+
     def _all(self) -> Iterator[tuple[str, Touch]]:
         for name, touch in (*(("", touch) for touch in self.own), *self.later):
             yield _place(name, touch), touch
 
 
-def _place(name: str, touch: Touch) -> str:
+def _setting(sets: Sequence[tuple[str, SetSequence]], sequence: str) -> str:
+    return next((_place(name, each) for name, each in sets if each.may_mean(sequence)), "")
+
+
+def _place(name: str, touch: Touch | SetSequence) -> str:
     return f"{name} line {touch.line} {touch.words}".lstrip()
 
 
@@ -119,4 +134,17 @@ def after(
     """Return what came after a statement: `later` are scripts that may have run after its own, `before` the others."""
     own = tuple(touch for touch in touches(statement.script, schema) if touch.at > statement.at)
     others = tuple((name, touch) for name, script in later for touch in touches(script, schema))
-    return After(statement=statement, schema=schema, before=before, own=own, later=others)
+    sets = [("", each) for each in set_sequences(statement.script)]
+    earlier = [(name, each) for name, script in before for each in set_sequences(script)]
+    since = [(name, each) for name, script in later for each in set_sequences(script)]
+    return After(
+        statement=statement,
+        schema=schema,
+        before=before,
+        own=own,
+        later=others,
+        sets=(
+            (*earlier, *(each for each in sets if each[1].at < statement.at)),
+            (*(each for each in sets if each[1].at > statement.at), *since),
+        ),
+    )
