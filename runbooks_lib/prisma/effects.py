@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -14,7 +14,7 @@ from runbooks_lib.names import qualified
 from runbooks_lib.postgres.catalog.catalog import Key, Value
 from runbooks_lib.postgres.catalog.differences import field
 from runbooks_lib.postgres.scratch.replayed import Replayed, StatementRan, Step
-from runbooks_lib.prisma.parts import Part, Parts, in_words, parts_of
+from runbooks_lib.prisma.parts import SEQUENCE, Part, Parts, holding_rows, in_words, parts_of
 from runbooks_lib.prisma.timeline import START, Stands, Timeline
 
 _DROPS = re.compile(r"\bdrop\b")
@@ -24,6 +24,12 @@ _REVOKES = re.compile(r"\brevoke\b")
 _OF_RELATIONS = frozenset(
     {"relation", "columns", "constraint", "trigger", "rule", "policy", "privileges", "column privileges"}
 )
+_GO_BY_NAME = _OF_RELATIONS | {
+    "enum",
+    "function",
+    "index",
+    "type",
+}  # others may go with a table that is dropped
 _HOLD_ROWS = frozenset({"relation", "columns"})
 _SHOW_NOTHING = ("SelectStmt", "TransactionStmt", "VariableSetStmt")
 # These change rows, and no object. Of all others that change rows a part may show.
@@ -138,12 +144,18 @@ class Effects:
         """Return whether an effect stands; None when it may or may not."""
         return self.timelines[effect.part].stands(effect.position)
 
-    def takes_rows(self, migration: str) -> bool:
-        """Return whether a migration drops or renames a table or a column that was there before: rows go with it."""
-        return any(
-            effect.part.kind in _HOLD_ROWS and self.timelines[effect.part].ends_at(effect.position)
+    def takes_rows(self, migration: str, empty: Collection[str] = ()) -> bool:
+        """Return whether a migration drops, renames or retypes a table or a column that was there before.
+
+        Rows go with it; but for those of tables that are `empty` in the database.
+        """
+        ended = [
+            effect.part.name
             for effect in self.of(migration)
-        )
+            if effect.part.kind in _HOLD_ROWS and self.timelines[effect.part].ends_at(effect.position)
+        ]
+        tables, sequences = holding_rows(ended, self._live)
+        return bool(tables - set(empty) if tables else sequences)
 
     def was_run(self, migration: str) -> None:
         """Note that a migration was run: what it touches is nowhere before it."""
@@ -271,8 +283,12 @@ class Effects:
         table = [*parts_of_name(of), ""][1].partition("(")[0].lower()
         column = part.part.lower() if part.kind == "columns" else ""
 
+        goes_along = part.kind not in _GO_BY_NAME or (
+            part.kind == "relation" and (field(value, "kind") == SEQUENCE or bool(field(value, "partition")))
+        )
+
         def may_drop(text: str) -> bool:
-            named = table in text and (column in text or bool(_DROPS_TABLE.search(text)))
+            named = goes_along or (table in text and (column in text or bool(_DROPS_TABLE.search(text))))
             return bool(_DROPS.search(text)) and (named or bool(_DROPS_MORE.search(text)))
 
         scripts = (self._replayed.scripts[self._numbers[name]] for name in run)

@@ -22,6 +22,7 @@ from runbooks_lib.postgres.catalog.differences import (
 
 ABSENT = "absent"
 MISSING = "missing"
+_TABLES, SEQUENCE = ("r", "p", "f"), "S"  # as pg_class.relkind
 
 
 class Part(NamedTuple):
@@ -83,6 +84,16 @@ def _parts(key: Key, whole: Value) -> Iterator[tuple[Part, Value]]:
             yield Part(kind, name), without(whole, "options")
         case _:
             yield Part(kind, name), whole
+
+
+def holding_rows(names: Iterable[str], described: Parts) -> tuple[set[str], set[str]]:
+    """Return which of these relations are tables, and which are sequences: the others have nothing of their own."""
+    found: dict[str, set[str]] = {"": set(), SEQUENCE: set()}
+    for name in names:
+        kind = field(described.get(Part("relation", name)) or (), "kind")
+        if kind in _TABLES or kind == SEQUENCE:
+            found[SEQUENCE if kind == SEQUENCE else ""].add(name)
+    return found[""], found[SEQUENCE]
 
 
 def in_words(

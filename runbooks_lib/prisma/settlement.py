@@ -6,7 +6,7 @@ statement, what stands of each migration. From that, and from what is recorded, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import compress
@@ -17,6 +17,8 @@ from runbooks_lib.postgres.scratch.replayed import Ran, Replayed
 from runbooks_lib.postgres.script.effects import empties_a_column
 from runbooks_lib.prisma.effects import Effect, Effects, ObjectState
 from runbooks_lib.prisma.extras import extras
+from runbooks_lib.prisma.lost import Asked, lost
+from runbooks_lib.prisma.parts import Parts, parts_of
 from runbooks_lib.prisma.state import State
 from runbooks_lib.prisma.timeline import Stands, together
 
@@ -60,6 +62,7 @@ class Settled:
     what of the catalogue shows, `whole` takes the statements that change rows into account. `statements` are those
     that leave something, of an applied migration only those that do not stand; `of` is their number in its script.
     `untold`: of one of the others neither the catalogue nor a row tells whether it was run; `unseen`: these, in words.
+    `lost` are statements of one that counts as run, of which nothing tells whether they took rows away.
     `completed`: part of it is made by the phase's baseline, `filled` are the places of the statements whose rows that
     fills, as `at` counts them. `hindered` names others that a deploy would run, too.
     """
@@ -73,11 +76,19 @@ class Settled:
     statements: tuple[StatementStands, ...] = ()
     of: int = 0
     data: tuple[Judged, ...] = ()
+    lost: tuple[Judged, ...] = ()
     untold: bool = False
     unseen: tuple[str, ...] = ()
     completed: bool = False
     filled: frozenset[int] = frozenset()
     hindered: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> tuple[Judged, ...]:
+        """Return the statements that change rows or take them away, as judged, in the script's order."""
+        asked = {one.statement.at for one in self.data}
+        more = (one for one in self.lost if one.statement.at not in asked)
+        return tuple(sorted((*self.data, *more), key=lambda one: one.statement.at))
 
     @property
     def standing(self) -> tuple[int, ...]:
@@ -106,6 +117,7 @@ def settle(
     *,
     which: tuple[str, ...] | None,
     data: Mapping[str, tuple[Judged, ...]],
+    asked: Asked | None = None,
     server_major: int = 18,
     owned: bool = True,
     planned: Mapping[Key, Value] | None = None,
@@ -115,18 +127,29 @@ def settle(
 
     `which` names those that the phase settles, None all; `data` are the statements that change rows, as judged in the
     target. `owned`: owners are compared, too. `planned` is what a baseline is still to make, and `to_be` how the rows
-    will be then: what of a migration it makes and fills counts as standing then.
+    will be then: what of a migration it makes and fills counts as standing then. `asked` says of which tables the
+    target has rows: without it, of all.
     """
+    asked = asked or Asked(migrations=frozenset(), empty=frozenset())
+
+    def parts(described: Mapping[Key, Value]) -> Parts:
+        return parts_of(described, server_major=server_major, owned=owned)
+
+    scripts = [(file.name, file.script) for file in state.files if file.script is not None]
+    gone = lost(replayed, scripts, state.schema, asked, parts)
 
     def against(described: Mapping[Key, Value], data: Mapping[str, tuple[Judged, ...]]) -> Settlement:
         names = [ran.name for ran in replayed.scripts]
         todo = [name for name in names if state.recorded(name) != "applied"]
         effects = Effects(replayed, described, todo, server_major=server_major, owned=owned)
         either = _narrow(effects, names, todo)
-        found = [
-            _settled(state, effects, ran, data.get(ran.name, ()), either=ran.name in either)
-            for ran in replayed.scripts
-        ]
+        # None of them drops again what may be in use: as a whole they leave the catalogue as it is.
+        kept = either if any(map(effects.takes_rows, either)) else frozenset()
+        found = []
+        for ran in replayed.scripts:
+            its = data.get(ran.name, ())
+            each = _settled(state, effects, ran, its, either=either, kept=kept, empty=asked.empty)
+            found.append(replace(each, lost=gone.get(ran.name, ()) if _counts_as_run(each, either) else ()))
         return Settlement(
             migrations=tuple(_decided(found, which)),
             objects=tuple(effects.objects()),
@@ -233,10 +256,25 @@ def _narrow(effects: Effects, names: Sequence[str], todo: Sequence[str]) -> froz
     return frozenset(either)
 
 
-def _settled(state: State, effects: Effects, ran: Ran, data: tuple[Judged, ...], *, either: bool) -> Settled:
+def _counts_as_run(each: Settled, either: Collection[str]) -> bool:
+    run = each.stands in (Stands.ALL, Stands.NOTHING)
+    return each.recorded == "applied" or (run and each.migration not in either)
+
+
+def _settled(
+    state: State,
+    effects: Effects,
+    ran: Ran,
+    data: tuple[Judged, ...],
+    *,
+    either: Collection[str],
+    kept: Collection[str],
+    empty: Collection[str],
+) -> Settled:
     """Say how one migration stands; what is to become of it is decided among all.
 
-    `either`: the catalogue does not tell whether it was run. Where rows could, or are lost by it, they are to tell.
+    `either`: of these the catalogue does not tell whether they were run, nor are those `kept` run again.
+    Where rows could tell, or are lost by it, they are to tell.
     """
     recorded = state.recorded(ran.name)
     statements = tuple(_statements(effects, ran))
@@ -247,8 +285,8 @@ def _settled(state: State, effects: Effects, ran: Ran, data: tuple[Judged, ...],
         statements = tuple(each for each in statements if each.stands is not Stands.ALL)
         stands = Stands.ALL if not statements else stands
     unseen = tuple(_unseen(ran, data))
-    untold = bool(unseen) or (either and effects.takes_rows(ran.name))
-    if either and (data or untold):
+    untold = bool(unseen) or (ran.name in either and effects.takes_rows(ran.name, empty))
+    if ran.name in kept or (ran.name in either and (data or untold)):
         stands = Stands.NOTHING
     return Settled(
         migration=ran.name,

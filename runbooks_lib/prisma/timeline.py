@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from runbooks_lib.postgres.catalog.catalog import Value
+from runbooks_lib.postgres.catalog.differences import field
 
 START = -1  # before the first statement
 NEVER = 1 << 60  # after the last
@@ -61,7 +62,7 @@ class Timeline:
     def ends_at(self, position: int) -> bool:
         """Return whether the statement takes away what stood before: the live value, which came again since."""
         place = self._place_of(position)
-        return self.live is not None and self.values[place] is None and self.values[place - 1] == self.live
+        return loses(self.values[place - 1], self.values[place]) and self.values[place - 1] == self.live
 
     @property
     def is_as_known(self) -> bool:
@@ -84,6 +85,13 @@ class Timeline:
 
     def _place_of(self, position: int) -> int:
         return bisect_right(self.positions, position) - 1
+
+
+def loses(before: Value, after: Value) -> bool:
+    """Return whether rows or values go with a change of what holds them: it is dropped, or gets another type."""
+    if before is None or after is None:
+        return before is not None
+    return field(before, "type") != field(after, "type")
 
 
 def together(effects: Iterable[Stands]) -> Stands:

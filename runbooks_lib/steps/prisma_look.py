@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runbooks_lib.errors import PrismaError
+from runbooks_lib.names import parts
 from runbooks_lib.phase import Phase
 from runbooks_lib.phase import Prisma as Section
 from runbooks_lib.postgres.catalog.catalog import Catalog, Key, Value, read_catalog
 from runbooks_lib.postgres.catalog.differences import describe
+from runbooks_lib.postgres.rows.asked import empty_tables
 from runbooks_lib.postgres.rows.done import Judged, judge_data
 from runbooks_lib.postgres.scratch.lent import target_servers
 from runbooks_lib.postgres.scratch.replay import replay
@@ -20,6 +22,7 @@ from runbooks_lib.postgres.script.data_statements import data_statements
 from runbooks_lib.postgres.session.connect import Connection, Sessions
 from runbooks_lib.prisma.command import Prisma, aim, find_project
 from runbooks_lib.prisma.effects import looked_at_first
+from runbooks_lib.prisma.lost import Asked, may_lose, tables_named
 from runbooks_lib.prisma.settlement import Settlement, settle
 from runbooks_lib.prisma.state import State, look
 
@@ -32,6 +35,7 @@ class Looked:
     catalog: Catalog
     like: Surroundings
     data: Mapping[str, tuple[Judged, ...]]
+    asked: Asked | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +86,14 @@ def look_at_all(phase: Phase, sessions: Sessions, prisma: Prisma, *, rows_of_app
             file.name for file in state.files if rows_of_applied or state.recorded(file.name) != "applied"
         }
         data = dict(judged(conn, state, asked))
-    return Looked(state=state, catalog=catalog, like=like, data=data)
+        empty = _empty(conn, state, catalog, asked)
+    return Looked(
+        state=state,
+        catalog=catalog,
+        like=like,
+        data=data,
+        asked=Asked(migrations=frozenset(asked), empty=empty),
+    )
 
 
 def look_at_objects(phase: Phase, sessions: Sessions, prisma: Prisma, name: str) -> Looked:
@@ -94,6 +105,19 @@ def look_at_objects(phase: Phase, sessions: Sessions, prisma: Prisma, name: str)
             like=read_surroundings(conn),
             data={},
         )
+
+
+def _empty(conn: Connection, state: State, catalog: Catalog, names: Collection[str]) -> frozenset[str]:
+    """Return which tables have no row, of those that some of these migrations drop, rename or retype."""
+    columns = {name: {column.name for column in found} for name, found in catalog.columns.items()}
+
+    def stands(name: str, column: str) -> bool:
+        return column in columns.get(name, ()) if column else name in catalog.relations
+
+    scripts = [(file.name, file.script) for file in state.files if file.script is not None]
+    found = {name: these for name, these in may_lose(scripts, state.schema, stands).items() if name in names}
+    tables = [parts(name) for name in catalog.relations if name in columns]
+    return empty_tables(conn, tables_named(found, [(schema, name) for schema, name in tables]))
 
 
 def judged(
@@ -142,6 +166,7 @@ def prove_target(
         describe(looked.catalog),
         which=section(phase).settle,
         data=looked.data,
+        asked=looked.asked,
         server_major=who.major,
         owned=phase.owner is not None,
         planned=planned,

@@ -161,7 +161,7 @@ def live_schema(
             extras=tuple(f"{kind} {named}" for kind, named in settlement.extras),
             statements=statements_of(proved.replayed),
             not_judged=not_judged(proved),
-            data={each.migration: data_facts(each.data) for each in settlement.migrations if each.data},
+            data={each.migration: data_facts(each.rows) for each in settlement.migrations if each.rows},
             borrowed=proved.replayed.borrowed,
             lacking=proved.replayed.lacking,
         ),

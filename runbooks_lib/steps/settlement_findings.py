@@ -282,13 +282,13 @@ def judge_data(target: str, migrations: Sequence[Settled]) -> Iterator[Finding]:
     Of an applied migration's they are OPEN: rows may have come later. Where there are many, one finding a migration.
     """
     applied = [each for each in migrations if each.action is Action.NOTHING]
-    many = sum(one.done not in DONE for each in applied for one in each.data) > LISTED
+    many = sum(one.done not in DONE for each in applied for one in each.rows) > LISTED
     for each in migrations:
         if each.action is Action.NOTHING and many:
             yield from _folded(target, each)
         else:
-            lines = Counter(one.statement.line for one in each.data)
-            for one in each.data:
+            lines = Counter(one.statement.line for one in each.rows)
+            for one in each.rows:
                 where = place(each.migration, one.statement.line)
                 if lines[one.statement.line] > 1:
                     where += f", statement {one.statement.at + 1}"
@@ -296,8 +296,8 @@ def judge_data(target: str, migrations: Sequence[Settled]) -> Iterator[Finding]:
 
 
 def _folded(target: str, each: Settled) -> Iterator[Finding]:
-    if each.data:
-        left = [one for one in each.data if one.done not in DONE]
+    if each.rows:
+        left = [one for one in each.rows if one.done not in DONE]
         yield _data_finding(
             target,
             f"{each.migration}/{SCRIPT}",
@@ -363,7 +363,7 @@ def settled_facts(settlement: Settlement) -> tuple[SettledMigration, ...]:
                 SettledStatement(index=one.index, line=one.line, words=one.words, stands=one.stands.value)
                 for one in each.statements
             ),
-            data=data_facts(each.data),
+            data=data_facts(each.rows),
             completed=each.completed,
             hindered=each.hindered,
         )

@@ -7,7 +7,7 @@ asked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -226,6 +226,19 @@ class Asker:
             if self.conn.closed or self.conn.broken or error.sqlstate is None:
                 raise
             raise NotAsked(_refused(error.sqlstate)) from error
+
+
+def empty_tables(conn: Connection, names: Iterable[Name]) -> frozenset[str]:
+    """Return which of these tables have no row; one that may not be read is none of them."""
+    asker = Asker(conn, "", temporary=frozenset())
+
+    def is_empty(name: Name) -> bool:
+        try:
+            return asker.is_empty(asker.table(name))
+        except NotAsked:
+            return False
+
+    return frozenset(qualified(*name) for name in names if is_empty(name))
 
 
 def _refused(sqlstate: str) -> str:
