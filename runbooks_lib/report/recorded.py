@@ -27,6 +27,7 @@ _NAMES = frozenset(
     }
 )
 _BETWEEN = "; "  # several answers in one text
+_BETWEENS = {"fr": " ; "}
 _GAP = re.compile(r"\{\}")
 _Patterns = dict[str, list[tuple[str, str]]]
 
@@ -37,8 +38,9 @@ def recorded(text: str, lang: str) -> str:
     if lang == ENGLISH or not text:
         return text
     parts = [(part, _translated(part, lang)) for part in text.split(_BETWEEN)]
-    whole = None if all(said for _, said in parts) else _translated(text, lang)
-    return whole or _BETWEEN.join(said or part for part, said in parts)
+    if all(said for _, said in parts):
+        return _BETWEENS.get(lang, _BETWEEN).join(said or "" for _, said in parts)
+    return _translated(text, lang) or _BETWEEN.join(said or part for part, said in parts)
 
 
 def is_name(words: str, check: str) -> bool:

@@ -198,7 +198,7 @@ FACTS = {
     "⚠️": [
         "## ⚠️ PROBLÈME IDENTIFIÉ : Routes API",
         "- **keybuzz-api** : déployé, répond (`HTTP 404` ",
-        "- **keybuzz-backend** : **non déployé** (`connection refused: ",
+        "- **keybuzz-backend** : **non déployé** (connexion refusée, ",
         "routes **présentes** dans le code, 4 sur 4, dans `src/routes/amazon.routes.ts`",
         "📄 non déployé sur K8s, d'après le rapport du 7 janvier 2026",
         "\nGET  /api/v1/inbound-email/connections\n",
@@ -933,7 +933,7 @@ def test_what_the_replay_does_not_judge_is_listed() -> None:
     asked = evidence["prisma_resolve"]["answers"]["history"]
     answer = {**asked, "verdict": "OPEN", "facts": {}, "findings": [row]}
     evidence["prisma_resolve"]["answers"]["live_schema"] = answer
-    said = "instructions jugées : 1 sur 2; non jugé : line 3 INSERT plans (rows)"
+    said = "instructions jugées : 1 sur 2 ; non jugé : line 3 INSERT plans (rows)"
     for lang, words, told in (
         ("fr", "Non jugé par le rejeu", said),
         ("en", "Not judged by the replay", f"`{have}`"),

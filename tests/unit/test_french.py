@@ -27,7 +27,7 @@ EVIDENCE = Path(__file__).parent / "evidence"
             "Deploy it, or let SHOP_URL hold its base URL.",
             "Le déployer, ou donner son URL de base dans SHOP_URL.",
         ),
-        ("a: absent: HTTP 404; b: absent: HTTP 410", "a : absente : HTTP 404; b : absente : HTTP 410"),
+        ("a: absent: HTTP 404; b: absent: HTTP 410", "a : absente : HTTP 404 ; b : absente : HTTP 410"),
         ("3 of 4 findings passed; not: x; y", "3 contrôles conformes sur 4 ; non : x; y"),
         ("the phase declares no boxes of a checklist", "la phase ne déclare pas de cases d'une checklist"),
         ("the phase declares no done", "la phase ne déclare pas done"),
