@@ -19,7 +19,7 @@ def folders() -> set[Path]:
     return {folder for place in places if place.is_dir() for folder in place.glob("runbooks-*")}
 
 
-def left_behind(before: set[Path], patience_s: float = 5) -> list[str]:
+def left_behind(before: set[Path], patience_s: float = 20) -> list[str]:
     """Return command lines of processes that bear this session's mark, and folders that were not there before.
 
     A kernel that was told to end takes a moment: nothing is left that is gone within `patience_s`. Folders bear

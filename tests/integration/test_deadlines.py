@@ -52,7 +52,7 @@ def test_a_stopped_server_process_is_left(lab: Lab) -> None:
             started = time.monotonic()
             with pytest.raises(NoAnswer, match=r"no answer within 0\.5 seconds"):
                 conn.execute("SELECT 1")
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 20
         assert conn.closed
 
 

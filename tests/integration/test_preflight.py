@@ -518,7 +518,7 @@ def replica_admin(lab: Lab) -> psycopg.Connection[tuple[Any, ...]]:
 
 
 def wait_until(connection: psycopg.Connection[Any], condition: str) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while connection.execute(condition).fetchone() != (True,):
         assert time.monotonic() < deadline, condition
         time.sleep(0.01)

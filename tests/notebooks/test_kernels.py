@@ -208,7 +208,7 @@ def test_ctrl_c_while_a_kernel_starts_leaves_neither_it_nor_its_sockets(
         execute("1")
     ((pid, sockets),) = seen
     assert not sockets.exists()
-    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie", timeout_s=5)
+    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie", timeout_s=30)
 
 
 def test_a_time_out_lets_the_cell_end_what_it_started(kind: str, execute: Execute, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ finally:
     process.kill(); process.wait()
 """
     with pytest.raises(CellTimeoutError):
-        execute("1", cell, "2", execution_timeout=2)
+        execute("1", cell, "2", execution_timeout=8)
     assert statuses(tmp_path) == ["completed", "failed", "pending"]
     assert not psutil.pid_exists(int(child.read_text(encoding="utf-8")))
 

@@ -65,7 +65,9 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 def threads(me: Any, count: int) -> None:
     counted = "sum(t.name == 'runbooks live' for t in threading.enumerate())"
-    said = me.execute(f"import threading, time\ntime.sleep(0.5)\nassert {counted} == {count}", silent=True)
+    until = "time.sleep(0.5)\nuntil = time.monotonic() + 30"
+    look = f"{until}\nwhile {counted} != {count} and time.monotonic() < until: time.sleep(0.05)"
+    said = me.execute(f"import threading, time\n{look}\nassert {counted} == {count}", silent=True)
     assert said is None
 
 

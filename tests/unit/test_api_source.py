@@ -232,9 +232,9 @@ def test_what_was_not_read_whole_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 )  # fmt: skip
 def test_time_is_linear_in_hostile_text(piece: str) -> None:
     text = (piece * 50_000)[:50_000]
-    started = time.perf_counter()
+    started = time.process_time()
     declared_routes(text, PurePosixPath("a.ts"))
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_the_labs_stand_in_source_has_the_four_routes() -> None:

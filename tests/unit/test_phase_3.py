@@ -270,11 +270,11 @@ ROUTE = '[[routes]]\nmethod = "GET"\npath = "/"\nwhy = "w"\n'
     ids=["target", "service", "table", "key"],
 )
 def test_a_name_of_a_megabyte_keeps_nobody_waiting(tmp_path: Path, more: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     content = more + HEAD if more.startswith("y") else HEAD + more
     with pytest.raises(SpecError) as caught:
         read(tmp_path, content)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     assert all(len(mistake) < 1000 for mistake in caught.value.mistakes)
 
 
