@@ -14,7 +14,7 @@ from runbooks_lib.names import qualified
 from runbooks_lib.postgres.catalog.catalog import Key, Value
 from runbooks_lib.postgres.catalog.differences import field
 from runbooks_lib.postgres.scratch.replayed import Replayed, StatementRan, Step
-from runbooks_lib.prisma.parts import SEQUENCE, Part, Parts, holding_rows, in_words, parts_of
+from runbooks_lib.prisma.parts import SEQUENCE, Part, Parts, as_left, holding_rows, in_words, parts_of
 from runbooks_lib.prisma.timeline import START, Stands, Timeline
 
 _DROPS = re.compile(r"\bdrop\b")
@@ -33,9 +33,7 @@ _GO_BY_NAME = _OF_RELATIONS | {
 _HOLD_ROWS = frozenset({"relation", "columns"})
 _SHOW_NOTHING = ("SelectStmt", "TransactionStmt", "VariableSetStmt")
 # These change rows, and no object. Of all others that change rows a part may show.
-_ROWS_ALONE = frozenset(
-    {"CopyStmt", "DeleteStmt", "InsertStmt", "MergeStmt", "RefreshMatViewStmt", "TruncateStmt", "UpdateStmt"}
-)
+_ROWS_ALONE = frozenset({"CopyStmt", "DeleteStmt", "InsertStmt", "MergeStmt", "TruncateStmt", "UpdateStmt"})
 AT_ONCE = 8  # migrations that are looked at in the first replay, from the last one on
 
 
@@ -119,7 +117,8 @@ class Effects:
             return parts_of(described, server_major=server_major, owned=owned)
 
         self._replayed, self._parts = replayed, parts
-        self._live, self._end, self._start = parts(live), parts(replayed.end), parts(replayed.start)
+        self._end, self._start = parts(replayed.end), parts(replayed.start)
+        self._live = as_left(parts(live), self._end)
         self._live_of: dict[Key, list[Part]] = {}
         for part in self._live:
             self._live_of.setdefault(part.key, []).append(part)

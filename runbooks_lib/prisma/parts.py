@@ -2,7 +2,7 @@
 
 Two branches add columns to one table, and are merged in either order: no state of the whole table is common to both
 histories, but each column's is. What is not the migrations' to decide is in no part: the order of columns, an
-extension's version, whether a materialized view is filled, privileges and storage options that no migration sets.
+extension's version, privileges and storage options that no migration sets.
 """
 
 from __future__ import annotations
@@ -73,9 +73,6 @@ def _parts(key: Key, whole: Value) -> Iterator[tuple[Part, Value]]:
                 yield Part(kind, name, " ".join((str(given), *map(str, each)))), ((str(given), (each,)),)
         case tuple() if kind == "extension":
             yield Part(kind, name), without(whole, "version")
-        case tuple() if kind == "relation settings":
-            if settings := without(whole, "not_populated"):
-                yield Part(kind, name), settings
         case tuple() if kind == "relation":
             options = field(whole, "options")
             for option in options if isinstance(options, tuple) else ():
@@ -84,6 +81,18 @@ def _parts(key: Key, whole: Value) -> Iterator[tuple[Part, Value]]:
             yield Part(kind, name), without(whole, "options")
         case _:
             yield Part(kind, name), whole
+
+
+def as_left(live: Parts, made: Parts) -> Parts:
+    """Return what is live as if nobody had filled the materialized views that migrations leave without rows."""
+    return live | {
+        part: value
+        for part, value in made.items()
+        if part.kind == "relation settings"
+        and field(value, "not_populated")
+        and Part("relation", part.name) in live
+        and live.get(part, ()) == without(value, "not_populated")
+    }
 
 
 def holding_rows(names: Iterable[str], described: Parts) -> tuple[set[str], set[str]]:

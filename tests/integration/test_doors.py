@@ -550,10 +550,12 @@ def test_the_json_is_as_its_schema_says(name: str, states: dict[str, State]) -> 
     assert list(Draft202012Validator(schema).iter_errors(content)) == []
 
 
-def test_a_service_that_nobody_defines_is_named() -> None:
+def test_a_service_that_nobody_defines_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pg_service.conf").write_text("[here]\nhost=127.0.0.1\n", "utf-8")
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "pg_service.conf"))
     done = CliRunner().invoke(commands, ["diagnose", "--service", "nowhere"])
     assert isinstance(done.exception, PreconditionFailed)
-    assert "does not define 'nowhere'" in str(done.exception)
+    assert 'does not define "nowhere"' in str(done.exception)
 
 
 def test_every_door_has_its_state() -> None:

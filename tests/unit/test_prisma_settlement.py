@@ -23,6 +23,7 @@ Described = dict[Key, Value]
 Migrations = dict[str, list[Described]]  # per migration and statement: what these objects are after it
 
 T, COLUMNS = ("relation", "public.t"), ("columns", "public.t")
+SETTINGS, UNFILLED = ("relation settings", "public.t"), (("not_populated", True),)
 TABLE: Value = (("kind", "r"), ("owner", "o"), ("options", ()))
 
 
@@ -314,8 +315,6 @@ P, E = ("privileges", "public.t"), ("extension", "citext")
         ({P: grants("app SELECT")}, {P: grants("app INSERT", "app SELECT", "reports SELECT")}, True),
         ({P: grants("app SELECT", "app INSERT")}, {P: grants("app INSERT")}, False),
         ({P: grants("app SELECT")}, {}, False),
-        ({T: table(), ("relation settings", "public.t"): (("not_populated", True),)}, {T: table()}, True),
-        ({("relation settings", "public.m"): (("not_populated", True), ("x", 1))}, {}, False),
         ({T: table()}, {T: table(fillfactor="90")}, True),
         ({T: table(fillfactor="90")}, {T: table()}, False),
         ({T: table(fillfactor="90")}, {T: table(fillfactor="70")}, False),
@@ -328,6 +327,27 @@ def test_order_version_further_privileges_and_tuning_are_no_difference(
 ) -> None:
     found = settled({"a": [made]}, live, "a")
     assert [each.stands for each in found.objects] == [stands]
+
+
+@pytest.mark.parametrize(
+    ("made", "live", "stands"),
+    [
+        ((), (), True),
+        (UNFILLED, UNFILLED, True),
+        (UNFILLED, (), True),
+        ((*UNFILLED, ("x", 1)), (("x", 1),), True),
+        ((*UNFILLED, ("x", 1)), (), False),
+        ((("x", 1),), (*UNFILLED, ("x", 1)), False),
+    ],
+)
+def test_a_materialized_view_that_migrations_leave_unfilled_may_be_filled(
+    made: Value, live: Value, stands: bool
+) -> None:
+    def view(settings: Value) -> Described:
+        return {T: table(), **({SETTINGS: settings} if settings else {})}
+
+    found = settled({"a": [view(made)]}, view(live), "a")
+    assert all(each.stands for each in found.objects) is stands
 
 
 def test_a_privilege_that_was_revoked_must_not_be_there() -> None:
