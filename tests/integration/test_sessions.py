@@ -169,7 +169,7 @@ def test_services_that_are_missing_are_named(
     monkeypatch.setenv("PGSERVICEFILE", str(own))
     with pytest.raises(PreconditionFailed) as missing:
         require_services(TARGETS)
-    assert "'keybuzz_replica' (target replica)" in str(missing.value)
+    assert '"keybuzz_replica" (target replica)' in str(missing.value)
     assert "keybuzz_leader, keybuzz_legacy" in str(missing.value)
     assert str(own) in str(missing.value)
     assert "S3cr3t" not in str(missing.value)

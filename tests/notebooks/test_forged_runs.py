@@ -382,18 +382,23 @@ def test_an_older_version_of_the_notebooks_is_told_apart(
     assert ("other code", "01_preflight.ipynb") in problems(verify(apply))
 
 
-def test_verifying_is_quick(apply: Path, odd_runs: Any) -> None:
-    """Under half a second of CPU, the interpreter's start included; measured thrice, for a busy machine."""
-    command = [str(RUNBOOKS), "verify", str(apply)]
+def cpu_s(*command: str) -> float:
+    """Return the CPU time of a command: the least of three, for a busy machine."""
     used = []
     for _ in range(3):
         before = os.times()
-        subprocess.run([*command, "--key", str(odd_runs.public)], capture_output=True, check=True)
+        subprocess.run(command, capture_output=True, check=True)
         after = os.times()
         used.append(
             after.children_user + after.children_system - before.children_user - before.children_system
         )
-    assert min(used) < 0.5
+    return min(used)
+
+
+def test_verifying_is_quick(apply: Path, odd_runs: Any) -> None:
+    """A few times the CPU of a Python that imports what it is built on; absolute times differ by machine."""
+    floor = cpu_s(sys.executable, "-c", "import click, cryptography.hazmat.primitives.serialization, msgspec")
+    assert cpu_s(str(RUNBOOKS), "verify", str(apply), "--key", str(odd_runs.public)) < 6 * floor
 
 
 def test_a_run_by_hand_is_sealed_and_says_that_it_has_no_notebooks(apply: Path) -> None:

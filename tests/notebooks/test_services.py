@@ -100,13 +100,13 @@ def test_a_plan_is_not_applied_by_other_services(services: tuple[Path, Path], tm
 def test_a_chosen_service_must_be_defined(services: tuple[Path, Path], tmp_path: Path) -> None:
     both, alone = services
     for file, chosen, missing in (
-        (both, "leader=nowhere", "'nowhere'"),
+        (both, "leader=nowhere", '"nowhere"'),
         (alone, "leader=staging_leader", "keybuzz_"),
     ):
         done = command(file, "--runs", str(tmp_path / "runs"), "--service", chosen)
         assert done.returncode == 3
         assert missing in done.stderr
-        assert "'staging_leader'" not in done.stderr
+        assert '"staging_leader"' not in done.stderr
     assert not (tmp_path / "runs").exists()
 
 
