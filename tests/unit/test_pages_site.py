@@ -193,7 +193,7 @@ def test_the_command_prints_the_path(archive: Path, tmp_path: Path) -> None:
     assert done.stderr == "3 runs\n"
 
 
-def test_a_thousand_runs_take_less_than_five_seconds(make_run: MakeRun, tmp_path: Path) -> None:
+def test_a_thousand_runs_take_a_few_times_what_reading_them_takes(make_run: MakeRun, tmp_path: Path) -> None:
     first = make_run(tmp_path, notebooks="none")
     header = first.header_json()
     summary = plain(changes.summary(first.evidence()))
@@ -207,8 +207,11 @@ def test_a_thousand_runs_take_less_than_five_seconds(make_run: MakeRun, tmp_path
         (folder / "run.json").write_text(json.dumps(header), "utf-8")
         (folder / changes.FILE).hardlink_to(tmp_path / "verdicts.json")
     began = time.process_time()  # not of the clock: other tests may run beside this one
+    for _ in range(1001):
+        json.loads((tmp_path / "verdicts.json").read_bytes())
+    read = time.process_time()
     path, number = write_site(tmp_path)
-    assert time.process_time() - began < 5
+    assert time.process_time() - read < 15 * (read - began)
     assert number == 1001
     assert len(rows(path)) == 1001
     assert path.stat().st_size < 2_000_000
