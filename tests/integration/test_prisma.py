@@ -118,7 +118,7 @@ def test_node_and_npm_of_the_wheel_do_it_all(tmp_path: Path, monkeypatch: pytest
     assert sorted(path.suffix for path in (tmp_path / "cache" / "prisma").iterdir()) == ["", ".lock"]
     begun = time.process_time()
     install_project(projects[0])
-    assert time.process_time() - begun < 0.3
+    assert time.process_time() - begun < 0.1
     prisma = Prisma(projects[0], address_of("keybuzz_leader"))
     with command_lines() as seen:
         status = prisma.status()

@@ -139,4 +139,4 @@ def test_many_findings_take_linear_time(make_run: Any) -> None:
     other = make_run({"preflight": {"schema": gone}}, id=B)
     began = time.process_time()
     assert len(diff(one, other)["findings"]["changed"]) == 5_000
-    assert time.process_time() - began < 6
+    assert time.process_time() - began < 2

@@ -354,5 +354,5 @@ def test_a_thousand_runs_are_listed_within_a_second(make_run: Any) -> None:
         fs.pipe_file(f"{root}/{PHASE}/20260107T{n:06d}Z-{n:06x}/manifest.json", b"{}")
     began = time.process_time()
     assert len(listed_at(f"memory:/{root}")) == 1_000
-    assert time.process_time() - began < 3
+    assert time.process_time() - began < 1
     fs.rm(root, recursive=True)

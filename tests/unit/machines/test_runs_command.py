@@ -226,7 +226,7 @@ def test_upload_wants_a_url(archive: Path) -> None:
     assert done.exit_code == 2
 
 
-def test_a_thousand_runs_are_listed_in_seconds(make_run: Any, tmp_path: Path, seal_anew: Any) -> None:
+def test_a_thousand_runs_are_listed_within_a_second(make_run: Any, tmp_path: Path, seal_anew: Any) -> None:
     header = make_run(PASS).header_json()
     for n in range(1_000):
         folder = tmp_path / "many" / PHASE / f"20260107T{n:06d}Z-{n:06x}"
@@ -236,4 +236,4 @@ def test_a_thousand_runs_are_listed_in_seconds(make_run: Any, tmp_path: Path, se
     for words in (("list",), ("show", folder.name), ("diff", "20260107T000001Z", "20260107T000999Z")):
         began = time.process_time()
         call(*words, "--runs", tmp_path / "many")
-        assert time.process_time() - began < (6 if words[0] == "diff" else 3), words
+        assert time.process_time() - began < (2 if words[0] == "diff" else 1), words
