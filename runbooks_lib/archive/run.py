@@ -87,15 +87,19 @@ def runs_folder(explicit: str | Path | None = None) -> Path:
         )
     if given:
         folder = Path(given).expanduser().absolute()
-        within = next((n for n in (1, 0) if any(folder.glob(f"{'*/' * (1 - n)}{HEADER}"))), None)
-        if within is not None:
-            raise PreconditionFailed(
-                f"{folder} is {'a run' if within else 'where the runs of one phase are'}, and no archive of runs.",
-                f"Name the folder of all runs: --runs {folder.parents[within]}",
-            )
+        if (folder / HEADER).is_file():
+            raise _no_archive(folder, "a run", folder.parent.parent)
+        if any(folder.glob(f"*/{HEADER}")):
+            raise _no_archive(folder, "where the runs of one phase are", folder.parent)
         return folder
     here = Path.cwd()
     return (here.parent if here == notebooks_folder() else here) / "runs"
+
+
+def _no_archive(folder: Path, what: str, archive: Path) -> PreconditionFailed:
+    return PreconditionFailed(
+        f"{folder} is {what}, and no archive of runs.", f"Name the folder of all runs: --runs {archive}"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from pglast import ast
 from pglast.enums import ObjectType
+from psycopg import sql
 
 from runbooks_lib.drafting.units import Unit, marks_left
 from runbooks_lib.postgres.script.calls import every_node
@@ -124,7 +125,7 @@ class _Place:
         """Name the schema in a text that names a relation: nextval('"Shop_id_seq"')."""
         text = getattr(getattr(constant, "val", None), "sval", ".")
         if "." not in text:
-            constant.val = ast.String(sval='"' + self.schema.replace('"', '""') + f'".{text}')
+            constant.val = ast.String(sval=f"{sql.Identifier(self.schema).as_string()}.{text}")
 
     def _own(self, names: Any) -> Any:
         return self._named(names) if names and names[-1].sval in self.made else names

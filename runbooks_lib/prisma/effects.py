@@ -24,12 +24,8 @@ _REVOKES = re.compile(r"\brevoke\b")
 _OF_RELATIONS = frozenset(
     {"relation", "columns", "constraint", "trigger", "rule", "policy", "privileges", "column privileges"}
 )
-_GO_BY_NAME = _OF_RELATIONS | {
-    "enum",
-    "function",
-    "index",
-    "type",
-}  # others may go with a table that is dropped
+# Others may go with a table that is dropped, and no script names them.
+_GO_BY_NAME = _OF_RELATIONS | {"enum", "function", "index", "type"}
 _HOLD_ROWS = frozenset({"relation", "columns"})
 _SHOW_NOTHING = ("SelectStmt", "TransactionStmt", "VariableSetStmt")
 # These change rows, and no object. Of all others that change rows a part may show.

@@ -69,32 +69,37 @@ def lost(
     found = may_lose(scripts, schema, stands)
     names = [name for name in found if name in asked.migrations]
     replayed.look_into(names)
-    return {name: tuple(_of_script(replayed, name, schema, asked.empty, parts)) for name in names}
+    return {name: tuple(_of_script(replayed, name, schema, asked.empty, parts, end)) for name in names}
 
 
 def _of_script(
-    replayed: Replayed, name: str, schema: str, empty: frozenset[str], parts: Callable[..., Parts]
+    replayed: Replayed,
+    name: str,
+    schema: str,
+    empty: frozenset[str],
+    parts: Callable[..., Parts],
+    end: Parts,
 ) -> Iterator[Judged]:
-    end, state = parts(replayed.end), dict(replayed.before(name))
+    state = dict(replayed.before(name))
     inside = replayed.statements(name)
     if not inside and replayed.ran[name].statements:  # its statements can't be told apart
         yield _judged(replayed.ran[name].statements[0], 0, "what it takes away")
     for at, (statement, changes) in enumerate(inside):
-        within = {("columns", qualified(*each.of)) for each in taken(statement.text, schema) or ()}
+        named = taken(statement.text, schema) or ()
+        within = {("columns", qualified(*each.of)) for each in named}
         before = {key: state.get(key) for key in within | {change.key for change in changes}}
         state |= {change.key: change.after for change in changes}
         gone = set()
         for key in before:
-            now = parts({key: state.get(key)})
-            gone |= set(_taken(parts({key: before[key]}), now, end))
-            gone |= set(_made_again(parts({key: before[key]}), now, taken(statement.text, schema) or ()))
+            was, now = parts({key: before[key]}), parts({key: state.get(key)})
+            gone |= {*_taken(was, now, end), *_made_again(was, now, named)}
         tables, sequences = holding_rows({part.name for part in gone}, end)
         held = tables - empty if tables else sequences
-        named = sorted(
+        what = sorted(
             qualified(*parts_of_name(p.name), *filter(None, [p.part])) for p in gone if p.name in held
         )
-        if named:
-            yield _judged(statement, at, named[0] + (f" and {len(named) - 1} more" if named[1:] else ""))
+        if what:
+            yield _judged(statement, at, what[0] + (f" and {len(what) - 1} more" if what[1:] else ""))
 
 
 def _taken(before: Parts, now: Parts, end: Parts) -> Iterator[Part]:
