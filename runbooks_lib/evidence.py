@@ -74,6 +74,7 @@ class Resumed(Typed):
 class Header(Typed, omit_defaults=True):
     """run.json: which phase, when, by whom, with what, at which services; then how the run ended.
 
+    `prisma_project` is the project that was named when it began, a folder or a schema; None where the phase has none.
     `superuser_objects` may be made by a superuser of the run's scratch servers. `digests` are the SHA-256 of complete
     files. `signed_with` is the id of the seal's key. `not_sealed` and `not_drawn` say why there is no seal, or no page.
     """
@@ -89,6 +90,7 @@ class Header(Typed, omit_defaults=True):
     versions: dict[str, str]
     targets: tuple[TargetOfRun, ...]
     library: Sha256 | None = None
+    prisma_project: str | None = None
     stopped_at: Moment | None = None
     exit_code: int | None = None
     steps: tuple[StepEnd, ...] = ()

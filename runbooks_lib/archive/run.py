@@ -40,6 +40,7 @@ from runbooks_lib.ordinary import learn
 from runbooks_lib.package import DISTRIBUTION, library_digest
 from runbooks_lib.phase import STEPS, Phase, reference, with_services
 from runbooks_lib.phase.seed_file import SeedFile
+from runbooks_lib.prisma.named import PROJECT_VARIABLE, find_project
 from runbooks_lib.typed import Moment, plain, typed
 
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -345,6 +346,7 @@ def _header(run_id: str, phase: Phase, superuser_objects: Sequence[str], digests
             TargetOfRun(name=t.name, service=t.service, role=t.role.value, database=t.database)
             for t in phase.targets.values()
         ),
+        prisma_project=str(find_project()) if phase.prisma and os.environ.get(PROJECT_VARIABLE) else None,
         superuser_objects=tuple(superuser_objects),
         digests=digests,
     )

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runbooks_lib.cli.diagnose import seen_lines
 from runbooks_lib.cli.doctor import looks
 from runbooks_lib.cli.help import examples
 from runbooks_lib.cli.run import RUNS_HELP, run
@@ -18,10 +17,6 @@ from runbooks_lib.errors import PreconditionFailed, RunbookError
 
 if TYPE_CHECKING:
     from runbooks_lib.drafting.diagnosis import Diagnosis
-
-_ACCEPT = "Why may the migrations stay that only the database has?"
-_REPAIR = "Why may what is missing of recorded migrations be made anew?"
-_IGNORE = "Why may the objects stay that no migration makes?"
 
 
 @click.command(
@@ -61,16 +56,19 @@ def adopt(
     Asks where a person has to choose; where nobody is there to answer, it stops and names the option that is missing.
     Ends with the plan and the command that applies it, or says what stands in its way.
     """
+    from runbooks_lib.drafting.adoption import Reason, can_be_drafted, draft, to_ask
     from runbooks_lib.drafting.diagnose import diagnose
     from runbooks_lib.drafting.diagnosis import Condition
+    from runbooks_lib.drafting.diagnosis_lines import seen_lines
     from runbooks_lib.drafting.phase_new import folder_for
     from runbooks_lib.postgres.session.service_file import service_names
 
     service = service or _choose("--service", "service of the database", sorted(service_names()))
     project = Path(prisma_project or _project()).expanduser().absolute()
     folder = Path(out) if out else folder_for(service)
+    reasons = {Reason.ACCEPT: accept, Reason.REPAIR: repair, Reason.IGNORE: ignore}
     is_drafted = (folder / "phase.toml").exists()
-    if is_drafted and (accept or ignore or repair):
+    if is_drafted and any(reasons.values()):
         raise PreconditionFailed(
             f"{folder} is there already, and says itself what may be.",
             "Write the reason into its phase.toml, or name another folder with --out.",
@@ -79,23 +77,22 @@ def adopt(
     found = diagnose(service, project)
     for line in seen_lines(found):
         say(line)
-    is_unknown = found.condition is Condition.UNKNOWN_MIGRATIONS
-    if is_unknown and not is_drafted:
-        accept = accept or _why(f"{_ACCEPT} (empty: none may)", yes)
-    if not (found.condition.draftable or (is_unknown and (accept or is_drafted))):
-        _end(context, found)
-    if not is_drafted:
-        if found.condition is Condition.NOT_AS_RECORDED:
-            repair = repair or _why(f"{_REPAIR} (empty: it may not)", yes)
-            if not repair:
-                say(
-                    "without --repair WHY the plan is red: what is missing of a recorded migration stays away"
-                )
-        if found.extras:
-            ignore = ignore or _why(f"{_IGNORE} (empty: that is left open)", yes)
-        _draft(service, project, folder, accept, ignore, repair)
-    elif not yes:
-        _require_consent(folder)
+    if is_drafted:
+        if not (found.condition.draftable or found.condition is Condition.UNKNOWN_MIGRATIONS):
+            _end(context, found)
+        if not yes:
+            _require_consent(folder)
+    else:
+        for reason in to_ask(found):
+            reasons[reason] = reasons[reason] or _why(reason.question, yes)
+            if not can_be_drafted(found, reasons):
+                break  # nothing else has to be answered
+        if not can_be_drafted(found, reasons):
+            _end(context, found)
+        if Reason.REPAIR in to_ask(found) and not reasons[Reason.REPAIR]:
+            say("without --repair WHY the plan is red: what is missing of a recorded migration stays away")
+        drafted = draft(service, project, folder, reasons)
+        say(f"drafted {folder / 'phase.toml'}: {drafted.lines} lines; REVIEW marks what you have to decide")
     context.invoke(run, phase=str(folder), prisma_project=str(project), runs=runs)
 
 
@@ -125,7 +122,7 @@ def _choose(option: str, what: str, among: Sequence[str]) -> str:
 
 
 def _project() -> str:
-    from runbooks_lib.prisma.project import project_here
+    from runbooks_lib.prisma.named import project_here
 
     if here := project_here():
         return str(here)
@@ -161,17 +158,6 @@ def _require_consent(folder: Path) -> None:
         raise PreconditionFailed(
             "Nothing is planned.", "Name another folder with --out: a phase is drafted there."
         )
-
-
-def _draft(service: str, project: Path, folder: Path, accept: str, ignore: str, repair: str) -> None:
-    import os
-
-    from runbooks_lib.drafting.phase_draft import draft_phase
-    from runbooks_lib.prisma.project import PROJECT_VARIABLE
-
-    os.environ[PROJECT_VARIABLE] = str(project)
-    drafted = draft_phase(service, folder, [], accept=accept, ignore=ignore, repair=repair)
-    say(f"drafted {folder / 'phase.toml'}: {drafted.lines} lines; REVIEW marks what you have to decide")
 
 
 def _end(context: click.Context, found: Diagnosis) -> None:

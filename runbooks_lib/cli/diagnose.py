@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from runbooks_lib.amounts import counted, size
 from runbooks_lib.cli.help import examples
 from runbooks_lib.cli.terminal import say, say_json
 
@@ -17,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from runbooks_lib.drafting.diagnosis import Diagnosis
-
-LISTED = 40  # of one check
 
 
 @click.command(epilog=examples("runbooks diagnose --service shop --prisma-project ../shop"))
@@ -45,8 +40,6 @@ def diagnose(context: click.Context, service: str, prisma_project: str | None, a
     from runbooks_lib.errors import ConnectionFailed
     from runbooks_lib.typed import plain
 
-    if prisma_project:
-        os.environ["RUNBOOKS_PRISMA_PROJECT"] = prisma_project
     try:
         found = look(service, Path(prisma_project).expanduser().absolute() if prisma_project else None)
     except ConnectionFailed as error:
@@ -70,40 +63,10 @@ def _door_of(error: Exception) -> str:
 
 def lines(found: Diagnosis) -> Iterator[str]:
     """Yield what is printed for a person: what was seen, and the next command."""
+    from runbooks_lib.drafting.diagnosis_lines import seen_lines
+
     yield from seen_lines(found)
     if found.next:
         yield f"next: {found.next}"
     if found.door:
         yield f"more: runbooks explain {found.door}"
-
-
-def seen_lines(found: Diagnosis) -> Iterator[str]:
-    """Yield what was seen, for a person: who answers, what is not plainly fine, and the state in one sentence."""
-    from runbooks_lib.findings import Verdict
-
-    server = found.server
-    yield (
-        f"{server.service}: database {server.database} at {server.server}, a {server.role}, "
-        f"PostgreSQL {server.server_version}, role {server.role_name}{', through a pooler' if server.pooled else ''}"
-    )
-    for standby in found.standbys:
-        where = f" at {standby.address or 'a socket'}: {size(standby.lag_bytes or 0)} behind"
-        yield f"standby {standby.name}{where if standby.lag_bytes is not None else ', not to be seen by this role'}"
-    if found.project:
-        project = found.project
-        yield f"Prisma {project.prisma}, {counted(project.migrations, 'migration')} in {project.folder}"
-    if found.findings:
-        yield ""
-    shown = Counter[str]()
-    for finding in found.findings:
-        shown[finding.check] += 1
-        if shown[finding.check] > LISTED:
-            continue
-        yield f"{finding.verdict:5} {finding.check}: {finding.object}: {finding.have}"
-        if finding.verdict is not Verdict.SKIP:  # what a run would do, which is not one
-            yield from (f"      {line}" for line in finding.hint.splitlines())
-    for check, count in shown.items():
-        if count > LISTED:
-            yield f"{count - LISTED} more of {check}: --json has them all"
-    yield ""
-    yield found.says

@@ -36,7 +36,7 @@ def doctor(prisma_project: str | None) -> None:
     """
     from runbooks_lib.archive.masking.sources import weak_secrets
     from runbooks_lib.errors import PreconditionFailed, RunbookError
-    from runbooks_lib.prisma.project import PROJECT_VARIABLE, project_here
+    from runbooks_lib.prisma.named import PROJECT_VARIABLE, project_here
 
     if not (prisma_project or os.environ.get(PROJECT_VARIABLE)) and (here := project_here()):
         prisma_project = str(here)
@@ -65,7 +65,8 @@ def _next(prisma_project: str | None) -> str:
     """Return the command that looks at the project's database; one that asks, where none of several is known to be."""
     from runbooks_lib.drafting.own_service import own_service
     from runbooks_lib.phase import is_service_name
-    from runbooks_lib.prisma.project import find_project, folder_and_schema
+    from runbooks_lib.prisma.named import find_project
+    from runbooks_lib.prisma.project import folder_and_schema
 
     services = [name for name in _service_names() if is_service_name(name)]
     folder, _ = folder_and_schema(find_project(prisma_project))
@@ -140,7 +141,8 @@ def _npm() -> str:
 
 
 def _project(named: str | None) -> str:
-    from runbooks_lib.prisma.project import find_project, read_project
+    from runbooks_lib.prisma.named import find_project
+    from runbooks_lib.prisma.project import read_project
 
     project = read_project(find_project(named))
     found = f"Prisma {'.'.join(map(str, project.version))} in {project.folder}"
@@ -160,7 +162,7 @@ def _extensions(named: str | None) -> str:
     from runbooks_lib.postgres.scratch.programs import find_server, find_server_for
     from runbooks_lib.postgres.scratch.script_run import extensions_made
     from runbooks_lib.prisma.history import read_folder
-    from runbooks_lib.prisma.project import find_project
+    from runbooks_lib.prisma.named import find_project
 
     made = extensions_made([file.script or "" for file in read_folder(find_project(named))])
     if not made:

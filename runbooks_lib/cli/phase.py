@@ -56,7 +56,7 @@ def check(context: click.Context, phase: str, service: bool, prisma_project: str
 
     from runbooks_lib.cli.ending import waits_in
     from runbooks_lib.phase import load_phase
-    from runbooks_lib.prisma.project import PROJECT_VARIABLE
+    from runbooks_lib.prisma.named import PROJECT_VARIABLE
     from runbooks_lib.steps.declared import left_loose, nothing_to_do
 
     if prisma_project:
@@ -122,7 +122,7 @@ def diff(context: click.Context, one: str, other: str | None, prisma_project: st
 
     from runbooks_lib.drafting.phase_diff import compare_phases, compare_with_draft
     from runbooks_lib.phase import load_phase
-    from runbooks_lib.prisma.project import PROJECT_VARIABLE
+    from runbooks_lib.prisma.named import PROJECT_VARIABLE
 
     if prisma_project:
         os.environ[PROJECT_VARIABLE] = prisma_project
@@ -258,7 +258,7 @@ def draft(
     from runbooks_lib.drafting.apart import Apart
     from runbooks_lib.drafting.phase_draft import draft_phase
     from runbooks_lib.drafting.seed_rows import read_wish
-    from runbooks_lib.prisma.project import PROJECT_VARIABLE
+    from runbooks_lib.prisma.named import PROJECT_VARIABLE
 
     if prisma_project:
         os.environ[PROJECT_VARIABLE] = prisma_project

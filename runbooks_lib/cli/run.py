@@ -144,8 +144,6 @@ def run(
     elsewhere = pairs_of(databases, "--database", "leader=tenant_7")
     if resumed:
         require_nothing_new(first or only, {**chosen, **elsewhere}, superuser_objects)
-    if prisma_project:
-        os.environ["RUNBOOKS_PRISMA_PROJECT"] = prisma_project
     require_key(key)
     from runbooks_lib.archive.run import Run
     from runbooks_lib.archive.store.listing import find_run
@@ -153,11 +151,16 @@ def run(
     from runbooks_lib.execution.kernels.warm import warm_kernels
     from runbooks_lib.execution.preconditions import require, require_confirmable
     from runbooks_lib.phase import load_phase
+    from runbooks_lib.prisma.named import PROJECT_VARIABLE
 
     with _told(as_json) as made:
         named = load_phase(phase)
         archive = place(runs, named.id)
         before = find_run(archive, resumed, named.id) if resumed else None
+        if before and not os.environ.get(PROJECT_VARIABLE):
+            prisma_project = prisma_project or before.header().prisma_project
+        if prisma_project:
+            os.environ[PROJECT_VARIABLE] = prisma_project
         loaded = require(phase, services=chosen, databases=elsewhere, resumed=before, steps=due)
         if confirm and (unknown := require_confirmable(loaded, archive, confirm)):
             say(unknown, err=True)

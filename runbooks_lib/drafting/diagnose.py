@@ -27,6 +27,7 @@ from runbooks_lib.postgres.session.service_file import parameters_of, require_se
 from runbooks_lib.prisma.command import Prisma, aim
 from runbooks_lib.prisma.history import MigrationRow, read_migrations, read_rows
 from runbooks_lib.prisma.lock import holder_of_lock, lasting_holder
+from runbooks_lib.prisma.named import naming
 from runbooks_lib.prisma.oddities import read_tables
 from runbooks_lib.prisma.settlement import Action, Settlement
 from runbooks_lib.steps import backup
@@ -64,7 +65,7 @@ def diagnose(service: str, project: Path | None) -> Diagnosis:
     """
     require_service_name(service)
     require_services({DATABASE: _target(service, Role.PRIMARY, "")})
-    with _sessions(service) as sessions:
+    with naming(project), _sessions(service) as sessions:
         prisma = Prisma(project, lambda: aim(sessions.read(DATABASE))) if project else None
         seen = _look(service, sessions)
         findings: tuple[Finding, ...] = ()

@@ -79,12 +79,13 @@ def folder_for(service: str) -> Path:
     return Path(f"phase-{re.sub(r'[^A-Za-z0-9._-]', '-', service)}")
 
 
-def free_folder_for(service: str) -> Path:
-    """Return the first of `phase-SERVICE`, `phase-SERVICE-2` … that is not there."""
-    folder, number = folder_for(service), 1
+def free_folder_for(service: str, within: Path = Path()) -> Path:
+    """Return the first of `phase-SERVICE`, `phase-SERVICE-2` … that is not there `within` a folder."""
+    first = folder = within / folder_for(service)
+    number = 1
     while folder.exists():
         number += 1
-        folder = Path(f"{folder_for(service)}-{number}")
+        folder = Path(f"{first}-{number}")
     return folder
 
 

@@ -18,7 +18,8 @@ from runbooks_lib.phase import STEPS, Phase, load_phase, with_services
 from runbooks_lib.phase.libpq_services import NONE
 from runbooks_lib.postgres.dump.clients import find_clients
 from runbooks_lib.postgres.session.service_file import require_services
-from runbooks_lib.prisma.project import find_project, read_project
+from runbooks_lib.prisma.named import find_project
+from runbooks_lib.prisma.project import read_project
 
 
 def require(

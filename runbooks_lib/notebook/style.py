@@ -18,6 +18,8 @@ STYLE = (
     ".jp-Notebook .jp-OutputArea-output pre{word-break:normal;overflow-wrap:break-word}"  # JupyterLab's cut words
     ".runbooks-itself,.jp-Notebook .runbooks-by-hand{display:none}.jp-Notebook .runbooks-itself{display:inline}"
     ".runbooks .verdict{font-weight:bold}table.runbooks.runbooks td.verdict{white-space:nowrap}"
+    # ipywidgets draws the arrow of a dropdown as a black picture: there the browser's own is seen.
+    "[data-jp-theme-light=false] .widget-dropdown>select{appearance:auto;color-scheme:dark;background-image:none}"
     + "".join(f".runbooks .{v}{{color:var(--{v.lower()})}}" for v in Verdict)
     + "</style>"
 )

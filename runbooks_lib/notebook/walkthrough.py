@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from runbooks_lib.notebook.recorder import Recorder
 from runbooks_lib.notebook.step import Step, checked_apply, take_part
 from runbooks_lib.notebook.tables import prose
 from runbooks_lib.phase import STEPS, Phase
+from runbooks_lib.prisma.named import PROJECT_VARIABLE
 from runbooks_lib.progress import listening
 
 
@@ -99,6 +101,8 @@ def open_step(name: str, *, phase: str = "", run: str = "", apply: bool = False)
     banner.show()
     writes = checked_apply(apply)
     loaded, found = take_part(name, phase=phase, run=run, begin=name == STEPS[0])
+    if project := found.header().prisma_project:
+        os.environ[PROJECT_VARIABLE] = project  # that of the run, whatever JupyterLab was started with
     _require_order(name, found)
     found.reopen()
     step = WalkedStep(name, loaded, found, chosen=bool(run))

@@ -3,6 +3,7 @@
 url.py       the address of a database as Prisma wants it, and how to keep its password out of sight
 configuration.py   what a project's configuration says, read by Prisma itself (read-configuration.cjs,
              observing-engine.cjs): schema, migrations, in which PostgreSQL schema `_prisma_migrations` stands
+named.py     which project is meant
 project.py   the user's Prisma project: where its parts are, and what is installed
 command.py   drives the real command line of that project, with a configuration of ours
 engine.py    which engine that starts, and the packages of our stand-in, for Prisma 6 and 7

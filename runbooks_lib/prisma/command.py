@@ -39,7 +39,7 @@ from runbooks_lib.prisma.engine import (
 )
 from runbooks_lib.prisma.many import EACH_S, Names, Written, check_names
 from runbooks_lib.prisma.output import UP_TO_DATE, CliResult, Datasource, datasource, error_code, plain
-from runbooks_lib.prisma.project import PrismaProject, find_project, read_project
+from runbooks_lib.prisma.project import PrismaProject, read_project
 from runbooks_lib.prisma.url import DatabaseUrl, aim, database_url
 from runbooks_lib.temporary import temporary_folder
 
@@ -52,7 +52,6 @@ __all__ = [
     "Written",
     "aim",
     "database_url",
-    "find_project",
 ]
 
 TIMEOUT_S = 90.0

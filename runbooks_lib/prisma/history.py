@@ -24,7 +24,8 @@ from psycopg.rows import tuple_row
 from runbooks_lib.errors import PreconditionFailed, PrismaError
 from runbooks_lib.facts.writing import PrismaHistory
 from runbooks_lib.given import read_given
-from runbooks_lib.prisma.project import find_project, read_project
+from runbooks_lib.prisma.named import find_project
+from runbooks_lib.prisma.project import read_project
 
 TABLE = "_prisma_migrations"
 LOCK_FILE = "migration_lock.toml"

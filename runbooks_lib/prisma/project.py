@@ -16,7 +16,6 @@ from runbooks_lib.given import read_given_text
 from runbooks_lib.npm.install import install_packages
 from runbooks_lib.prisma.configuration import Configuration, read_configuration
 
-PROJECT_VARIABLE = "RUNBOOKS_PRISMA_PROJECT"
 # Of each major version that we work with: Prisma, and what the engine's stand-in needs, exact versions with hashes.
 PACKAGES = {major: Path(__file__).with_name("packages") / str(major) for major in (6, 7)}
 NEWEST = max(PACKAGES)
@@ -57,28 +56,6 @@ class PrismaProject:
     def is_too_new(self) -> bool:
         """Return whether the project's own Prisma is a later one, which has no `migrate resolve`."""
         return self.installed is not None and _numbers(self.installed)[0] > NEWEST
-
-
-def find_project(explicit: str | None = None) -> Path:
-    """Return the Prisma project, its folder or its schema: `explicit`, else what RUNBOOKS_PRISMA_PROJECT names.
-
-    Reads nothing. Raises PreconditionFailed when neither is given.
-    """
-    named = explicit or os.environ.get(PROJECT_VARIABLE)
-    if not named:
-        raise PreconditionFailed(
-            "No Prisma project is named.",
-            f"Let {PROJECT_VARIABLE} name the folder that holds its package.json and its prisma folder, "
-            "or the schema that its people give to Prisma as --schema.",
-        )
-    return Path(named).expanduser().absolute()
-
-
-def project_here() -> Path | None:
-    """Return the folder in which the command was called, if it looks like a Prisma project."""
-    here = Path.cwd()
-    has_part = any(here.glob("prisma*.config.*")) or (here / "prisma").is_dir()
-    return here if has_part or (here / "schema.prisma").exists() else None
 
 
 def read_project(named: Path) -> PrismaProject:

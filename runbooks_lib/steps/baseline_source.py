@@ -18,7 +18,7 @@ from runbooks_lib.postgres.script.idempotence import listed, relation
 from runbooks_lib.postgres.script.pieces import pieces
 from runbooks_lib.postgres.script.script import held_in, parse_script
 from runbooks_lib.prisma.history import read_folder
-from runbooks_lib.prisma.project import find_project
+from runbooks_lib.prisma.named import find_project
 
 _PLACES = frozenset({"location", "rexpr_list_start", "rexpr_list_end", "list_start", "list_end"})
 _MAKING = (ast.CreateStmt, ast.CreateEnumStmt, ast.IndexStmt, ast.AlterTableStmt)

@@ -13,7 +13,8 @@ from runbooks_lib.postgres.catalog.catalog import Key
 from runbooks_lib.postgres.scratch.superuser_objects import object_of
 from runbooks_lib.postgres.script.pieces import ATTACHED, Node, every, pieces, relation
 from runbooks_lib.prisma.history import read_migrations
-from runbooks_lib.prisma.project import find_project, read_project
+from runbooks_lib.prisma.named import find_project
+from runbooks_lib.prisma.project import read_project
 from runbooks_lib.steps.extras import ALL, FORCED
 
 # The ends of the names that PostgreSQL gives to constraints without one.

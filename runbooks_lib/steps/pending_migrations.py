@@ -17,7 +17,8 @@ from runbooks_lib.postgres.catalog.catalog import Key
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.script.pieces import Node, every, name_of, pieces, relation
 from runbooks_lib.postgres.session.connect import Connection, Sessions
-from runbooks_lib.prisma.project import find_project, read_project
+from runbooks_lib.prisma.named import find_project
+from runbooks_lib.prisma.project import read_project
 from runbooks_lib.prisma.state import look
 from runbooks_lib.steps.pending import NOTHING_TO_COME, ToCome, shows
 from runbooks_lib.steps.prisma_look import named

@@ -33,7 +33,7 @@ from runbooks_lib.postgres.script.script import Statement
 from runbooks_lib.postgres.script.undo import undo_of
 from runbooks_lib.postgres.session.connect import Identity, Sessions
 from runbooks_lib.prisma.history import folder_digest, read_folder
-from runbooks_lib.prisma.project import find_project
+from runbooks_lib.prisma.named import find_project
 from runbooks_lib.prisma.settlement import Action
 from runbooks_lib.steps.as_filed import KEY, judge_as_filed
 from runbooks_lib.steps.baseline_file import (

@@ -20,9 +20,10 @@ from runbooks_lib.postgres.scratch.replayed import Replayed
 from runbooks_lib.postgres.scratch.surroundings import Surroundings, read_surroundings
 from runbooks_lib.postgres.script.data_statements import data_statements
 from runbooks_lib.postgres.session.connect import Connection, Sessions
-from runbooks_lib.prisma.command import Prisma, aim, find_project
+from runbooks_lib.prisma.command import Prisma, aim
 from runbooks_lib.prisma.effects import looked_at_first
 from runbooks_lib.prisma.lost import Asked, may_lose, tables_named
+from runbooks_lib.prisma.named import find_project
 from runbooks_lib.prisma.settlement import Settlement, settle
 from runbooks_lib.prisma.state import State, look
 

@@ -12,7 +12,8 @@ from runbooks_lib.phase import Phase, Role
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.session.connect import Connection
 from runbooks_lib.prisma.history import TABLE
-from runbooks_lib.prisma.project import find_project, read_project
+from runbooks_lib.prisma.named import find_project
+from runbooks_lib.prisma.project import read_project
 
 EVERY_ONE = "every privilege that is missing"
 _REST = "everything else that the steps read and use"

@@ -21,7 +21,7 @@ from runbooks_lib.postgres.scratch.script_run import extensions_made
 from runbooks_lib.postgres.scratch.surroundings import read_surroundings
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.prisma.history import read_folder
-from runbooks_lib.prisma.project import find_project
+from runbooks_lib.prisma.named import find_project
 from runbooks_lib.steps.baseline_file import read_sql
 
 EXTENSIONS = "extensions"

@@ -48,11 +48,13 @@ OURS = """async () => (await axe.run({
             ['.jp-NotebookPanel:not(.lm-mod-hidden) .jp-OutputArea-output']],
   exclude: [['.jp-collapseHeadingButton']],
 })).violations.flatMap(v => v.nodes.map(n => `${v.id}: ${v.help}: ${n.html.slice(0, 160)}`))"""
+# A field to type in shows the end that is typed at.
 TOO_WIDE = """() => {
   const panel = document.querySelector('.jp-NotebookPanel:not(.lm-mod-hidden)');
   return [...panel.querySelectorAll('.jp-OutputArea-output, .jp-OutputArea-output *')].filter(each =>
-    each.clientWidth && each.scrollWidth > each.clientWidth + 1 && getComputedStyle(each).display !== 'inline'
-    && getComputedStyle(each).textOverflow !== 'ellipsis').map(each => `${each.tagName} ${each.className}`);
+    each.tagName !== 'INPUT' && each.clientWidth && each.scrollWidth > each.clientWidth + 1
+    && getComputedStyle(each).display !== 'inline' && getComputedStyle(each).textOverflow !== 'ellipsis'
+    ).map(each => `${each.tagName} ${each.className}`);
 }"""
 PRIMARY = "button.mod-primary:visible, a.runbooks-next:visible"
 
@@ -407,6 +409,28 @@ def test_services_are_picked_and_lights_turn_without_a_click(desk: Desk) -> None
     page.wait_for_timeout(2000)
     page.reload()  # what was saved is shown, and nothing new comes to it
     page.locator(".runbooks-old").wait_for(timeout=TIMEOUT_MS)
+    assert desk.complaints == []
+
+
+def test_a_phase_is_drafted_by_clicks_and_its_run_begun(desk: Desk, tmp_path: Path) -> None:
+    page = desk.page
+    desk.open("00_start")
+    desk.run()
+    page.locator(".runbooks-adopt .jupyter-widget-Collapse-header").click(timeout=TIMEOUT_MS)
+    desk.usable()
+    desk.offered("Begin a run")
+    page.get_by_label("Service").select_option("keybuzz_leader")
+    assert page.get_by_label("Prisma project").input_value() == desk.lab.env()["RUNBOOKS_PRISMA_PROJECT"]
+    page.get_by_role("button", name="Look at it").click()
+    desk.see("keybuzz_leader: database keybuzz_backend at 127.0.0.1")
+    page.get_by_role("button", name="Draft a phase").click(timeout=TIMEOUT_MS)
+    desk.see("Drafted ")
+    desk.usable()
+    folder = Path(page.locator(".runbooks-phase input").input_value())
+    assert "REVIEW" in (folder / "phase.toml").read_text("utf-8")
+    page.locator("button.runbooks-begin").click()
+    desk.see("is begun: open the notebook below")
+    assert desk.the_run().header().phase.ref == str(folder)
     assert desk.complaints == []
 
 

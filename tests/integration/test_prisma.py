@@ -24,7 +24,8 @@ from runbooks_lib.npm.node import find_node, search_path
 from runbooks_lib.prisma import history
 from runbooks_lib.prisma.command import STAND_IN, Engine, Prisma
 from runbooks_lib.prisma.history import CLEAN, Relation, diagnose, read_folder, read_rows
-from runbooks_lib.prisma.project import PACKAGES, find_project
+from runbooks_lib.prisma.named import find_project
+from runbooks_lib.prisma.project import PACKAGES
 from runbooks_lib.prisma.url import DatabaseUrl, aim
 
 FIRST = "20251210093000_init_amazon_inbound"

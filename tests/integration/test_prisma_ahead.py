@@ -12,7 +12,8 @@ import pytest
 from runbooks_lib.errors import PrismaError
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.prisma import ahead
-from runbooks_lib.prisma.command import CliResult, Prisma, find_project
+from runbooks_lib.prisma.command import CliResult, Prisma
+from runbooks_lib.prisma.named import find_project
 from runbooks_lib.prisma.project import read_project
 from runbooks_lib.prisma.url import DatabaseUrl
 

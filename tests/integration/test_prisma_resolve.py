@@ -19,8 +19,9 @@ from runbooks_lib.findings import Answer, Finding, Verdict, gate
 from runbooks_lib.lab.lab import Lab
 from runbooks_lib.phase import Enum, Index, Phase, Table, load_phase
 from runbooks_lib.postgres.session.connect import Sessions
-from runbooks_lib.prisma.command import Prisma, Written, aim, find_project
+from runbooks_lib.prisma.command import Prisma, Written, aim
 from runbooks_lib.prisma.history import read_folder, read_rows
+from runbooks_lib.prisma.named import find_project
 from runbooks_lib.steps import prisma_resolve
 from runbooks_lib.typed import plain
 

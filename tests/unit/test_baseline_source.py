@@ -13,7 +13,7 @@ from runbooks_lib.lab.initial_state import PROJECT
 from runbooks_lib.phase import Phase, load_phase
 from runbooks_lib.postgres.script.script import parse_script
 from runbooks_lib.prisma.history import read_migrations
-from runbooks_lib.prisma.project import PROJECT_VARIABLE
+from runbooks_lib.prisma.named import PROJECT_VARIABLE
 from runbooks_lib.steps import baseline_source
 from runbooks_lib.steps.baseline_file import name_of_sql, read_sql, read_statements, sql_sha256
 

@@ -21,7 +21,8 @@ from runbooks_lib.phase import load_phase
 from runbooks_lib.postgres.scratch.processes import started
 from runbooks_lib.prisma import configuration
 from runbooks_lib.prisma.command import Engine, Prisma
-from runbooks_lib.prisma.project import find_project, has_address, read_project
+from runbooks_lib.prisma.named import find_project
+from runbooks_lib.prisma.project import has_address, read_project
 from runbooks_lib.prisma.url import DatabaseUrl
 from runbooks_lib.steps.own_objects import own_objects
 

@@ -20,7 +20,7 @@ from runbooks_lib.package import DISTRIBUTION, library_digest
 from runbooks_lib.phase import load_phase
 from runbooks_lib.postgres.session.service_file import parameters_of
 from runbooks_lib.prisma.history import folder_digest, read_folder
-from runbooks_lib.prisma.project import find_project
+from runbooks_lib.prisma.named import find_project
 
 LEADS = ("host", "hostaddr", "port", "user", "dbname")  # of a service: where it leads, and nothing secret
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 
 from IPython.display import display
 
@@ -15,6 +16,7 @@ from runbooks_lib.evidence import Evidence, Record, step_name
 from runbooks_lib.findings import CLOSING, Verdict, worst_of
 from runbooks_lib.notebook.front_end import front_end
 from runbooks_lib.notebook.landing import live
+from runbooks_lib.notebook.landing.adopt import Adoption
 from runbooks_lib.notebook.landing.lights import APPLICATION, Lights, light_rows
 from runbooks_lib.notebook.landing.newest import Newest, ahead_of
 from runbooks_lib.notebook.landing.panel import Bundle, Panel
@@ -24,9 +26,10 @@ from runbooks_lib.notebook.lead import Lead
 from runbooks_lib.notebook.step import phase_in_progress
 from runbooks_lib.notebook.style import badge
 from runbooks_lib.notebook.tables import bundle_of, table
-from runbooks_lib.phase import ENGLISH, STEPS, Phase, load_phase, services_of, with_services
+from runbooks_lib.phase import ENGLISH, STEPS, Phase, load_phase, reference, services_of, with_services
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.postgres.session.service_file import service_names
+from runbooks_lib.prisma.named import naming
 from runbooks_lib.report.verdicts import SYMBOLS
 
 NOT_YET = "not yet"
@@ -43,8 +46,10 @@ class Start:
         live.stop()
         self.phase = _as_in_progress(load_phase(phase or phase_in_progress()))
         self.picker: Picker | None = None
+        self.adoption: Adoption | None = None
         self._panels: dict[str, Panel] = {}
         self._places: dict[tuple[str, ...], str] = {}  # what is settled of a run; see `_where`
+        self._projects: dict[str, Path] = {}  # of phases that were drafted here
         self._archive: tuple[Run, ...] | None = None  # at this look
         self._seen: Newest | None = None  # at this look; see `_newest`
         self._lock = threading.RLock()  # clicks, and what looks again by itself, come one after the other
@@ -52,12 +57,16 @@ class Start:
         self._lead: Lead | None = None
 
     def choose(self) -> None:
-        """Show which phase this is; at a front end another one and its services can be chosen, a run begun or ended."""
+        """Show which phase this is; at a front end another one and its services can be chosen, or one be drafted.
+
+        There a run can be begun, or ended, too.
+        """
         if front_end():
             self.picker = Picker(
                 self.phase, self._act, choose=self._choose, pick=self._pick, begin=self._begin, end=self._end
             )
-            self._lead = Lead(self.picker.widget)
+            self.adoption = Adoption(self._take)
+            self._lead = Lead(self.picker.widget, self.adoption.widget)
             display(self._lead.box)
         self._panel("phase", lambda: bundle_of(self._phase_rows()))
 
@@ -184,13 +193,20 @@ class Start:
         self.picker.show(self.phase)
         return ""
 
+    def _take(self, folder: Path, project: Path) -> None:
+        """Have a phase that was just drafted be the one that is chosen, and its runs be of this project."""
+        assert self.picker is not None
+        self._projects[reference(load_phase(str(folder)))] = project
+        self.picker.phases.value = str(folder)  # which is a choice like any other
+
     def _pick(self, target: str, service: str) -> str:
         self.phase = with_services(self.phase, {target: service})
         return ""
 
     def _begin(self, phase: str) -> str:
         self._choose(phase)
-        run = Run.create(runs_folder(), self.phase)
+        with naming(self._projects.get(reference(self.phase))):
+            run = Run.create(runs_folder(), self.phase)
         if self._lead is not None:
             self._lead.to_end()  # where the link is
         return f"Run {run.id} is begun: open the notebook below."

@@ -1,0 +1,49 @@
+"""Which Prisma project is meant: the one that is named, or the folder in which a command was called."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from runbooks_lib.errors import PreconditionFailed
+
+PROJECT_VARIABLE = "RUNBOOKS_PRISMA_PROJECT"
+
+
+def find_project(explicit: str | None = None) -> Path:
+    """Return the Prisma project, its folder or its schema: `explicit`, else what RUNBOOKS_PRISMA_PROJECT names.
+
+    Reads nothing. Raises PreconditionFailed when neither is given.
+    """
+    named = explicit or os.environ.get(PROJECT_VARIABLE)
+    if not named:
+        raise PreconditionFailed(
+            "No Prisma project is named.",
+            f"Let {PROJECT_VARIABLE} name the folder that holds its package.json and its prisma folder, "
+            "or the schema that its people give to Prisma as --schema.",
+        )
+    return Path(named).expanduser().absolute()
+
+
+def project_here() -> Path | None:
+    """Return the folder in which the command was called, if it looks like a Prisma project."""
+    here = Path.cwd()
+    has_part = any(here.glob("prisma*.config.*")) or (here / "prisma").is_dir()
+    return here if has_part or (here / "schema.prisma").exists() else None
+
+
+@contextmanager
+def naming(project: Path | None) -> Iterator[None]:
+    """Have this be the project that is named inside the block; None changes nothing."""
+    before = os.environ.get(PROJECT_VARIABLE)
+    if project is not None:
+        os.environ[PROJECT_VARIABLE] = str(project)
+    try:
+        yield
+    finally:
+        if project is not None:
+            os.environ.pop(PROJECT_VARIABLE, None)
+            if before is not None:
+                os.environ[PROJECT_VARIABLE] = before
