@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     "--prisma-project",
     envvar="RUNBOOKS_PRISMA_PROJECT",
     metavar="DIR",
-    help="The folder of the Prisma project; else RUNBOOKS_PRISMA_PROJECT.",
+    help="The Prisma project, its folder or its schema; default: $RUNBOOKS_PRISMA_PROJECT, else this folder.",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="Print what was found as JSON (diagnosis.json of the schemas)."
@@ -38,10 +37,11 @@ def diagnose(context: click.Context, service: str, prisma_project: str | None, a
     """
     from runbooks_lib.drafting.diagnose import diagnose as look
     from runbooks_lib.errors import ConnectionFailed
+    from runbooks_lib.prisma.named import find_project, project_here
     from runbooks_lib.typed import plain
 
     try:
-        found = look(service, Path(prisma_project).expanduser().absolute() if prisma_project else None)
+        found = look(service, find_project(prisma_project) if prisma_project or project_here() else None)
     except ConnectionFailed as error:
         raise ConnectionFailed(
             error.what_happened, f"{error.what_to_do}{_door_of(error)}", sqlstate=error.sqlstate

@@ -43,7 +43,9 @@ def new(folder: Path, service: str, database: str) -> None:
 )
 @click.argument("phase", shell_complete=complete_phase)
 @click.option("--service", is_flag=True, help="Ask its services, too, whether what it names is there.")
-@click.option("--prisma-project", metavar="DIR", help="The Prisma project [RUNBOOKS_PRISMA_PROJECT].")
+@click.option(
+    "--prisma-project", metavar="DIR", help="The Prisma project [RUNBOOKS_PRISMA_PROJECT, else this folder]."
+)
 @click.pass_context
 def check(context: click.Context, phase: str, service: bool, prisma_project: str | None) -> None:
     """Load PHASE (a shipped id, or the path of a phase.toml) and name every mistake by its key path.
@@ -111,7 +113,9 @@ def _ask_services(phase: Phase) -> int:
 )
 @click.argument("one", shell_complete=complete_phase)
 @click.argument("other", required=False, shell_complete=complete_phase)
-@click.option("--prisma-project", metavar="DIR", help="The Prisma project [RUNBOOKS_PRISMA_PROJECT].")
+@click.option(
+    "--prisma-project", metavar="DIR", help="The Prisma project [RUNBOOKS_PRISMA_PROJECT, else this folder]."
+)
 @click.pass_context
 def diff(context: click.Context, one: str, other: str | None, prisma_project: str | None) -> None:
     """Name what two phases assert differently, by its key; OTHER is, unless named, a draft of the database today.
@@ -162,7 +166,7 @@ def upgrade(file: Path, write: bool) -> None:
 @click.option(
     "--prisma-project",
     metavar="DIR",
-    help="The Prisma project, or its migrations folder [RUNBOOKS_PRISMA_PROJECT].",
+    help="The Prisma project, or its migrations folder [RUNBOOKS_PRISMA_PROJECT, else this folder].",
 )
 @click.option(
     "--only", metavar="MIGRATION", multiple=True, help="Only this migration; may be given several times."
@@ -227,7 +231,9 @@ def baseline(
     epilog=examples("runbooks phase draft --service shop --prisma-project ../shop --out phases/SHOP")
 )
 @click.option("--service", metavar="NAME", required=True, help="The libpq service of the database.")
-@click.option("--prisma-project", metavar="DIR", help="The Prisma project [RUNBOOKS_PRISMA_PROJECT].")
+@click.option(
+    "--prisma-project", metavar="DIR", help="The Prisma project [RUNBOOKS_PRISMA_PROJECT, else this folder]."
+)
 @click.option(
     "--seed",
     metavar="TABLE[:COLUMN=VALUE]",

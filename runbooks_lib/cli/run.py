@@ -104,7 +104,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as
 @click.option(
     "--prisma-project",
     metavar="PATH",
-    help="The Prisma project, its folder or its schema; default: $RUNBOOKS_PRISMA_PROJECT.",
+    help="The Prisma project, its folder or its schema; default: $RUNBOOKS_PRISMA_PROJECT, else this folder.",
 )
 @click.option("--runs", metavar="DIR|URL", help=RUNS_HELP)
 @KEY
@@ -151,14 +151,15 @@ def run(
     from runbooks_lib.execution.kernels.warm import warm_kernels
     from runbooks_lib.execution.preconditions import require, require_confirmable
     from runbooks_lib.phase import load_phase
-    from runbooks_lib.prisma.named import PROJECT_VARIABLE
+    from runbooks_lib.prisma.named import PROJECT_VARIABLE, project_here
 
     with _told(as_json) as made:
         named = load_phase(phase)
         archive = place(runs, named.id)
         before = find_run(archive, resumed, named.id) if resumed else None
-        if before and not os.environ.get(PROJECT_VARIABLE):
-            prisma_project = prisma_project or before.header().prisma_project
+        if not os.environ.get(PROJECT_VARIABLE):
+            begun_with = before.header().prisma_project if before else None
+            prisma_project = prisma_project or begun_with or str(project_here() or "")
         if prisma_project:
             os.environ[PROJECT_VARIABLE] = prisma_project
         loaded = require(phase, services=chosen, databases=elsewhere, resumed=before, steps=due)

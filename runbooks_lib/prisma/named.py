@@ -15,9 +15,10 @@ PROJECT_VARIABLE = "RUNBOOKS_PRISMA_PROJECT"
 def find_project(explicit: str | None = None) -> Path:
     """Return the Prisma project, its folder or its schema: `explicit`, else what RUNBOOKS_PRISMA_PROJECT names.
 
-    Reads nothing. Raises PreconditionFailed when neither is given.
+    Where nothing is named it is the folder in which we were called, if that looks like one; nothing else is read.
+    Raises PreconditionFailed when none of these is.
     """
-    named = explicit or os.environ.get(PROJECT_VARIABLE)
+    named = explicit or os.environ.get(PROJECT_VARIABLE) or project_here()
     if not named:
         raise PreconditionFailed(
             "No Prisma project is named.",
@@ -28,8 +29,11 @@ def find_project(explicit: str | None = None) -> Path:
 
 
 def project_here() -> Path | None:
-    """Return the folder in which the command was called, if it looks like a Prisma project."""
-    here = Path.cwd()
+    """Return the folder in which we were called, if it looks like a Prisma project."""
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # it was deleted meanwhile
+        return None
     has_part = any(here.glob("prisma*.config.*")) or (here / "prisma").is_dir()
     return here if has_part or (here / "schema.prisma").exists() else None
 

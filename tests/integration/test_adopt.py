@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from runbooks_lib.drafting.phase_new import new_phase
+from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.lab.lab import Lab
-from runbooks_lib.prisma.named import PROJECT_VARIABLE, naming
+from runbooks_lib.prisma.named import PROJECT_VARIABLE, find_project, naming
 
 RUNBOOKS = Path(sys.executable).with_name("runbooks")
 
@@ -47,6 +49,42 @@ def test_a_run_that_is_taken_up_again_has_its_project_and_says_so(lab: Lab, tmp_
     runbooks(tmp_path, env, "run", str(phase), "--only", "1", "--prisma-project", project)
     said = runbooks(tmp_path, env, "run", str(phase), "--resume", "latest")
     assert f"--prisma-project {project} --apply" in said.splitlines()[-1]
+
+
+def test_the_folder_in_which_a_command_is_called_is_the_project_where_none_is_named(
+    lab: Lab, tmp_path: Path
+) -> None:
+    env = os.environ | lab.env()
+    project = Path(env.pop(PROJECT_VARIABLE))
+    phase = new_phase(tmp_path / "mine", service="keybuzz_leader", database="keybuzz_backend").parent
+    words = ["run", str(phase), "--only", "1", "--runs", str(tmp_path / "runs")]
+    assert f"--prisma-project {project} " in runbooks(project, env, *words)
+    assert " PASS\nnext: runbooks run" in runbooks(project, env, "phase", "check", "--service", str(phase))
+    seen = subprocess.run(
+        [RUNBOOKS, "diagnose", "--service", "keybuzz_leader"],
+        cwd=project, env=env, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert f"migrations in {project}\n" in seen.stdout
+
+
+def test_where_nothing_is_named_this_folder_is_a_project_if_it_looks_like_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(PROJECT_VARIABLE, raising=False)
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    with pytest.raises(PreconditionFailed, match="No Prisma project is named"):
+        find_project()
+    (here / "schema.prisma").touch()
+    assert find_project() == here
+    assert find_project("/named") == Path("/named")
+    monkeypatch.setenv(PROJECT_VARIABLE, "/by/variable")
+    assert find_project() == Path("/by/variable")
+    monkeypatch.delenv(PROJECT_VARIABLE)
+    shutil.rmtree(here)
+    with pytest.raises(PreconditionFailed, match="No Prisma project is named"):
+        find_project()
 
 
 @pytest.mark.parametrize("before", [None, "/before"])
