@@ -74,9 +74,9 @@ class Resumed(Typed):
 class Header(Typed, omit_defaults=True):
     """run.json: which phase, when, by whom, with what, at which services; then how the run ended.
 
-    `prisma_project` is the project that was named when it began, a folder or a schema; None where the phase has none.
-    `superuser_objects` may be made by a superuser of the run's scratch servers. `digests` are the SHA-256 of complete
-    files. `signed_with` is the id of the seal's key. `not_sealed` and `not_drawn` say why there is no seal, or no page.
+    `prisma_project` was named when it began, a folder or a schema. `superuser_objects` may be made by a superuser of
+    the run's scratch servers. `digests` are the SHA-256 of complete files. `signed_with` is the id of the seal's key.
+    `not_sealed` and `not_drawn` say why there is no seal, or no page.
     """
 
     schema_version: int
@@ -383,20 +383,3 @@ def _stop(object: str, have: str) -> Finding:
 def without_time(text: str) -> str:
     """Return a text of a finding so that it can be compared with another run's: without the time of a dump."""
     return _DUMP_TIME.sub("…", text)
-
-
-def judged(findings: Collection[Finding]) -> Verdict | None:
-    """Return the worst verdict; None when nothing was judged."""
-    return worst(findings) if findings else None
-
-
-def standing(findings: Collection[Finding]) -> Verdict | None:
-    """Return the worst verdict of what is looked at in an object; PASS only when nothing is left to be judged later."""
-    verdict = judged(findings)
-    later = any(finding.verdict is Verdict.SKIP for finding in findings)
-    return Verdict.SKIP if later and verdict is Verdict.PASS else verdict
-
-
-def passed(findings: Collection[Finding]) -> int:
-    """Return how many findings are PASS."""
-    return sum(finding.verdict is Verdict.PASS for finding in findings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -213,3 +213,20 @@ def gate(findings: Iterable[Finding]) -> None:
             f"Stopped by {len(closing)} of {len(rows)} findings.\n" + "\n".join(lines),
             "\nMend what is named above, then run this notebook again.",
         )
+
+
+def judged(findings: Collection[Finding]) -> Verdict | None:
+    """Return the worst verdict; None when nothing was judged."""
+    return worst(findings) if findings else None
+
+
+def standing(findings: Collection[Finding]) -> Verdict | None:
+    """Return the worst verdict of what is looked at in an object; PASS only when nothing is left to be judged later."""
+    verdict = judged(findings)
+    later = any(finding.verdict is Verdict.SKIP for finding in findings)
+    return Verdict.SKIP if later and verdict is Verdict.PASS else verdict
+
+
+def passed(findings: Collection[Finding]) -> int:
+    """Return how many findings are PASS."""
+    return sum(finding.verdict is Verdict.PASS for finding in findings)

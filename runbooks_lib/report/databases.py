@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from runbooks_lib.checks import Check
-from runbooks_lib.evidence import Evidence, judged, standing
+from runbooks_lib.evidence import Evidence
 from runbooks_lib.facts.contents import LastLook, SeedFacts
 from runbooks_lib.facts.databases import Held, Lag, Matrix, Replication, Schema, Sought, Targets, Who
-from runbooks_lib.findings import Verdict
+from runbooks_lib.findings import Verdict, judged, standing
 from runbooks_lib.phase import Phase, Role
 from runbooks_lib.postgres.catalog.finder import ABSENT, State
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from runbooks_lib.evidence import Evidence, judged, passed, step_name
-from runbooks_lib.findings import CLOSING, Finding, Verdict, in_short, same_fault, worst
+from runbooks_lib.evidence import Evidence, step_name
+from runbooks_lib.findings import CLOSING, Finding, Verdict, in_short, judged, passed, same_fault, worst
 from runbooks_lib.phase import Phase, Text
 from runbooks_lib.report import actions, databases, markdown, seeds_and_routes
 from runbooks_lib.report.language import dated, in_language, languages, sized, texts, translations

@@ -8,7 +8,7 @@ from typing import Any
 
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import EvidenceError
-from runbooks_lib.evidence import Evidence, judged, passed
+from runbooks_lib.evidence import Evidence
 from runbooks_lib.facts.contents import (
     Box,
     Checklist,
@@ -22,7 +22,7 @@ from runbooks_lib.facts.contents import (
     SignOff,
     Sources,
 )
-from runbooks_lib.findings import Finding, Verdict
+from runbooks_lib.findings import Finding, Verdict, judged, passed
 from runbooks_lib.phase import Phase, Seeds, Service
 from runbooks_lib.phase.seed_values import as_text, name_of, shown
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import EvidenceError, RunbookError
-from runbooks_lib.evidence import Evidence, passed
+from runbooks_lib.evidence import Evidence
 from runbooks_lib.facts.contents import Box, Checklist, LastLook, ReportFile, Reports, Signature, SignOff
 from runbooks_lib.facts.databases import Held, Lag, Proof
 from runbooks_lib.facts.writing import Plan, RecordedHistory
-from runbooks_lib.findings import Answer, Finding, Note, Verdict, could_not_run, judge, worst
+from runbooks_lib.findings import Answer, Finding, Note, Verdict, could_not_run, judge, passed, worst
 from runbooks_lib.phase import ENGLISH, ChecklistItem, Phase, Role, Target
 from runbooks_lib.postgres.catalog.catalog import Key
 from runbooks_lib.postgres.session.connect import Sessions

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from runbooks_lib.evidence import Evidence, judged
+from runbooks_lib.evidence import Evidence
 from runbooks_lib.facts.contents import LastLook
 from runbooks_lib.facts.databases import Matrix, Schema
-from runbooks_lib.findings import CLOSING, Finding, Verdict
+from runbooks_lib.findings import CLOSING, Finding, Verdict, judged
 from runbooks_lib.phase import Phase
 from runbooks_lib.postgres.catalog.finder import State
 from runbooks_lib.report.databases import BEFORE, KINDS, NOW, Place, places
