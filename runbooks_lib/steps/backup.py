@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from runbooks_lib.amounts import size
+from runbooks_lib.amounts import counted, size
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import BackupError, RunbookError
 from runbooks_lib.facts.databases import ChosenClient, Clients, Dump, Dumps, Proof, RestoredDump, RowsDump
@@ -211,9 +211,9 @@ def _verify_target(sessions: Sessions, name: str, file: Path, noted: Dump) -> li
             Check.DUMP_NAMES_EVERY_TABLE,
             name,
             file.name,
-            have=f"{len(tables) - len(lost)} of {len(tables)} tables"
+            have=f"{len(tables) - len(lost)} of {counted(len(tables), 'table')}"
             + (f"; not {', '.join(lost)}" if lost else ""),
-            want=f"{len(tables)} of {len(tables)} tables",
+            want=f"{len(tables)} of {counted(len(tables), 'table')}",
             hint="The dump lacks tables that the database has: run the step again.",
         ),
         judge(

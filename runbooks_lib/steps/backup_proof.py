@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from runbooks_lib.amounts import counted
 from runbooks_lib.checks import Check
 from runbooks_lib.errors import BackupError, PreconditionFailed
 from runbooks_lib.facts.databases import Dump, RestoredDump
@@ -61,7 +62,7 @@ def prove_schema(
 def _judge(name: str, file: Path, copy: Restored, found: Comparison, major: int) -> Finding:
     objects = len(describe(copy.catalog.dumped()))
     open_ones = (*found.not_judged, *copy.outcome.left_out)
-    have = f"{objects} objects in PostgreSQL {copy.server_version}"
+    have = f"{counted(objects, 'object')} in PostgreSQL {copy.server_version}"
     have += "" if copy.server_major == major else f" (the server has {major})"
     have += (
         _named("", found.differing)

@@ -166,6 +166,17 @@ def test_on_a_phone_a_picture_scrolls_instead_of_shrinking(opened: OPEN) -> None
     assert smallest >= 8
 
 
+@pytest.mark.parametrize("name", ["index.html", "01_preflight.html"])
+def test_on_a_phone_no_label_covers_the_next_line(opened: OPEN, name: str) -> None:
+    page = opened(name, viewport={"width": 390, "height": 800})
+    fits = page.evaluate(
+        """() => [...document.querySelectorAll(".cards [data-label]")].filter(cell => cell.clientHeight).map(
+             cell => parseFloat(getComputedStyle(cell, "::before").height) <= cell.clientHeight + 1)"""
+    )
+    assert len(fits) > 5
+    assert all(fits)
+
+
 def test_the_outcome_is_on_the_first_screen_and_leads_to_what_is_left(opened: OPEN) -> None:
     page = opened("report.html", viewport={"width": 1280, "height": 800})
     outcome = page.locator("main[lang=en] p", has_text="Done.").first

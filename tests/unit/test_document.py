@@ -446,8 +446,9 @@ def test_what_did_not_pass_is_near_the_top_and_in_red(verdict: str) -> None:
     assert [title.split()[0] for title in markdown.headings(text)][:2] == ["📋", "🔴"]
     assert "🔴 **1 constat en échec**" in section(text, "📋")
     assert "❌ `leader` 5 sur 5" in section(text, "📋")
-    assert f"| report | `has_table` | leader | `public.OAuthState` | absent | là | ❌ {verdict} |" in section(
-        text, "🔴"
+    assert (
+        f"| report | `has_table` | leader | `public.OAuthState` | absent | présent | ❌ {verdict} |"
+        in section(text, "🔴")
     )
     assert "| `OAuthState` | kb_backend | 5 lignes | ❌ |" in text
     assert "1. Corriger ce qui est en échec, puis relancer l'étape : `report`" in section(text, "🔜")

@@ -6,7 +6,7 @@ import json
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from functools import cache
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from runbooks_lib.evidence import Evidence
 from runbooks_lib.phase import STEPS, load_phase
 from runbooks_lib.report.pictures.lag import lag_curve
 from runbooks_lib.report.pictures.matrix import matrix
-from runbooks_lib.report.pictures.timeline import LEFT, WIDTH, layout, timeline
+from runbooks_lib.report.pictures.timeline import LEFT, PAUSE_WIDTH, WIDTH, layout, timeline
 from runbooks_lib.report.pictures.topology import topology
 
 EVIDENCE = Path(__file__).parent / "evidence"
@@ -197,6 +197,22 @@ def test_a_pause_of_days_does_not_press_the_work_together() -> None:
     assert pause.duration_s == pytest.approx(3 * 86_400, rel=0.01)
     assert max(bar.x + bar.width for bar in bars) - LEFT > 300
     assert sum(bar.width for bar in bars if bar.question is None) > 150
+
+
+def test_what_is_said_of_pauses_that_are_close_does_not_overlap() -> None:
+    evidence = evidence_of()
+    for number, step in enumerate(STEPS):
+        record = evidence[step]
+        for part in (record, *record["answers"].values()):
+            part["started_at"] = part["started_at"].replace("2026-11-24", f"2026-11-{24 + number // 2 * 2}")
+    _, pauses = layout(recorded(evidence))
+    assert len(pauses) == 3
+    for one, two in combinations(pauses, 2):
+        assert one.line != two.line or abs(one.x - two.x) >= PAUSE_WIDTH
+    assert max(pause.line for pause in pauses) > 0
+    assert all(
+        f"pause of {pause.duration_s} s" in texts(timeline(recorded(evidence), "en")) for pause in pauses
+    )
 
 
 def test_a_step_that_was_stopped_ends_with_its_last_answer() -> None:

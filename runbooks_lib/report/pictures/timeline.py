@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -10,6 +11,7 @@ from runbooks_lib.evidence import Answered, Evidence, Record
 from runbooks_lib.report.templates import in_language, render
 
 WIDTH, LEFT, RIGHT = 860, 230, 96
+PAUSE_WIDTH = 120.0  # of what is said of a pause
 SHORTEST_BAR = 2.0
 LONGEST_GAP_SHARE = (
     0.1  # a longer pause between steps (a run that was continued) is drawn as this share of the work
@@ -31,10 +33,11 @@ class Bar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """A pause that is drawn shorter than it was; x in pixels."""
+    """A pause that is drawn shorter than it was; x in pixels. What is said of it stands in a line where it has room."""
 
     x: float
     duration_s: float
+    line: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +85,16 @@ def layout(evidence: Evidence) -> tuple[tuple[Bar, ...], tuple[Pause, ...]]:
         position += span.end - span.begin
     scale = (WIDTH - LEFT - RIGHT) / (position or 1.0)
     bars = tuple(bar for span, start in zip(spans, starts, strict=True) for bar in _bars(span, start, scale))
-    return bars, tuple(Pause(x=LEFT + at * scale, duration_s=round(gap, 1)) for at, gap in pauses)
+    return bars, tuple(_in_lines((LEFT + at * scale, round(gap, 1)) for at, gap in pauses))
+
+
+def _in_lines(pauses: Iterable[tuple[float, float]]) -> Iterator[Pause]:
+    """Put each pause, from left to right, into the first line in which it is said beside the one before."""
+    ends: list[float] = []
+    for x, duration_s in pauses:
+        line = next((n for n, end in enumerate(ends) if end <= x - PAUSE_WIDTH / 2), len(ends))
+        ends[line : line + 1] = [x + PAUSE_WIDTH / 2]
+        yield Pause(x=x, duration_s=duration_s, line=line)
 
 
 def _span(step: str, record: Record) -> _Span:
