@@ -166,7 +166,7 @@ def sign_off(
 
 
 def checklist(phase: Phase, sessions: Sessions, *, evidence: Evidence) -> Answer:
-    """Tick the phase's checklist from the findings of this run; `sessions` is not used.
+    """Tick the phase's checklist from the findings of this run.
 
     A box is ticked when each finding that it selects is PASS, and there is at least one of each check, of each
     target and of each pattern of objects that it names. Manual items are OPEN unless this run has them signed off.

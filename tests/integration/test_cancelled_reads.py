@@ -40,23 +40,29 @@ def conflict(fresh_lab: Lab, standby: psycopg.Connection[Any]) -> Iterator[Confl
     for setting in ("max_standby_streaming_delay = 0", "hot_standby_feedback = off"):
         standby.execute(f"ALTER SYSTEM SET {setting}".encode())
     standby.execute("SELECT pg_reload_conf()")
-    leader = fresh_lab.admin("keybuzz_backend")
-    leader.execute("CREATE TABLE churn AS SELECT g AS a FROM generate_series(1, 50) g")
-    leader.execute("GRANT SELECT ON churn TO keybuzz_operator")
 
-    def cause(*, wait: bool = True) -> None:
-        leader.execute("UPDATE churn SET a = a + 1")
-        leader.execute("VACUUM churn")
-        leader.execute("SELECT pg_switch_wal()")  # what VACUUM writes alone is not flushed at once
-        if not wait:
-            return
-        (lsn,) = leader.execute("SELECT pg_current_wal_lsn()::text").fetchone() or ("",)
-        while standby.execute("SELECT pg_last_wal_replay_lsn() < %s::pg_lsn", (lsn,)).fetchone() == (True,):
-            time.sleep(0.005)
+    def has_replayed(lsn: str) -> bool:
+        try:
+            return standby.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", (lsn,)).fetchone() == (
+                True,
+            )
+        except psycopg.errors.SerializationFailure:
+            return False  # this query was in its way, too
 
-    cause()
-    yield cause
-    leader.close()
+    with fresh_lab.admin("keybuzz_backend") as leader:
+        leader.execute("CREATE TABLE churn AS SELECT g AS a FROM generate_series(1, 50) g")
+        leader.execute("GRANT SELECT ON churn TO keybuzz_operator")
+
+        def cause(*, wait: bool = True) -> None:
+            leader.execute("UPDATE churn SET a = a + 1")
+            leader.execute("VACUUM churn")
+            leader.execute("SELECT pg_switch_wal()")  # what VACUUM writes alone is not flushed at once
+            (lsn,) = leader.execute("SELECT pg_current_wal_lsn()::text").fetchone() or ("",)
+            while wait and not has_replayed(lsn):
+                time.sleep(0.005)
+
+        cause()
+        yield cause
 
 
 def question(
