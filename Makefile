@@ -47,7 +47,9 @@ lab: $(INSTALLED) ## start a lab, and JupyterLab on the notebooks
 
 projects: $(INSTALLED) ## a real project with 220 migrations, in every disorder: to green or to a refusal (minutes)
 	@RUNBOOKS_TEST_PROJECTS=1 RUNBOOKS_FUZZED_BASELINES=200 $(BIN)/python -m pytest tests/projects \
-	  tests/integration/test_fuzzed_baselines.py tests/integration/test_left_out_sections.py
+	  tests/integration/test_fuzzed_baselines.py tests/integration/test_left_out_sections.py \
+	  tests/integration/test_safe_ways.py tests/integration/test_prisma_cases.py tests/integration/test_prisma_layouts.py \
+	  tests/integration/test_prisma_configuration.py tests/integration/test_prisma_doors.py
 	@RUNBOOKS_PRISMA_MAJOR=6 $(BIN)/python -m pytest tests/integration/test_settling.py tests/integration/test_data_done.py
 
 faults: $(INSTALLED) ## all faults that it must survive, on two cores (40 minutes), and docs/faults.md out of what became of them

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -46,6 +47,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Mark everything that descends from this session, workers too, and remember which folders were there before."""
     config.addinivalue_line("markers", "fault(row): the test proves a row of docs/faults.md")
     config.addinivalue_line("markers", "oracle: minutes of comparing with pg_dump, which `make faults` takes")
+    config.addinivalue_line(
+        "markers", "family(ci): CI runs so many of its cases, `make projects` and `make faults` all"
+    )
     config.pluginmanager.register(Campaign())
     if not hasattr(config, "workerinput"):
         os.environ[MARK] = secrets.token_hex(8)
@@ -53,8 +57,27 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Take the browser last: once it is started, Playwright's event loop runs in the main thread until the end."""
+    """Take the browser last: once it is started, Playwright's event loop runs in the main thread until the end.
+
+    Of a large family of cases CI takes some, spread evenly.
+    """
     items.sort(key=lambda item: item.path.parent.name == "browser")
+    if not {"RUNBOOKS_TEST_PROJECTS", "RUNBOOKS_FAULTS"} & os.environ.keys():
+        families = defaultdict[str, list[pytest.Item]](list)
+        for item in items:
+            if item.get_closest_marker("family"):
+                families[item.nodeid.partition("[")[0]].append(item)
+        for cases in families.values():
+            _keep_some(cases)
+
+
+def _keep_some(cases: list[pytest.Item]) -> None:
+    marker = cases[0].get_closest_marker("family")
+    assert marker is not None
+    kept = {number * len(cases) // marker.args[0] for number in range(marker.args[0])}
+    for number, item in enumerate(cases):
+        if number not in kept:
+            item.add_marker(pytest.mark.skip(reason="minutes: make projects, make faults"))
 
 
 @pytest.hookimpl(trylast=True)

@@ -234,6 +234,7 @@ CASES = {
 }
 
 
+@pytest.mark.family(6)
 @pytest.mark.parametrize(("name", "major"), [(name, case.major) for name, case in CASES.items()], ids=CASES)
 def test_prismas_words_and_our_verdict(name: str, place: Place) -> None:
     case = CASES[name]

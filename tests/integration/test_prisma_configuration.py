@@ -75,6 +75,7 @@ def read(project: Path) -> PrismaProject:
 # --- where the parts are ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.family(4)
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -166,6 +167,7 @@ ENVIRONMENTS = {
 }
 
 
+@pytest.mark.family(5)
 @pytest.mark.parametrize("kind", ENVIRONMENTS)
 def test_the_address_is_whatever_variable_the_team_has(make: Make, major: int, kind: str) -> None:
     before, url = ENVIRONMENTS[kind]
@@ -251,6 +253,7 @@ def test_a_datasource_of_several_schemas(make: Make, major: int) -> None:
 # --- what cannot be read --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.family(5)
 @pytest.mark.parametrize(
     ("text", "words"),
     [

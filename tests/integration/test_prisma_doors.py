@@ -83,6 +83,7 @@ def has_programs_of_its_own(project: Path, canary: Path, elsewhere: str) -> None
     (project / ".npmrc").write_text(f"node-options=--require {canary}.cjs\nscript-shell={canary}.cjs\n")
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize(
     ("major", "does", "fixed"),
     [

@@ -109,6 +109,7 @@ def without_package_json(place: Place, major: int) -> Path:
     return place.project
 
 
+@pytest.mark.family(5)
 @BOTH
 @pytest.mark.parametrize(
     "layout",
