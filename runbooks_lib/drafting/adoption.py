@@ -54,9 +54,7 @@ def can_be_drafted(found: Diagnosis, reasons: Mapping[Reason, str]) -> bool:
 
 def draft(service: str, project: Path, folder: Path, reasons: Mapping[Reason, str]) -> Drafted:
     """Draft a phase as `draft_phase` does, of this project."""
-    from runbooks_lib.drafting.phase_draft import (
-        draft_phase,
-    )  # reads SQL: of no use as long as nothing is drafted
+    from runbooks_lib.drafting.phase_draft import draft_phase  # reads SQL, which nobody else here does
 
     with naming(project):
         return draft_phase(

@@ -66,6 +66,11 @@ def test_a_phase_is_drafted_chosen_and_run_with_its_project(
     assert run.header().prisma_project == str(project)
     with operator("01_preflight", tmp_path) as me:
         assert me.run_all() is None
+    with operator("00_start", tmp_path) as me:
+        assert me.run_all() is None
+        assert me.execute("start.picker.begin.click()", silent=True) is None
+    assert {each.header().prisma_project for each in all_runs(tmp_path / "runs")} == {str(project)}
+    assert len(list(all_runs(tmp_path / "runs"))) == 2
     assert (record := run.record("preflight")) is not None
     assert record.verdict in (Verdict.PASS, Verdict.OPEN)
 
@@ -112,6 +117,7 @@ def test_what_stands_in_the_way_is_said_and_nothing_is_drafted(
         assert "the branch was merged" in text
         form.do("service.value = 'keybuzz_replica'")
         assert form.holds("start.adoption._seen.value") == ""
+        assert form.holds("start.adoption.reasons['accept'].value") == ""
         assert "Nothing was looked at" in form.do("draft.click()")
         said = form.do("look.click()")
         assert "Next: runbooks diagnose" in said

@@ -57,7 +57,7 @@ class Adoption:
         self.look.on_click(lambda _: self._act(self._look))
         self.draft.on_click(lambda _: self._act(self._draft))
         for chosen in (self.service, self.project):
-            chosen.observe(lambda _: self._forget(), "value")
+            chosen.observe(lambda _: self._turn_away(), "value")
         rows = [self.service, self.project, self.look, self._seen, self._asked, self._said]
         self.widget = ipywidgets.Accordion(
             [ipywidgets.VBox(rows)], titles=(TITLE,), selected_index=None, layout={"width": "auto"}
@@ -78,8 +78,13 @@ class Adoption:
         finally:
             self.look.disabled = self.draft.disabled = False
 
+    def _turn_away(self) -> None:
+        """Forget what was seen and given for another database or project: a reason is for one of them."""
+        self._forget()
+        for field in self.reasons.values():
+            field.value = ""
+
     def _forget(self) -> None:
-        """Show nothing of what was seen elsewhere."""
         self._found, self._seen.value, self._asked.children = None, "", ()
         self._say("")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -29,7 +30,7 @@ from runbooks_lib.notebook.tables import bundle_of, table
 from runbooks_lib.phase import ENGLISH, STEPS, Phase, load_phase, reference, services_of, with_services
 from runbooks_lib.postgres.session.connect import Sessions
 from runbooks_lib.postgres.session.service_file import service_names
-from runbooks_lib.prisma.named import naming
+from runbooks_lib.prisma.named import PROJECT_VARIABLE, naming
 from runbooks_lib.report.verdicts import SYMBOLS
 
 NOT_YET = "not yet"
@@ -205,11 +206,19 @@ class Start:
 
     def _begin(self, phase: str) -> str:
         self._choose(phase)
-        with naming(self._projects.get(reference(self.phase))):
+        with naming(self._project()):
             run = Run.create(runs_folder(), self.phase)
         if self._lead is not None:
             self._lead.to_end()  # where the link is
         return f"Run {run.id} is begun: open the notebook below."
+
+    def _project(self) -> Path | None:
+        """Return the project that the phase was drafted of, here or for an earlier run; None: the variable names it."""
+        newest = self._newest()
+        before = (
+            newest.evidence.header.prisma_project if newest and not os.environ.get(PROJECT_VARIABLE) else None
+        )
+        return self._projects.get(reference(self.phase)) or (Path(before) if before else None)
 
     def _end(self) -> str:
         run = unfinished(runs_folder(), self.phase.id)
