@@ -151,12 +151,13 @@ def run(
     from runbooks_lib.execution.kernels.warm import warm_kernels
     from runbooks_lib.execution.preconditions import require, require_confirmable
     from runbooks_lib.phase import load_phase
+    from runbooks_lib.prisma.named import name_project
 
     with _told(as_json) as made:
         named = load_phase(phase)
         archive = place(runs, named.id)
         before = find_run(archive, resumed, named.id) if resumed else None
-        prisma_project = _project(prisma_project, before)
+        prisma_project = name_project(prisma_project or _begun_with(before))
         loaded = require(phase, services=chosen, databases=elsewhere, resumed=before, steps=due)
         if confirm and (unknown := require_confirmable(loaded, archive, confirm)):
             say(unknown, err=True)
@@ -213,19 +214,11 @@ def demo(runs: str | None, key: str | None, lang: str, as_json: bool, prisma: st
     _end(result, runs, as_json=as_json, lang=lang, again=["runbooks", "demo"])
 
 
-def _project(named: str | None, before: Run | None) -> str | None:
-    """Have the kernels know which project is meant; return what the next command has to name, None: the variable does.
+def _begun_with(before: Run | None) -> str | None:
+    """Return the project of a run that is taken up again, unless the variable names one now."""
+    from runbooks_lib.prisma.named import PROJECT_VARIABLE
 
-    Where none is named it is that of the run which is taken up, else this folder, if it looks like one.
-    """
-    from runbooks_lib.prisma.named import PROJECT_VARIABLE, project_here
-
-    if not (named or os.environ.get(PROJECT_VARIABLE)):
-        begun_with = before.header().prisma_project if before else None
-        named = begun_with or str(project_here() or "")
-    if named:
-        os.environ[PROJECT_VARIABLE] = named
-    return named
+    return before.header().prisma_project if before and not os.environ.get(PROJECT_VARIABLE) else None
 
 
 @contextmanager

@@ -38,6 +38,18 @@ def project_here() -> Path | None:
     return here if has_part or (here / "schema.prisma").exists() else None
 
 
+def name_project(project: str | None) -> str | None:
+    """Name a project for all that this process starts, and return it; None: the variable names one already.
+
+    Where neither does it is the folder in which we were called, if that looks like one: kernels work elsewhere.
+    """
+    if not (project or os.environ.get(PROJECT_VARIABLE)):
+        project = str(project_here() or "")
+    if project:
+        os.environ[PROJECT_VARIABLE] = project
+    return project or None
+
+
 @contextmanager
 def naming(project: Path | None) -> Iterator[None]:
     """Have this be the project that is named inside the block; None changes nothing."""

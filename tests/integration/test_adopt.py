@@ -60,6 +60,9 @@ def test_the_folder_in_which_a_command_is_called_is_the_project_where_none_is_na
     words = ["run", str(phase), "--only", "1", "--runs", str(tmp_path / "runs")]
     assert f"--prisma-project {project} " in runbooks(project, env, *words)
     assert " PASS\nnext: runbooks run" in runbooks(project, env, "phase", "check", "--service", str(phase))
+    (tmp_path / "fleet.toml").write_text('spec_version = 1\n[[targets]]\nservice = "keybuzz_leader"\n')
+    fleet = ["--targets", str(tmp_path / "fleet.toml"), "--runs", str(tmp_path / "fleet")]
+    assert "1 done" in runbooks(project, env, "fleet", "run", str(phase), *fleet)
     seen = subprocess.run(
         [RUNBOOKS, "diagnose", "--service", "keybuzz_leader"],
         cwd=project, env=env, capture_output=True, text=True, timeout=300, check=False,
