@@ -213,6 +213,7 @@ def refused(url: str) -> None:
     said.value.close()
 
 
+@pytest.mark.timeout(1200)  # half a minute each, and as much again on a machine that is busy
 @pytest.mark.parametrize("desk", ["/user/x/"], indirect=True)
 def test_all_seven_notebooks_are_walked_through(desk: Desk) -> None:
     page = desk.page
