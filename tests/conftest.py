@@ -47,9 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Mark everything that descends from this session, workers too, and remember which folders were there before."""
     config.addinivalue_line("markers", "fault(row): the test proves a row of docs/faults.md")
     config.addinivalue_line("markers", "oracle: minutes of comparing with pg_dump, which `make faults` takes")
-    config.addinivalue_line(
-        "markers", "family(ci): CI runs so many of its cases, `make projects` and `make faults` all"
-    )
+    config.addinivalue_line("markers", "family(ci): CI runs so many of its cases, `make projects` all")
     config.pluginmanager.register(Campaign())
     if not hasattr(config, "workerinput"):
         os.environ[MARK] = secrets.token_hex(8)
@@ -62,7 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Of a large family of cases CI takes some, spread evenly.
     """
     items.sort(key=lambda item: item.path.parent.name == "browser")
-    if not {"RUNBOOKS_TEST_PROJECTS", "RUNBOOKS_FAULTS"} & os.environ.keys():
+    if "RUNBOOKS_TEST_PROJECTS" not in os.environ:
         families = defaultdict[str, list[pytest.Item]](list)
         for item in items:
             if item.get_closest_marker("family"):
@@ -77,7 +75,7 @@ def _keep_some(cases: list[pytest.Item]) -> None:
     kept = {number * len(cases) // marker.args[0] for number in range(marker.args[0])}
     for number, item in enumerate(cases):
         if number not in kept:
-            item.add_marker(pytest.mark.skip(reason="minutes: make projects, make faults"))
+            item.add_marker(pytest.mark.skip(reason="minutes: make projects"))
 
 
 @pytest.hookimpl(trylast=True)

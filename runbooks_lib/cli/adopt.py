@@ -56,9 +56,8 @@ def adopt(
     Asks where a person has to choose; where nobody is there to answer, it stops and names the option that is missing.
     Ends with the plan and the command that applies it, or says what stands in its way.
     """
-    from runbooks_lib.drafting.adoption import Reason, can_be_drafted, draft, to_ask
+    from runbooks_lib.drafting.adoption import Reason, a_phase_can_help, can_be_drafted, draft, to_ask
     from runbooks_lib.drafting.diagnose import diagnose
-    from runbooks_lib.drafting.diagnosis import Condition
     from runbooks_lib.drafting.diagnosis_lines import seen_lines
     from runbooks_lib.drafting.phase_new import folder_for
     from runbooks_lib.postgres.session.service_file import service_names
@@ -78,7 +77,7 @@ def adopt(
     for line in seen_lines(found):
         say(line)
     if is_drafted:
-        if not (found.condition.draftable or found.condition is Condition.UNKNOWN_MIGRATIONS):
+        if not a_phase_can_help(found):
             _end(context, found)
         if not yes:
             _require_consent(folder)

@@ -147,9 +147,7 @@ def resume(folder: Path, workers: int | None, scheduler: str, key: str | None, a
     _require_one(workers, scheduler)
     require_key(key)
     from runbooks_lib.execution.fleet.folder import FleetFolder
-    from runbooks_lib.prisma.named import name_project
 
-    name_project(None)
     found = FleetFolder(folder.absolute())
     _carry_on(found, found.read(), workers=workers, scheduler=scheduler, as_json=as_json)
 
@@ -249,10 +247,8 @@ def _begin(
     from runbooks_lib.execution.fleet.targets import places
     from runbooks_lib.execution.preconditions import require_tools
     from runbooks_lib.phase import load_phase
-    from runbooks_lib.prisma.named import name_project
 
     loaded = load_phase(absolute(phase))
-    name_project(None)
     require_tools(loaded)
     read = read_fleet_file(targets, loaded)
     record = new(loaded, read, places(read, loaded), asked)
@@ -271,8 +267,10 @@ def _carry_on(
 ) -> None:
     from runbooks_lib.cli.fleet_progress import FleetProgress, print_fleet
     from runbooks_lib.execution.fleet.runner import carry_on
+    from runbooks_lib.prisma.named import name_project
     from runbooks_lib.typed import plain
 
+    name_project(None)
     try:
         with FleetProgress(fleet) as progress:
             ended = carry_on(folder, fleet, workers=workers, scheduler=scheduler, watch=progress.show)

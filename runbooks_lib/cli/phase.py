@@ -54,15 +54,12 @@ def check(context: click.Context, phase: str, service: bool, prisma_project: str
     the role may do what the steps do, whether the extensions are at hand, and whether what it names is there.
     Exit code 1 when any of it would close a gate, or a drafted phase still waits for a reason.
     """
-    import os
-
     from runbooks_lib.cli.ending import waits_in
     from runbooks_lib.phase import load_phase
-    from runbooks_lib.prisma.named import PROJECT_VARIABLE
+    from runbooks_lib.prisma.named import name_project
     from runbooks_lib.steps.declared import left_loose, nothing_to_do
 
-    if prisma_project:
-        os.environ[PROJECT_VARIABLE] = prisma_project
+    name_project(prisma_project)
     loaded = load_phase(phase)
     say(
         f"{loaded.id}: {len(loaded.targets)} targets, {len(loaded.tables)} tables, {len(loaded.enums)} enums, "
@@ -122,14 +119,11 @@ def diff(context: click.Context, one: str, other: str | None, prisma_project: st
 
     Values are compared, not texts: comments, prose and order are no difference. Exit code 1 when there is one.
     """
-    import os
-
     from runbooks_lib.drafting.phase_diff import compare_phases, compare_with_draft
     from runbooks_lib.phase import load_phase
-    from runbooks_lib.prisma.named import PROJECT_VARIABLE
+    from runbooks_lib.prisma.named import name_project
 
-    if prisma_project:
-        os.environ[PROJECT_VARIABLE] = prisma_project
+    name_project(prisma_project)
     first = load_phase(one)
     changes = compare_phases(first, load_phase(other)) if other else compare_with_draft(first)
     for each in changes:
@@ -259,15 +253,12 @@ def draft(
     What is expected is what the project's migrations make; the database is only looked at, and nothing is written to
     it. REVIEW marks in the file what a person has to decide.
     """
-    import os
-
     from runbooks_lib.drafting.apart import Apart
     from runbooks_lib.drafting.phase_draft import draft_phase
     from runbooks_lib.drafting.seed_rows import read_wish
-    from runbooks_lib.prisma.named import PROJECT_VARIABLE
+    from runbooks_lib.prisma.named import name_project
 
-    if prisma_project:
-        os.environ[PROJECT_VARIABLE] = prisma_project
+    name_project(prisma_project)
     wishes, which = [read_wish(each) for each in seed], Apart.ALL if concurrently else Apart.KEPT
     drafted = draft_phase(service, Path(out), wishes, repair=repair, concurrently=which)
     for what, count in sorted(drafted.becomes.items()):

@@ -34,9 +34,14 @@ _QUESTIONS = {
 }
 
 
+def a_phase_can_help(found: Diagnosis) -> bool:
+    """Return whether a phase can bring this state in line, if every reason that it needs is given."""
+    return found.condition.draftable or found.condition is Condition.UNKNOWN_MIGRATIONS
+
+
 def to_ask(found: Diagnosis) -> tuple[Reason, ...]:
     """Return what a reason can be given for in this state, in the order in which it is asked."""
-    if not (found.condition.draftable or found.condition is Condition.UNKNOWN_MIGRATIONS):
+    if not a_phase_can_help(found):
         return ()
     asked = {
         Reason.ACCEPT: found.condition is Condition.UNKNOWN_MIGRATIONS,
@@ -48,8 +53,7 @@ def to_ask(found: Diagnosis) -> tuple[Reason, ...]:
 
 def can_be_drafted(found: Diagnosis, reasons: Mapping[Reason, str]) -> bool:
     """Return whether a phase can be drafted in this state: unknown migrations need a reason."""
-    is_accepted = found.condition is Condition.UNKNOWN_MIGRATIONS and bool(reasons.get(Reason.ACCEPT))
-    return found.condition.draftable or is_accepted
+    return found.condition.draftable or (a_phase_can_help(found) and bool(reasons.get(Reason.ACCEPT)))
 
 
 def draft(service: str, project: Path, folder: Path, reasons: Mapping[Reason, str]) -> Drafted:

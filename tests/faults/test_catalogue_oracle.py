@@ -33,7 +33,6 @@ def oracle(request: pytest.FixtureRequest) -> Iterator[Oracle]:
         yield Oracle(server, MAKE, SUBSCRIPTION, ROLES)
 
 
-@pytest.mark.family(270)
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: f"{change.object}: {change.change}")
 def test_a_change_differs_in_the_dump_as_it_does_in_the_fingerprint(oracle: Oracle, change: Change) -> None:
     if oracle.major < change.since:

@@ -409,21 +409,29 @@ STATES: dict[str, tuple[Callable[[State], None], tuple[str | None, ...]]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def states(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, State]]:
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        services = tmp_path_factory.mktemp("services") / "pg_service.conf"
+@contextmanager
+def deployed_state(lab: Lab, folders: pytest.TempPathFactory) -> Iterator[State]:
+    """A database and a project with two migrations, both deployed; services are added to a file of our own."""
+    with pytest.MonkeyPatch.context() as patch:
+        services = folders.mktemp("services") / "pg_service.conf"
         services.write_text(Path(lab.env()["PGSERVICEFILE"]).read_text())
         patch.setenv("PGSERVICEFILE", str(services))
         patch.setenv("RUNBOOKS_PRISMA_PROJECT", lab.env()["RUNBOOKS_PRISMA_PROJECT"])
         patch.setenv("PRISMA_SCHEMA_ENGINE_LOCK_TIMEOUT", "500")
-        deployed = stack.enter_context(_state(lab, tmp_path_factory.mktemp("deployed")))
-        deployed.write(FIRST, SHOP)
-        deployed.write(SECOND, ORDERS)
-        assert deployed.prisma("deploy").exit_code == 0, deployed.output
+        with new_state(lab, folders.mktemp("deployed")) as deployed:
+            deployed.write(FIRST, SHOP)
+            deployed.write(SECOND, ORDERS)
+            assert deployed.prisma("deploy").exit_code == 0, deployed.output
+            yield deployed
+
+
+@pytest.fixture(scope="module")
+def states(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, State]]:
+    with ExitStack() as stack:
+        deployed = stack.enter_context(deployed_state(lab, tmp_path_factory))
         made: dict[Callable[[State], None], State] = {}
         for make in dict.fromkeys([*(make for make, _ in STATES.values()), *OTHERS]):
-            made[make] = stack.enter_context(_state(lab, tmp_path_factory.mktemp("state"), like=deployed))
+            made[make] = stack.enter_context(new_state(lab, tmp_path_factory.mktemp("state"), like=deployed))
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda make: make(made[make]), made))
         yield {
@@ -433,7 +441,7 @@ def states(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
 
 
 @contextmanager
-def _state(lab: Lab, folder: Path, *, like: State | None = None) -> Iterator[State]:
+def new_state(lab: Lab, folder: Path, *, like: State | None = None) -> Iterator[State]:
     """A database of its own, its services and a project: as the given ones are, or without any migration."""
     state = State(lab=lab, database=f"door_{secrets.token_hex(4)}", project=folder / "project")
     own = Path(lab.env()["RUNBOOKS_PRISMA_PROJECT"])

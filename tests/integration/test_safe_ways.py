@@ -14,7 +14,7 @@ from runbooks_lib.drafting.diagnosis import Condition
 from runbooks_lib.lab.lab import Lab
 
 from . import test_doors as doors
-from .test_doors import COLUMN, FIRST, ORDERS, SECOND, SHOP, THIRD, State
+from .test_doors import COLUMN, FIRST, ORDERS, SECOND, THIRD, State
 
 EARLIER = "20260102120000_earlier"  # before the third, and after what is recorded
 INDEX = 'CREATE INDEX "Shop_city_idx" ON "Shop" ("city")'
@@ -23,16 +23,8 @@ Step = Callable[[State], None]
 
 @pytest.fixture(scope="module")
 def deployed(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
-    with pytest.MonkeyPatch.context() as patch:
-        services = tmp_path_factory.mktemp("services") / "pg_service.conf"
-        services.write_text(Path(lab.env()["PGSERVICEFILE"]).read_text())
-        patch.setenv("PGSERVICEFILE", str(services))
-        patch.setenv("PRISMA_SCHEMA_ENGINE_LOCK_TIMEOUT", "500")
-        with doors._state(lab, tmp_path_factory.mktemp("deployed")) as state:
-            state.write(FIRST, SHOP)
-            state.write(SECOND, ORDERS)
-            assert state.prisma("deploy").exit_code == 0, state.output
-            yield state
+    with doors.deployed_state(lab, tmp_path_factory) as state:
+        yield state
 
 
 def recorded(*names: str) -> Step:
@@ -108,7 +100,7 @@ WAYS: dict[str, tuple[Step, tuple[Step, ...]]] = {
 @pytest.mark.parametrize("name", WAYS)
 def test_the_safe_way_ends_well(name: str, deployed: State, lab: Lab, tmp_path: Path) -> None:
     make, way = WAYS[name]
-    with doors._state(lab, tmp_path, like=deployed) as state:
+    with doors.new_state(lab, tmp_path, like=deployed) as state:
         make(state)
         for step in way:
             step(state)

@@ -10,22 +10,20 @@ from typing import Any
 import ipywidgets
 
 from runbooks_lib.archive.run import runs_folder
-from runbooks_lib.drafting.adoption import Reason, can_be_drafted, draft, to_ask
+from runbooks_lib.drafting.adoption import Reason, a_phase_can_help, can_be_drafted, draft, to_ask
 from runbooks_lib.drafting.diagnosis import Diagnosis
 from runbooks_lib.drafting.diagnosis_lines import seen_lines
 from runbooks_lib.drafting.phase_new import PHASE_FILE, free_folder_for
-from runbooks_lib.errors import PreconditionFailed, RunbookError
-from runbooks_lib.findings import Verdict
-from runbooks_lib.notebook.landing.panel import DEFECT
+from runbooks_lib.errors import PreconditionFailed
+from runbooks_lib.notebook.landing.panel import EXPECTED, words_of
+from runbooks_lib.notebook.landing.picker import WIDTH, status
 from runbooks_lib.phase import is_service_name
 from runbooks_lib.postgres.session.service_file import service_names
 from runbooks_lib.prisma.named import PROJECT_VARIABLE
-from runbooks_lib.report.verdicts import SYMBOLS
 from runbooks_lib.visible import visible_html
 
 TITLE = "No phase yet? Draft one out of a Prisma project and its database"
 LONG = "Looking: some seconds, with hundreds of migrations a minute. Nothing is written to the database."
-WIDE = {"width": "52em", "max_width": "98%"}
 WHOLE = {"description_width": "8em"}
 PRE = '<pre style="white-space: pre-wrap; line-height: 1.3">{}</pre>'
 
@@ -41,7 +39,7 @@ class Adoption:
         self._found: Diagnosis | None = None
         names = [name for name in sorted(service_names()) if is_service_name(name)]
         project = os.environ.get(PROJECT_VARIABLE, "")
-        self.service = ipywidgets.Dropdown(options=names, description="Service", layout=WIDE, style=WHOLE)
+        self.service = ipywidgets.Dropdown(options=names, description="Service", layout=WIDTH, style=WHOLE)
         self.project = _text("Prisma project", "its folder, or its schema", project)
         self.folder = _text("Phase folder", "a new folder")
         self.reasons: Mapping[Reason, Any] = {each: _text(f"Why {each}?", each.question) for each in Reason}
@@ -70,11 +68,10 @@ class Adoption:
         self._say(LONG)
         try:
             self._say(action())
-        except (RunbookError, OSError) as error:
-            self._say(str(error), good=False)
         except Exception as error:
-            self._say(f"{type(error).__name__}: {error}. {DEFECT}", good=False)
-            raise
+            self._say(words_of(error), good=False)
+            if not isinstance(error, EXPECTED):
+                raise
         finally:
             self.look.disabled = self.draft.disabled = False
 
@@ -95,9 +92,9 @@ class Adoption:
         project = self._project()
         found = diagnose(self.service.value, project)
         self._seen.value = PRE.format("\n".join(map(visible_html, seen_lines(found))))
-        if not (wanted := to_ask(found)) and not found.condition.draftable:
+        if not a_phase_can_help(found):
             return _instead(found)
-        self._found = found
+        self._found, wanted = found, to_ask(found)
         self.folder.value = str(free_folder_for(self.service.value, runs_folder().parent))
         self._asked.children = (*(self.reasons[each] for each in wanted), self.folder, self.draft)
         return "Say why, where that is asked, and press Draft a phase." if wanted else "Press Draft a phase."
@@ -128,8 +125,7 @@ class Adoption:
         return Path(named).expanduser().absolute()
 
     def _say(self, text: str, *, good: bool = True) -> None:
-        symbol = "" if good else f"<b>{SYMBOLS[Verdict.FAIL]}</b> "
-        self._said.value = f'<span role="status">{symbol}{visible_html(text)}</span>' if text else ""
+        self._said.value = status(text, good=good)
 
 
 def _instead(found: Diagnosis) -> str:
@@ -140,5 +136,5 @@ def _instead(found: Diagnosis) -> str:
 
 def _text(description: str, placeholder: str, value: str = "") -> Any:
     return ipywidgets.Text(
-        value=value, description=description, placeholder=placeholder, layout=WIDE, style=WHOLE
+        value=value, description=description, placeholder=placeholder, layout=WIDTH, style=WHOLE
     )

@@ -13,6 +13,12 @@ from runbooks_lib.report.verdicts import SYMBOLS
 
 Bundle = dict[str, str]
 DEFECT = "This is a defect of the runbooks: report it."
+EXPECTED = (RunbookError, OSError)  # what else is raised is a defect of ours
+
+
+def words_of(error: Exception) -> str:
+    """Return what an error says, and whether it is a defect."""
+    return f"{error}" if isinstance(error, EXPECTED) else f"{type(error).__name__}: {error}. {DEFECT}"
 
 
 class Panel:
@@ -28,9 +34,8 @@ class Panel:
         try:
             self.show(self._look())
         except Exception as error:
-            expected = isinstance(error, RunbookError | OSError)
-            self.show(self.failed(f"{error}" if expected else f"{type(error).__name__}: {error}. {DEFECT}"))
-            if not expected:
+            self.show(self.failed(words_of(error)))
+            if not isinstance(error, EXPECTED):
                 raise
 
     def show(self, bundle: Bundle) -> None:

@@ -13,8 +13,14 @@ from runbooks_lib.postgres.session.service_file import service_names
 from runbooks_lib.report.verdicts import SYMBOLS
 from runbooks_lib.visible import visible_html
 
-WIDTH = {"width": "34em"}
+WIDTH = {"width": "60em", "max_width": "98%"}  # a path is read as a whole
 Act = Callable[[], str]
+
+
+def status(text: str, *, good: bool) -> str:
+    """Return as HTML what became of a click."""
+    symbol = "" if good else f"<b>{SYMBOLS[Verdict.FAIL]}</b> "
+    return f'<span role="status">{symbol}{visible_html(text)}</span>' if text else ""
 
 
 class Picker:
@@ -80,8 +86,7 @@ class Picker:
 
     def say(self, text: str, *, good: bool = True) -> None:
         """Say below the buttons what became of a click."""
-        symbol = "" if good else f"<b>{SYMBOLS[Verdict.FAIL]}</b> "
-        self._said.value = f'<span role="status">{symbol}{visible_html(text)}</span>' if text else ""
+        self._said.value = status(text, good=good)
 
     def _dropdown(self, target: Target) -> Any:
         defined = {name for name in service_names() if is_service_name(name)}
