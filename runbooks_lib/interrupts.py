@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+_listening: list[list[int]] = []  # what the block of `between_callbacks` has received that is open; at most one
 
 @contextmanager
 def termination_raises() -> Iterator[None]:
@@ -61,8 +62,11 @@ def between_callbacks() -> Iterator[list[int]]:
 
     An exception out of the middle would have asyncio lose callbacks, and whoever waits for them would wait for ever.
     The second signal does not wait. Yields the numbers of the signals that came: what was interrupted may fail in
-    another way before it tells so.
+    another way before it tells so. An inner block leaves them to the outer one.
     """
+    if _listening:
+        yield _listening[0]
+        return
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
@@ -85,9 +89,11 @@ def between_callbacks() -> Iterator[list[int]]:
 
     for number in numbers:
         signal.signal(number, interrupt)
+    _listening.append(received)
     try:
         yield received
     finally:
+        _listening.remove(received)
         restore()
 
 

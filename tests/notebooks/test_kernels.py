@@ -20,8 +20,8 @@ import pytest
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from runbooks_lib.execution.kernels import provisioner, warm
-from runbooks_lib.execution.kernels.engine import KernelNotReadyError
+from runbooks_lib.execution.kernels import engine, provisioner, warm
+from runbooks_lib.execution.kernels.engine import HonestClient, KernelNotReadyError
 from runbooks_lib.execution.kernels.provisioner import QuickManager
 from runbooks_lib.execution.kernels.warm import COLD, KIND_VARIABLE, Forker, NotForked, current, warm_kernels
 from runbooks_lib.package import own_python
@@ -280,6 +280,39 @@ def test_no_kernel_outlives_its_owner(kind: str, number: signal.Signals, tmp_pat
     middle = {signal.SIGKILL: "running", signal.SIGINT: "failed"}[number]
     assert statuses(tmp_path) == ["completed", middle, "pending"]
     assert not list(tmp_path.glob("*.saving"))
+
+
+def test_ctrl_c_in_the_middle_of_a_message_names_the_cell(
+    kind: str, execute: Execute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message is handled in a task of its own; an exception out of it would come again when the loop cleans up."""
+    once = ["interrupted"]
+    handle = HonestClient.process_message
+
+    def interrupted(self: Any, message: Any, *arguments: Any) -> Any:
+        if message["msg_type"] == "stream" and once:
+            once.clear()
+            signal.raise_signal(signal.SIGINT)
+        return handle(self, message, *arguments)
+
+    monkeypatch.setattr(HonestClient, "process_message", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        execute("1", "import time; print('working', flush=True); time.sleep(60)", "2")
+    assert statuses(tmp_path) == ["completed", "failed", "pending"]
+
+
+def test_an_abort_is_recorded_whatever_cleaning_up_meets(
+    kind: str, execute: Execute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as the second Ctrl-C of somebody who is in a hurry."""
+
+    def in_a_hurry() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "forget_stop", in_a_hurry)
+    with pytest.raises(KeyboardInterrupt):
+        execute("1", "import os; os._exit(9)", "2")
+    assert statuses(tmp_path) == ["completed", "failed", "pending"]
 
 
 def wait_for(condition: Callable[[], object], timeout_s: float = 30.0) -> None:

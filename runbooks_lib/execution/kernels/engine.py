@@ -23,6 +23,7 @@ from runbooks_lib.archive.masking.mask import Masker, redact, redact_cell
 from runbooks_lib.execution.kernels.provisioner import SAID, QuickManager, kernel_manager
 from runbooks_lib.execution.kernels.spare import Spare, discard, forget_stop, prepare, take
 from runbooks_lib.execution.kernels.warm import warm_kernels
+from runbooks_lib.interrupts import between_callbacks
 from runbooks_lib.temporary import SOCKETS, new_folder, sweep
 
 CLEANUP_S = 10.0  # what an aborted cell gets to end what it has started, before its kernel is killed
@@ -94,15 +95,15 @@ class HonestClient(PapermillNotebookClient):  # type: ignore[misc]
 
     def _record_abort(self, cell: Any, index: int, error: BaseException) -> None:
         self.aborted_by = error
-        forget_stop()
-        self.shutdown_kernel = "graceful"  # interrupted, a cell ends what it has started, such as Prisma
-        self.nb_man.cell_exception(cell, cell_index=index, exception=error)
+        self.nb_man.cell_exception(cell, cell_index=index, exception=error)  # first: what follows may fail
         text = str(error).strip() or type(error).__name__
         cell.outputs.append(
             new_output(
                 "error", ename=type(error).__name__, evalue=text.splitlines()[0], traceback=text.splitlines()
             )
         )
+        self.shutdown_kernel = "graceful"  # interrupted, a cell ends what it has started, such as Prisma
+        forget_stop()
 
 
 class CheapSaving(NotebookExecutionManager):  # type: ignore[misc]
@@ -210,7 +211,7 @@ class RunbookEngine(NBClientEngine):  # type: ignore[misc]
         sweep(SOCKETS)
         client.sockets = client.spare.sockets if client.spare else new_folder(SOCKETS)
         try:
-            with warm_kernels():
+            with warm_kernels(), between_callbacks():
                 return client.execute()
         finally:
             # nbclient ends a kernel after an Exception, and not after a Ctrl-C while it starts
