@@ -11,7 +11,10 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-_listening: list[list[int]] = []  # what the block of `between_callbacks` has received that is open; at most one
+_listening: list[
+    list[int]
+] = []  # what the block of `between_callbacks` has received that is open; at most one
+
 
 @contextmanager
 def termination_raises() -> Iterator[None]:

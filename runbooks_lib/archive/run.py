@@ -78,7 +78,8 @@ def runs_folder(explicit: str | Path | None = None) -> Path:
 
     A kernel started by JupyterLab works in the notebooks' own folder: there it is ../runs, as for a shell.
     Raises PreconditionFailed when that is a URL: a run is made in a folder, and copied when it is sealed; and when it
-    is the folder of one run, or of a phase's runs: a run within a run would break its seal.
+    is the folder of one run, or of a phase's runs: a run within a run would break its seal; EvidenceError when a file
+    stands in its place.
     """
     given = explicit or os.environ.get("RUNBOOKS_RUNS")
     if given and is_url(str(given)):
@@ -92,6 +93,9 @@ def runs_folder(explicit: str | Path | None = None) -> Path:
             raise _no_archive(folder, "a run", folder.parent.parent)
         if any(folder.glob(f"*/{HEADER}")):
             raise _no_archive(folder, "where the runs of one phase are", folder.parent)
+        there = next(each for each in (folder, *folder.parents) if each.exists())
+        if not there.is_dir():
+            raise EvidenceError(f"{there} is a file, and no archive of runs.", "Name a folder: --runs DIR.")
         return folder
     here = Path.cwd()
     return (here.parent if here == notebooks_folder() else here) / "runs"

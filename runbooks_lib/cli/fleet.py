@@ -17,8 +17,7 @@ from runbooks_lib.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
     from runbooks_lib.execution.fleet.folder import FleetFolder
-    from runbooks_lib.execution.fleet.record import Fleet
-    from runbooks_lib.execution.fleet.runner import Asked
+    from runbooks_lib.execution.fleet.record import Asked, Fleet
 
 RUNS = click.option(
     "--runs", metavar="DIR", help="Folder that keeps the runs; default: $RUNBOOKS_RUNS, else ./runs."
@@ -95,7 +94,7 @@ def run_fleet(
     _require_one(workers, scheduler)
     require_key(key)
     from runbooks_lib.archive.run import runs_folder
-    from runbooks_lib.execution.fleet.runner import Asked
+    from runbooks_lib.execution.fleet.record import Asked
 
     asked = Asked(
         runs=runs_folder(runs), confirm=confirm, canary=canary, wave=wave, max_failures=max_failures
@@ -130,7 +129,7 @@ def check(
     _require_one(workers, scheduler)
     require_key(key)
     from runbooks_lib.archive.run import runs_folder
-    from runbooks_lib.execution.fleet.runner import Asked
+    from runbooks_lib.execution.fleet.record import Asked
 
     asked = Asked(runs=runs_folder(runs), check=True)
     _begin(phase, targets, asked, workers=workers, scheduler=scheduler, as_json=as_json)
@@ -242,15 +241,16 @@ def _begin(
     again: Sequence[str] = (),
 ) -> None:
     from runbooks_lib.execution.fleet.file import read_fleet_file
+    from runbooks_lib.phase import load_phase
+
+    loaded = load_phase(absolute(phase))
+    read = read_fleet_file(targets, loaded)
     from runbooks_lib.execution.fleet.folder import FleetFolder
     from runbooks_lib.execution.fleet.runner import new
     from runbooks_lib.execution.fleet.targets import places
     from runbooks_lib.execution.preconditions import require_tools
-    from runbooks_lib.phase import load_phase
 
-    loaded = load_phase(absolute(phase))
     require_tools(loaded)
-    read = read_fleet_file(targets, loaded)
     record = new(loaded, read, places(read, loaded), asked)
     folder = FleetFolder.of(asked.runs, record)
     _carry_on(folder, record, workers=workers, scheduler=scheduler, as_json=as_json, again=again)

@@ -66,11 +66,11 @@ def up(
     With --project it is a lab for your own project: a leader and a standby, in which Prisma has deployed a copy of its
     migrations. Nothing is written to the project itself, and its .env is not read.
     """
+    if disorder and not project:
+        raise click.UsageError("--break needs --project: the project whose database is put into that state.")
     from runbooks_lib.lab.lab import up as start
     from runbooks_lib.lab.services import OWN_SERVICE
 
-    if disorder and not project:
-        raise click.UsageError("--break needs --project: the project whose database is put into that state.")
     with Working("starting the lab: a PostgreSQL leader, a streaming standby, Prisma, an API"):
         started = start(directory, prisma=int(prisma), project=project, disorder=disorder)
     say(f"the lab is up in {started.directory}", err=True)

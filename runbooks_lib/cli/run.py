@@ -149,13 +149,13 @@ def run(
     from runbooks_lib.archive.store.listing import find_run
     from runbooks_lib.archive.store.remote import place, shown
     from runbooks_lib.execution.kernels.warm import warm_kernels
-    from runbooks_lib.execution.preconditions import require, require_confirmable
     from runbooks_lib.phase import load_phase
     from runbooks_lib.prisma.named import name_project
 
     with _told(as_json) as made:
-        named = load_phase(phase)
-        archive = place(runs, named.id)
+        archive = place(runs, (named := load_phase(phase)).id)
+        from runbooks_lib.execution.preconditions import require, require_confirmable  # takes long: psycopg
+
         before = find_run(archive, resumed, named.id) if resumed else None
         prisma_project = name_project(prisma_project or _begun_with(before))
         loaded = require(phase, services=chosen, databases=elsewhere, resumed=before, steps=due)

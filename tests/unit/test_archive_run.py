@@ -211,6 +211,13 @@ def test_where_runs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("named", ["file", "file/runs"])
+def test_a_file_in_the_place_of_the_archive_is_refused(tmp_path: Path, named: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(EvidenceError, match=r"/file is a file.*--runs DIR"):
+        runs_folder(tmp_path / named)
+
+
 def test_the_header_is_whole_json(tmp_path: Path, phase: Phase) -> None:
     assert read_json(Run.create(tmp_path, phase).path / "run.json")["schema_version"] == module.SCHEMA_VERSION
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from runbooks_lib.errors import GateClosed
@@ -15,6 +17,18 @@ SCHEMA_VERSION = 1
 # worker; `waiting` has not begun.
 State = Literal["waiting", "done", "stopped", "lost"]
 FleetMode = Literal["plan", "apply", "check"]  # `check` plans, and wants that there is nothing to apply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is asked of a fleet run beside phase and databases. `confirm` is PHASE:HASH8, empty to plan or to check."""
+
+    runs: Path
+    confirm: str = ""
+    check: bool = False
+    canary: int = 0
+    wave: int = 0
+    max_failures: int = 1
 
 
 class Place(Typed):

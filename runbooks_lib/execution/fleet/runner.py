@@ -7,7 +7,6 @@ import json
 import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -24,25 +23,13 @@ from runbooks_lib.execution.fleet.crew import crew
 from runbooks_lib.execution.fleet.file import SESSIONS_OF_A_RUN, Read
 from runbooks_lib.execution.fleet.finish import finish
 from runbooks_lib.execution.fleet.folder import TARGETS, FleetFolder, find_planned, here
-from runbooks_lib.execution.fleet.record import SCHEMA_VERSION, Ended, Fleet, Member, Pace, Place
+from runbooks_lib.execution.fleet.record import SCHEMA_VERSION, Asked, Ended, Fleet, Member, Pace, Place
 from runbooks_lib.execution.fleet.servers import require_each_once, servers
 from runbooks_lib.package import DISTRIBUTION, library_digest
 from runbooks_lib.phase import Phase, reference
 
 CHECK_HOLDS_S = 3600.0  # that a check which is taken up believes what it has found
 FOUND_NO_SUCH_PLAN = "Plan first: runbooks fleet run PHASE --targets FILE prints what confirms the plan."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What is asked of a fleet run beside phase and databases. `confirm` is PHASE:HASH8, empty to plan or to check."""
-
-    runs: Path
-    confirm: str = ""
-    check: bool = False
-    canary: int = 0
-    wave: int = 0
-    max_failures: int = 1
 
 
 def new(phase: Phase, read: Read, places: Sequence[Place], asked: Asked) -> Fleet:
