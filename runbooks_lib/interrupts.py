@@ -65,7 +65,8 @@ def between_callbacks() -> Iterator[list[int]]:
 
     An exception out of the middle would have asyncio lose callbacks, and whoever waits for them would wait for ever.
     The second signal does not wait. Yields the numbers of the signals that came: what was interrupted may fail in
-    another way before it tells so. An inner block leaves them to the outer one.
+    another way before it tells so. An inner block leaves them to the outer one. A loop that waits for the block
+    itself, as a kernel's does, has no callback before its end: there a signal does not wait.
     """
     if _listening:
         yield _listening[0]
@@ -76,6 +77,7 @@ def between_callbacks() -> Iterator[list[int]]:
         return
     numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
     before = {number: signal.getsignal(number) for number in numbers}
+    waits = running_loop()
 
     def restore() -> None:
         for number, handler in before.items():
@@ -85,10 +87,11 @@ def between_callbacks() -> Iterator[list[int]]:
         restore()
         received.append(number)
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # tasks that are torn off have nobody to tell
-        try:
-            asyncio.get_running_loop().call_soon_threadsafe(signal.default_int_handler, number, frame)
-        except RuntimeError:
+        loop = running_loop()
+        if loop is None or loop is waits:
             signal.default_int_handler(number, frame)
+        else:
+            loop.call_soon_threadsafe(signal.default_int_handler, number, frame)
 
     for number in numbers:
         signal.signal(number, interrupt)
@@ -98,6 +101,14 @@ def between_callbacks() -> Iterator[list[int]]:
     finally:
         _listening.remove(received)
         restore()
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that runs in this thread, if one does."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _exit(number: int, frame: FrameType | None) -> NoReturn:

@@ -94,3 +94,17 @@ def test_an_interrupt_comes_between_two_callbacks() -> None:
         with pytest.raises(KeyboardInterrupt):  # the second one does not wait
             signal.raise_signal(signal.SIGINT)
     loop.close()
+
+
+def test_an_interrupt_does_not_wait_for_the_loop_that_waits_for_us() -> None:
+    """As in a notebook's kernel: the loop goes on only when the cell has ended."""
+    torn: list[str] = []
+
+    async def cell() -> None:
+        with between_callbacks() as signals:
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            torn.extend(signal.Signals(number).name for number in signals)
+
+    asyncio.run(cell())
+    assert torn == ["SIGINT"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from jupyter_core.utils import ensure_event_loop, run_sync
 
 from runbooks_lib.execution.kernels.provisioner import QuickManager, kernel_manager
+from runbooks_lib.interrupts import running_loop
 from runbooks_lib.temporary import SOCKETS, delete_folder, new_folder
 
 logger = logging.getLogger("papermill")
@@ -51,16 +52,8 @@ def prepare(kernel_name: str, arguments: list[str]) -> None:
     Does nothing outside of `spare_kernels`, nor where a loop is running already, as in a notebook: what is begun in
     that one would come only when it goes on, after the block.
     """
-    if _blocks and not _coming and not _loop_is_running():
+    if _blocks and not _coming and running_loop() is None:
         _coming.append(ensure_event_loop().create_task(_start(kernel_name, arguments)))
-
-
-def _loop_is_running() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def take(kernel_name: str) -> Spare | None:
