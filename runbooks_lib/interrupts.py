@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-_listening: list[
-    list[int]
-] = []  # what the block of `between_callbacks` has received that is open; at most one
+_listening: list[list[int]] = []  # what the open block of `between_callbacks` has received; at most one
 
 
 @contextmanager

@@ -50,10 +50,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "oracle: minutes of comparing with pg_dump, which `make faults` takes")
     config.addinivalue_line("markers", "family(ci): CI runs so many of its cases, `make projects` all")
     config.pluginmanager.register(Campaign())
-    if (
-        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    ):  # a shell's job in the background: what we start heeds it
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # as a shell's job in the background, too
     if not hasattr(config, "workerinput"):
         os.environ[MARK] = secrets.token_hex(8)
         config.stash[BEFORE] = folders()
