@@ -61,9 +61,18 @@ class PreconditionFailed(RunbookError):
 
 
 class ConnectionFailed(RunbookError):
-    """A target cannot be reached, or is not what the phase says it is."""
+    """A target cannot be reached, or is not what the phase says it is.
+
+    `refused` where the server let nobody in, or said nothing: that may pass.
+    """
 
     exit_code = 3
+
+    def __init__(
+        self, what_happened: str, what_to_do: str = "", *, sqlstate: str | None = None, refused: bool = False
+    ) -> None:
+        super().__init__(what_happened, what_to_do, sqlstate=sqlstate)
+        self.refused = refused
 
 
 class GateClosed(RunbookError):

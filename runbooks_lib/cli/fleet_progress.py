@@ -12,10 +12,11 @@ from rich.table import Table
 
 from runbooks_lib.cli.progress import PLAIN_WIDTH, STYLES, Watched
 from runbooks_lib.cli.terminal import console, say, shown
-from runbooks_lib.execution.fleet.campaign import Campaign
+from runbooks_lib.execution.fleet.campaign import Campaign, Turn
 from runbooks_lib.execution.fleet.record import Fleet, Member
 from runbooks_lib.findings import Verdict
 
+WAITING = 5  # databases that are asked again, with their reason, while it goes on
 SHOWN = 30  # databases at the end of which a line tells; all are in the report
 
 
@@ -27,6 +28,7 @@ class FleetProgress(Watched):
         self._total = len(fleet.members)
         self._campaign: Campaign | None = None
         self._told: set[str] = {each.name for each in fleet.members if each.ended.state == "done"}
+        self._waits: set[str] = set()
         self._began = time.monotonic()
 
     def show(self, fleet: Fleet, campaign: Campaign) -> None:
@@ -34,6 +36,10 @@ class FleetProgress(Watched):
         self._campaign = campaign
         if self._console.is_terminal:
             return
+        for turn in waits(campaign):
+            if turn.member.name not in self._waits:
+                self._waits.add(turn.member.name)
+                self._console.print(shown(f"{turn.member.name:32} waits: {turn.why}"))
         for name in list(campaign.ended.keys() - self._told):
             self._told.add(name)
             ended = campaign.ended[name]
@@ -52,8 +58,21 @@ class FleetProgress(Watched):
         for turn in list(campaign.at_work.values())[:SHOWN]:
             seconds = f"{time.monotonic() - turn.began:.0f}"
             table.add_row(shown(turn.member.name), shown(turn.member.place.server), seconds)
+        again = [
+            shown(f"{turn.member.name} again in {_in_s(turn)} s: {turn.why}")
+            for turn in waits(campaign)[:WAITING]
+        ]
         link = [shown(f"dashboard: {campaign.crew.dashboard}")] if campaign.crew.dashboard else []
-        return Group(shown(self._title), shown(line), table, *link)
+        return Group(shown(self._title), shown(line), table, *again, *link)
+
+
+def waits(campaign: Campaign) -> list[Turn]:
+    """Return the databases that are asked again: nothing was begun there yet, or their worker was lost."""
+    return [turn for turn in list(campaign.waiting) if turn.why]
+
+
+def _in_s(turn: Turn) -> int:
+    return max(0, round(turn.not_before - time.monotonic()))
 
 
 def print_fleet(fleet: Fleet, folder: Path, again: Sequence[str]) -> None:

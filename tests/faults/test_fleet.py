@@ -26,7 +26,7 @@ from runbooks_lib.lab.lab import Lab, running
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.script.apply import LOCK_KEY
 
-from ..fleets import GATE, WATCHED, Tenants, cluster, folder_of, tenants
+from ..fleets import GATE, ROLE, WATCHED, Tenants, cluster, folder_of, tenants
 from .campaign import fault
 
 PATIENCE_S = 180
@@ -290,3 +290,34 @@ def test_a_server_that_dies_is_named_and_resume_completes(two: Tenants) -> None:
     two.lab.leader.start()
     two.lab.leader.wait_ready()
     require_once(two, two.fleet("resume", stopped["folder"], "--workers", "2"))
+
+
+@fault(
+    kind="database",
+    fault="a fleet's server has no session left when the fleet begins",
+    injected="`ALTER ROLE fleet CONNECTION LIMIT 0`, taken back a moment later",
+    seen="the server lets nobody in, and nothing was begun",
+    told="which database waits, and the server's words, in the terminal",
+    goes_on="the fleet asks again by itself, for a minute",
+    fast=True,
+)
+def test_a_server_without_a_session_left_is_asked_again(two: Tenants) -> None:
+    limited(two, 0)
+    command = two.command(
+        "run", two.phase, "--targets", two.folder / "fleet.toml", "--workers", "1", "--json"
+    )
+    with subprocess.Popen(
+        command, env=two.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if " waits: " in line)
+        limited(two, -1)
+        found = told(process)
+    assert "too many connections for role" in said
+    assert {(each["state"], each["attempts"]) for each in ended(found).values()} == {("done", 1)}
+    assert verify_fleet(folder_of(found)).problems == ()
+
+
+def limited(two: Tenants, sessions: int) -> None:
+    with two.lab.admin("postgres") as conn:
+        conn.execute(f"ALTER ROLE {ROLE} CONNECTION LIMIT {sessions}".encode())

@@ -173,8 +173,9 @@ def test_what_proves_who_an_operator_is_stays_the_environments(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(ConnectionFailed, match="does not answer"):
+    with pytest.raises(ConnectionFailed, match="does not answer") as caught:
         connect(LEADER, application_name="t")
+    assert caught.value.refused == (name != "PGPASSFILE"), "what has no password has not been refused"
 
 
 def test_a_user_that_the_service_leaves_open_is_the_environments(
@@ -213,6 +214,7 @@ def test_a_password_that_is_not_found_is_told_with_what_to_do(
     with pytest.raises(ConnectionFailed) as caught:
         connect(LEADER, application_name="t")
     assert re.search(said, caught.value.what_to_do)
+    assert not caught.value.refused
     answers = CliRunner().invoke(commands, ["doctor"])
     assert re.search(said, answers.output)
     assert "S3cr3t" not in answers.output

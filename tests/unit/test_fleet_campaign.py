@@ -24,6 +24,7 @@ from runbooks_lib.execution.fleet.runner import carry_on
 from ..benchmarks.fleet_simulation import fleet
 
 DONE = {"state": "done", "verdict": "PASS", "exit_code": 0}
+IN_THE_WAY = {"state": "stopped", "verdict": "ERROR", "exit_code": 3, "reason": "Another worker is at work."}
 STOPPED = {"state": "stopped", "verdict": "FAIL", "exit_code": 1, "reason": "a gate closed"}
 Answer = Callable[[str], dict[str, Any]]
 
@@ -141,13 +142,13 @@ def test_who_is_in_the_way_is_waited_for_and_named_at_last(
 
     def answer(name: str) -> dict[str, Any]:
         asked[name] += 1
-        return DONE if name == "db_0" and asked[name] > 6 else {"later": "Another worker is at work."}
+        return DONE if name == "db_0" and asked[name] > 6 else {"later": IN_THE_WAY, "patience_s": 3.0}
 
-    monkeypatch.setattr(campaign, "PATIENCE_S", 3.0)
     monkeypatch.setattr(campaign, "LONGEST_DELAY_S", 0.05)
     found = carried_out(pool, answer, [member(0), member(1)], Pace(per_server=9, max_failures=0))
     assert states(found) == {"db_0": "done", "db_1": "stopped"}
-    assert "Another worker is at work." in found.ended["db_1"].reason
+    assert "seconds still: Another worker is at work." in found.ended["db_1"].reason
+    assert found.ended["db_1"].exit_code == 3
     assert found.ended["db_0"].attempts == 1
 
 
@@ -217,8 +218,8 @@ def test_patience_is_counted_from_when_somebody_is_in_the_way(
         asked[name] += 1
         if name == "db_0":
             time.sleep(0.5)
-        return {"later": "It starts."} if name == "db_1" and asked[name] == 1 else DONE
+        first = name == "db_1" and asked[name] == 1
+        return {"later": IN_THE_WAY, "patience_s": 0.3} if first else DONE
 
-    monkeypatch.setattr(campaign, "PATIENCE_S", 0.3)
     found = carried_out(pool, answer, [member(0), member(1)], Pace(per_server=9), size=1)
     assert states(found) == {"db_0": "done", "db_1": "done"}

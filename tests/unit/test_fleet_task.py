@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from runbooks_lib.archive.run import Run, now
+from runbooks_lib.errors import ConnectionFailed
 from runbooks_lib.execution.fleet import crew, hello, runner, task
 from runbooks_lib.execution.fleet.folder import FleetFolder
 from runbooks_lib.execution.fleet.record import Ended, Member
@@ -135,3 +137,28 @@ def test_done_without_a_seal_is_believed_of_no_database(tmp_path: Path) -> None:
     done = Member(place=member(0).place, run="r", ended=Ended(state="done", verdict=Verdict.PASS))
     (problem,) = _run_problems(found, fleet, done, None)
     assert "names no seal" in problem.what
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (ConnectionFailed("It starts.", refused=True), {"patience_s": task.REFUSED_S}),
+        (ConnectionFailed("There is no password."), None),
+        (task.TryLater("Somebody else works there."), {"patience_s": task.BUSY_S}),
+    ],
+)
+def test_who_lets_nobody_in_is_asked_again_and_who_wants_something_else_is_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception, again: dict[str, float] | None
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(task, "connect", fail)
+    monkeypatch.setattr(task, "require", lambda *_, **__: load_phase(PHASE))
+    monkeypatch.setattr(task, "require_same", lambda *_: None)
+    asked = order(tmp_path, "20260107T174759Z-3f9c2a", load_phase(PHASE).digest)
+    answer = task.carry_out(asdict(asked))
+    told = answer.pop("later", answer)
+    assert (told["state"], told["reason"]) == ("stopped", str(error))
+    assert told["exit_code"] == (4 if isinstance(error, task.TryLater) else 3)
+    assert (answer if again else None) == again

@@ -26,20 +26,20 @@ from runbooks_lib.typed import typed
 ATTEMPTS = 3  # of an order whose worker is lost
 FIRST_DELAY_S = 1.0  # before an order is handed out again; doubled each time
 LONGEST_DELAY_S = 60.0
-PATIENCE_S = 900.0  # with a database at which somebody else works, or a server that takes no more
 LOOK_S = 1.0  # between two looks whether the workers can still be reached
 Order = Callable[[Member], dict[str, Any]]
 
 
 @dataclass(slots=True, kw_only=True)
 class Turn:
-    """A database that waits for its turn, or has it: since when it has it, since when somebody is in its way, not
-    before when it has it again, and how often it had one.
+    """A database that waits for its turn, or has it: since when it has it, since when something is in its way and
+    what, not before when it has it again, and how often it had one.
     """
 
     member: Member
     began: float = 0.0
     in_the_way: float | None = None
+    why: str = ""
     not_before: float = 0.0
     attempts: int = 0
     delays: int = 0
@@ -106,6 +106,7 @@ class Campaign:
                 continue
             busy[server] += 1
             turn.attempts += 1
+            turn.why = ""
             turn.began = time.monotonic()
             try:
                 self.at_work[self.crew.executor.submit(ask, self.order(turn.member))] = turn
@@ -136,28 +137,33 @@ class Campaign:
                 raise
             self._lost(turn, error)
             return
-        if "later" not in answer:
+        if "later" in answer:
+            self._later(turn, typed(answer["later"], Ended, _of(turn)), answer["patience_s"])
+        else:
             self._end(turn, typed(answer, Ended, _of(turn)))
-            return
+
+    def _later(self, turn: Turn, otherwise: Ended, patience_s: float) -> None:
+        """Have a database wait at which nothing was begun, until there is no patience any more."""
         if turn.in_the_way is None:
             turn.in_the_way = turn.began
-        if time.monotonic() - turn.in_the_way > PATIENCE_S:
-            self._end(
-                turn, _failed("stopped", f"After {PATIENCE_S / 60:.0f} minutes still: {answer['later']}")
-            )
+        waited_s = time.monotonic() - turn.in_the_way
+        if waited_s > patience_s:
+            why = f"After {waited_s:.0f} seconds still: {otherwise.reason}"
+            self._end(turn, msgspec.structs.replace(otherwise, reason=why))
         else:
-            turn.attempts -= 1  # nothing was begun
-            self._again(turn)
+            turn.attempts -= 1
+            self._again(turn, otherwise.reason)
 
     def _lost(self, turn: Turn, error: BaseException) -> None:
         turn.in_the_way = None
+        why = " ".join(redact(f"{type(error).__name__}: {error}").split())
         if turn.attempts < ATTEMPTS and not self.crew.gone():
-            self._again(turn)
+            self._again(turn, f"Its worker was lost: {why}")
         else:
-            why = " ".join(redact(f"{type(error).__name__}: {error}").split())
             self._end(turn, _failed("lost", f"Its worker was lost {turn.attempts} times: {why}"))
 
-    def _again(self, turn: Turn) -> None:
+    def _again(self, turn: Turn, why: str) -> None:
+        turn.why = why
         turn.not_before = time.monotonic() + min(FIRST_DELAY_S * 2**turn.delays, LONGEST_DELAY_S)
         turn.delays += 1
         self.waiting.append(turn)

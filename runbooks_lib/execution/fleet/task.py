@@ -23,7 +23,7 @@ from runbooks_lib.archive.manifest import MANIFEST
 from runbooks_lib.archive.masking.mask import redact
 from runbooks_lib.archive.reader import sha256_of
 from runbooks_lib.archive.run import Run
-from runbooks_lib.errors import GateClosed, PreconditionFailed, RunbookError
+from runbooks_lib.errors import ConnectionFailed, GateClosed, PreconditionFailed, RunbookError
 from runbooks_lib.execution.finish import finish
 from runbooks_lib.execution.fleet.hello import require_same
 from runbooks_lib.execution.fleet.record import Ended, Stop
@@ -41,9 +41,8 @@ from runbooks_lib.report.done import lacks
 from runbooks_lib.typed import plain
 
 MOST_STOPS = 5  # that are told of a run; its folder has all
-TRY_LATER = frozenset(
-    {"53300", "53400", "57P03", "57P01", "57P02"}
-)  # too many sessions; a server that starts or ends
+BUSY_S = 900.0  # that a database is asked again at which somebody else works
+REFUSED_S = 60.0  # that a server is asked again which lets nobody in: it starts, or it has no session left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +66,26 @@ class Order:
 
 
 class TryLater(Exception):
-    """Nothing was begun, since somebody else is at work there or the server takes no more; it says who or what."""
+    """Nothing was begun: somebody else is at work there, or the server lets nobody in; it says who or what.
+
+    `patience_s` is how long that is to be borne with, `exit_code` how it ends then.
+    """
+
+    patience_s = BUSY_S
+    exit_code = RunbookError.exit_code
+
+
+class Refused(TryLater):
+    """The server lets nobody in."""
+
+    patience_s = REFUSED_S
+    exit_code = ConnectionFailed.exit_code
 
 
 def carry_out(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Carry an order out; return how its run ended (`Ended`, plain), or {"later": why} where it must be asked again.
+    """Carry an order out; return how its run ended (`Ended`, plain).
 
+    {"later": how it ends otherwise, "patience_s": how long} where it must be asked again, for so long at most.
     Writes the run folder, and the database where the order says so. Raises nothing of ours: what stops it is told.
     """
     order = Order(**content)
@@ -81,7 +94,7 @@ def carry_out(content: Mapping[str, Any]) -> dict[str, Any]:
         with _alone(Path(order.runs)):
             return plain(told(_run(order), check=order.check))  # type: ignore[no-any-return]
     except TryLater as error:
-        return {"later": redact(str(error))}
+        return {"later": plain(_stopped(error.exit_code, str(error))), "patience_s": error.patience_s}
     except RunbookError as error:
         return plain(_stopped(error.exit_code, str(error)))  # type: ignore[no-any-return]
     except Exception as error:  # noqa: BLE001 -- told, without its traceback: that could hold a secret
@@ -115,7 +128,10 @@ def _run(order: Order) -> Run:
 
 
 def _require_nobody_at_work(phase: Phase) -> None:
-    """See that the primaries answer, and that no session of a lost worker has a lock there. Raises TryLater."""
+    """See that the primaries answer, and that no session of a lost worker has a lock there. Raises TryLater.
+
+    Why a server lets nobody in, libpq says in words alone: it is asked again whatever they are.
+    """
     for target in phase.targets.values():
         if target.role is not Role.PRIMARY:
             continue
@@ -123,10 +139,10 @@ def _require_nobody_at_work(phase: Phase) -> None:
             with connect(target, application_name="runbooks fleet") as conn:
                 holders = [lock_holder(conn, key) for key in (LOCK_KEY, MIGRATION_LOCK)]
         except psycopg.Error as error:
-            raise TryLater(f"Target {target.name} went away: {' '.join(str(error).split())}") from error
-        except RunbookError as error:
-            if error.sqlstate in TRY_LATER:
-                raise TryLater(str(error)) from error
+            raise Refused(f"Target {target.name} went away: {' '.join(str(error).split())}") from error
+        except ConnectionFailed as error:
+            if error.refused:
+                raise Refused(str(error)) from error
             raise
         for holder in filter(None, holders):
             raise TryLater(f"Somebody else works on the database of target {target.name}: {holder}.")

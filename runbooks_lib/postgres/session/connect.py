@@ -55,7 +55,8 @@ def connect(
     It goes where libpq and the service say, the service's options hold, and what it must be is told and read back:
     read-only unless asked (`session.SETTINGS` has the rest). Every question is answered, or ended on this side, a
     little after the statement time-out.
-    Raises ConnectionFailed with libpq's own words and the SQLSTATE where the server gave one.
+    Raises ConnectionFailed with libpq's own words and the SQLSTATE where there is one: libpq keeps that of a server
+    that lets nobody in to itself.
     """
     database = database or target.database
     settings = {
@@ -78,12 +79,14 @@ def connect(
     except ConnectionFailed as error:
         raise ConnectionFailed(f"{where} is refused: {error.what_happened}", error.what_to_do) from error
     except psycopg.Error as error:
+        no_password = why_no_password(error, parameters)
         raise ConnectionFailed(
             f"{where} does not answer: {_one_line(error)}",
-            why_no_password(error, parameters)
+            no_password
             or f"Check that the server runs and that `psql service={target.service}` connects; "
             f"the database and role of the phase file must be those of this server.{_about_tls(parameters)}",
             sqlstate=error.sqlstate,
+            refused=isinstance(error, psycopg.OperationalError) and not no_password,
         ) from error
     conn.deadline_s = statement_timeout_ms / 1000 + GRACE_S
     return conn
