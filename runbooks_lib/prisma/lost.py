@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from runbooks_lib.names import parts as parts_of_name
 from runbooks_lib.names import qualified
-from runbooks_lib.postgres.catalog.differences import field
+from runbooks_lib.postgres.catalog.differences import field as value_of
 from runbooks_lib.postgres.rows.done import Done, Judged
 from runbooks_lib.postgres.scratch.replayed import Replayed, StatementRan
 from runbooks_lib.postgres.script.calls import Name
@@ -22,10 +22,14 @@ Script = tuple[str, str]  # its name and its text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """Of which migrations a target's rows were asked for, and which of the tables that they name have none there."""
+    """Of which migrations a target's rows were asked for, and which of the tables that they name have none there.
+
+    `unfilled` are, by migration, the statements that add a column of which nothing tells that rows got its default.
+    """
 
     migrations: frozenset[str]
     empty: frozenset[str]
+    unfilled: Mapping[str, tuple[Judged, ...]] = field(default_factory=dict)
 
 
 def may_lose(
@@ -111,7 +115,7 @@ def _taken(before: Parts, now: Parts, end: Parts) -> Iterator[Part]:
     again = [part for part in gone if part in end and not loses(before[part], end[part])]
     for part in again:
         whole = now or len(again) == len(before)
-        counts = not part.part and field(before[part], "kind") == SEQUENCE
+        counts = not part.part and value_of(before[part], "kind") == SEQUENCE
         if whole if part.kind == "columns" else counts:
             yield part
 

@@ -62,7 +62,8 @@ class Settled:
     what of the catalogue shows, `whole` takes the statements that change rows into account. `statements` are those
     that leave something, of an applied migration only those that do not stand; `of` is their number in its script.
     `untold`: of one of the others neither the catalogue nor a row tells whether it was run; `unseen`: these, in words.
-    `lost` are statements of one that counts as run, of which nothing tells whether they took rows away.
+    `lost` are statements of one that counts as run, of which nothing tells whether they took rows away, or gave them a
+    default.
     `completed`: part of it is made by the phase's baseline, `filled` are the places of the statements whose rows that
     fills, as `at` counts them. `hindered` names others that a deploy would run, too.
     """
@@ -86,9 +87,8 @@ class Settled:
     @property
     def rows(self) -> tuple[Judged, ...]:
         """Return the statements that change rows or take them away, as judged, in the script's order."""
-        asked = {one.statement.at for one in self.data}
-        more = (one for one in self.lost if one.statement.at not in asked)
-        return tuple(sorted((*self.data, *more), key=lambda one: one.statement.at))
+        by_place = {one.statement.at: one for one in (*reversed(self.lost), *self.data)}
+        return tuple(by_place[at] for at in sorted(by_place))
 
     @property
     def standing(self) -> tuple[int, ...]:
@@ -149,7 +149,8 @@ def settle(
         for ran in replayed.scripts:
             its = data.get(ran.name, ())
             each = _settled(state, effects, ran, its, either=either, kept=kept, empty=asked.empty)
-            found.append(replace(each, lost=gone.get(ran.name, ()) if _counts_as_run(each, either) else ()))
+            untold = (*gone.get(ran.name, ()), *asked.unfilled.get(ran.name, ()))
+            found.append(replace(each, lost=untold if _counts_as_run(each, either) else ()))
         return Settlement(
             migrations=tuple(_decided(found, which)),
             objects=tuple(effects.objects()),

@@ -14,6 +14,7 @@ from runbooks_lib.postgres.catalog.catalog import Catalog, Key, Value, read_cata
 from runbooks_lib.postgres.catalog.differences import describe
 from runbooks_lib.postgres.rows.asked import empty_tables
 from runbooks_lib.postgres.rows.done import Judged, judge_data
+from runbooks_lib.postgres.rows.unfilled import unfilled
 from runbooks_lib.postgres.scratch.lent import target_servers
 from runbooks_lib.postgres.scratch.replay import replay
 from runbooks_lib.postgres.scratch.replayed import Replayed
@@ -88,12 +89,14 @@ def look_at_all(phase: Phase, sessions: Sessions, prisma: Prisma, *, rows_of_app
         }
         data = dict(judged(conn, state, asked))
         empty = _empty(conn, state, catalog, asked)
+        scripts = [(file.name, file.script) for file in state.files if file.script is not None]
+        lacking = unfilled(conn, scripts, asked, schema=state.schema)
     return Looked(
         state=state,
         catalog=catalog,
         like=like,
         data=data,
-        asked=Asked(migrations=frozenset(asked), empty=empty),
+        asked=Asked(migrations=frozenset(asked), empty=empty, unfilled=lacking),
     )
 
 
