@@ -54,7 +54,7 @@ projects: $(INSTALLED) ## a real project with 220 migrations, in every disorder:
 
 faults: $(INSTALLED) ## all faults that it must survive, on two cores (40 minutes), and docs/faults.md out of what became of them
 	@rm -f $(FAULTS)
-	@failed=0; RUNBOOKS_FAULTS=$(FAULTS) $(BIN)/python -m pytest -m "fault or oracle" --numprocesses=2 --dist=loadfile \
+	@failed=0; RUNBOOKS_FAULTS=$(FAULTS) $(BIN)/python -m pytest -m fault --numprocesses=2 --dist=loadfile \
 	  --no-loadscope-reorder || failed=1; $(BIN)/python tests/faults/page.py $(FAULTS) && exit $$failed
 
 notebooks: $(INSTALLED) ## run the notebooks in a lab, and write down what they show: commit that with them

@@ -47,7 +47,6 @@ LEFT = pytest.StashKey[list[str]]()
 def pytest_configure(config: pytest.Config) -> None:
     """Mark everything that descends from this session, workers too, and remember which folders were there before."""
     config.addinivalue_line("markers", "fault(row): the test proves a row of docs/faults.md")
-    config.addinivalue_line("markers", "oracle: minutes of comparing with pg_dump, which `make faults` takes")
     config.addinivalue_line("markers", "family(ci): CI runs so many of its cases, `make projects` all")
     config.pluginmanager.register(Campaign())
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

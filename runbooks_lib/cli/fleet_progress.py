@@ -39,7 +39,7 @@ class FleetProgress(Watched):
         for turn in waits(campaign):
             if turn.member.name not in self._waits:
                 self._waits.add(turn.member.name)
-                self._console.print(shown(f"{turn.member.name:32} waits: {turn.why}"))
+                self._console.print(shown(f"{turn.member.name:32} waits: {turn.why}"), soft_wrap=True)
         for name in list(campaign.ended.keys() - self._told):
             self._told.add(name)
             ended = campaign.ended[name]

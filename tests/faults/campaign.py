@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar, get_args
 import pytest
 
 RESULTS = "RUNBOOKS_FAULTS"
+LONGEST = ("test_load.py", "test_commands.py", "test_failover.py", "test_fleet.py", "test_commands_places.py")
 Kind = Literal["processes", "network", "storage", "database", "input", "doors", "load"]
 Test = TypeVar("Test", bound=Callable[..., Any])
 
@@ -78,7 +79,14 @@ class Campaign:
         self._rows: dict[tuple[str, str], dict[str, Any]] = {}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Tell each test's row to whoever gets its report, workers' reports too; skip what is slow."""
+        """Tell each test's row to whoever gets its report, workers' reports too; skip what is slow.
+
+        A worker has a file to its end: where all of them run, the longest ones are begun first.
+        """
+        if self._results is not None:
+            items.sort(
+                key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST)
+            )
         for item in items:
             if (row := row_of(item)) is None:
                 continue

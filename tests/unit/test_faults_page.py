@@ -10,7 +10,7 @@ import pytest
 from ..faults.page import NOT_YET, PAGE, declared, first_column, page, results_of, results_on
 
 FAULTS = Path(__file__).parents[1] / "faults"
-WITHOUT_ROWS = {"test_catalogue_oracle.py", "test_doors.py"}
+WITHOUT_ROWS = {"test_doors.py"}
 
 
 @pytest.fixture(scope="module")

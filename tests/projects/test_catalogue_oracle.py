@@ -1,6 +1,6 @@
 """pg_dump is the oracle: two schemas dump alike exactly when their fingerprints are equal.
 
-Each change of the table by itself on a copy of its own (minutes, so it is no part of CI), and random ones together.
+Each change of the table by itself on a copy of its own, of which CI takes some, and random ones together.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from runbooks_lib.postgres.scratch.scratch import scratch
 from ..integration.object_classes import CHANGES, MAKE, ROLES, SUBSCRIPTION, Change
 from ..integration.oracle import Oracle
 
-pytestmark = pytest.mark.oracle
-
 
 @pytest.fixture(scope="module", params=(15, 18), ids=lambda major: f"PostgreSQL {major}")
 def oracle(request: pytest.FixtureRequest) -> Iterator[Oracle]:
@@ -33,6 +31,7 @@ def oracle(request: pytest.FixtureRequest) -> Iterator[Oracle]:
         yield Oracle(server, MAKE, SUBSCRIPTION, ROLES)
 
 
+@pytest.mark.family(100)
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: f"{change.object}: {change.change}")
 def test_a_change_differs_in_the_dump_as_it_does_in_the_fingerprint(oracle: Oracle, change: Change) -> None:
     if oracle.major < change.since:
