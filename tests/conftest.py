@@ -104,6 +104,15 @@ def replays_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         yield
 
 
+@pytest.fixture(autouse=True)
+def signals_as_they_were() -> Iterator[None]:
+    """Give signals their handlers back: those of a command that has ended take down the next test that sends one."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """The session's lab, with its variables in the environment. Do not break it: see `fresh_lab`."""
