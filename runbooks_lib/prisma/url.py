@@ -11,10 +11,11 @@ from urllib.parse import quote, urlencode
 
 import psycopg
 
-from runbooks_lib.errors import PreconditionFailed
+from runbooks_lib.errors import ConnectionFailed, PreconditionFailed
 from runbooks_lib.ordinary import is_ordinary
 from runbooks_lib.postgres.session.identity import identify
 from runbooks_lib.postgres.session.session import OPTIONS_MARK
+from runbooks_lib.postgres.session.sqlstate import what_to_do
 
 HIDDEN = "***"
 _URL_PASSWORD = re.compile(r"(\w+://[^:@/\s\"']*):[^@\s]+@")
@@ -147,11 +148,18 @@ def database_url(info: psycopg.ConnectionInfo, *, schema: str = "public") -> Dat
 def aim(conn: psycopg.Connection[Any]) -> DatabaseUrl:
     """Return the address of a session, with the system and the role that were found there.
 
-    Raises PreconditionFailed as `database_url` does.
+    Raises PreconditionFailed as `database_url` does, ConnectionFailed when the session is lost.
     """
-    who = identify(conn)
+    try:
+        who, url = identify(conn), database_url(conn.info)
+    except psycopg.Error as error:
+        raise ConnectionFailed(
+            f"The session by which Prisma is aimed was lost: {' '.join(str(error).split())}",
+            what_to_do(error.sqlstate),
+            sqlstate=error.sqlstate,
+        ) from error
     return replace(
-        database_url(conn.info),
+        url,
         system_identifier=who.system_identifier,
         started=None if who.system_identifier else who.started,
         role=who.role_name,

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from runbooks_lib.errors import PreconditionFailed, PrismaError
+from runbooks_lib.errors import ConnectionFailed, PreconditionFailed, PrismaError
 from runbooks_lib.lab.lab import Lab, make_project
 from runbooks_lib.npm.install import install_project
 from runbooks_lib.npm.node import find_node, search_path
@@ -43,6 +43,19 @@ def session(service: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
 def address_of(service: str) -> DatabaseUrl:
     with session(service) as conn:
         return aim(conn)
+
+
+@pytest.mark.parametrize("how", ["ended by the server", "closed"])
+def test_a_session_that_is_lost_before_prisma_is_aimed_is_told_in_a_sentence(lab: Lab, how: str) -> None:
+    """Prisma is asked ahead while other steps are at work: whatever psycopg raises there would be a traceback."""
+    with session("keybuzz_leader") as conn:
+        if how == "closed":
+            conn.close()
+        else:
+            with lab.admin("postgres") as admin:
+                admin.execute("SELECT pg_terminate_backend(%s, 5000)", (conn.info.backend_pid,))
+        with pytest.raises(ConnectionFailed, match="was lost"):
+            aim(conn)
 
 
 def prisma_of(service: str = "keybuzz_leader", **options: float) -> Prisma:
