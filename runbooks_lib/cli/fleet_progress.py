@@ -36,7 +36,7 @@ class FleetProgress(Watched):
         self._campaign = campaign
         if self._console.is_terminal:
             return
-        for turn in waits(campaign):
+        for turn in _asked_again(campaign):
             if turn.member.name not in self._waits:
                 self._waits.add(turn.member.name)
                 self._console.print(shown(f"{turn.member.name:32} waits: {turn.why}"), soft_wrap=True)
@@ -60,13 +60,13 @@ class FleetProgress(Watched):
             table.add_row(shown(turn.member.name), shown(turn.member.place.server), seconds)
         again = [
             shown(f"{turn.member.name} again in {_in_s(turn)} s: {turn.why}")
-            for turn in waits(campaign)[:WAITING]
+            for turn in _asked_again(campaign)[:WAITING]
         ]
         link = [shown(f"dashboard: {campaign.crew.dashboard}")] if campaign.crew.dashboard else []
         return Group(shown(self._title), shown(line), table, *again, *link)
 
 
-def waits(campaign: Campaign) -> list[Turn]:
+def _asked_again(campaign: Campaign) -> list[Turn]:
     """Return the databases that are asked again: nothing was begun there yet, or their worker was lost."""
     return [turn for turn in list(campaign.waiting) if turn.why]
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from runbooks_lib.names import parts as parts_of_name
 from runbooks_lib.names import qualified
 from runbooks_lib.postgres.catalog.differences import field as value_of
-from runbooks_lib.postgres.rows.done import Done, Judged
+from runbooks_lib.postgres.rows.done import Judged, not_judged
 from runbooks_lib.postgres.scratch.replayed import Replayed, StatementRan
 from runbooks_lib.postgres.script.calls import Name
-from runbooks_lib.postgres.script.data_statements import DataStatement
 from runbooks_lib.postgres.script.taken import Taken, taken
 from runbooks_lib.prisma.parts import SEQUENCE, Part, Parts, holding_rows
 from runbooks_lib.prisma.timeline import loses
@@ -132,19 +131,13 @@ def _made_again(before: Parts, now: Parts, named: Iterable[Taken]) -> Iterator[P
 
 
 def _judged(statement: StatementRan, at: int, what: str) -> Judged:
-    return Judged(
-        statement=DataStatement(
-            line=statement.line,
-            tag=statement.tag,
-            words=statement.words,
-            text=statement.text,
-            table=None,
-            at=at,
-            script="",
-        ),
-        done=Done.NOT_JUDGED,
+    return not_judged(
+        line=statement.line,
+        tag=statement.tag,
+        words=statement.words,
+        text=statement.text,
+        at=at,
         why=f"{what} stands again as it was: nothing tells whether its values went",
-        rows=None,
     )
 
 

@@ -135,8 +135,7 @@ def settle(
     def parts(described: Mapping[Key, Value]) -> Parts:
         return parts_of(described, server_major=server_major, owned=owned)
 
-    scripts = [(file.name, file.script) for file in state.files if file.script is not None]
-    gone = lost(replayed, scripts, state.schema, asked, parts)
+    gone = lost(replayed, state.scripts, state.schema, asked, parts)
 
     def against(described: Mapping[Key, Value], data: Mapping[str, tuple[Judged, ...]]) -> Settlement:
         names = [ran.name for ran in replayed.scripts]

@@ -36,6 +36,11 @@ class State:
     tables: tuple[HistoryTable, ...] = ()
 
     @property
+    def scripts(self) -> tuple[tuple[str, str], ...]:
+        """Return name and text of each migration whose file is there, in the folder's order."""
+        return tuple((file.name, file.script) for file in self.files if file.script is not None)
+
+    @property
     def digest(self) -> str:
         """Return the SHA-256 (hex) of the migrations and the history."""
         return hashlib.sha256(f"{folder_digest(self.files)} {self.rows!r}".encode()).hexdigest()

@@ -89,8 +89,7 @@ def look_at_all(phase: Phase, sessions: Sessions, prisma: Prisma, *, rows_of_app
         }
         data = dict(judged(conn, state, asked))
         empty = _empty(conn, state, catalog, asked)
-        scripts = [(file.name, file.script) for file in state.files if file.script is not None]
-        lacking = unfilled(conn, scripts, asked, schema=state.schema)
+        lacking = unfilled(conn, state.scripts, asked, schema=state.schema)
     return Looked(
         state=state,
         catalog=catalog,
@@ -118,8 +117,9 @@ def _empty(conn: Connection, state: State, catalog: Catalog, names: Collection[s
     def stands(name: str, column: str) -> bool:
         return column in columns.get(name, ()) if column else name in catalog.relations
 
-    scripts = [(file.name, file.script) for file in state.files if file.script is not None]
-    found = {name: these for name, these in may_lose(scripts, state.schema, stands).items() if name in names}
+    found = {
+        name: these for name, these in may_lose(state.scripts, state.schema, stands).items() if name in names
+    }
     tables = [parts(name) for name in catalog.relations if name in columns]
     return empty_tables(conn, tables_named(found, [(schema, name) for schema, name in tables]))
 
@@ -128,7 +128,7 @@ def judged(
     conn: Connection, state: State, names: Collection[str]
 ) -> Iterator[tuple[str, tuple[Judged, ...]]]:
     """Yield, of each of these migrations with statements that change rows, how they stand in the session's database."""
-    scripts = [(file.name, file.script) for file in state.files if file.script is not None]
+    scripts = state.scripts
     for number, (name, script) in enumerate(scripts):
         if name in names and (statements := data_statements(script, state.schema)):
             later, before = scripts[number + 1 :], scripts[:number]

@@ -7,14 +7,28 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import psycopg
+import pytest
 from psycopg import sql
 
+from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.postgres.binaries import clean_environment
 from runbooks_lib.postgres.catalog.catalog import read_catalog
 from runbooks_lib.postgres.dump.clients import choose, find_clients
+from runbooks_lib.postgres.scratch.programs import ServerPrograms, find_server_for
 from runbooks_lib.postgres.scratch.scratch import SUPERUSER, Scratch
 
 MASTER = "master"
+
+
+def programs_of(major: int) -> ServerPrograms:
+    """Return the server's programs of this version; skip the test where there are none."""
+    try:
+        programs = find_server_for(major)
+    except PreconditionFailed as error:
+        pytest.skip(error.what_happened)
+    if programs.major != major:
+        pytest.skip(f"there is no PostgreSQL {major} on this machine")
+    return programs
 
 
 class Oracle:

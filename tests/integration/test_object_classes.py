@@ -14,17 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.postgres.catalog.catalog import Catalog, read_catalog
 from runbooks_lib.postgres.catalog.definitions import FIELDS_NOT_DUMPED, LEFT_OUT, NOT_DUMPED
 from runbooks_lib.postgres.catalog.differences import describe, differences, in_words
-from runbooks_lib.postgres.scratch.programs import find_server_for
 from runbooks_lib.postgres.scratch.scratch import scratch
 from runbooks_lib.postgres.session.connect import Connection
 from runbooks_lib.prisma.parts import parts_of
 
 from .object_classes import CHANGES, MAKE, ROLES, SUBSCRIPTION, Change, page
-from .oracle import Oracle
+from .oracle import Oracle, programs_of
 
 SECRET = "hunter2-never-read"
 MAJORS = (15, 18)
@@ -41,13 +39,7 @@ class Classes:
 
 @pytest.fixture(scope="module", params=MAJORS, ids=lambda major: f"PostgreSQL {major}")
 def classes(request: pytest.FixtureRequest) -> Iterator[Classes]:
-    try:
-        programs = find_server_for(request.param)
-    except PreconditionFailed as error:
-        pytest.skip(error.what_happened)
-    if programs.major != request.param:
-        pytest.skip(f"there is no PostgreSQL {request.param} on this machine")
-    with scratch(programs) as server:
+    with scratch(programs_of(request.param)) as server:
         server.create_database("classes", roles=ROLES)
         with server.connect("classes") as conn:
             conn.execute("SET client_min_messages = error")
@@ -112,7 +104,7 @@ def test_an_ordinary_role_reads_the_same(classes: Classes) -> None:
 @settings(max_examples=5, deadline=None, database=None)
 @given(changes=st.lists(st.sampled_from(CHANGES), min_size=1, max_size=5))
 def test_pg_dump_differs_exactly_when_the_fingerprint_does(oracle: Oracle, changes: list[Change]) -> None:
-    """More of them, and each change by itself, are in tests/faults."""
+    """More of them, and each change by itself, are in tests/projects."""
     dumps_differ, fingerprints_differ = oracle.differ([c.sql for c in changes if oracle.major >= c.since])
     assert dumps_differ is fingerprints_differ
 

@@ -11,23 +11,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runbooks_lib.errors import PreconditionFailed
-from runbooks_lib.postgres.scratch.programs import find_server_for
 from runbooks_lib.postgres.scratch.scratch import scratch
 
 from ..integration.object_classes import CHANGES, MAKE, ROLES, SUBSCRIPTION, Change
-from ..integration.oracle import Oracle
+from ..integration.oracle import Oracle, programs_of
 
 
 @pytest.fixture(scope="module", params=(15, 18), ids=lambda major: f"PostgreSQL {major}")
 def oracle(request: pytest.FixtureRequest) -> Iterator[Oracle]:
-    try:
-        programs = find_server_for(request.param)
-    except PreconditionFailed as error:
-        pytest.skip(error.what_happened)
-    if programs.major != request.param:
-        pytest.skip(f"there is no PostgreSQL {request.param} on this machine")
-    with scratch(programs) as server:
+    with scratch(programs_of(request.param)) as server:
         yield Oracle(server, MAKE, SUBSCRIPTION, ROLES)
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from runbooks_lib.cli.fleet_progress import FleetProgress
 from runbooks_lib.errors import PreconditionFailed
 from runbooks_lib.execution.fleet import campaign
-from runbooks_lib.execution.fleet.campaign import Campaign, waves
+from runbooks_lib.execution.fleet.campaign import Campaign, Turn, waves
 from runbooks_lib.execution.fleet.carriers import CarrierLost
 from runbooks_lib.execution.fleet.crew import Crew
 from runbooks_lib.execution.fleet.folder import FleetFolder
@@ -223,3 +225,16 @@ def test_patience_is_counted_from_when_somebody_is_in_the_way(
 
     found = carried_out(pool, answer, [member(0), member(1)], Pace(per_server=9), size=1)
     assert states(found) == {"db_0": "done", "db_1": "done"}
+
+
+def test_a_terminal_shows_which_database_is_asked_again_and_why(pool: ThreadPoolExecutor) -> None:
+    """And not one that only waits for its turn."""
+    crew = Crew(executor=pool, size=1, has={})
+    found = Campaign(crew=crew, order=lambda each: {"name": each.name}, pace=Pace(per_server=1))
+    found.waiting.extend([Turn(member=member(0), why="It starts."), Turn(member=member(1))])
+    progress = FleetProgress(fleet(2, 1))
+    progress.show(fleet(2, 1), found)
+    with (console := Console(width=80)).capture() as captured:
+        console.print(progress._render())
+    assert "db_0 again in 0 s: It starts." in captured.get()
+    assert "db_1" not in captured.get()

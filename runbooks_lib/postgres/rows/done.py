@@ -21,7 +21,7 @@ from runbooks_lib.postgres.rows.trees import NotAsked, ast, own_name, parsed
 from runbooks_lib.postgres.script.data_statements import DataStatement, sets_path, temporary
 from runbooks_lib.postgres.session.connect import Connection
 
-__all__ = ["Done", "Judged", "judge_data"]
+__all__ = ["Done", "Judged", "judge_data", "not_judged"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,12 @@ class Judged:
     done: Done
     why: str
     rows: int | None
+
+
+def not_judged(*, line: int, tag: str, words: str, text: str, at: int, why: str) -> Judged:
+    """Return a statement of which nothing tells what it left in the rows, and why not."""
+    statement = DataStatement(line=line, tag=tag, words=words, text=text, table=None, at=at, script="")
+    return Judged(statement=statement, done=Done.NOT_JUDGED, why=why, rows=None)
 
 
 def judge_data(

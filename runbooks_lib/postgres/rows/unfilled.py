@@ -10,11 +10,10 @@ from psycopg import sql
 from runbooks_lib.names import qualified
 from runbooks_lib.postgres.queries import query
 from runbooks_lib.postgres.rows.asked import Asker
-from runbooks_lib.postgres.rows.done import Judged
-from runbooks_lib.postgres.rows.told import Done, Script
+from runbooks_lib.postgres.rows.done import Judged, not_judged
+from runbooks_lib.postgres.rows.told import Script
 from runbooks_lib.postgres.rows.trees import NotAsked
 from runbooks_lib.postgres.script.calls import Name
-from runbooks_lib.postgres.script.data_statements import DataStatement
 from runbooks_lib.postgres.script.defaulted import Added, added_with_default
 from runbooks_lib.postgres.script.effects import in_words
 from runbooks_lib.postgres.session.connect import Connection
@@ -37,7 +36,16 @@ def unfilled(
             why.setdefault(added[table, column], []).append(said)
     found: dict[str, tuple[Judged, ...]] = {}
     for each in sorted(why, key=lambda each: each.at):
-        found[each.script] = (*found.get(each.script, ()), _judged(each, "; ".join(why[each])))
+        piece = each.piece
+        judged = not_judged(
+            line=piece.line,
+            tag=piece.tag,
+            words=in_words(piece),
+            text=piece.text,
+            at=each.at,
+            why="; ".join(why[each]),
+        )
+        found[each.script] = (*found.get(each.script, ()), judged)
     return found
 
 
@@ -71,21 +79,3 @@ def _told(asker: Asker, table: Name, columns: Sequence[str]) -> dict[str, str]:
         "its default, or set so since"
         for column, rows in lack.items()
     }
-
-
-def _judged(added: Added, why: str) -> Judged:
-    piece = added.piece
-    return Judged(
-        statement=DataStatement(
-            line=piece.line,
-            tag=piece.tag,
-            words=in_words(piece),
-            text=piece.text,
-            table=None,
-            at=added.at,
-            script="",
-        ),
-        done=Done.NOT_JUDGED,
-        why=why,
-        rows=None,
-    )

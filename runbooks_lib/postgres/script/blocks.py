@@ -47,6 +47,11 @@ def in_block(node: Node) -> tuple[Piece, ...] | None:
     return _in_body(str(options.get("as")))
 
 
+def with_block(piece: Piece) -> tuple[Piece, ...]:
+    """Return a statement, and after a DO block that can be read its own ones."""
+    return (piece, *(in_block(piece.node) or () if piece.tag == "DoStmt" else ()))
+
+
 def mistake_in(body: str) -> tuple[str, int] | None:
     """Return what PL/pgSQL's parser does not understand in a block, and at which offset; None where it does.
 

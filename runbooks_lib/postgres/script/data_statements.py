@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from runbooks_lib.names import qualified
-from runbooks_lib.postgres.script.blocks import in_block
+from runbooks_lib.postgres.script.blocks import with_block
 from runbooks_lib.postgres.script.calls import Name
 from runbooks_lib.postgres.script.effects import in_words, unjudged
 from runbooks_lib.postgres.script.literal_rows import Rows, literal_rows
@@ -128,7 +128,7 @@ def touches(script: str, schema: str = "public") -> tuple[Touch, ...]:
             rows=literal_rows(one.node) if how is How.ADDS else None,
         )
         for at, piece in enumerate(pieces(script) or ())
-        for one in (piece, *(in_block(piece.node) or () if piece.tag == "DoStmt" else ()))
+        for one in with_block(piece)
         for table, how, columns in _touched(one, schema)
     )
 

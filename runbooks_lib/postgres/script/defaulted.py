@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from runbooks_lib.postgres.script.blocks import in_block
+from runbooks_lib.postgres.script.blocks import with_block
 from runbooks_lib.postgres.script.calls import Name
 from runbooks_lib.postgres.script.pieces import Node, Piece, name_of, pieces, relation, value
 
@@ -34,7 +34,7 @@ def added_with_default(scripts: Sequence[tuple[str, str]], schema: str) -> Colum
     found: Columns = {}
     for name, script in scripts:
         for at, piece in enumerate(pieces(script) or ()):
-            for one in (piece, *(in_block(piece.node) or () if piece.tag == "DoStmt" else ())):
+            for one in with_block(piece):
                 found = _then(found, one, schema, Added(name, piece, at))
     return found
 

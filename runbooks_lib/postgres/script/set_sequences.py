@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from runbooks_lib.postgres.script.blocks import in_block
+from runbooks_lib.postgres.script.blocks import in_block, with_block
 from runbooks_lib.postgres.script.effects import in_words
 from runbooks_lib.postgres.script.pieces import Node, Piece, every, name_of, pieces, value
 
@@ -41,7 +41,7 @@ def set_sequences(script: str) -> tuple[SetSequence, ...]:
     return tuple(
         SetSequence(at=at, line=piece.line, words=in_words(piece), name=name, of_table=of_table)
         for at, piece in enumerate(pieces(script) or ())
-        for one in (piece, *(in_block(piece.node) or () if piece.tag == "DoStmt" else ()))
+        for one in with_block(piece)
         for name, of_table in _set(one)
     )
 

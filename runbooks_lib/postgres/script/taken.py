@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from runbooks_lib.postgres.script.blocks import in_block
+from runbooks_lib.postgres.script.blocks import with_block
 from runbooks_lib.postgres.script.calls import Name
 from runbooks_lib.postgres.script.data_statements import How, touches
 from runbooks_lib.postgres.script.pieces import Piece, name_of, pieces, relation
@@ -31,11 +31,7 @@ def taken(script: str, schema: str) -> tuple[Taken, ...] | None:
         if touch.how is How.MOVES
         for column in touch.columns or ("",)
     ]
-    every = [
-        one
-        for piece in pieces(script) or ()
-        for one in (piece, *(in_block(piece.node) or () if piece.tag == "DoStmt" else ()))
-    ]
+    every = [one for piece in pieces(script) or () for one in with_block(piece)]
     if any(each.of[0] == "" for each in moved) or any(map(_is_wide, every)):
         return None
     return (*moved, *(each for one in every for each in _more(one, schema)))
