@@ -31,6 +31,8 @@ from runbooks_lib.temporary import temporary_folder
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "abfs": "abfs", "abfss": "abfs", "az": "abfs"}
 WITHOUT_FOLDERS = frozenset({*EXTRAS, "memory"})  # making a folder there would make a bucket
+LISTS_NOTHING = frozenset({"http", "https"})  # a web server tells neither what it has nor that it has nothing
+_NAMED = "Name a folder, or a URL such as s3://bucket/runs, gs://bucket/runs or abfs://container/runs."
 _CHAIN = re.compile(r"[^/]+/[^/]+/(run\.json|manifest\.json|attestation\.dsse\.json|plan/plan_\w+\.json)")
 
 
@@ -277,7 +279,8 @@ def _sizes(fs: Any, root: str) -> dict[str, int]:
     What is no file is left out: a `file://` folder may hold links and pipes.
     """
     fs.invalidate_cache()
-    found = fs.find(root, detail=True)
+    flat = WITHOUT_FOLDERS & set(_protocols(fs))
+    found = fs.find(root, detail=True) if flat else dict(_walk(fs, root))
     return {
         name.removeprefix(root).lstrip("/"): int(info["size"])
         for name, info in found.items()
@@ -285,13 +288,34 @@ def _sizes(fs: Any, root: str) -> dict[str, int]:
     }
 
 
+def _walk(fs: Any, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what is below a folder, by its path.
+
+    fsspec's own walk takes a folder that can't be read, or a server that is away, for an empty one.
+    """
+    try:
+        entries = fs.ls(folder, detail=True)
+    except FileNotFoundError:
+        return
+    for info in entries:
+        name = info["name"].rstrip("/")
+        if info["type"] == "directory" and name != folder:
+            yield from _walk(fs, name)
+        else:
+            yield name, info
+
+
 def _protocols(fs: Any) -> tuple[str, ...]:
     return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
 
 
 def _open(url: str) -> tuple[Any, str]:
-    """Return the file system of a URL and the path in it. Raises PreconditionFailed when its driver is missing."""
+    """Return the file system of a URL and the path in it. Raises PreconditionFailed: no driver, or no archive."""
     protocol = urlsplit(url).scheme
+    if protocol in LISTS_NOTHING:
+        raise PreconditionFailed(
+            f"{shown(url)} is a web address, and no archive of runs can be there.", _NAMED
+        )
     extra = EXTRAS.get(protocol)
     hint = how_to_add(extra) if extra else "Install the package of its driver."
     try:
@@ -310,7 +334,7 @@ def _open(url: str) -> tuple[Any, str]:
     except ValueError as error:
         raise PreconditionFailed(
             f"The archive {shown(url)} cannot be opened: {redact(str(error))}.",
-            "Name a folder, or a URL such as s3://bucket/runs, gs://bucket/runs or abfs://container/runs.",
+            _NAMED,
         ) from error
     return fs, str(root).rstrip("/")
 

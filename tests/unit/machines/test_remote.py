@@ -216,12 +216,12 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(
     where = upload(run, url)
     fs, root = at(where)
     kind = type(fs)
-    original = kind.find
-
-    def find(self: Any, path: str, **options: Any) -> Any:
-        return original(self, path, **options) | {f"{root}/../../../evil": {"size": 1}}
-
-    monkeypatch.setattr(kind, "find", find)
+    evil = {"name": f"{root}/../../../evil", "size": 1, "type": "file"}
+    find, ls = kind.find, kind.ls
+    monkeypatch.setattr(
+        kind, "find", lambda self, path, **options: find(self, path, **options) | {evil["name"]: evil}
+    )
+    monkeypatch.setattr(kind, "ls", lambda self, path, **options: [*ls(self, path, **options), evil])
     with pytest.raises(EvidenceError, match="would be written outside"):
         copied(where)
     monkeypatch.undo()
@@ -241,6 +241,40 @@ def test_the_runs_of_an_archive(make_run: Any, url: str) -> None:
     ]
     assert runs[0].where == f"{url}/{PHASE}/{IDS[0]}"
     assert "run.json cannot be read" in runs[2].problem
+
+
+@pytest.mark.parametrize("below", ["", f"/{PHASE}", f"/{PHASE}/{IDS[0]}"])
+@pytest.mark.parametrize("error", [PermissionError("not for you"), TimeoutError("no answer")])
+def test_a_folder_that_cannot_be_read_is_no_empty_one(
+    make_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str, error: OSError
+) -> None:
+    url = f"file://{tmp_path}/bucket/runs"
+    where = upload(make_run(STEPS, id=IDS[0], header=BY_HAND, sealed=True), url)
+    fs, root = at(f"{url}{below}")
+    original = type(fs).ls
+
+    def ls(self: Any, path: str, **options: Any) -> Any:
+        if path.rstrip("/") == root:
+            raise error
+        return original(self, path, **options)
+
+    monkeypatch.setattr(type(fs), "ls", ls)
+    with pytest.raises(EvidenceError, match=f"cannot be read: {error}"):
+        listed_at(url)
+    if below:
+        with pytest.raises(EvidenceError, match=f"cannot be read: {error}"):
+            prepare(url, PHASE)
+    if below.endswith(IDS[0]):
+        with pytest.raises(EvidenceError, match=f"could not be read: {error}"):
+            copied(where)
+
+
+@pytest.mark.parametrize("url", ["https://example.org/runs", "http://user:hidden@127.0.0.1:9/runs"])
+def test_a_web_address_is_no_archive(run: Run, url: str) -> None:
+    for ask in (listed_at, lambda url: prepare(url, PHASE), lambda url: upload(run, url), copied):
+        with pytest.raises(PreconditionFailed, match="is a web address") as caught:
+            ask(url)
+        assert "hidden" not in str(caught.value)
 
 
 def test_the_chain_comes_along(make_run: Any, url: str, cache: Path, seal_anew: Any) -> None:
