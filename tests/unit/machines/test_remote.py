@@ -248,6 +248,7 @@ def test_the_runs_of_an_archive(make_run: Any, url: str) -> None:
 def test_a_folder_that_cannot_be_read_is_no_empty_one(
     make_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str, error: OSError
 ) -> None:
+    """The errors are put in: root may read every folder, and no server is away on demand."""
     url = f"file://{tmp_path}/bucket/runs"
     where = upload(make_run(STEPS, id=IDS[0], header=BY_HAND, sealed=True), url)
     fs, root = at(f"{url}{below}")
