@@ -26,14 +26,26 @@
       try { localStorage.setItem("runbooks-lang", radio.value); } catch (e) { return; }
     });
   });
+  document.querySelectorAll("details > noscript").forEach(function (unread) {
+    unread.parentNode.addEventListener("toggle", function () {
+      unread.outerHTML = unread.textContent;
+      label();
+    }, {once: true});
+  });
   document.querySelectorAll("details.rows").forEach(function (box) {
-    var field = document.createElement("input"), rows = [].slice.call(box.querySelectorAll("tbody tr"));
+    var field = document.createElement("input");
     field.type = "search";
     field.placeholder = field.ariaLabel = box.closest("[lang]").lang === "fr" ? "Rechercher" : "Search";
     box.querySelector("summary").after(field);
     field.addEventListener("input", function () {
       var text = field.value.trim().toLowerCase();
-      rows.forEach(function (row) { row.hidden = row.textContent.toLowerCase().indexOf(text) < 0; });
+      box.querySelectorAll("table").forEach(function (table) {
+        var found = [].slice.call(table.tBodies[0].rows).filter(function (row) {
+          row.hidden = row.textContent.toLowerCase().indexOf(text) < 0;
+          return !row.hidden;
+        });
+        table.parentNode.hidden = !found.length;
+      });
     });
   });
 })();

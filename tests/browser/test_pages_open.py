@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from runbooks_lib.execution.fleet.folder import FleetFolder
-from runbooks_lib.execution.fleet.report import page as fleet_page
-
-from ..benchmarks.fleet_simulation import simulated
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -264,20 +258,3 @@ def test_without_javascript_the_index_shows_every_run(opened: OPEN) -> None:
     page = opened("index.html", java_script_enabled=False)
     assert shown(page) == ["25", "24", "23"]
     assert not page.locator("#filters").is_visible()
-
-
-def test_the_report_of_ten_thousand_databases_opens_within_two_seconds(
-    browser: Browser, tmp_path: Path
-) -> None:
-    report = tmp_path / "fleets" / "SIMULATED" / "x" / "report.html"
-    report.parent.mkdir(parents=True)
-    report.write_text(fleet_page(FleetFolder(report.parent), simulated(10_000, 100), report.parent), "utf-8")
-    page = browser.new_page()
-    begun = time.perf_counter()
-    page.goto(report.as_uri())
-    page.wait_for_function("document.readyState === 'complete'")
-    took_s = time.perf_counter() - begun
-    assert page.locator("h2").count() == 3
-    assert page.locator("details").count() == 1
-    page.close()
-    assert took_s < 2.0

@@ -29,8 +29,8 @@ def test_a_simulated_fleet_costs_so_much_a_database_and_no_more(tmp_path: Path) 
 def test_a_fleet_of_hundreds_folds_what_came_to_its_end(tmp_path: Path) -> None:
     _, folder = simulate(400, 10, tmp_path)
     page = (folder.path / "report.html").read_text()
-    assert page.count("<details>") == 1
-    assert page.index("server_0/tenant_200") < page.index("<details>") < page.index("server_1/tenant_1<")
+    assert page.count("<details ") == 1
+    assert page.index("server_0/tenant_200") < page.index("<details ") < page.index("server_1/tenant_1<")
 
 
 @pytest.mark.parametrize("lang", ["fr", "en"])
