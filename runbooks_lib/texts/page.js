@@ -40,7 +40,7 @@
     field.addEventListener("input", function () {
       var text = field.value.trim().toLowerCase();
       box.querySelectorAll("table").forEach(function (table) {
-        var found = [].slice.call(table.tBodies[0].rows).filter(function (row) {
+        var found = [].slice.call(table.querySelectorAll("tbody tr")).filter(function (row) {
           row.hidden = row.textContent.toLowerCase().indexOf(text) < 0;
           return !row.hidden;
         });

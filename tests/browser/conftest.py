@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,7 +16,7 @@ from runbooks_lib.report.html.index import write_site
 from runbooks_lib.report.html.pages import write_pages
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, BrowserContext, Page
 
 # Nothing but the pages: Chromium's own services would ask the network.
 FLAGS = (
@@ -42,6 +42,28 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=program, args=[*FLAGS, *sandbox])
         yield started
         started.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """A function that opens a page's file; at the end nothing else was loaded, and nothing was said on the console."""
+    contexts: list[BrowserContext] = []
+    problems: list[str] = []
+
+    def open_it(path: Path, **options: Any) -> Page:
+        contexts.append(browser.new_context(**{"locale": "en-GB", "color_scheme": "light", **options}))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: problems.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: problems.append(f"error: {error}"))
+        page.on("request", lambda request: problems.append(f"request: {request.url}"))
+        page.goto(path.as_uri())
+        assert problems.pop(0) == f"request: {path.as_uri()}"
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert problems == []
 
 
 @pytest.fixture(scope="session")

@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Page
 
 PAGES = ("report.html", "06_api_routes.html", "index.html")
 OPEN = Callable[..., "Page"]
 
 
 @pytest.fixture
-def opened(browser: Browser, archive: Path) -> Iterator[OPEN]:
-    """A function that opens a page of the applied run, or the index; at the end nothing may have gone wrong."""
-    contexts: list[BrowserContext] = []
-    problems: list[str] = []
+def opened(open_page: OPEN, archive: Path) -> OPEN:
+    """A function that opens a page of the applied run, or the index."""
 
-    def open_page(name: str, *, run: str = "20261124*", **options: Any) -> Page:
+    def by_name(name: str, *, run: str = "20261124*", **options: Any) -> Page:
         path = archive / name if name == "index.html" else next(archive.glob(f"*/{run}/{name}"))
-        contexts.append(browser.new_context(**{"locale": "en-GB", "color_scheme": "light", **options}))
-        page = contexts[-1].new_page()
-        page.on("console", lambda message: problems.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: problems.append(f"error: {error}"))
-        page.on("request", lambda request: problems.append(f"request: {request.url}"))
-        page.goto(path.as_uri())
-        assert problems.pop(0) == f"request: {path.as_uri()}"
-        return page
+        return open_page(path, **options)
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert problems == []
+    return by_name
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
