@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from runbooks_lib.archive import reader
 from runbooks_lib.errors import EvidenceError
 from runbooks_lib.findings import Verdict
@@ -73,7 +75,11 @@ class Sealed:
 
 def canonical(content: Any) -> bytes:
     """Return the one way in which a seal's JSON is written, so that no byte of it can change unnoticed."""
-    return (json.dumps(plain(content), indent=2, ensure_ascii=True) + "\n").encode("ascii")
+    octets = json.dumps(plain(content), ensure_ascii=True).encode("ascii")
+    try:
+        return msgspec.json.format(octets, indent=2) + b"\n"  # json.dumps indents in Python: a fifth as fast
+    except msgspec.DecodeError:  # half a character, as names of files have them
+        return json.dumps(json.loads(octets), indent=2, ensure_ascii=True).encode("ascii") + b"\n"
 
 
 def read(folder: Path) -> Sealed:

@@ -6,6 +6,7 @@ a file of its kind may have, or its seal says; and JSON only where it can be und
 
 from __future__ import annotations
 
+import codecs
 import errno
 import hashlib
 import json
@@ -92,14 +93,20 @@ def look(folder: Path, name: str, size_bytes: int | None = None) -> Seen:
 
 
 def read(folder: Path, name: str, *, limit_bytes: int = LARGE_BYTES) -> bytes:
-    """Return a file's content. Raises as `opened` does, and EvidenceError when it is larger than it may be."""
+    """Return a file's content.
+
+    Raises as `opened` does, and EvidenceError when it is larger than it may be, or becomes so while it is read.
+    """
     with opened(folder, name) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > limit_bytes:
+            raise _unreadable(folder / name, f"it has more than {limit_bytes // MIB} MiB")
         try:
-            octets = stream.read(limit_bytes + 1)
+            octets = stream.read(size + 1)  # and not the limit, for which room would be made each time
         except OSError as error:
             raise _unreadable(folder / name, str(error.strerror or error)) from error
-    if len(octets) > limit_bytes:
-        raise _unreadable(folder / name, f"it has more than {limit_bytes // MIB} MiB")
+    if len(octets) > size:
+        raise _unreadable(folder / name, "somebody writes to it")
     return octets
 
 
@@ -138,9 +145,9 @@ def parsed(octets: bytes, *, halves: bool = False) -> Any:
     Raises ValueError for keys that stand twice, numbers that are none, nesting deeper than any record's, and halves
     of characters, unless these may be there: names of files hold them; and what the parser raises.
     """
-    content = json.loads(
-        octets.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refused, parse_float=_number
-    )
+    if octets.startswith(codecs.BOM_UTF8):
+        raise ValueError("it begins with a BOM")
+    content = _STRICT.decode(octets.decode("utf-8"))
     _require_shallow(content)
     if not halves and (b"\\ud" in octets or b"\\uD" in octets):
         json.dumps(content, ensure_ascii=False).encode("utf-8")
@@ -165,6 +172,9 @@ def _number(text: str) -> float:
     if number in (float("inf"), float("-inf")):
         raise ValueError(f"{text[:40]} is no number that can be held")
     return number
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refused, parse_float=_number)
 
 
 def _require_shallow(content: Any) -> None:

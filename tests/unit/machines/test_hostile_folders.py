@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from runbooks_lib.archive import reader
+from runbooks_lib.archive.manifest import canonical
 from runbooks_lib.archive.run import Run
 from runbooks_lib.archive.seal.verify import verify
 from runbooks_lib.archive.store.remote import upload
@@ -184,6 +185,15 @@ def test_a_manifest_that_says_how_long_it_is_is_not_believed(run: Run) -> None:
     assert (problem.where, "has holes" in problem.what) == ("plan/phase.toml", True)
 
 
+def test_a_file_is_read_as_long_as_it_is_and_no_longer(tmp_path: Path) -> None:
+    (tmp_path / "three").write_bytes(b"abc")
+    assert reader.read(tmp_path, "three", limit_bytes=3) == b"abc"
+    with pytest.raises(EvidenceError, match="more than"):
+        reader.read(tmp_path, "three", limit_bytes=2)
+    with pytest.raises(EvidenceError, match="somebody writes to it"):
+        reader.read(Path("/proc/self"), "status")  # its size is 0, and there is more of it
+
+
 TWICE = '{"schema_version": 1, "schema_version": 1, "verdicts": {}}'
 WRONG = [
     ("verdicts.json", TWICE, "stands in it twice"),
@@ -287,6 +297,13 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
+
+
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.dictionaries(st.text('a"\\/u\n\x00\x7fü\u2028😀\ud800', max_size=8), JSON, max_size=4))
+@example({"": {}, "ü": [[], "\ud800"]})
+def test_a_seal_is_written_as_json_is_with_two_spaces(content: dict[str, Any]) -> None:
+    assert canonical(content).decode("ascii") == json.dumps(content, indent=2) + "\n"
 
 
 @pytest.mark.parametrize("step", ["", "backup"])
