@@ -41,15 +41,16 @@ def conflict(fresh_lab: Lab, standby: psycopg.Connection[Any]) -> Iterator[Confl
         standby.execute(f"ALTER SYSTEM SET {setting}".encode())
     standby.execute("SELECT pg_reload_conf()")
 
-    def has_replayed(lsn: str) -> bool:
-        try:
-            return standby.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", (lsn,)).fetchone() == (
-                True,
-            )
-        except psycopg.errors.SerializationFailure:
-            return False  # this query was in its way, too
+    def has_replayed(observer: psycopg.Connection[Any], lsn: str) -> bool:
+        replayed = observer.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", (lsn,)).fetchone()
+        return replayed == (True,)
 
-    with fresh_lab.admin("keybuzz_backend") as leader:
+    # Who looks is in another database: in this one replay would end that session, too, now and then.
+    passfile = fresh_lab.env()["PGPASSFILE"]
+    with (
+        fresh_lab.admin("keybuzz_backend") as leader,
+        fresh_lab.replica.connect("postgres", passfile=passfile) as observer,
+    ):
         leader.execute("CREATE TABLE churn AS SELECT g AS a FROM generate_series(1, 50) g")
         leader.execute("GRANT SELECT ON churn TO keybuzz_operator")
 
@@ -58,7 +59,7 @@ def conflict(fresh_lab: Lab, standby: psycopg.Connection[Any]) -> Iterator[Confl
             leader.execute("VACUUM churn")
             leader.execute("SELECT pg_switch_wal()")  # what VACUUM writes alone is not flushed at once
             (lsn,) = leader.execute("SELECT pg_current_wal_lsn()::text").fetchone() or ("",)
-            while wait and not has_replayed(lsn):
+            while wait and not has_replayed(observer, lsn):
                 time.sleep(0.005)
 
         cause()
