@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from runbooks_lib.archive.run import Run
+from runbooks_lib.lab.lab import Lab
 from runbooks_lib.npm.install import install_packages
 from runbooks_lib.report.html.index import write_site
 from runbooks_lib.report.html.pages import write_pages
+
+from .desk import Desk, jupyterlab
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -70,6 +73,15 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
 def axe() -> str:
     """The source of axe-core, which finds what keeps people from using a page."""
     return (install_packages(Path(__file__).parent) / "node_modules/axe-core/axe.min.js").read_text("utf-8")
+
+
+@pytest.fixture
+def desk(
+    browser: Browser, fresh_lab: Lab, tmp_path: Path, axe: str, request: pytest.FixtureRequest
+) -> Iterator[Desk]:
+    """JupyterLab on a lab of its own; a parameter is its base URL."""
+    with jupyterlab(browser, fresh_lab, tmp_path, axe, base=getattr(request, "param", "/")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")
