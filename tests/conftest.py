@@ -40,6 +40,8 @@ TABLE = """<style type="text/css">#T_1 td.PASS {{color: #00663d}}</style>
 <tbody><tr><td class="data row0 col0 PASS" >{}</td></tr></tbody></table>"""
 
 
+pytest.register_assert_rewrite("tests.browser.desk")  # what failed there is told as in a test
+
 BEFORE = pytest.StashKey[set[Path]]()
 LEFT = pytest.StashKey[list[str]]()
 

@@ -75,11 +75,14 @@ class Sealed:
 
 def canonical(content: Any) -> bytes:
     """Return the one way in which a seal's JSON is written, so that no byte of it can change unnoticed."""
-    octets = json.dumps(plain(content), ensure_ascii=True).encode("ascii")
+    content = plain(content)
     try:
-        return msgspec.json.format(octets, indent=2) + b"\n"  # json.dumps indents in Python: half as fast
+        text = msgspec.json.format(
+            json.dumps(content), indent=2
+        )  # json.dumps indents in Python: half as fast
     except msgspec.DecodeError:  # half a character, as names of files have them
-        return json.dumps(json.loads(octets), indent=2, ensure_ascii=True).encode("ascii") + b"\n"
+        text = json.dumps(content, indent=2)
+    return f"{text}\n".encode("ascii")
 
 
 def read(folder: Path) -> Sealed:

@@ -95,7 +95,7 @@ def look(folder: Path, name: str, size_bytes: int | None = None) -> Seen:
 def read(folder: Path, name: str, *, limit_bytes: int = LARGE_BYTES) -> bytes:
     """Return a file's content.
 
-    Raises as `opened` does, and EvidenceError when it is larger than it may be, or becomes so while it is read.
+    Raises as `opened` does, and EvidenceError when it is larger than it may be, or grows while it is read.
     """
     with opened(folder, name) as stream:
         size = os.fstat(stream.fileno()).st_size
